@@ -1,0 +1,75 @@
+# One command each: `make demo`, `make test`, `make lint`, `make benchmark`. Each sets up .venv by itself.
+PYTHON ?= python3
+JOBS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCHMARK := .venv-benchmark
+BOOSTFORMER := $(BIN)/boostformer
+DEMO := runs/demo
+
+# A scene that no training has seen, as a file for the prediction.
+define SCENE
+import sys
+from pathlib import Path
+from boostformer.data import open_split
+from PIL import Image
+from search.run_config import read_run_config
+data = read_run_config(Path("configs/demo.yaml"))[0].data
+Image.fromarray(open_split(data, "validation").image(0)).save(sys.argv[1])
+endef
+export SCENE
+
+# albumentations would ask the network for a newer release of itself at every import.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help install demo test lint format benchmark clean
+
+help:
+	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
+	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
+	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
+	@echo "make benchmark  costs per second beside fvcore, thop and NNI, in a venv of its own"
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# Search, choose, retrain, evaluate, export, predict: the whole way, on generated scenes, in a few minutes.
+demo: $(STAMP)
+	$(BOOSTFORMER) search configs/demo.yaml --out $(DEMO)
+	$(BOOSTFORMER) pareto $(DEMO) --plot $(DEMO)/front.html
+	$(BOOSTFORMER) retrain $(DEMO) --pick knee --out $(DEMO)/knee
+	$(BOOSTFORMER) evaluate $(DEMO)/knee
+	$(BOOSTFORMER) export $(DEMO)/knee --format onnx --out $(DEMO)/knee.onnx
+	$(BIN)/python -c "$$SCENE" $(DEMO)/scene.png
+	$(BOOSTFORMER) predict $(DEMO)/knee $(DEMO)/scene.png --out $(DEMO)/prediction
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+# NNI wants an older filelock than the one pinned, so the peers get an environment of their own.
+$(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt
+	test -x $(BENCHMARK)/bin/python || $(PYTHON) -m venv $(BENCHMARK)
+	grep -v '^filelock==' constraints.txt > $(BENCHMARK)/constraints.txt
+	$(BENCHMARK)/bin/python -m pip install --quiet --constraint $(BENCHMARK)/constraints.txt --editable '.[benchmark]'
+	touch $@
+
+benchmark: $(BENCHMARK)/.installed
+	$(BENCHMARK)/bin/python benchmarks/cost.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo

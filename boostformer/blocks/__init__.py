@@ -1,0 +1,9 @@
+"""The blocks, one decorated class each; importing this package registers all that its modules declare."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,117 @@
+"""Checkpoints: a folder with ``model.safetensors`` and ``config.json`` (architecture, labels, provenance)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError
+
+if TYPE_CHECKING:
+    from boostformer.model import Network
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+KINDS = ("segmenter", "classifier")
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save(model: Network, folder: str | Path) -> Path:
+    """Write the network into ``folder``, each file in one step; an unwritable one raises :class:`UserError`."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / f".{WEIGHTS}.part"
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+        config = {
+            "library": "boostformer",
+            "version": FORMAT_VERSION,
+            "kind": model.kind,
+            "architecture": model.architecture.to_dict(),
+            "labels": model.labels,
+            "provenance": model.provenance,
+            "weights_sha256": sha256(weights),
+        }
+        text = folder / f".{CONFIG}.part"
+        text.write_text(json.dumps(config, indent=2) + "\n")
+        weights.replace(folder / WEIGHTS)
+        text.replace(folder / CONFIG)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    except SafetensorError as error:  # what it makes of a full disk or a refused file
+        raise UserError(f"{folder}: cannot be written: {error}") from None
+    return folder
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The checked ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version."""
+    file = Path(folder) / CONFIG
+    try:
+        config = json.loads(file.read_text())
+    except OSError as error:
+        raise UserError(f"{folder}: not a checkpoint: {CONFIG}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{file}: corrupted: {error}") from None
+    if not isinstance(config, dict) or config.get("library") != "boostformer":
+        hint = "; `boostformer import` reads those of transformers" if "model_type" in config else ""
+        raise UserError(f"{file}: not a checkpoint of boostformer{hint}")
+    if config.get("version") != FORMAT_VERSION:
+        raise UserError(
+            f"{file}: checkpoint version {config.get('version')!r} cannot be read, allowed: {FORMAT_VERSION}"
+        )
+    if config.get("kind") not in KINDS:
+        raise UserError(f"{file}: kind {config.get('kind')!r} is unknown, allowed: {', '.join(KINDS)}")
+    return config
+
+
+def read(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """``config.json`` and the weights of a checkpoint of ``kind``; :class:`UserError` names what is wrong with it."""
+    folder = Path(folder)
+    config = read_config(folder)
+    if config["kind"] != kind:
+        raise UserError(f"{folder}: holds a {config['kind']}, a {kind} is needed here")
+    return config, _read_weights(folder, config)
+
+
+def read_encoder(folder: str | Path, architecture: Architecture) -> dict[str, Tensor]:
+    """The encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
+    folder = Path(folder)
+    config = read_config(folder)
+    found = Architecture.from_dict(config["architecture"], f"{folder / CONFIG}: architecture")
+    if found.stages != architecture.stages:
+        raise UserError(f"{folder}: its four stages are not those of {architecture.id}, which is to start from it")
+    prefix = "encoder."
+    weights = _read_weights(folder, config)
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
+    file = folder / WEIGHTS
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    if sha256(file) != config.get("weights_sha256"):
+        raise UserError(f"{file}: corrupted: its hash is not the one in {CONFIG}")
+    return load_file(file)
+
+
+def find(model_id: str, **settings: Any) -> Path:
+    """A local folder, or the files of a repository of the hub by name (``settings`` as ``from_pretrained`` has)."""
+    folder = Path(model_id)
+    if folder.is_dir():
+        return folder
+    known = {"revision", "cache_dir", "force_download", "token", "local_files_only"}
+    asked = {name: value for name, value in settings.items() if name in known}
+    return Path(snapshot_download(model_id, allow_patterns=[WEIGHTS, CONFIG], **asked))

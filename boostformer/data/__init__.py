@@ -1,0 +1,44 @@
+"""Data sets: ADE20K's layouts, generated scenes, Tiny-ImageNet; their cache, augmentation and normalisation.
+
+Everything here but ``normalise`` works on NumPy arrays, without torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boostformer.data.ade20k import ADE20K, SplitName
+from boostformer.data.cache import CachedSplit
+from boostformer.data.config import DataConfig, SceneCounts, parse_size
+from boostformer.data.scenes import Scenes
+from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, read_image, resize_image
+from boostformer.data.tiny_imagenet import TinyImageNet
+
+__all__ = [
+    "IGNORED",
+    "DataConfig",
+    "SceneCounts",
+    "SegmentationSplit",
+    "TinyImageNet",
+    "fitted_shape",
+    "open_split",
+    "parse_size",
+    "read_image",
+    "resize_image",
+]
+
+
+def open_split(config: DataConfig, split: SplitName, cache: Path | None = None) -> SegmentationSplit:
+    """The ``"training"`` or ``"validation"`` part of a data set.
+
+    With a ``cache`` folder every file is decoded, checked and resized once, here and now; later openings, in
+    this or another process, map the result. Without one, files are decoded whenever they are asked for.
+    Raises UserError naming the file or folder that is missing, damaged or inconsistent.
+    """
+    source: SegmentationSplit
+    if config.root is None:
+        scenes = config.scenes
+        source = Scenes(split, getattr(scenes, split), scenes.seed, config.size)
+    else:
+        source = ADE20K(config.root, split, config.size, config.fit)
+    return source if cache is None else CachedSplit(source, cache, keep_labels=split == "validation")

@@ -1,0 +1,138 @@
+"""Random variation of training images, as a function of a seed alone.
+
+Each sample is varied from its own seed, so that batches do not depend on how many processes load them,
+nor on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release
+
+import albumentations as A  # noqa: E402, N812
+
+from boostformer.data.split import IGNORED, Array, resize_image, resize_label  # noqa: E402
+
+MOST_OF_ONE_CLASS = 0.75
+CROP_ATTEMPTS = 10
+
+
+class ScaledCrop(A.DualTransform):
+    """Scales by a random factor, crops to ``size``, pads images with 0 and labels with 255.
+
+    Of up to ten crops the first is taken of which one class covers at most 75 % of the labelled pixels
+    (or the last one). Only the crop is scaled, not the whole image, which costs a fraction and gives the
+    same up to the crop's border.
+    """
+
+    def __init__(self, size: tuple[int, int], scale: tuple[float, float]) -> None:
+        super().__init__(p=1.0)
+        self.size, self.scale = size, scale
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["image", "mask"]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        factor = self.py_random.uniform(*self.scale)
+        for _ in range(CROP_ATTEMPTS):
+            box, shape = self._place(data["mask"].shape, factor)
+            crop = resize_label(data["mask"][box], shape)
+            if is_varied(crop):
+                break
+        return {"box": box, "shape": shape}
+
+    def _place(self, whole: Sequence[int], factor: float) -> tuple[tuple[slice, slice], tuple[int, int]]:
+        """Where to crop in the unscaled image, and what shape that has once scaled (at most ``size``)."""
+        slices, shape = [], []
+        for length, target in zip(whole, self.size, strict=True):
+            scaled = max(1, round(length * factor))
+            kept = min(scaled, target)
+            source = min(length, max(1, round(kept / factor)))
+            start = self.py_random.randint(0, length - source)
+            slices.append(slice(start, start + source))
+            shape.append(kept)
+        return (slices[0], slices[1]), (shape[0], shape[1])
+
+    def apply(self, img: Array, box: tuple, shape: tuple[int, int], **params: Any) -> Array:
+        return self._pad(resize_image(img[box], shape), 0)
+
+    def apply_to_mask(self, mask: Array, box: tuple, shape: tuple[int, int], **params: Any) -> Array:
+        return self._pad(resize_label(mask[box], shape), IGNORED)
+
+    def _pad(self, array: Array, value: int) -> Array:
+        below, right = self.size[0] - array.shape[0], self.size[1] - array.shape[1]
+        if below == right == 0:
+            return array
+        return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=[value] * 3)  # type: ignore[return-value]
+
+
+def is_varied(label: Array) -> bool:
+    """Whether no class covers more than 75 % of the pixels that are not ignored."""
+    counts = np.bincount(label.ravel(), minlength=IGNORED + 1)[:IGNORED]
+    return counts.max() <= MOST_OF_ONE_CLASS * counts.sum() and counts.max() > 0
+
+
+class Augmentation:
+    """A chain of transforms whose every random choice follows from the seed of the call."""
+
+    def __init__(self, transforms: list[A.BasicTransform]) -> None:
+        self._chain = A.Compose(transforms)
+
+    def __call__(self, seed: int | Sequence[int], **arrays: Array) -> dict[str, Array]:
+        """``image=`` uint8 (h, w, 3) and, if any, ``mask=`` uint8 (h, w), varied alike."""
+        # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
+        # numbers, so that, say, flipped images were always the enlarged ones.
+        generator = np.random.default_rng(seed)
+        self._chain.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        return self._chain(**arrays)
+
+
+def segmentation_augmentation(size: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)) -> Augmentation:
+    """SegFormer's training augmentation (NVlabs): scaled crop, flip, photometric distortion."""
+    return Augmentation(
+        [
+            ScaledCrop(size, scale),
+            A.HorizontalFlip(p=0.5),
+            A.ColorJitter(
+                brightness=(0.875, 1.125), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-0.1, 0.1), p=0.75
+            ),
+        ]
+    )
+
+
+def classification_augmentation(size: tuple[int, int], magnitude: int = 9, erasing: float = 0.25) -> Augmentation:
+    """Random resized crop, flip, two operations of RandAugment (Cubuk et al. 2020), random erasing.
+
+    ``magnitude`` runs from 0 (nothing) to 10; ``erasing`` is a probability.
+    """
+    m = magnitude / 10
+    factor = (1 - 0.9 * m, 1 + 0.9 * m)
+    operations: list[A.BasicTransform] = [
+        A.AutoContrast(p=1),
+        A.Equalize(p=1),
+        A.Rotate(limit=(-30 * m, 30 * m), p=1),
+        A.Affine(shear=(-17 * m, 17 * m), p=1),
+        A.Affine(translate_percent=(-0.45 * m, 0.45 * m), p=1),
+        A.Solarize(threshold_range=(1 - m, 1), p=1),
+        A.Posterize(num_bits=min(7, 8 - round(4 * m)), p=1),
+        A.ColorJitter(brightness=factor, contrast=(1, 1), saturation=(1, 1), hue=(0, 0), p=1),
+        A.ColorJitter(brightness=(1, 1), contrast=factor, saturation=(1, 1), hue=(0, 0), p=1),
+        A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=factor, hue=(0, 0), p=1),
+        A.Sharpen(alpha=(0, 0.9 * m), p=1),
+    ]
+    chain: list[A.BasicTransform] = [
+        A.RandomResizedCrop(size=size, scale=(0.08, 1.0), p=1),
+        A.HorizontalFlip(p=0.5),
+    ]
+    if magnitude:
+        chain.append(A.SomeOf(operations, n=2, replace=True, p=1))
+    chain.append(A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), p=erasing))
+    return Augmentation(chain)

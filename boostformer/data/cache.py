@@ -1,0 +1,142 @@
+"""Decoded arrays on disk: written once, then memory-mapped by every trial and process.
+
+A cache entry is a folder named by a hash of what went in. It holds, for each kind of array, one flat
+file of bytes and a table of shapes. It is written under a temporary name and renamed when complete, so
+a killed process leaves no half entry, and processes that build the same entry do so without harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boostformer.data.split import Array, SegmentationSplit, fitted_shape, resize_image, resize_label
+from boostformer.errors import UserError
+
+FORMAT = 1  # raise it when the same input would decode to other bytes
+_AT_ONCE = 64  # decoded ahead of the writer, to bound memory
+
+
+class PackedArrays(Sequence[Array]):
+    """A read-only list of uint8 arrays of any shapes, over one memory-mapped file."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._shapes: NDArray[np.int64] = np.load(folder / f"{kind}.shapes.npy")
+        ends = np.cumsum(self._shapes.prod(axis=1))
+        self._bounds = np.concatenate([[0], ends])
+        self._path = folder / f"{kind}.bytes"
+        self._bytes: Array = np.asarray(np.memmap(self._path, np.uint8, "r", shape=(int(ends[-1]),)))
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # integers only, never slices
+        return self._bytes[self._bounds[index] : self._bounds[index + 1]].reshape(self._shapes[index])
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]  # loader workers map the file again
+        return PackedArrays, (self._path.parent, self._path.name.removesuffix(".bytes"))
+
+
+def packed(
+    folder: Path,
+    key: Iterable[str],
+    kinds: Sequence[str],
+    count: int,
+    decode: Callable[[int], Sequence[Array]],
+) -> dict[str, PackedArrays]:
+    """The arrays ``decode(0…count-1)``, one per kind, from the cache in ``folder``, filled if need be.
+
+    Raises what ``decode`` raises, and UserError when the folder cannot be written.
+    """
+    digest = hashlib.sha256("\n".join([f"format {FORMAT}", *kinds, *key]).encode()).hexdigest()[:24]
+    entry = folder / digest
+    if not entry.is_dir():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f"{digest}.tmp-", dir=folder))
+        except OSError as error:
+            raise UserError(f"{folder}: the cache folder cannot be written ({error.strerror})") from error
+        try:
+            _write(draft, kinds, count, decode)
+            _publish(draft, entry)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return {kind: PackedArrays(entry, kind) for kind in kinds}
+
+
+def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:
+    shapes: dict[str, list[tuple[int, ...]]] = {kind: [] for kind in kinds}
+    with ExitStack() as stack:
+        files = {kind: stack.enter_context((draft / f"{kind}.bytes").open("wb")) for kind in kinds}
+        for arrays in _in_order(decode, count):
+            for kind, array in zip(kinds, arrays, strict=True):
+                files[kind].write(np.ascontiguousarray(array).data)
+                shapes[kind].append(array.shape)
+    for kind in kinds:
+        np.save(draft / f"{kind}.shapes.npy", np.array(shapes[kind], dtype=np.int64))
+
+
+def _in_order(decode: Callable[[int], Sequence[Array]], count: int) -> Iterator[Sequence[Array]]:
+    # Decoding releases the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, count, _AT_ONCE):
+            yield from pool.map(decode, range(start, min(start + _AT_ONCE, count)))
+
+
+def _publish(draft: Path, entry: Path) -> None:
+    draft.chmod(0o755)  # mkdtemp makes it private; the cache is shared
+    try:
+        draft.rename(entry)
+    except OSError:
+        if not entry.is_dir():  # otherwise another process finished the same entry first
+            raise
+
+
+class CachedSplit(SegmentationSplit):
+    """A split whose network-scale images and labels come from the cache.
+
+    Building it reads every file of the split once, so whatever is wrong with the data shows here, before
+    any training. Labels at original resolution are kept too where they score (``keep_labels``).
+    """
+
+    def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
+        self._source = source
+        self.labels, self.size, self.fit = source.labels, source.size, source.fit
+        kinds = ("images", "labels", "originals") if keep_labels else ("images", "labels")
+
+        def decode(index: int) -> Sequence[Array]:
+            image, label = source.pair(index)
+            shape = fitted_shape(label.shape, self.size, self.fit)
+            return (resize_image(image, shape), resize_label(label, shape), label)[: len(kinds)]
+
+        key = [f"size {self.size} {self.fit}", *source.fingerprint()]
+        arrays = packed(folder, key, kinds, len(source), decode)
+        self._images, self._labels = arrays["images"], arrays["labels"]
+        self._originals = arrays.get("originals")
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def name(self, index: int) -> str:
+        return self._source.name(index)
+
+    def image(self, index: int) -> Array:
+        return self._source.image(index)
+
+    def label(self, index: int) -> Array:
+        return self._source.label(index) if self._originals is None else self._originals[index]
+
+    def resized(self, index: int) -> tuple[Array, Array]:
+        return self._images[index], self._labels[index]
+
+    def fingerprint(self) -> Iterable[str]:
+        return self._source.fingerprint()

@@ -1,0 +1,60 @@
+"""Which data a run uses: the ``data:`` section of a run file, as a typed model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+SMALLEST_SIDE = 32
+
+
+def parse_size(value: Any) -> Any:
+    """``"128x192"`` as ``(128, 192)``: height, then width, in pixels. ValueError when it is no size."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write HEIGHTxWIDTH, for example 128x192")
+        value = (int(match[1]), int(match[2]))
+    if isinstance(value, tuple | list) and any(isinstance(s, int) and s < SMALLEST_SIDE for s in value):
+        raise ValueError(f"each side must be at least {SMALLEST_SIDE} pixels, but got {tuple(value)}")
+    return value
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
+Fit = Literal["exact", "short_side"]
+
+
+class SceneCounts(BaseModel):
+    """How many scenes to generate, and from which seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    training: int = Field(default=256, ge=1, description="number of training scenes")
+    validation: int = Field(default=64, ge=1, description="number of validation scenes")
+    seed: int = Field(default=0, ge=0, description="the same seed draws the same scenes")
+
+
+class DataConfig(BaseModel):
+    """A data set and the scale at which networks see it.
+
+    ``fit="exact"`` resizes every image to ``size`` (H, W). ``fit="short_side"`` keeps its proportions and
+    makes the shorter side ``min(size)``; training then crops to ``size``, validation sees the whole image.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ade20k", "scenes"] = "scenes"
+    root: Path | None = Field(default=None, description="folder of the data set; only for kind ade20k")
+    size: Size = Field(default=(96, 128), description="(H, W) in pixels, also written HxW")
+    fit: Fit = "exact"
+    scenes: SceneCounts = SceneCounts()
+
+    @model_validator(mode="after")
+    def _root_belongs_to_folders(self) -> DataConfig:
+        if (self.kind == "ade20k") != (self.root is not None):
+            need = "needs" if self.kind == "ade20k" else "has no"
+            raise ValueError(f"data of kind {self.kind!r} {need} 'root', the folder of the data set")
+        return self

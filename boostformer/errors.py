@@ -1,0 +1,22 @@
+"""The one exception for mistakes in what the user gave us, and its wording helpers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: one line that names the file or key, the value, and what is allowed.
+
+    The command line prints it as ``error: …`` and exits with code 2. Anything else that is
+    raised is a bug of ours and keeps its traceback.
+    """
+
+
+def nearest(name: object, allowed: Iterable[object]) -> str:
+    """``did you mean 'x'? allowed: a, b, c``: the end of a message about an unknown name."""
+    names = [str(item) for item in allowed]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}allowed: {', '.join(names)}"

@@ -1,0 +1,68 @@
+"""Predicts whole image files: label maps, and overlays that a person can judge."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from boostformer.data import read_image, resize_image
+from boostformer.data.normalise import normalise
+from boostformer.errors import UserError
+from boostformer.model import BoostFormer
+from boostformer.training import predict_labels
+
+OPACITY = 0.55
+_GOLDEN = 0.618033988749895
+
+
+def palette(classes: int) -> NDArray[np.uint8]:
+    """``classes`` colours (classes, 3), RGB, well apart: hues by the golden ratio, three lightnesses."""
+    colours = [colorsys.hls_to_rgb(i * _GOLDEN % 1, (0.5, 0.68, 0.36)[i % 3], 0.85) for i in range(classes)]
+    return (np.array(colours) * 255).astype(np.uint8)
+
+
+def predict_array(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """uint8 RGB (h, w, 3) -> class numbers (h, w); the network sees the image at ``size`` (H, W)."""
+    with torch.inference_mode():
+        seen = normalise(torch.from_numpy(resize_image(image, size))[None])
+        return predict_labels(model(seen), image.shape[:2])[0].numpy().astype(np.uint8)
+
+
+def predict_file(model: BoostFormer, image: Path, out: Path, size: tuple[int, int]) -> tuple[Path, Path]:
+    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png into ``out``.
+
+    Raises :class:`UserError` for an image that cannot be read or a folder that cannot be written.
+    """
+    pixels = read_image(image)
+    predicted = predict_array(model, pixels, size)
+    labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(predicted + 1).save(labels)
+        _overlay(pixels, predicted, model.labels or [str(i) for i in range(model.architecture.classes)]).save(overlay)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+    return labels, overlay
+
+
+def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
+    """The image tinted by class, with a legend of the classes that occur, most frequent first."""
+    colours = palette(len(names))
+    tinted = Image.fromarray((image * (1 - OPACITY) + colours[predicted] * OPACITY).astype(np.uint8))
+    counts = np.bincount(predicted.ravel(), minlength=len(names))
+    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    font = ImageFont.load_default(13)
+    line, width = 18, 24 + max(int(font.getlength(names[i])) for i in shown) + 8
+    canvas = Image.new("RGB", (tinted.width + width, max(tinted.height, line * len(shown) + 6)), "white")
+    canvas.paste(tinted, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for row, i in enumerate(shown):
+        top = 4 + row * line
+        draw.rectangle((tinted.width + 6, top + 2, tinted.width + 18, top + 14), fill=tuple(colours[i].tolist()))
+        draw.text((tinted.width + 24, top), names[i], fill="black", font=font)
+    return canvas

@@ -1,0 +1,54 @@
+"""Training and scoring: recipes, the loop, metrics. Names are imported when first used.
+
+Read ``recipes``, then ``tasks``, then ``loop``; ``state`` and ``failures`` are what can go wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boostformer.training.failures import TrainingFailure
+    from boostformer.training.loop import TrainingReport, pretrain, train
+    from boostformer.training.metrics import Metrics, evaluate, predict_labels, top1
+    from boostformer.training.recipes import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
+
+# Recipes alone do not need torch, and reading a run file should not wait for it.
+_LAZY = {
+    "TrainingFailure": "failures",
+    "TrainingReport": "loop",
+    "pretrain": "loop",
+    "train": "loop",
+    "Metrics": "metrics",
+    "evaluate": "metrics",
+    "predict_labels": "metrics",
+    "top1": "metrics",
+    "RECIPES": "recipes",
+    "PretrainRecipe": "recipes",
+    "Recipe": "recipes",
+    "parameter_groups": "recipes",
+    "recipe": "recipes",
+}
+
+__all__ = [
+    "RECIPES",
+    "Metrics",
+    "PretrainRecipe",
+    "Recipe",
+    "TrainingFailure",
+    "TrainingReport",
+    "evaluate",
+    "parameter_groups",
+    "predict_labels",
+    "pretrain",
+    "recipe",
+    "top1",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'boostformer.training' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

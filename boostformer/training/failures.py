@@ -1,0 +1,70 @@
+"""How a training ends badly: with a reason that a search can record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Reason = Literal["diverged", "nan", "out_of_memory"]
+
+
+class TrainingFailure(Exception):
+    """The network or recipe cannot be trained here. ``reason`` says why in one word."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+
+    def __reduce__(self) -> tuple:
+        return TrainingFailure, (self.reason, str(self).split(": ", 1)[1])
+
+
+@contextmanager
+def memory_failures() -> Iterator[None]:
+    """Turns running out of memory, on any device, into TrainingFailure("out_of_memory")."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingFailure("out_of_memory", _first_line(error)) from error
+    except RuntimeError as error:
+        # What the CPU's allocator raises has no class of its own.
+        if "can't allocate memory" not in str(error):
+            raise
+        raise TrainingFailure("out_of_memory", _first_line(error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["no memory left"])[0]
+
+
+@dataclass
+class LossWatch:
+    """Follows the loss; raises TrainingFailure when it is no number, or far above where it began.
+
+    ``chance`` is the loss of guessing all classes alike. Diverged means: the running mean exceeds
+    ``TOO_FAR`` times the larger of that and the first loss.
+    """
+
+    TOO_FAR = 4.0
+    KEEP = 0.9
+
+    chance: float
+    first: float | None = None
+    mean: float = math.nan
+
+    def see(self, iteration: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingFailure("nan", f"the loss is {loss} at iteration {iteration}")
+        if self.first is None:
+            self.first = self.mean = loss
+        self.mean = self.KEEP * self.mean + (1 - self.KEEP) * loss
+        limit = self.TOO_FAR * max(self.chance, self.first)
+        if self.mean > limit:
+            raise TrainingFailure(
+                "diverged", f"the mean loss is {self.mean:.3g} at iteration {iteration}, above {limit:.3g}"
+            )

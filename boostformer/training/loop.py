@@ -1,0 +1,181 @@
+"""The training loop: one for proxies, full training and pre-training, on any device accelerate knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.utils.data import DataLoader
+
+from boostformer.data import SegmentationSplit, TinyImageNet
+from boostformer.training.failures import LossWatch, memory_failures
+from boostformer.training.recipes import Recipe, parameter_groups
+from boostformer.training.state import ResumableState, deferred_interrupt
+from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
+
+Progress = Callable[[int, int, float], None]
+"""Called with (iterations done, of how many, running mean of the loss)."""
+
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_DO_NOT_MATTER = {"save_every", "workers"}  # fields of a recipe that may change between two sittings
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How a training went. ``seconds`` are of this sitting alone; ``resumed_from`` is 0 for a fresh start."""
+
+    iterations: int
+    resumed_from: int
+    loss: float
+    seconds: float
+    device: str
+
+
+def train(
+    model: nn.Module,
+    split: SegmentationSplit,
+    recipe: Recipe,
+    *,
+    size: tuple[int, int],
+    progress: Progress | None = None,
+    resume_dir: Path | None = None,
+) -> TrainingReport:
+    """Trains ``model`` (logits (B, classes, H/4, W/4)) in place, on crops of ``size`` (H, W).
+
+    With ``resume_dir`` the state is kept there every ``recipe.save_every`` iterations, at the end and on
+    Ctrl-C, and the same call goes on where it ended, to the same weights. Raises TrainingFailure.
+    """
+    return fit(model, SegmentationTask(split, size, recipe), recipe, progress, resume_dir)
+
+
+def pretrain(
+    model: nn.Module,
+    split: TinyImageNet,
+    recipe: Recipe,
+    *,
+    size: tuple[int, int],
+    progress: Progress | None = None,
+    resume_dir: Path | None = None,
+) -> TrainingReport:
+    """Trains a classifier (logits (B, classes)) in place, otherwise as ``train``."""
+    return fit(model, ClassificationTask(split, size, recipe), recipe, progress, resume_dir)
+
+
+@memory_failures()
+def fit(
+    model: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    resume_dir: Path | None = None,
+) -> TrainingReport:
+    """Trains ``model`` in place for ``task``. All that is random in iteration i follows from (seed, i)."""
+    started = time.perf_counter()
+    AcceleratorState._reset_state()  # else a process could not train at another precision afterwards
+    accelerator = Accelerator(
+        mixed_precision=_PRECISIONS[recipe.precision],
+        dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, fused=True)
+    about = {
+        "recipe": recipe.model_dump(mode="json", exclude=_DO_NOT_MATTER),
+        "network": _signature(model),
+        "classes": task.num_classes,
+    }
+    network, optimizer = accelerator.prepare(model, optimizer)
+    try:
+        watch = LossWatch(chance=math.log(task.num_classes))
+        state = ResumableState(accelerator, resume_dir, about)
+        saved = state.load()
+        start = saved.get("iteration", 0)
+        if saved:
+            watch = LossWatch(**saved["watch"])
+        loader = accelerator.prepare(_loader(task, recipe, start, accelerator.device))
+        # Reading the loss waits for the device; elsewhere than on a CPU that is worth doing rarely.
+        read_every = 1 if accelerator.device.type == "cpu" else 10
+        network.train()
+
+        def save(done: int) -> None:
+            state.save(done, {"iteration": done, "watch": dataclasses.asdict(watch)})
+
+        with deferred_interrupt(resume_dir is not None) as interrupted:
+            for iteration, (images, targets) in enumerate(loader, start):
+                torch.manual_seed(_seed(recipe.seed, iteration))
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
+
+                inputs, targets = task.batch(images, targets, iteration)
+                loss = task.loss(network(inputs), targets)
+                accelerator.backward(loss)
+                if recipe.clip_norm is not None:
+                    accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+
+                done = iteration + 1
+                saves = done % recipe.save_every == 0 or done == recipe.iterations
+                reads = done % read_every == 0 or saves
+                if reads:
+                    watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
+                if saves:
+                    save(done)
+                try:
+                    if reads and progress is not None and accelerator.is_main_process:
+                        progress(done, recipe.iterations, watch.mean)
+                    if interrupted():
+                        raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    save(done)
+                    raise
+    finally:
+        accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # takes autocast off the model again
+    return TrainingReport(
+        iterations=recipe.iterations,
+        resumed_from=start,
+        loss=watch.mean,
+        seconds=time.perf_counter() - started,
+        device=str(accelerator.device),
+    )
+
+
+def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> DataLoader:
+    workers = recipe.workers
+    if workers is None:  # on a CPU the cores are busy training
+        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    return DataLoader(
+        task.samples,
+        batch_size=recipe.batch_size,
+        # The samples go on endlessly, so every batch is full: BatchNorm never meets a lone image.
+        sampler=range(start * recipe.batch_size, recipe.iterations * recipe.batch_size),
+        num_workers=workers,
+        worker_init_fn=_quiet_worker if workers else None,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def _quiet_worker(worker: int) -> None:
+    # Ctrl-C reaches the whole process group; only the trainer decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _seed(seed: int, iteration: int) -> int:
+    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0])
+
+
+def _signature(model: nn.Module) -> str:
+    """Tells networks apart whose states do not fit each other."""
+    lines = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""Scores: mean intersection over union at the labels' original resolution, and top-1 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data.normalise import normalise
+from boostformer.data.split import Array
+from boostformer.errors import UserError
+from boostformer.training.failures import memory_failures
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores in 0…1 over a whole split.
+
+    ``per_class`` is the intersection over union of each class, None for one that occurs neither in labels
+    nor in predictions; ``miou`` is the mean of the others. ``accuracy`` is of all labelled pixels.
+    """
+
+    miou: float
+    accuracy: float
+    per_class: list[float | None]
+    images: int
+
+
+@memory_failures()
+def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int], batch_size: int = 8) -> Metrics:
+    """Scores ``model`` on a split, on the device it lies on; leaves its training mode as it was.
+
+    Images of an "exact" split are brought to ``size`` (H, W); those of a "short_side" split run whole.
+    Logits are enlarged to each label's original size before the classes are chosen.
+    Raises UserError when no pixel of the split is labelled, TrainingFailure when memory runs out.
+    """
+    device = next(model.parameters()).device
+    confusion = torch.zeros((split.num_classes,) * 2, dtype=torch.int64, device=device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for indices, images in _batches(split, size, batch_size):
+                logits = model(normalise(torch.from_numpy(images).to(device)))
+                for index, one in zip(indices, logits.split(1), strict=True):  # bounds memory
+                    label = torch.tensor(split.label(index), device=device)
+                    predicted = predict_labels(one, label.shape)[0]
+                    confusion += confusion_matrix(predicted, label, split.num_classes)
+    finally:
+        model.train(training)
+    if not confusion.any():
+        raise UserError("nothing to score: every pixel of the split is ignored")
+    return scores(confusion, len(split))
+
+
+def predict_labels(logits: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
+    """Logits ``(B, classes, h, w)`` to class numbers ``(B, H, W)`` of ``shape``: enlarged, then chosen."""
+    # Channels last, a pixel's classes lie side by side: ten times faster to choose from on a CPU.
+    logits = logits.float().contiguous(memory_format=torch.channels_last)
+    return F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False).argmax(1)
+
+
+def confusion_matrix(predicted: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """int64 ``(classes, classes)``: pixels by class (row) and prediction (column), without ignored ones."""
+    # Ignored pixels land in bins past the matrix, which costs less than picking out the others.
+    row = torch.where(label == IGNORED, num_classes, label.long())
+    counts = torch.bincount((row * num_classes + predicted).flatten(), minlength=num_classes**2)
+    return counts[: num_classes**2].reshape(num_classes, num_classes)
+
+
+def scores(confusion: Tensor, images: int) -> Metrics:
+    """The metrics of a confusion matrix (rows: labels, columns: predictions)."""
+    matrix = confusion.cpu().double()
+    hits = matrix.diagonal()
+    union = matrix.sum(0) + matrix.sum(1) - hits
+    occurs = union > 0
+    return Metrics(
+        miou=(hits[occurs] / union[occurs]).mean().item(),
+        accuracy=(hits.sum() / matrix.sum()).item(),
+        per_class=[hit / whole if whole else None for hit, whole in zip(hits.tolist(), union.tolist(), strict=True)],
+        images=images,
+    )
+
+
+def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -> Iterator[tuple[list[int], Array]]:
+    """Neighbouring images of one shape, ``(indices, uint8 (B, H, W, 3))``."""
+    indices: list[int] = []
+    images: list[Array] = []
+    for index in range(len(split)):
+        image = split.resized(index)[0]
+        if split.fit == "exact":
+            image = resize_image(image, size)
+        if images and (len(images) == batch_size or image.shape != images[0].shape):
+            yield indices, np.stack(images)
+            indices, images = [], []
+        indices.append(index)
+        images.append(image)
+    yield indices, np.stack(images)
+
+
+@memory_failures()
+def top1(model: nn.Module, split: TinyImageNet, *, size: tuple[int, int], batch_size: int = 64) -> float:
+    """Share of images whose class has the highest logit; images are brought to ``size`` (H, W)."""
+    device = next(model.parameters()).device
+    training, hits = model.training, 0
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(split), batch_size):
+                indices = range(start, min(start + batch_size, len(split)))
+                images = np.stack([resize_image(split.image(index), size) for index in indices])
+                logits = model(normalise(torch.from_numpy(images).to(device)))
+                hits += int((logits.argmax(1).cpu() == torch.from_numpy(split.targets[indices])).sum())
+    finally:
+        model.train(training)
+    return hits / len(split)

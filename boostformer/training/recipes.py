@@ -1,0 +1,149 @@
+"""How a network is trained: recipes as data, their learning-rate schedule and parameter groups.
+
+Torch-free, so that reading a run file stays quick.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from boostformer.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WARMUP_START = 1e-6
+
+
+class Recipe(BaseModel):
+    """AdamW with linear warm-up, then decay to 0; the defaults are SegFormer's (NVlabs), as far as they go.
+
+    ``batch_size`` is of all processes together. The same recipe, data and network give the same weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = Field(default=160_000, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    lr: float = Field(default=6e-5, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.01, ge=0)
+    decoder_lr_factor: float = Field(default=10.0, gt=0, description="the decoder's learning rate over the encoder's")
+    warmup_iterations: int = Field(default=1500, ge=0)
+    schedule: Literal["poly", "cosine"] = "poly"
+    power: float = Field(default=1.0, gt=0, description="of the polynomial decay")
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    scale: tuple[float, float] = Field(default=(0.5, 2.0), description="range of the random resizing")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = Field(default=0, ge=0)
+    save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
+    workers: int | None = Field(None, ge=0, description="loading processes; by default 0 on a CPU, else up to 8")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.warmup_iterations >= self.iterations:
+            raise ValueError(
+                f"warmup_iterations ({self.warmup_iterations}) must be below iterations ({self.iterations})"
+            )
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be 0 < low <= high, but got {self.scale}")
+        return self
+
+    def lr_factor(self, iteration: int) -> float:
+        """What every group's learning rate is multiplied by at ``iteration`` (0…iterations-1)."""
+        if iteration < self.warmup_iterations:
+            return WARMUP_START + (1 - WARMUP_START) * iteration / self.warmup_iterations
+        done = (iteration - self.warmup_iterations) / (self.iterations - self.warmup_iterations)
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        return (1 - done) ** self.power
+
+
+class PretrainRecipe(Recipe):
+    """Pre-training an encoder as a classifier: the publication's, on Tiny-ImageNet.
+
+    300 epochs of 100,000 images at batch 512, 5 of them warm-up; lr = 5e-4 · batch / 512.
+    """
+
+    iterations: int = Field(default=300 * 100_000 // 512, ge=1)
+    batch_size: int = Field(default=512, ge=1)
+    lr: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    decoder_lr_factor: float = Field(default=1.0, gt=0)
+    warmup_iterations: int = Field(default=5 * 100_000 // 512, ge=0)
+    schedule: Literal["poly", "cosine"] = "cosine"
+    magnitude: int = Field(default=9, ge=0, le=10, description="of RandAugment")
+    mixup: float = Field(default=0.8, ge=0, description="alpha of the Beta distribution; 0 turns it off")
+    cutmix: float = Field(default=1.0, ge=0, description="alpha of the Beta distribution; 0 turns it off")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    random_erasing: float = Field(default=0.25, ge=0, le=1, description="probability")
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # A few minutes from scratch on a CPU: a larger rate than fine-tuning's, a short warm-up.
+    "proxy": {
+        "iterations": 300,
+        "batch_size": 8,
+        "lr": 1e-3,
+        "decoder_lr_factor": 1.0,
+        "warmup_iterations": 30,
+        "drop_path": 0.0,
+        "clip_norm": 5.0,
+    },
+    # The same recipe at full length, for a network that is not pre-trained.
+    "scratch": {
+        "iterations": 20_000,
+        "lr": 1e-3,
+        "decoder_lr_factor": 1.0,
+        "warmup_iterations": 1000,
+        "clip_norm": 5.0,
+    },
+    "finetune": {},
+    "pretrain": {},
+}
+"""What each named recipe changes in the defaults of its class."""
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """The named recipe with ``changes``. UserError for an unknown name, pydantic's for illegal values.
+
+    A changed number of iterations keeps the share of warm-up, unless that is changed too.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe '{name}'; {nearest(name, RECIPES)}")
+    kind = PretrainRecipe if name == "pretrain" else Recipe
+    named = kind(**RECIPES[name])
+    iterations = changes.get("iterations")
+    if isinstance(iterations, int) and "warmup_iterations" not in changes:
+        changes["warmup_iterations"] = named.warmup_iterations * iterations // named.iterations
+    return kind(**(RECIPES[name] | changes))
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Trainable parameters as AdamW's groups, each with ``name``, ``lr``, ``base_lr`` and ``weight_decay``.
+
+    ``decoder.*`` learns ``decoder_lr_factor`` times as fast. No decay on vectors and scalars (norms,
+    biases, LayerScale) and on what a module names in its ``no_weight_decay`` (fusion weights).
+    """
+    undecayed = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "no_weight_decay", ())
+    }
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "decoder" if name.startswith("decoder.") else "encoder"
+        decayed = parameter.ndim > 1 and name not in undecayed
+        lr = recipe.lr * (recipe.decoder_lr_factor if part == "decoder" else 1.0)
+        group = groups.setdefault(
+            f"{part}, {'decay' if decayed else 'no decay'}",
+            {"params": [], "lr": lr, "base_lr": lr, "weight_decay": recipe.weight_decay if decayed else 0.0},
+        )
+        group["params"].append(parameter)
+    return [{"name": name, **group} for name, group in groups.items()]

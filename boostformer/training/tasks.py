@@ -1,0 +1,137 @@
+"""What is trained for: segmentation or classification. A task supplies the samples and the loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet
+from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
+from boostformer.data.normalise import normalise
+from boostformer.errors import UserError
+from boostformer.training.recipes import PretrainRecipe, Recipe
+
+
+class Task(Protocol):
+    """Samples by position (an endless, shuffled sequence) and the loss of a batch of them."""
+
+    num_classes: int
+
+    @property
+    def samples(self) -> Dataset[tuple[Tensor, Tensor]]:
+        """An augmented uint8 image (H, W, 3) and its target at each position."""
+        ...
+
+    def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+        """What the network reads, float ``(B, 3, H, W)``, and what the loss compares its output with."""
+        ...
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """A scalar; ``log(num_classes)`` when all classes are guessed alike."""
+        ...
+
+
+class Shuffled:
+    """The index at each position of an endless sequence: epoch after epoch, each in its own order."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length, self._seed = length, seed
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, position: int) -> int:
+        epoch, place = divmod(position, self._length)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
+            self._epoch = epoch
+        return int(self._order[place])
+
+
+class _Samples(Dataset[tuple[Tensor, Tensor]]):
+    """``samples[position]``: an augmented uint8 image and its target, a function of (seed, position)."""
+
+    def __init__(self, split: SegmentationSplit | TinyImageNet, augmentation: Augmentation, seed: int) -> None:
+        self.split, self.augmentation, self.seed = split, augmentation, seed
+        self.indices = Shuffled(len(split), seed)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        index, seed = self.indices[position], (self.seed, position)
+        if isinstance(self.split, TinyImageNet):
+            image, target = self.split.image(index), self.split.targets[index]
+            varied = self.augmentation(seed, image=image)
+            return torch.tensor(varied["image"]), torch.tensor(target)
+        image, label = self.split.resized(index)
+        varied = self.augmentation(seed, image=image, mask=label)
+        # Copies: an unvaried array would still be the cache's own, which cannot be written to.
+        return torch.tensor(varied["image"]), torch.tensor(varied["mask"])
+
+
+class SegmentationTask:
+    """Per-pixel cross-entropy at the label's size, ignoring 255."""
+
+    def __init__(self, split: SegmentationSplit, size: tuple[int, int], recipe: Recipe) -> None:
+        self.num_classes = split.num_classes
+        self.samples = _Samples(split, segmentation_augmentation(size, recipe.scale), recipe.seed)
+
+    def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+        return normalise(images), targets.long()
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits = F.interpolate(logits.float(), targets.shape[-2:], mode="bilinear", align_corners=False)
+        # The mean by hand: a batch without any labelled pixel costs 0, not 0/0.
+        total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        return total / (targets != IGNORED).sum().clamp(min=1)
+
+
+class ClassificationTask:
+    """Cross-entropy with label smoothing, on images mixed within the batch (mixup or CutMix, evenly)."""
+
+    def __init__(self, split: TinyImageNet, size: tuple[int, int], recipe: Recipe) -> None:
+        if not isinstance(recipe, PretrainRecipe):
+            raise UserError("pre-training needs a recipe of kind 'pretrain', which says how images are mixed")
+        self.recipe, self.num_classes = recipe, split.num_classes
+        augmentation = classification_augmentation(size, recipe.magnitude, recipe.random_erasing)
+        self.samples = _Samples(split, augmentation, recipe.seed)
+
+    def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+        inputs = normalise(images)
+        smoothing = self.recipe.label_smoothing
+        soft = F.one_hot(targets, self.num_classes) * (1 - smoothing) + smoothing / self.num_classes
+        rng = np.random.default_rng((self.recipe.seed, iteration))
+        kinds = [kind for kind in ("mixup", "cutmix") if getattr(self.recipe, kind) > 0]
+        if not kinds:
+            return inputs, soft
+        kind = kinds[rng.integers(len(kinds))]
+        alpha = getattr(self.recipe, kind)
+        return mix(inputs, soft, float(rng.beta(alpha, alpha)), rng if kind == "cutmix" else None)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), targets)
+
+
+def mix(images: Tensor, targets: Tensor, share: float, rng: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+    """Mixes each image with its mirror in the batch, keeping ``share`` of it; targets are mixed alike.
+
+    Without ``rng``, mixup (Zhang et al. 2018): a weighted sum. With it, CutMix (Yun et al. 2019): a random
+    box of area 1 - share is replaced; where it sticks out, the share follows the area really replaced.
+    """
+    others = images.flip(0)
+    if rng is None:
+        mixed = share * images + (1 - share) * others
+    else:
+        height, width = images.shape[-2:]
+        rows, columns = (_cut(length, math.sqrt(1 - share), rng) for length in (height, width))
+        mixed = images.clone()
+        mixed[..., rows, columns] = others[..., rows, columns]
+        share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    return mixed, share * targets + (1 - share) * targets.flip(0)
+
+
+def _cut(length: int, share: float, rng: np.random.Generator) -> slice:
+    half, centre = round(length * share) // 2, int(rng.integers(length))
+    return slice(max(0, centre - half), min(length, centre + half))

@@ -1,0 +1,72 @@
+"""Budgets: hard upper limits on what a network may cost, absolute or as a share of a baseline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from boostformer import presets
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError, nearest
+from evaluators.cost_table import CostTable
+from evaluators.counting import Cost
+
+LIMITS = ("params", "macs")
+_SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Absolute limits by name; a cost that equals its limit fits."""
+
+    limits: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def resolve(
+        cls,
+        entries: Mapping[str, object],
+        table: CostTable,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        source: str,
+    ) -> Budget:
+        """From a run file's ``budgets``: ``{baseline: segformer_b0, params: 80%, macs: 1.5G}``.
+
+        Shares are of the baseline preset's cost for the run's classes and input size (H, W).
+        """
+        baseline: Architecture | None = None
+        if (name := entries.get("baseline")) is not None:
+            baseline = presets.load(str(name), classes=classes, size=size)
+        limits = []
+        for key, value in entries.items():
+            if key == "baseline":
+                continue
+            where = f"{source}: budgets.{key}"
+            if key not in LIMITS:
+                raise UserError(f"{where}: unknown budget; {nearest(key, ('baseline', *LIMITS))}")
+            limits.append((key, _limit(value, key, baseline, table, where)))
+        return cls(tuple(limits))
+
+    def violations(self, cost: Cost) -> dict[str, float]:
+        """How far over each limit, as a share of it: at most 0 fits."""
+        return {name: getattr(cost, name) / limit - 1 for name, limit in self.limits}
+
+    def fits(self, cost: Cost) -> bool:
+        return all(getattr(cost, name) <= limit for name, limit in self.limits)
+
+    def to_dict(self) -> dict[str, int]:
+        return dict(self.limits)
+
+
+def _limit(value: object, key: str, baseline: Architecture | None, table: CostTable, where: str) -> int:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([kKMG%]?)\s*", str(value))
+    if isinstance(value, bool) or match is None or float(match[1]) <= 0:
+        raise UserError(f"{where}: {value!r} is not a limit, allowed: 3M, 1.5G, 2500000 or, with a baseline, 80%")
+    number, unit = float(match[1]), match[2]
+    if unit != "%":
+        return round(number * _SCALES[unit])
+    if baseline is None:
+        raise UserError(f"{where}: {value!r} is a share, which needs `baseline` with a preset's name beside it")
+    return int(getattr(table.cost(baseline), key) * number / 100)

@@ -1,0 +1,1 @@
+"""What came out of a search: records, the Pareto front, tables and plots. Torch-free, and quick to import."""

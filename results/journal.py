@@ -1,0 +1,100 @@
+"""The file that holds a run's study: opened, locked and mended the same way by everybody.
+
+``RUN_DIR/journal.log`` is an Optuna journal: one operation per line, only ever appended to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from boostformer.errors import UserError
+
+STUDY_NAME = "boostformer"
+JOURNAL_NAME = "journal.log"
+
+# Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
+_JOURNAL_START = b'{"op_code"'
+
+
+class _JournalLock(JournalFileOpenLock):
+    """Excludes other writers through the kernel, and mends what a killed one left.
+
+    The kernel releases the lock when its process dies. Optuna's own locks are files that then stay behind,
+    which stops everybody for 30 s; its default one, a symbolic link, stops them for ever once the directory
+    was moved.
+
+    Optuna reads past a last line that a killed writer cut, but appends to it: the next operation would be
+    lost and the one after it would make the whole journal unreadable. So every writer first drops such a
+    fragment, an operation that nobody was told had happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        descriptor = os.open(self._path, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _cut_torn_line(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            raise RuntimeError("released a lock that is not held")
+        # Not by closing alone: a process forked in the meantime shares the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
+
+
+def open_storage(run_dir: Path | str, *, create: bool = False) -> JournalStorage:
+    """The journal of ``run_dir``, for reading and writing; opening and reading change nothing.
+
+    ``create`` makes a missing directory and journal.
+
+    Raises :class:`UserError` when the directory or journal is missing, unreadable, damaged or foreign.
+    """
+    # Absolute, so that it stays the same file when the process changes its directory.
+    path, shown = Path(run_dir).absolute() / JOURNAL_NAME, Path(run_dir) / JOURNAL_NAME
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        _refuse_foreign(Path(run_dir))
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+    except OSError as error:
+        raise UserError(f"{shown}: cannot be opened: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        # What Optuna's replay throws at lines that it cannot read or that are not its own.
+        raise UserError(f"{shown}: damaged journal ({type(error).__name__}: {error})") from error
+
+
+def _refuse_foreign(run_dir: Path) -> None:
+    path = run_dir / JOURNAL_NAME
+    if not run_dir.exists():
+        raise UserError(f"run directory {run_dir} does not exist")
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is not a directory; a run directory is allowed")
+    if not path.exists():
+        raise UserError(f"{run_dir} is not a run directory: it holds no {JOURNAL_NAME}")
+    with path.open("rb") as file:
+        start = file.read(len(_JOURNAL_START))
+    if not _JOURNAL_START.startswith(start):
+        raise UserError(f"{path}: not the journal of a search")

@@ -1,0 +1,47 @@
+"""One short line about an architecture, and how its numbers are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from boostformer.architecture import Architecture, Stage
+
+
+def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
+    """``32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 160x2 256x2 … | weighted_sum 128``.
+
+    Width x depth of each stage, then embed/mixer+FFN, neighbouring stages of the same blocks taken
+    together; last the decoder's fusion and width. Options (heads, ratios, …) are left out.
+
+    Raises :class:`boostformer.errors.UserError` when ``architecture`` is not what ``Architecture.to_dict``
+    writes.
+    """
+    network = Architecture.from_dict(dict(architecture))
+    parts = [
+        " ".join([*(f"{stage.width}x{stage.depth}" for stage in stages), blocks])
+        for blocks, stages in groupby(network.stages, key=_blocks)
+    ]
+    return separator.join([*parts, f"{network.decoder.fusion.name} {network.decoder.width}"])
+
+
+def human(column: str, value: float | None) -> str:
+    """A value of a record's ``column`` with its unit; empty where it is unknown."""
+    if value is None:
+        return ""
+    if column == "miou":
+        return f"{100 * value:.2f} %"
+    if column == "params":
+        return f"{value / 1e6:.3f} M"
+    if column in ("macs", "conv_linear_macs", "attention_macs"):
+        return f"{value / 1e9:.3f} G"
+    if column == "latency_ms":
+        return f"{value:.2f} ms"
+    if column == "seconds":
+        return f"{value:.1f} s"
+    return str(value)
+
+
+def _blocks(stage: Stage) -> str:
+    return f"{stage.embed.name}/{stage.mixer.name}+{stage.ffn.name}"

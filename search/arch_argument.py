@@ -1,0 +1,37 @@
+"""``ARCH`` on the command line: a preset's name, an architecture file, a checkpoint folder, or RUN_DIR:TRIAL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boostformer import checkpoint, presets
+from boostformer.architecture import Architecture
+from boostformer.blocks.registry import complete
+from boostformer.errors import UserError, nearest
+from results.front import pick
+from results.record import read_run
+
+FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
+
+
+def read_architecture(text: str) -> Architecture:
+    """The architecture that ``text`` names; :class:`UserError` when it names none."""
+    path = Path(text)
+    if text in presets.names():
+        return presets.load(text)
+    if path.is_dir():
+        config = checkpoint.read_config(path)
+        return complete(Architecture.from_dict(config["architecture"], f"{path}: architecture"), text)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        try:
+            content = path.read_text()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        read = Architecture.from_json if path.suffix == ".json" else Architecture.from_yaml
+        return complete(read(content, text), text)
+    run_dir, separator, trial = text.rpartition(":")
+    if separator and Path(run_dir).is_dir():
+        run = read_run(Path(run_dir))
+        record = pick(run.records, run.objectives, int(trial) if trial.isdigit() else trial)
+        return complete(Architecture.from_dict(record.architecture, text), text)
+    raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")

@@ -1,0 +1,264 @@
+"""Commands that train one network in full: ``train``, ``retrain``, ``pretrain``."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from boostformer.errors import UserError
+from search.commands.output import note
+from search.data_argument import HELP, data_of, size_of
+
+if TYPE_CHECKING:
+    from boostformer.architecture import Architecture
+    from boostformer.data import DataConfig
+    from boostformer.training import Recipe
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
+DataOption = Annotated[str | None, typer.Option("--data", help=HELP)]
+SizeOption = Annotated[str | None, typer.Option("--size", help="HxW at which the network sees the images.")]
+IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1)]
+LrOption = Annotated[float | None, typer.Option(help="Largest learning rate.")]
+SeedOption = Annotated[int | None, typer.Option(min=0)]
+PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
+InitOption = Annotated[
+    Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")
+]
+
+RETRAIN_FACTOR = 10
+"""``retrain`` goes on so many times as long as the proxy training, with the same recipe."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the program."""
+    app.command()(retrain)
+    app.command()(train)
+    app.command()(pretrain)
+
+
+def retrain(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)],
+    out: OutOption,
+    trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
+    pick: Annotated[str, typer.Option(help="knee, best-miou, smallest or fastest, on the front.")] = "knee",
+    data: DataOption = None,
+    size: SizeOption = None,
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    init: InitOption = None,
+) -> None:
+    """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise."""
+    from boostformer.architecture import Architecture
+    from results.front import pick as choose
+    from results.record import read_run
+    from search.store import read_plan
+
+    run = read_run(run_dir)
+    wanted = pick if trial is None else (int(trial) if trial.isdigit() else trial)
+    record = choose(run.records, run.objectives, wanted)
+    plan = read_plan(run_dir)
+    recipe = plan.recipe
+    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    length = changes.setdefault("iterations", recipe.iterations * RETRAIN_FACTOR)
+    share = recipe.warmup_iterations / recipe.iterations
+    recipe = _changed(recipe, changes | {"warmup_iterations": int(share * length)})
+    config = data_of(data, size, plan.data, plan.data.size)
+    origin = {"run": run_dir.name, "trial": record.trial, "id": record.id, "proxy_miou": record.miou}
+    note(f"trial {record.trial}, {record.id}" + (f", the {pick} of the front" if trial is None else ""))
+    _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
+
+
+def train(
+    arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
+    out: OutOption,
+    data: DataOption = None,
+    size: SizeOption = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="proxy, scratch or finetune; by default finetune with --init, else scratch.")
+    ] = None,
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    init: InitOption = None,
+) -> None:
+    """Train any architecture for segmentation."""
+    from boostformer.training import recipe as named
+    from search.arch_argument import read_architecture
+
+    architecture = read_architecture(arch)
+    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    name = recipe or ("finetune" if init else "scratch")
+    chosen = _checked(lambda: named(name, **changes))
+    config = data_of(data, size, None, architecture.size)
+    _train(architecture, config, chosen, out, init, {"recipe_name": name})
+
+
+def pretrain(
+    arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
+    out: OutOption,
+    data: Annotated[Path, typer.Option(help="Folder of Tiny-ImageNet-200 as distributed.")],
+    size: SizeOption = "224x224",
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
+    import torch
+
+    from boostformer.data import TinyImageNet
+    from boostformer.model import Classifier
+    from boostformer.training import pretrain as fit
+    from boostformer.training import recipe as named
+    from boostformer.training import top1
+    from search.arch_argument import read_architecture
+
+    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    recipe = _checked(lambda: named("pretrain", **changes))
+    shape = size_of(size) or (224, 224)
+    training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
+    architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
+    torch.manual_seed(recipe.seed)
+    model = Classifier(architecture, recipe.drop_path)
+    with _sitting(out, recipe) as (state, progress):
+        report = fit(model, training, recipe, size=shape, progress=progress, resume_dir=state)
+        accuracy = top1(model, validation, size=shape)
+        model.labels = training.labels
+        model.provenance = {
+            "pretrained_on": data.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "training": asdict(report),
+            "metrics": {"split": "validation", "top1": accuracy, "images": len(validation)},
+        }
+        model.save_pretrained(out)
+    note(f"top-1 accuracy {accuracy:.2%} on {len(validation)} images; saved in {out}")
+
+
+def _train(
+    architecture: Architecture,
+    data: DataConfig,
+    recipe: Recipe,
+    out: Path,
+    init: Path | None,
+    origin: dict[str, Any],
+) -> None:
+    import torch
+
+    from boostformer.model import build
+    from boostformer.training import evaluate, train
+    from evaluators.cost_table import CostTable
+    from evaluators.proxy import Proxy
+    from results.summary import human
+    from search.plan import data_cache
+    from search.progress import duration
+
+    _claim(out)
+    proxy = Proxy(data, recipe, data_cache())
+    architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
+    torch.manual_seed(recipe.seed)
+    model = build(architecture, recipe.drop_path)
+    if init is not None:
+        model.load_encoder(init)
+    cost = CostTable().cost(architecture)
+    height, width = data.size
+    note(
+        f"{architecture.id}: {human('params', cost.params)} params, {human('macs', cost.macs)} MACs at "
+        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
+        f"about {duration(proxy.estimate_seconds(architecture))} in all (estimated from a few steps)"
+    )
+    with _sitting(out, recipe) as (state, progress):
+        report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state)
+        metrics = evaluate(model, proxy.validation, size=data.size)
+        model.labels = proxy.labels
+        model.provenance = {
+            **origin,
+            "data": data.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "initialised_from": init.name if init else None,
+            "training": asdict(report) | {"torch": torch.__version__},
+            "metrics": {"split": "validation", **asdict(metrics)},
+        }
+        model.save_pretrained(out)
+    note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds a checkpoint already, or cannot be written, before any work is done."""
+    if (out / "config.json").exists():
+        raise UserError(f"--out: {out} already holds a checkpoint; remove it or choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"--out: {out} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, int, float], None]]]:
+    """Where to keep resumable states, and progress with time left; afterwards the states are removed.
+
+    Ctrl-C ends with one line that says how to go on, exit code 130.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    _claim(out)
+    state = out / "training-state"
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True)
+    task = bars.add_task("training", total=recipe.iterations, loss=float("nan"))
+    tenth = max(recipe.iterations // 10, 1)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        bars.update(task, completed=done, loss=loss)
+        if not console.is_terminal and done % tenth == 0:
+            console.print(f"{done}/{total} iterations, loss {loss:.3f}")
+
+    try:
+        with bars if console.is_terminal else _nothing():
+            yield state, progress
+    except KeyboardInterrupt:
+        note(f"stopped; to go on from here: {shlex.join(['boostformer', *sys.argv[1:]])}")
+        raise typer.Exit(130) from None
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    return _checked(lambda: type(recipe)(**(recipe.model_dump() | changes)))
+
+
+def _checked(make: Callable[[], Recipe]) -> Recipe:
+    """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"])) or "recipe"
+        raise UserError(f"--{option.replace('_', '-')}: {first['input']!r}: {first['msg']}") from None

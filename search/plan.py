@@ -1,0 +1,185 @@
+"""`Plan`: everything that decides what a search finds, resolved and frozen in its study.
+
+Two searches with equal plans are the same search; the number of trials is not part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import boostformer
+from boostformer import presets
+from boostformer.data import DataConfig
+from boostformer.errors import UserError, nearest
+from boostformer.training import Recipe
+from evaluators.budget import Budget
+from evaluators.cost_table import CostTable, cache_folder
+from evaluators.proxy import Proxy
+from search.problem import Problem
+from search.run_config import read_run_config
+from search.strategies import strategy_class
+from search.strategies.base import Strategy
+from search.yaml_lines import YamlFile
+from search_space import SearchSpace, read_space, shipped_spaces
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search. ``images`` counts those of each split; ``space`` is for the data's size and classes."""
+
+    name: str
+    space: SearchSpace
+    data: DataConfig
+    labels: tuple[str, ...]
+    images: dict[str, int]
+    objectives: tuple[str, ...]
+    budget: Budget
+    recipe: Recipe
+    strategy: str
+    seed: int
+
+    def problem(self, table: CostTable | None = None) -> Problem:
+        return Problem(self.space, self.objectives, self.budget, table or CostTable())
+
+    def make_strategy(self, problem: Problem) -> Strategy:
+        return strategy_class(self.strategy)(problem, self.seed)
+
+    def open_proxy(self) -> Proxy:
+        """The objective; raises :class:`UserError` when the data are not those the plan was made for."""
+        proxy = Proxy(self.data, self.recipe, data_cache())
+        if tuple(proxy.labels) != self.labels or _images(proxy) != self.images:
+            raise UserError(
+                f"{self.data.root}: holds other data than when the search began: {_images(proxy)} images of "
+                f"{len(proxy.labels)} classes, allowed: {self.images} of {len(self.labels)}"
+            )
+        return proxy
+
+    def references(self, table: CostTable) -> list[dict[str, Any]]:
+        """The presets' costs at this size and for these classes, to draw beside the front."""
+        found = []
+        for name in presets.names():
+            cost = table.cost(presets.load(name, classes=self.space.classes, size=self.space.size))
+            found.append({"name": name, "params": cost.params, "macs": cost.macs})
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the study keeps; :meth:`from_dict` gives back an equal plan."""
+        return {
+            "version": FORMAT_VERSION,
+            "space_name": self.name,
+            "data": self.data.model_dump(mode="json"),
+            "labels": list(self.labels),
+            "images": self.images,
+            "objectives": list(self.objectives),
+            "budgets": self.budget.to_dict(),
+            "search": {"strategy": self.strategy, "seed": self.seed},
+            "proxy": self.recipe.model_dump(mode="json"),
+            "space": self.space.to_dict(),
+            "versions": {
+                "boostformer": boostformer.__version__,
+                **{package: version(package) for package in ("torch", "optuna", "numpy")},
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], source: str) -> Plan:
+        if data["version"] != FORMAT_VERSION:
+            raise UserError(f"{source}: version {data['version']} cannot be read, allowed: {FORMAT_VERSION}")
+        return cls(
+            name=data["space_name"],
+            space=SearchSpace.from_dict(data["space"], source),
+            data=DataConfig(**data["data"]),
+            labels=tuple(data["labels"]),
+            images=data["images"],
+            objectives=tuple(data["objectives"]),
+            budget=Budget(tuple(data["budgets"].items())),
+            recipe=Recipe(**data["proxy"]),
+            **data["search"],
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Plan, int, Proxy]:
+        """The plan of a run file, how many trials it asks for, and the proxy, its data opened and checked.
+
+        Raises :class:`UserError` for whatever is wrong with the file, the space, the data or the budgets.
+        """
+        config, file = read_run_config(path)
+        if config.space not in shipped_spaces() and not Path(config.space).is_file():
+            known = nearest(config.space, shipped_spaces())
+            raise file.error(("space",), f"'{config.space}' is neither a file nor a shipped space; {known}")
+        space = read_space(config.space)
+        proxy = Proxy(config.data, config.proxy, data_cache())
+        space = space.replace(size=config.data.size, classes=len(proxy.labels))
+        table = CostTable()
+        budget = _budget(config.budgets, file, table, space)
+        plan = cls(
+            name=config.space,
+            space=space,
+            data=config.data,
+            labels=tuple(proxy.labels),
+            images=_images(proxy),
+            objectives=tuple(config.objectives),
+            budget=budget,
+            recipe=config.proxy,
+            strategy=config.search.strategy,
+            seed=config.search.seed,
+        )
+        try:
+            plan.problem(table).check_reachable()
+        except UserError as error:
+            raise file.error(("budgets",), str(error).removeprefix("budgets: ")) from None
+        return plan, config.search.trials, proxy
+
+
+def _budget(entries: dict[str, Any], file: YamlFile, table: CostTable, space: SearchSpace) -> Budget:
+    """The limits, one after the other, so that a mistake is reported with its own line."""
+    baseline = {key: value for key, value in entries.items() if key == "baseline"}
+    if baseline and str(entries["baseline"]) not in presets.names():
+        known = nearest(entries["baseline"], presets.names())
+        raise file.error(("budgets", "baseline"), f"unknown preset '{entries['baseline']}'; {known}")
+    limits: list[tuple[str, int]] = []
+    for key in entries:
+        if key == "baseline":
+            continue
+        one = Budget.resolve(
+            baseline | {key: entries[key]},
+            table,
+            classes=space.classes,
+            size=space.size,
+            source=file.place(("budgets", key), path=False),
+        )
+        limits += one.limits
+    return Budget(tuple(limits))
+
+
+def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str | None:
+    """The first key, in the order of the old, whose values differ: ``a.b is 1 there, 2 here``."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after, name = old.get(key), new.get(key), f"{above}{key}"
+        if name == "versions" or before == after:
+            continue
+        if name == "space_name" and old["space"] == new["space"]:  # the same space by another path
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            return difference(before, after, f"{name}.")
+        return f"{name} is {_short(before)} there, {_short(after)} here"
+    return None
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def data_cache() -> Path:
+    """Decoded images, shared by all runs."""
+    return cache_folder() / "data"
+
+
+def _images(proxy: Proxy) -> dict[str, int]:
+    return {"training": len(proxy.training), "validation": len(proxy.validation)}

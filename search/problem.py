@@ -1,0 +1,154 @@
+"""What a strategy is asked to solve: a space, objectives and budgets, with exact costs at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError
+from evaluators.budget import Budget
+from evaluators.cost_table import CostTable, PopulationCosts
+from search_space import SearchSpace, slot_indices
+
+DRAWS = 4096
+"""Networks that are drawn and costed at once."""
+ENUMERABLE = 20_000
+"""Spaces of up to so many networks are listed when drawing finds nothing new."""
+
+Costs = NDArray[np.int64]
+
+
+class Exhausted(Exception):
+    """The space holds no further network within the budgets, as far as could be found; says so."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of one architecture; ``miou`` (0…1) of finished ones."""
+
+    architecture: Architecture
+    state: Literal["finished", "failed", "running"]
+    miou: float | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The search's networks, what to optimise, and what they may cost."""
+
+    space: SearchSpace
+    objectives: tuple[str, ...]
+    budget: Budget
+    table: CostTable
+
+    def violations(self, arch: Architecture) -> dict[str, float]:
+        """How far over each limit, as a share of it: at most 0 fits."""
+        return self.budget.violations(self.table.cost(arch))
+
+    def fits(self, arch: Architecture) -> bool:
+        return self.budget.fits(self.table.cost(arch))
+
+    def values(self, arch: Architecture, miou: float) -> list[float]:
+        """The objectives' values in their natural units; all but the mIoU are known without training."""
+        cost = self.table.cost(arch)
+        return [miou if name == "miou" else float(getattr(cost, name)) for name in self.objectives]
+
+    def share(self, draws: int = 25 * DRAWS) -> float:
+        """Share of random draws that fit the budgets, estimated."""
+        genes = self.space.sample_genes(np.random.default_rng(0), draws)
+        return float((self._excess(self._costs_of_genes(genes)) <= 0).mean())
+
+    def random(self, rng: np.random.Generator, known: Collection[str]) -> Architecture:
+        """A random network within the budgets whose id is not ``known``; raises :class:`Exhausted`.
+
+        Drawn by rejection. Where next to nothing fits, a random network is mended instead, choice by choice.
+        """
+        for draws in (64, DRAWS, DRAWS, DRAWS, DRAWS):
+            genes = self.space.sample_genes(rng, draws)
+            for row in genes[self._excess(self._costs_of_genes(genes)) <= 0]:
+                if (arch := self.space.decode(row)).id not in known:
+                    return arch
+        if self.space.count <= ENUMERABLE:
+            fitting = [arch for arch in self.space if self.fits(arch) and arch.id not in known]
+            if fitting:
+                return fitting[rng.integers(len(fitting))]
+            raise Exhausted(f"all networks of the space that fit the budgets are known ({len(known)} tried)")
+        for _ in range(20):
+            variants = self._descend(self._excess, rng, stop=0.0)
+            arch = self._architecture(variants)
+            if self.fits(arch) and arch.id not in known:
+                return arch
+        raise Exhausted("no further network within the budgets was found")
+
+    def check_reachable(self) -> None:
+        """Raises :class:`UserError`, saying what the smallest network costs, when no network fits."""
+        rng = np.random.default_rng(0)
+        try:
+            self.random(rng, ())
+        except Exhausted:
+            pass
+        else:
+            return
+        needs = []
+        for name, limit in self.budget.limits:
+            found = [self._descend(_COLUMNS[name], rng) for _ in range(4)]
+            least = min(getattr(self.table.cost(self._architecture(variants)), name) for variants in found)
+            needs.append(f"{least:,} {name} (limit {limit:,})")
+        # Each of these may be another network, when the limits pull in different directions.
+        raise UserError(f"budgets: no network of the space fits; the smallest found have {', '.join(needs)}")
+
+    # Populations, as NumPy arrays
+
+    @cached_property
+    def _population(self) -> PopulationCosts:
+        return PopulationCosts(self.table, self.space.slots, self.space.size, self.space.classes)
+
+    def _costs_of_genes(self, genes: NDArray[np.int16]) -> Costs:
+        return self._population.costs(slot_indices(self.space, genes))
+
+    def _excess(self, costs: Costs) -> NDArray[np.float64]:
+        """The worst violation of each network: costs (P, 3) -> (P,), at most 0 where it fits."""
+        worst = np.full(len(costs), -np.inf)
+        for name, limit in self.budget.limits:
+            np.maximum(worst, _COLUMNS[name](costs) / limit - 1, out=worst)
+        return worst
+
+    def _architecture(self, variants: NDArray[np.int64]) -> Architecture:
+        """The network with these variants in the slots (S,)."""
+        pairs = zip(self.space.layout, variants.tolist(), strict=True)
+        return self.space.decode([gene for slot, number in pairs for gene in slot.genes[number]])
+
+    def _descend(
+        self,
+        measure: Callable[[Costs], NDArray[Any]],
+        rng: np.random.Generator,
+        stop: float = -np.inf,
+    ) -> NDArray[np.int64]:
+        """From a random network down ``measure``, one slot after the other, until none helps or ``stop``."""
+        layout = self.space.layout
+        variants = np.array([rng.integers(len(slot.variants)) for slot in layout])
+        best = np.inf
+        while True:
+            before = best
+            for s in rng.permutation(len(layout)):
+                rows = np.repeat(variants[None], len(layout[s].variants), axis=0)
+                rows[:, s] = np.arange(len(rows))
+                values = measure(self._population.costs({t.name: rows[:, i] for i, t in enumerate(layout)}))
+                if values.min() < best:
+                    variants, best = rows[values.argmin()], values.min()
+                if best <= stop:
+                    return variants
+            if best >= before:
+                return variants
+
+
+_COLUMNS: dict[str, Callable[[Costs], Costs]] = {
+    "params": lambda costs: costs[:, 0],
+    "macs": lambda costs: costs[:, 1] + costs[:, 2],
+}
+"""A limit's values from the columns of :meth:`PopulationCosts.costs`."""

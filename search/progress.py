@@ -1,0 +1,142 @@
+"""What a search shows while it runs: bars with the time left on a terminal, else a line per trial."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from results.record import Record
+from results.summary import human
+from search.store import Standing
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class ConsoleReporter:
+    """Shows the trials of a run on stderr. ``workers`` processes share the work, for the time left."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.workers = workers
+        self.concluded = self.target = 0
+        self._seconds: list[float] = []
+        self._step: tuple[float, float] = (0.0, 0.0)  # share done of the current trial, when it began
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._trials: TaskID | None = None
+        self._training: TaskID | None = None
+
+    def __enter__(self) -> ConsoleReporter:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._bars.stop()
+
+    def begins(self, standing: Standing) -> None:
+        self.concluded, self.target = standing.concluded, standing.target
+        self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
+        if self.workers == 1:
+            self._training = self._bars.add_task("training", total=None, note="")
+
+    def trial(self, number: int, record: Record) -> None:
+        self._step = (0.0, time.monotonic())
+        if self._training is not None:
+            note = f"trial {number}, {human('params', record.params)} params"
+            self._bars.reset(self._training, total=None, note=note)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self._step = (done / total, self._step[1])
+        if self._training is not None and self._trials is not None:
+            self._bars.update(self._training, total=total, completed=done)
+            self._bars.update(self._trials, note=self._note())
+
+    def ended(self, record: Record) -> None:
+        self.concluded += 1
+        self._seconds.append(record.seconds or 0.0)
+        self._step = (0.0, time.monotonic())
+        if self._trials is not None:
+            self._bars.update(self._trials, completed=self.concluded, note=self._note())
+        scored = f"mIoU {human('miou', record.miou)}" if record.miou is not None else f"failed: {record.failure}"
+        costs = f"{human('params', record.params)} params, {human('macs', record.macs)} MACs"
+        left = "" if self.console.is_terminal else self._left(", ")
+        self.console.print(
+            f"[{self.concluded:>{len(str(self.target))}}/{self.target}] trial {record.trial} {record.id}: "
+            f"{scored}, {costs}, {duration(record.seconds or 0.0)}{left}",
+            markup=False,
+        )
+
+    def exhausted(self, reason: str) -> None:
+        self.console.print(f"the search ends early: {reason}", markup=False)
+
+    def _note(self) -> str:
+        return f"{self.concluded}/{self.target}{self._left(', ')}"
+
+    def _left(self, prefix: str) -> str:
+        """The time left, from the trials so far; before the first, from the steps of the current."""
+        share, began = self._step
+        left = self.target - self.concluded
+        if self._seconds:
+            mean = sum(self._seconds) / len(self._seconds)
+        elif share > 0:
+            mean = (time.monotonic() - began) / share
+        else:
+            return ""
+        if left < 1:
+            return ""
+        return f"{prefix}about {duration(mean * (left - share) / min(self.workers, left))} left"
+
+
+class LineReporter:
+    """Tells a parent process about each ended trial, as a line of JSON."""
+
+    def __init__(self, stream: TextIO = sys.stdout) -> None:
+        self._stream = stream
+
+    def begins(self, standing: Standing) -> None:
+        pass
+
+    def trial(self, number: int, record: Record) -> None:
+        pass
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        pass
+
+    def ended(self, record: Record) -> None:
+        self._write({"ended": vars(record) | {"architecture": {}}})
+
+    def exhausted(self, reason: str) -> None:
+        self._write({"exhausted": reason})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=self._stream, flush=True)
+
+
+def relay(line: str, reporter: ConsoleReporter) -> None:
+    """Passes on a line that a :class:`LineReporter` wrote."""
+    message = json.loads(line)
+    if "ended" in message:
+        reporter.ended(Record(**message["ended"]))
+    else:
+        reporter.exhausted(message["exhausted"])

@@ -1,0 +1,294 @@
+"""`SearchSpace`: a finite set of networks that can be sampled, varied, enumerated and encoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
+from boostformer.errors import UserError, nearest
+from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
+from search_space.reader import FORMAT_VERSION, read_text, read_tree
+
+STAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
+DECODER_FIELDS = tuple(field.name for field in dataclasses.fields(Decoder))
+SLOT_NAMES = (
+    *(f"stages.{i}.{field}" for i in range(len(STRIDES)) for field in STAGE_FIELDS),
+    *(f"decoder.{field}" for field in DECODER_FIELDS),
+)
+"""The free fields of an architecture, in the order of its fields."""
+
+_stage_fields, _decoder_fields = attrgetter(*STAGE_FIELDS), attrgetter(*DECODER_FIELDS)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All networks with one of the values of ``domains`` in each slot, for one size and set of classes.
+
+    ``domains`` has :data:`SLOT_NAMES` as keys. Whoever makes a space by hand answers for every
+    combination being legal; spaces that are read are checked. Nothing here has a state: randomness
+    comes from the generator that is passed in.
+    """
+
+    size: tuple[int, int]
+    classes: int
+    domains: dict[str, Domain]
+
+    # What may be chosen
+
+    @cached_property
+    def layout(self) -> tuple[Slot, ...]:
+        """The slots, in the order of :data:`SLOT_NAMES`."""
+        return make_slots((name, self.domains[name]) for name in SLOT_NAMES)
+
+    @cached_property
+    def slots(self) -> dict[str, tuple[Any, ...]]:
+        """The variants of each slot: scalars, or complete :class:`BlockSpec` s."""
+        return {slot.name: slot.variants for slot in self.layout}
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """Every choice of the space, parents before their children: G of them."""
+        return tuple(choice for slot in self.layout for choice in slot.choices)
+
+    @cached_property
+    def _parents(self) -> tuple[tuple[int, int] | None, ...]:
+        """Of each choice: (column, gene) that make it active; None if it always is."""
+        columns = {choice.name: i for i, choice in enumerate(self.choices)}
+        parents: list[tuple[int, int] | None] = []
+        for choice in self.choices:
+            if choice.condition is None:
+                parents.append(None)
+            else:
+                column = columns[choice.condition[0]]
+                parents.append((column, self.choices[column].values.index(choice.condition[1])))
+        return tuple(parents)
+
+    @cached_property
+    def _children(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Of each choice: (column, gene of this choice that makes it active) of those below it."""
+        below: list[list[tuple[int, int]]] = [[] for _ in self.choices]
+        for column, parent in enumerate(self._parents):
+            if parent is not None:
+                below[parent[0]].append((column, parent[1]))
+        return tuple(map(tuple, below))
+
+    @cached_property
+    def _lots(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
+        """Of each slot: where a uniform number is bisected into the number of a variant, and these."""
+        ends = (list(itertools.accumulate(slot.probabilities)) for slot in self.layout)
+        return tuple((end[:-1], slot.variants) for end, slot in zip(ends, self.layout, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Exact number of networks."""
+        return math.prod(len(slot.variants) for slot in self.layout)
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """Every network once, lazily, the decoder's width running fastest."""
+        return map(self._assemble, itertools.product(*(slot.variants for slot in self.layout)))
+
+    def __contains__(self, arch: object) -> bool:
+        """Whether this network, with all options spelled out, is one of the space."""
+        return isinstance(arch, Architecture) and self._outside(arch) is None
+
+    # Drawing and varying
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A random network: from the top down, each active choice uniform over its values.
+
+        So blocks are equally likely, however many options they have; networks are not.
+        """
+        draws = zip(self._lots, rng.random(len(self._lots)).tolist(), strict=True)
+        return self._assemble([variants[bisect_right(thresholds, u)] for (thresholds, variants), u in draws])
+
+    def sample_genes(self, rng: np.random.Generator, n: int) -> NDArray[np.int16]:
+        """The genes (n, G) of ``n`` random networks, distributed as :meth:`sample` 's."""
+        genes = np.empty((len(self.choices), n), dtype=np.int16)  # a choice is contiguous in memory
+        for row, choice, parent in zip(genes, self.choices, self._parents, strict=True):
+            row[:] = rng.integers(len(choice.values), size=n, dtype=np.int16)
+            if parent is not None:
+                np.putmask(row, genes[parent[0]] != parent[1], INACTIVE)
+        return genes.T
+
+    def mutate(self, arch: Architecture, rng: np.random.Generator, changes: int = 1) -> Architecture:
+        """Another network: ``changes`` active choices, at most all, take another of their values.
+
+        When a block changes, its options are drawn anew. In a space of one network it is that one.
+        """
+        if changes < 1:
+            raise ValueError(f"changes must be at least 1, but is {changes}")
+        genes = self._genes(arch)
+        free = [column for column, gene in enumerate(genes) if gene != INACTIVE]
+        picked = rng.permutation(free)[:changes].tolist()
+        for column in sorted(picked):  # parents before their children
+            if genes[column] == INACTIVE:  # its block was just replaced
+                continue
+            size = len(self.choices[column].values)
+            genes[column] = (genes[column] + 1 + int(rng.integers(size - 1))) % size
+            for child, needed in self._children[column]:
+                active = genes[column] == needed
+                genes[child] = int(rng.integers(len(self.choices[child].values))) if active else INACTIVE
+        return self.decode(genes)
+
+    def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
+        """A child with each choice from either parent; options come from a parent with that block."""
+        mother, father, child = self._genes(a), self._genes(b), list[int]()
+        for column, flip in enumerate(rng.integers(2, size=len(mother)).tolist()):
+            parent = self._parents[column]
+            if parent is not None and child[parent[0]] != parent[1]:
+                child.append(INACTIVE)
+                continue
+            first, second = (father, mother) if flip else (mother, father)
+            # A parent in which this choice is inactive has another block here; then the other has this one.
+            child.append(first[column] if first[column] != INACTIVE else second[column])
+        return self.decode(child)
+
+    # Writing down
+
+    def genotype(self, arch: Architecture) -> dict[str, Scalar]:
+        """The value of every active choice by name; :class:`UserError` for a network outside the space."""
+        genes = zip(self.choices, self._genes(arch), strict=True)
+        return {choice.name: choice.values[gene] for choice, gene in genes if gene != INACTIVE}
+
+    def architecture(self, genotype: dict[str, Scalar]) -> Architecture:
+        """The network of :meth:`genotype` 's form, which must hold exactly the active choices."""
+        genes, left = [], dict(genotype)
+        for choice in self.choices:
+            if not choice.active(genotype):
+                genes.append(INACTIVE)
+                continue
+            if choice.name not in left:
+                raise ValueError(f"choice '{choice.name}' is active but missing from the genotype")
+            value = left.pop(choice.name)
+            found = [i for i, v in enumerate(choice.values) if type(v) is type(value) and v == value]
+            if not found:
+                raise ValueError(f"choice '{choice.name}' is {value!r}, must be among {choice.values}")
+            genes += found
+        if left:
+            raise ValueError(f"the genotype holds inactive or unknown choices: {', '.join(left)}")
+        return self.decode(genes)
+
+    def encode(self, archs: Iterable[Architecture]) -> NDArray[np.int16]:
+        """The genes (P, G) of these networks; :class:`UserError` for one outside the space."""
+        rows = [self._genes(arch) for arch in archs]
+        return np.array(rows, dtype=np.int16).reshape(len(rows), len(self.choices))
+
+    def decode(self, row: Sequence[int] | NDArray[np.int16]) -> Architecture:
+        """The network with these genes (G,); ValueError when they are no network's."""
+        genes = tuple(row.tolist() if isinstance(row, np.ndarray) else row)
+        if len(genes) != len(self.choices):
+            raise ValueError(f"{len(genes)} genes given, the space has {len(self.choices)} choices")
+        try:
+            return self._assemble([slot.variant_of[genes[slot.columns]] for slot in self.layout])
+        except KeyError as error:
+            raise ValueError(f"genes {genes} are no network's: {error} belongs to no variant") from None
+
+    def _genes(self, arch: Architecture) -> list[int]:
+        if reason := self._outside(arch):
+            raise UserError(f"architecture {arch.id} is outside the search space: {reason}")
+        fields = zip(self.layout, self._fields(arch), strict=True)
+        return [gene for slot, value in fields for gene in slot.genes_of[value]]
+
+    def _outside(self, arch: Architecture) -> str | None:
+        """Why this network is not in the space, or None if it is."""
+        for name in ("size", "classes"):
+            if getattr(arch, name) != getattr(self, name):
+                return f"{name} {getattr(arch, name)}, the space has {getattr(self, name)}"
+        for slot, value in zip(self.layout, self._fields(arch), strict=True):
+            if value not in slot.genes_of:
+                if isinstance(value, BlockSpec):
+                    return f"{slot.name} {value.to_dict()} is not among its {len(slot.variants)} variants"
+                return f"{slot.name} {value}, allowed: {', '.join(map(str, slot.variants))}"
+        return None
+
+    @staticmethod
+    def _fields(arch: Architecture) -> list[Any]:
+        stages = [value for stage in arch.stages for value in _stage_fields(stage)]
+        return stages + list(_decoder_fields(arch.decoder))
+
+    def _assemble(self, values: Sequence[Any]) -> Architecture:
+        """The network with these values in the slots."""
+        n = len(STAGE_FIELDS)
+        stages = tuple([Stage(*values[i * n : i * n + n]) for i in range(len(STRIDES))])
+        return Architecture(stages, Decoder(*values[len(STRIDES) * n :]), self.classes, self.size)
+
+    # Keeping
+
+    def replace(self, *, size: tuple[int, int] | None = None, classes: int | None = None) -> SearchSpace:
+        """The same choices for another input size (H, W) or other classes."""
+        return SearchSpace(size or self.size, classes or self.classes, self.domains)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The YAML form with everything spelled out; :meth:`from_dict` gives back an equal space."""
+
+        def listed(domain: Domain) -> Any:
+            if isinstance(domain[0], Block):
+                return {b.name: {k: list(v) for k, v in b.options} for b in domain if isinstance(b, Block)}
+            return list(domain)
+
+        height, width = self.size
+        return {
+            "version": FORMAT_VERSION,
+            "size": f"{height}x{width}",
+            "classes": self.classes,
+            "stages": [
+                {field: listed(self.domains[f"stages.{i}.{field}"]) for field in STAGE_FIELDS}
+                for i in range(len(STRIDES))
+            ],
+            "decoder": {field: listed(self.domains[f"decoder.{field}"]) for field in DECODER_FIELDS},
+        }
+
+    @classmethod
+    def from_dict(cls, data: object, source: str = "space") -> SearchSpace:
+        """Read :meth:`to_dict` 's form; ``source`` names the origin in errors (:class:`UserError`)."""
+        return cls(*read_tree(data, source))
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "space") -> SearchSpace:
+        """Read a space file's text; :class:`UserError` names ``source:line`` of what is wrong."""
+        return cls(*read_text(text, source))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits of the content's hash: equal for equal spaces with the same order of values."""
+        canonical = json.dumps(self.to_dict(), separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def shipped_spaces() -> list[str]:
+    """Names of the spaces that come with the package."""
+    files = (resources.files("search_space") / "spaces").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def read_space(name_or_path: str | Path) -> SearchSpace:
+    """A shipped space by its name, or a space file; :class:`UserError` when it cannot be read."""
+    name = str(name_or_path)
+    if name in shipped_spaces():
+        text = (resources.files("search_space") / "spaces" / f"{name}.yaml").read_text(encoding="utf-8")
+        return SearchSpace.from_yaml(text, f"spaces/{name}.yaml")
+    try:
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = nearest(name, shipped_spaces())
+        raise UserError(f"{name}: neither a file nor a shipped space; {known}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: not UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    return SearchSpace.from_yaml(text, name)

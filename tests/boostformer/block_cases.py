@@ -1,0 +1,57 @@
+"""Every registered block with every allowed value of each knob: what the conformance tests run over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import boostformer.blocks  # noqa: F401  (registers them)
+from boostformer.architecture import BlockSpec
+from boostformer.blocks import registry
+
+WIDTH = 240
+"""Divisible by every number of heads that is allowed."""
+IN_WIDTH, STRIDE, MAPS = 5, 2, 4
+
+
+def specs(declaration: registry.Declaration) -> list[BlockSpec]:
+    """The defaults, then each knob at each other value."""
+    defaults = {knob.name: knob.default for knob in declaration.knobs.values()}
+    found = [BlockSpec.of(declaration.name, **defaults)]
+    for knob in declaration.knobs.values():
+        for value in knob.allowed:
+            spec = BlockSpec.of(declaration.name, **(defaults | {knob.name: value}))
+            if spec not in found:
+                found.append(spec)
+    return found
+
+
+CASES = [
+    pytest.param(item.kind, spec, id=f"{item.kind}-{spec.name}-{'-'.join(f'{k}{v}' for k, v in spec.options)}")
+    for item in registry.declarations()
+    for spec in specs(item)
+]
+
+
+def make(kind: str, spec: BlockSpec, width: int = WIDTH) -> nn.Module:
+    """The block with random weights, also where they start at a constant."""
+    torch.manual_seed(0)
+    shape = {"embed": (IN_WIDTH, width, STRIDE), "fusion": (width, MAPS)}.get(kind, (width,))
+    module = registry.construct(kind, spec, *shape)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module
+
+
+def inputs(kind: str, height: int, length: int, width: int = WIDTH, batch: int = 2) -> Tensor | list[Tensor]:
+    """What the block takes, for a map of ``height`` by ``length``."""
+    torch.manual_seed(1)
+    if kind == "fusion":
+        return [torch.randn(batch, width, -(-height // 2**i), -(-length // 2**i)) for i in range(MAPS)]
+    return torch.randn(batch, IN_WIDTH if kind == "embed" else width, height, length)
+
+
+def as_type(value: Tensor | list[Tensor], dtype: torch.dtype) -> Tensor | list[Tensor]:
+    return [x.to(dtype) for x in value] if isinstance(value, list) else value.to(dtype)

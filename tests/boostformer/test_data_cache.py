@@ -1,0 +1,107 @@
+"""The cache of decoded arrays: same content, built once, never half."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_fixtures import write_dataset
+
+from boostformer.data import DataConfig, open_split
+from boostformer.data.ade20k import ADE20K
+from boostformer.data.cache import packed
+from boostformer.errors import UserError
+
+
+@pytest.mark.parametrize("fit", ["exact", "short_side"])
+@pytest.mark.parametrize("kind", ["ade20k", "scenes"])
+def test_holds_what_decoding_gives(tmp_path: Path, fit: str, kind: str) -> None:
+    root = write_dataset(tmp_path / "data") if kind == "ade20k" else None
+    data = DataConfig(kind=kind, root=root, size="32x48", fit=fit, scenes={"training": 3, "validation": 2})
+    for name in ("training", "validation"):
+        plain, cached = open_split(data, name), open_split(data, name, tmp_path / "cache")
+        again = pickle.loads(pickle.dumps(cached))
+        assert len(plain) == len(cached)
+        assert (plain.labels, plain.name(1)) == (cached.labels, cached.name(1))
+        for index in range(len(plain)):
+            for split in (cached, again):
+                for expected, got in zip(plain.resized(index), split.resized(index), strict=True):
+                    np.testing.assert_array_equal(expected, got)
+                np.testing.assert_array_equal(plain.label(index), split.label(index))
+                np.testing.assert_array_equal(plain.image(index), split.image(index))
+
+
+def test_files_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataConfig(kind="ade20k", root=write_dataset(tmp_path / "data"), size="32x48")
+    open_split(data, "validation", tmp_path / "cache")
+    # Names files aside, nothing may be decoded again: not images, not labels for scoring.
+    (tmp_path / "data/classes.txt").write_text("a\nb\nc\nd\n")
+    monkeypatch.setattr(ADE20K, "image", None)
+    monkeypatch.setattr(ADE20K, "label", None)
+    split = open_split(data, "validation", tmp_path / "cache")
+    assert split.resized(2)[0].shape == (32, 48, 3) and split.label(2).shape == (56, 64)
+
+
+def test_a_change_makes_a_new_entry(tmp_path: Path) -> None:
+    root, cache = write_dataset(tmp_path / "data"), tmp_path / "cache"
+
+    def entries(**changes) -> int:
+        open_split(DataConfig(kind="ade20k", root=root, **{"size": "32x48"} | changes), "training", cache)
+        return len(list(cache.iterdir()))
+
+    assert entries() == entries() == 1
+    assert entries(size="48x32") == 2
+    assert entries(size="48x32", fit="short_side") == 3
+    os.utime(root / "images/training/0.jpg", ns=(1, 1))
+    assert entries() == 4
+    for kind, suffix in (("images", "jpg"), ("annotations", "png")):
+        (root / kind / f"training/2.{suffix}").unlink()
+    assert entries() == 5
+
+
+def build_entry(folder: Path, start) -> None:
+    start.wait()
+    arrays = packed(folder, ["key"], ["a"], 50, lambda i: (np.full((i + 1, 3), i, np.uint8),))["a"]
+    assert all((arrays[i] == i).all() and arrays[i].shape == (i + 1, 3) for i in range(50))
+
+
+def test_processes_build_at_once_without_harm(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    workers = [context.Process(target=build_entry, args=(tmp_path, start)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert len(list(tmp_path.iterdir())) == 1, "one entry and no drafts"
+
+
+def killed_while_building(folder: Path) -> None:
+    def decode(index: int) -> tuple[np.ndarray]:
+        if index == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (np.full((4, 4), index, np.uint8),)
+
+    packed(folder, ["key"], ["a"], 50, decode)
+
+
+def test_a_killed_build_leaves_no_entry(tmp_path: Path) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=killed_while_building, args=(tmp_path,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    assert all(".tmp-" in path.name for path in tmp_path.iterdir())
+    arrays = packed(tmp_path, ["key"], ["a"], 50, lambda i: (np.full((4, 4), i, np.uint8),))["a"]
+    assert len(arrays) == 50 and (arrays[49] == 49).all()
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cache folder cannot be written"):
+        open_split(DataConfig(), "training", tmp_path / "file" / "cache")

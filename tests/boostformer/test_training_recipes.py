@@ -1,0 +1,92 @@
+"""Recipes: the publication's figures, the schedule's shape, the optimiser's groups."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from data_fixtures import tiny_net
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from boostformer.errors import UserError
+from boostformer.training import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
+
+
+def test_finetuning_is_segformer_s() -> None:
+    r = recipe("finetune")
+    assert (r.iterations, r.batch_size, r.lr, r.betas, r.weight_decay) == (160_000, 16, 6e-5, (0.9, 0.999), 0.01)
+    assert (r.decoder_lr_factor, r.warmup_iterations, r.schedule, r.power) == (10, 1500, "poly", 1)
+    assert r.lr_factor(0) == 1e-6 and r.lr_factor(1500) == 1
+    assert r.lr_factor(750) == pytest.approx(0.5, abs=1e-5)
+    assert r.lr_factor(1500 + (160_000 - 1500) // 2) == pytest.approx(0.5)
+
+
+def test_pretraining_is_the_publication_s() -> None:
+    r = recipe("pretrain")
+    assert isinstance(r, PretrainRecipe) and r.schedule == "cosine"
+    assert r.lr == 5e-4 * r.batch_size / 512 and r.weight_decay == 0.05
+    assert r.iterations * r.batch_size == pytest.approx(300 * 100_000, rel=1e-4)
+    assert r.warmup_iterations * r.batch_size == pytest.approx(5 * 100_000, rel=1e-3)
+    assert (r.magnitude, r.mixup, r.cutmix, r.label_smoothing, r.random_erasing) == (9, 0.8, 1.0, 0.1, 0.25)
+
+
+@given(st.integers(1, 500), st.data(), st.sampled_from(["poly", "cosine"]), st.floats(0.3, 3))
+def test_the_rate_rises_then_falls_to_nothing(iterations: int, data, schedule: str, power: float) -> None:
+    warmup = data.draw(st.integers(0, iterations - 1))
+    r = Recipe(iterations=iterations, warmup_iterations=warmup, schedule=schedule, power=power)
+    factors = [r.lr_factor(iteration) for iteration in range(iterations + 1)]
+    assert factors[warmup] == 1 and factors[-1] == pytest.approx(0, abs=1e-12)
+    assert factors[: warmup + 1] == sorted(factors[: warmup + 1])
+    assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
+    assert all(0 < factor <= 1 for factor in factors[:-1])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_fewer_iterations_keep_the_share_of_warmup(name: str) -> None:
+    full, short = recipe(name), recipe(name, iterations=100)
+    assert short.warmup_iterations == full.warmup_iterations * 100 // full.iterations
+    assert recipe(name, iterations=100, warmup_iterations=7).warmup_iterations == 7
+
+
+def test_refusals() -> None:
+    with pytest.raises(UserError, match="unknown recipe 'finetun'; did you mean 'finetune'"):
+        recipe("finetun")
+    with pytest.raises(ValidationError, match="must be below iterations"):
+        Recipe(iterations=10, warmup_iterations=10)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        recipe("proxy", momentum=0.9)
+    with pytest.raises(ValidationError, match="0 < low <= high"):
+        recipe("proxy", scale=(2, 1))
+    with pytest.raises(ValidationError, match="iterations"):
+        recipe("proxy", iterations="many")
+
+
+class Fusion(nn.Module):
+    no_weight_decay = frozenset({"weights"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(2, 2))
+
+
+def test_groups() -> None:
+    model = tiny_net(3)
+    model.decoder = nn.Sequential(model.decoder, Fusion())  # type: ignore[assignment]
+    model.encoder[0].requires_grad_(True)
+    frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+    model.encoder.register_parameter("frozen", frozen)
+    r = Recipe(lr=1e-3, decoder_lr_factor=10, weight_decay=0.01)
+    groups = {group["name"]: group for group in parameter_groups(model, r)}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {name: {names[id(p)] for p in group["params"]} for name, group in groups.items()}
+    assert found == {
+        "encoder, decay": {"encoder.0.weight"},
+        "encoder, no decay": {"encoder.1.weight", "encoder.1.bias"},
+        "decoder, decay": {"decoder.0.weight"},
+        "decoder, no decay": {"decoder.0.bias", "decoder.1.weights"},
+    }
+    for name, group in groups.items():
+        assert group["lr"] == group["base_lr"] == pytest.approx(1e-2 if "decoder" in name else 1e-3)
+        assert group["weight_decay"] == (0 if "no decay" in name else 0.01)

@@ -1,0 +1,58 @@
+"""Fixtures and settings that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The cores are divided among the test processes. Before torch is imported, which reads it once;
+# child processes inherit it.
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // _processes))
+# albumentations would ask the network for a newer release of itself at import.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+# A busy machine is no failure: examples have no time limit.
+settings.register_profile("boostformer", deadline=None)
+settings.load_profile("boostformer")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real images and golden values beside the repository; skips where there is none."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no folder ../shared beside the repository (golden values, real images)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``run_cli("profile", "segformer_b0", cwd=…)``: the program in a process of its own.
+
+    Returns its exit code and its output as text; nothing is raised for a failing command.
+    """
+
+    def run(
+        *arguments: object, cwd: Path | None = None, timeout: float = 600, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+        return subprocess.run(
+            [sys.executable, "-m", "search.cli", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **variables, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

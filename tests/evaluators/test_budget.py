@@ -1,0 +1,60 @@
+"""Budgets: absolute limits, shares of a baseline, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from boostformer import presets
+from boostformer.errors import UserError
+from evaluators.budget import Budget
+from evaluators.cost_table import CostTable
+from evaluators.counting import Cost
+
+TABLE = CostTable(file=None)
+
+
+def resolve(**entries: Any) -> Budget:
+    return Budget.resolve(entries, TABLE, classes=11, size=(64, 96), source="run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [("3M", 3_000_000), ("1.5G", 1_500_000_000), (2_500_000, 2_500_000), ("800k", 800_000), (1e6, 10**6)],
+)
+def test_absolute_limits(value: object, limit: int) -> None:
+    assert resolve(params=value).to_dict() == {"params": limit}
+
+
+def test_shares_are_of_the_baseline_at_the_runs_own_size_and_classes() -> None:
+    cost = TABLE.cost(presets.load("segformer_b0", classes=11, size=(64, 96)))
+    found = resolve(baseline="segformer_b0", params="80%", macs="12.5%").to_dict()
+    assert found == {"params": int(cost.params * 0.8), "macs": int(cost.macs * 0.125)}
+
+
+def test_what_equals_its_limit_fits() -> None:
+    budget = Budget((("params", 100), ("macs", 10)))
+    assert budget.fits(Cost(100, 7, 3))
+    assert budget.violations(Cost(100, 7, 3)) == {"params": 0.0, "macs": 0.0}
+    assert not budget.fits(Cost(101, 7, 3))
+    assert budget.violations(Cost(150, 4, 1)) == {"params": 0.5, "macs": -0.5}
+    assert Budget(()).fits(Cost(10**12, 10**12, 0))
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"parms": "3M"}, "run.yaml: budgets.parms: unknown budget; did you mean 'params'?"),
+        ({"params": "80%"}, "run.yaml: budgets.params: '80%' is a share, which needs `baseline`"),
+        ({"params": "lots"}, "run.yaml: budgets.params: 'lots' is not a limit, allowed: 3M"),
+        ({"params": -3}, "run.yaml: budgets.params: -3 is not a limit"),
+        ({"params": 0}, "run.yaml: budgets.params: 0 is not a limit"),
+        ({"params": True}, "run.yaml: budgets.params: True is not a limit"),
+        ({"baseline": "segformer_b9", "params": "80%"}, "unknown preset 'segformer_b9'; did you mean"),
+    ],
+)
+def test_what_is_wrong_is_named(entries: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(**entries)
+    assert str(caught.value).startswith(expected)

@@ -1,0 +1,96 @@
+"""Rows as a table, JSON and CSV: nothing cut off, valid, and read back exactly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+from result_factories import architecture, make_record
+
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError
+from results.summary import human, summary
+from results.tables import COLUMNS, render, to_frame, to_rows
+
+ROWS = to_rows(
+    [
+        make_record(0, miou=0.43216, params=1_234_567, macs=2_345_678_901),
+        make_record(1, miou=math.nan, latency_ms=12.345, latency_provenance="[bold]host[/bold], 1 thread"),
+    ]
+)
+
+
+def test_columns_come_in_the_promised_order() -> None:
+    assert COLUMNS[:6] == ("trial", "id", "miou", "params", "macs", "latency_ms")
+    assert COLUMNS[-1] == "architecture"
+    assert all(tuple(row) == COLUMNS for row in ROWS)
+
+
+def test_json_is_valid_and_exact() -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    rows = json.loads(render(ROWS, "json"), parse_constant=refuse)
+    assert rows == ROWS
+    assert rows[1]["miou"] is None
+    assert Architecture.from_dict(rows[0]["architecture"]) == architecture(32)
+    assert json.loads(render([], "json")) == []
+
+
+def test_csv_reads_back() -> None:
+    rows = list(csv.DictReader(io.StringIO(render(ROWS, "csv"))))
+    assert [row["macs"] for row in rows] == ["2345678901", "500000000"]
+    assert [row["miou"] for row in rows] == ["0.43216", ""]
+    assert rows[1]["latency_provenance"] == "[bold]host[/bold], 1 thread"
+    assert json.loads(rows[0]["architecture"]) == ROWS[0]["architecture"]
+    assert render([], "csv") == ",".join(COLUMNS) + "\n"
+
+
+def test_table_is_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = render(ROWS, "table").splitlines()
+    assert "43.22 %" in lines[3] and "1.235 M" in lines[3] and "2.346 G" in lines[3]
+    assert summary(ROWS[0]["architecture"]) in lines[3]
+    assert "[bold]host[/bold], 1 thread" in lines[4] and "12.35 ms" in lines[4] and "nan" not in lines[4]
+    assert not any("…" in line for line in lines)
+    assert "failure" not in lines[1]  # empty throughout
+
+
+def test_table_folds_into_a_given_width() -> None:
+    lines = render(ROWS, "table", width=120).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert all(any(row["id"] in line for line in lines) for row in ROWS)
+
+
+def test_table_of_nothing_shows_the_columns() -> None:
+    assert "trial" in render([], "table")
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(UserError, match="unknown format 'jsn'; did you mean 'json'"):
+        render(ROWS, "jsn")
+
+
+def test_summary_joins_neighbours_of_the_same_blocks() -> None:
+    assert summary(architecture(32).to_dict()) == (
+        "32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 128x2 overlap_conv/pooling+mix_ffn"
+        " | 256x2 overlap_conv/efficient_attention+mix_ffn | weighted_sum 128"
+    )
+
+
+def test_numbers_for_people() -> None:
+    assert human("miou", 0.5) == "50.00 %"
+    assert human("trial", 7) == "7"
+    assert human("latency_ms", None) == ""
+
+
+def test_a_frame_holds_what_the_rows_do() -> None:
+    records = [make_record(3, miou=0.5), make_record(4, miou=None)]
+    frame = to_frame(records)
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame["trial"].tolist() == [3, 4]
+    assert frame["miou"][0] == 0.5 and frame["miou"].isna()[1]
+    assert frame["architecture"][0] == records[0].architecture

@@ -1,0 +1,171 @@
+"""The commands `search`, `worker` and `pareto`, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from search_factories import plan, run
+
+from results.front import front
+from results.record import read_run
+from search.locks import is_held
+from search.store import INTERRUPTED
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = """\
+space: tiny
+data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
+budgets: {params: 60k, macs: 6M}
+proxy: {iterations: 2, batch_size: 2}
+search: {trials: 3, strategy: random}
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(RUN)
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """The program as a shell starts it: Ctrl-C is not ignored, whoever runs the tests."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.cli import main; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} never came, only: {''.join(seen)}")
+
+
+def states(run_dir: Path) -> list[str]:
+    return [record.failure or record.state for record in read_run(run_dir).records]
+
+
+@pytest.mark.slow
+def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path, run_cli: Cli) -> None:
+    out = tmp_path / "out"
+    done = run_cli("search", run_file, "--out", out)
+    assert done.returncode == 0, done.stderr
+    for said in ("random draws fit", "params at most", "4 training and 2 validation", "3 to do", "an estimate"):
+        assert said in done.stderr
+    assert "[3/3]" in done.stderr and "boostformer retrain" in done.stderr
+    assert states(out) == ["finished"] * 3
+    found = read_run(out)
+    members = front(found.records, found.objectives)
+    assert all(member.id in done.stdout for member in members)
+
+    shown = run_cli("pareto", out, "--format", "json", "--plot", tmp_path / "front.html")
+    assert [row["id"] for row in json.loads(shown.stdout)] == [member.id for member in members]
+    assert (tmp_path / "front.html").stat().st_size > 10_000
+
+    again = run_cli("search", run_file, "--out", out, "--trials", 4)
+    assert again.returncode == 0 and "3 done, 1 to do" in again.stderr
+    joined = run_cli("worker", out)
+    assert joined.returncode == 0 and states(out) == ["finished"] * 4
+
+    run_file.write_text(RUN.replace("iterations: 2", "iterations: 3"))
+    refused = run_cli("search", run_file, "--out", out)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("proxy.iterations is 2 there, 3 here; choose another --out\n")
+    assert states(out) == ["finished"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_says_how_to_resume_and_loses_nothing(
+    run_file: Path, tmp_path: Path, run_cli: Cli, workers: int
+) -> None:
+    out = tmp_path / "out"
+    run_file.write_text(RUN.replace("iterations: 2", "iterations: 40"))
+    arguments = ("search", run_file, "--out", out, "--trials", 200, "--workers", workers)
+    with start(*arguments) as process:
+        read_until(process, "  2/200]")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+        assert process.stderr is not None
+        last = process.stderr.read().splitlines()[-1]
+    assert "trials finished" in last and f"to resume: boostformer search {run_file} --out {out}" in last
+    before = states(out)
+    assert "running" not in before and before.count("finished") >= 2
+    # How often a Ctrl-C hits a trial is not known, but nothing else may have ended one.
+    assert set(before) <= {"finished", INTERRUPTED} and before.count(INTERRUPTED) <= workers
+    target = before.count("finished") + 1
+    assert run_cli("search", run_file, "--out", out, "--trials", target).returncode == 0
+    assert states(out).count("finished") == target
+
+
+@pytest.mark.slow
+def test_children_stop_when_their_parent_is_killed(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with start("search", run_file, "--out", out, "--trials", 10_000, "--workers", 2) as process:
+        read_until(process, "    2/10000]")
+        locks = list((out / "workers").iterdir())
+        process.kill()
+    assert locks
+    for lock in locks:
+        is_held(lock, wait=True)  # returns when the child has ended
+    assert "running" not in states(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("search", "run.yaml"), "Missing option '--out'"),
+        (("search", "no.yaml", "--out", "x"), "no.yaml: no such file"),
+        (("search", "run.yaml", "--out", "run.yaml"), "run.yaml: not a directory"),
+        (("pareto", "nowhere"), "nowhere does not exist"),
+        (("serch",), "No such command 'serch'. Did you mean 'search'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    run_file: Path, run_cli: Cli, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run_cli(*arguments, cwd=run_file.parent)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr and done.stdout == ""
+
+
+def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
+    run(tmp_path, 3, plan=plan())
+    code = (
+        "import sys\nsys.argv = ['boostformer', 'pareto', sys.argv[1], '--format', 'csv']\n"
+        "from search.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'fvcore', 'matplotlib', 'plotly', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("trial,id,miou,params,macs,latency_ms")

@@ -1,0 +1,197 @@
+"""A run from beginning to end, with objectives that fail, break, are interrupted, or are killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from search_factories import Watcher, plan, quality, quick, run, small
+
+from boostformer.architecture import Architecture
+from boostformer.training import TrainingFailure
+from evaluators.proxy import Progress, Score
+from results.front import front
+from results.record import Record, read_run
+from search.store import INTERRUPTED, set_up
+from search.strategies import STRATEGIES
+
+FORK = multiprocessing.get_context("fork")
+
+
+def check(folder: Path, trials: int, problem: Any) -> list[Record]:
+    """The ended records of a complete run, after asserting what must hold for every run."""
+    records = read_run(folder).records
+    ended = [record for record in records if record.failure != INTERRUPTED]
+    assert [r for r in records if r.state == "running"] == []
+    assert len(ended) == trials
+    assert max(Counter(record.id for record in ended).values()) == 1, "trained twice"
+    for record in records:
+        arch = Architecture.from_dict(record.architecture)
+        assert problem.fits(arch) and record.feasible and arch.id == record.id
+        assert (record.params, record.macs) == (problem.table.cost(arch).params, problem.table.cost(arch).macs)
+    return ended
+
+
+def test_a_run_finishes_its_trials_and_records_all_of_them(tmp_path: Path) -> None:
+    watcher = run(tmp_path, 12, plan=plan())
+    records = check(tmp_path, 12, plan().problem())
+    assert [record.miou for record in records] == [
+        quality(Architecture.from_dict(record.architecture)) for record in records
+    ]
+    assert {record.provenance for record in records} == {"made up"}
+    assert [message["ended"]["id"] for message in watcher.messages] == [record.id for record in records]
+    assert front(records, plan().objectives)
+    assert run(tmp_path, 12, plan=plan()).messages == [], "a complete run has nothing left to do"
+
+
+def test_more_trials_can_be_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, 4, plan=plan())
+    run(tmp_path, 9, plan=plan())
+    run(tmp_path, 2, plan=plan())
+    resumed = check(tmp_path, 9, plan().problem())
+    run(tmp_path / "straight", 9, plan=plan())
+    assert [r.id for r in resumed] == [r.id for r in check(tmp_path / "straight", 9, plan().problem())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_of_200_candidates_none_is_over_budget_and_none_is_trained_twice(tmp_path: Path, strategy: str) -> None:
+    this = plan(strategy=strategy, limits={"params": 30_000, "macs": 2_500_000})
+    run(tmp_path, 200, plan=this)
+    check(tmp_path, 200, this.problem())
+
+
+def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def objective(arch: Architecture, seed: int, progress: Progress) -> Score:
+        calls.append(arch.id)
+        if len(calls) == 2:
+            raise TrainingFailure("diverged", "the loss is 9000")
+        if len(calls) == 3:
+            return Score(float("nan"), 1.0, "")
+        return quick(arch, seed, progress)
+
+    run(tmp_path, 6, objective, plan=plan())
+    records = check(tmp_path, 6, plan().problem())
+    assert [(r.state, r.failure) for r in records[:4]] == [
+        ("finished", None),
+        ("failed", "diverged"),
+        ("failed", "nan"),
+        ("finished", None),
+    ]
+    assert len(calls) == len(set(calls)) == 6
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
+    calls: list[str] = []
+
+    def objective(arch: Architecture, seed: int, progress: Progress) -> Score:
+        calls.append(arch.id)
+        if len(calls) == 13:
+            raise kind
+        return quick(arch, seed, progress)
+
+    this = plan(strategy="nsga2")
+    with pytest.raises(kind):
+        run(tmp_path / "cut", 30, objective, plan=this)
+    assert [r.failure for r in read_run(tmp_path / "cut").records[12:]] == [INTERRUPTED]
+    run(tmp_path / "cut", 30, objective, plan=this)
+    cut = check(tmp_path / "cut", 30, this.problem())
+    run(tmp_path / "straight", 30, plan=this)
+    assert [record.id for record in cut] == [record.id for record in check(tmp_path / "straight", 30, this.problem())]
+
+
+def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
+    this = plan(small(), {"params": 11_500})
+    fitting = sum(this.problem().fits(arch) for arch in small())
+    watcher = run(tmp_path, 100, plan=this)
+    check(tmp_path, fitting, this.problem())
+    assert watcher.ended_early is not None and "all networks of the space" in watcher.ended_early
+
+
+def busy(arch: Architecture, seed: int, progress: Progress) -> Score:
+    """Takes some 20 ms, so that a kill may hit any moment of a trial."""
+    end = time.perf_counter() + 0.02
+    while time.perf_counter() < end:
+        progress(1, 2, 0.0)
+    return quick(arch, seed, progress)
+
+
+def start(folder: Path, trials: int, **changes: Any) -> Any:
+    process = FORK.Process(target=run, args=(folder, trials, busy), kwargs={"plan": plan(**changes)})
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_ten_random_moments_nothing_finished_is_lost(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kept: list[Record] = []
+    kills = 0
+    while kills < 10:
+        process = start(tmp_path, 60, strategy="nsga2")
+        process.join(timeout=rng.uniform(0, 0.4))
+        kills += process.is_alive()
+        process.kill()
+        process.join()
+        if (tmp_path / "journal.log").exists() and (tmp_path / "journal.log").stat().st_size > 3000:
+            now = [record for record in read_run(tmp_path).records if record.state == "finished"]
+            assert [r for r in kept if r not in now] == [], "a finished trial was lost"
+            kept = now
+        if len(kept) == 60:
+            break
+    assert kills >= 5
+    process = start(tmp_path, 60, strategy="nsga2")
+    process.join()
+    assert process.exitcode == 0
+    records = check(tmp_path, 60, plan().problem())
+    run(tmp_path / "straight", 60, plan=plan(strategy="nsga2"))
+    straight = check(tmp_path / "straight", 60, plan().problem())
+    assert [record.id for record in sorted(records, key=_first(tmp_path))] == [record.id for record in straight]
+
+
+def _first(folder: Path) -> Any:
+    """The number of an architecture's first trial, as a sorting key."""
+    first: dict[str, int] = {}
+    for record in read_run(folder).records:
+        first.setdefault(record.id, record.trial)
+    return lambda record: first[record.id]
+
+
+@pytest.mark.slow
+def test_workers_share_a_run_and_one_of_them_may_die(tmp_path: Path) -> None:
+    set_up(tmp_path, plan(), 50, [])
+    workers = [start(tmp_path, 50) for _ in range(3)]
+    workers[0].join(timeout=0.5)
+    workers[0].kill()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers[1:]] == [0, 0]
+    check(tmp_path, 50, plan().problem())
+
+
+def test_reports_come_in_order(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    class Recorder(Watcher):
+        def trial(self, number: int, record: Record) -> None:
+            events.append(f"trial {number}")
+
+        def step(self, done: int, total: int, loss: float) -> None:
+            events.append(f"step {done}/{total}")
+
+        def ended(self, record: Record) -> None:
+            events.append(f"ended {record.trial} {record.state}")
+
+    run(tmp_path, 2, plan=plan(), watcher=Recorder())
+    assert events == ["trial 0", "step 1/1", "ended 0 finished", "trial 1", "step 1/1", "ended 1 finished"]

@@ -1,0 +1,55 @@
+"""What is shown while a search runs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from search_factories import plan, quick
+
+from results.record import Record, read_run
+from search.engine import work
+from search.progress import ConsoleReporter, LineReporter, duration, relay
+from search.store import Standing, set_up
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "60 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (36_000, "10 h 0 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_without_a_terminal_there_is_a_line_per_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(tmp_path, plan(), 2, [])
+    with ConsoleReporter() as reporter:
+        work(plan(), tmp_path, quick, reporter)
+    first, second = capsys.readouterr().err.splitlines()
+    one, two = read_run(tmp_path).records
+    assert first.startswith(f"[1/2] trial 0 {one.id}: mIoU {100 * (one.miou or 0):.2f} %") and "left" in first
+    assert second.startswith(f"[2/2] trial 1 {two.id}") and "left" not in second
+
+
+def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = Record(3, "abc", "failed", {}, 10**6, 10**9, 0, 0, True, seconds=2.0, failure="diverged")
+    reporter = ConsoleReporter()
+    reporter.begins(Standing(9, 4, 0, [], [], []))
+    reporter.ended(failed)
+    reporter.exhausted("nothing left")
+    lines = capsys.readouterr().err
+    assert "[5/9] trial 3 abc: failed: diverged" in lines
+    assert "the search ends early: nothing left" in lines
+
+
+def test_what_a_child_writes_its_parent_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(tmp_path, plan(), 2, [])
+    written = io.StringIO()
+    work(plan(), tmp_path, quick, LineReporter(written))
+    parent = ConsoleReporter(workers=2)
+    parent.begins(Standing(2, 0, 0, [], [], []))
+    for line in written.getvalue().splitlines():
+        relay(line, parent)
+    shown = capsys.readouterr().err
+    assert all(record.id in shown for record in read_run(tmp_path).records)

@@ -1,0 +1,115 @@
+"""Run files: what is left open gets its default, and every mistake names its file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from boostformer.errors import UserError
+from boostformer.training import recipe
+from search.plan import Plan, difference
+from search.run_config import read_run_config
+
+GOOD = """\
+space: tiny
+data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
+objectives: [miou, macs]
+budgets:
+  baseline: segformer_b0
+  params: 50%
+  macs: 5M
+proxy: {iterations: 10, batch_size: 2}
+search: {trials: 7, seed: 4, strategy: nsga2}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_run_file_is_read(tmp_path: Path) -> None:
+    config, _ = read_run_config(write(tmp_path, GOOD))
+    assert config.data.size == (32, 64)
+    assert config.proxy == recipe("proxy", iterations=10, batch_size=2, seed=4)
+    assert (config.search.trials, config.search.strategy) == (7, "nsga2")
+
+
+def test_what_is_left_open_has_defaults(tmp_path: Path) -> None:
+    config, _ = read_run_config(write(tmp_path, "space: tiny\n"))
+    assert config.objectives == ["miou", "macs", "params"]
+    assert config.proxy == recipe("proxy")
+    assert (config.search.strategy, config.search.seed, config.budgets) == ("tpe", 0, {})
+
+
+def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("not read here")
+    config, _ = read_run_config(write(tmp_path, "space: mine.yaml\ndata: {kind: ade20k, root: ../images}\n"))
+    assert config.space == str(tmp_path / "mine.yaml")
+    assert config.data.root == (tmp_path.parent / "images").resolve()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("space: tiny", "space: tinny", "run.yaml:1: space: 'tinny' is neither .* did you mean 'tiny'"),
+        ("space: tiny\n", "", "run.yaml: space: missing"),
+        ("budgets:", "budget:", "run.yaml:4: budget: unknown key; did you mean 'budgets'"),
+        ("  params: 50%", "  parms: 50%", "run.yaml:6: budgets.parms: unknown budget; did you mean 'params'"),
+        ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
+        ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
+        ("segformer_b0", "segformer_b9", "run.yaml:5: budgets.baseline: unknown preset .* did you mean"),
+        ("params: 50%", "params: 100", r"run.yaml:4: budgets: no network of the space fits; .* params \(limit 100"),
+        ("tegy: nsga2", "tegy: nsga3", "run.yaml:9: search.strategy: unknown strategy .* 'nsga2'"),
+        ("trials: 7", "trial: 7", "run.yaml:9: search.trial: unknown key; did you mean 'trials'"),
+        ("trials: 7", "trials: 0", "run.yaml:9: search.trials: 0 should be greater"),
+        ("iterations: 10", "iteration: 10", "run.yaml:8: proxy.iteration: unknown key; did you mean"),
+        ("iterations: 10", "iterations: few", "run.yaml:8: proxy.iterations: 'few'"),
+        ("iterations: 10", "iterations: 10, lr: 0", "run.yaml:8: proxy.lr: 0 should be greater than 0"),
+        ("{iterations: 10, batch_size: 2}", "short", "run.yaml:8: proxy: 'short' is not a mapping"),
+        ("kind: scenes", "kind: scene", "run.yaml:2: data.kind: 'scene' should be 'ade20k' or 'scenes'"),
+        ("training: 4", "training: 4, test: 2", "run.yaml:2: data.scenes.test: unknown key"),
+        ("32x64", "32 64", "run.yaml:2: data.size: '32 64' is not a size"),
+        ("[miou, macs]", "[miou, mac]", "run.yaml:3: objectives.1: unknown objective 'mac'; did you mean 'macs'"),
+        ("[miou, macs]", "[macs]", "run.yaml:3: objectives: 'miou' must be among them"),
+        ("[miou, macs]", "[miou, miou]", "run.yaml:3: objectives.1: 'miou' is listed twice"),
+        ("search:", "space:", "run.yaml:1: space: given twice, again on line 9"),
+        ("[miou, macs]", "[miou, macs", "run.yaml:4: not YAML"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError, match=message) as caught:
+        Plan.read(write(tmp_path, GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_run_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_run_config(tmp_path / "run.yaml")
+    with pytest.raises(UserError, match="not a mapping"):
+        read_run_config(write(tmp_path, "- 1\n"))
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_run_config(tmp_path / "run.yaml")
+
+
+def test_a_plan_is_resolved_and_survives_the_study(tmp_path: Path) -> None:
+    plan, trials, proxy = Plan.read(write(tmp_path, GOOD))
+    assert (plan.space.size, plan.space.classes, trials) == ((32, 64), 8, 7)
+    assert plan.images == {"training": 4, "validation": 2}
+    assert plan.budget.to_dict()["macs"] == 5_000_000
+    assert len(proxy.labels) == 8
+    again = Plan.from_dict(plan.to_dict(), "study")
+    assert again == plan
+    assert difference(again.to_dict(), plan.to_dict()) is None
+
+
+def test_the_first_difference_is_named_with_both_values(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    other, _, _ = Plan.read(write(tmp_path, GOOD.replace("seed: 4", "seed: 5")))
+    assert difference(plan.to_dict(), other.to_dict()) == "search.seed is 4 there, 5 here"
+    more, _, _ = Plan.read(write(tmp_path, GOOD.replace("trials: 7", "trials: 70")))
+    assert difference(plan.to_dict(), more.to_dict()) is None

@@ -1,0 +1,169 @@
+"""A run directory that is shared, resumed, and left behind by dead workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from search_factories import plan, quality, run
+
+from boostformer.errors import UserError
+from evaluators.proxy import Score
+from results.journal import JOURNAL_NAME
+from results.record import read_run
+from search.locks import FileLock, is_held
+from search.store import INTERRUPTED, Store, read_plan, set_up
+
+FORK = multiprocessing.get_context("fork")
+
+
+def store(folder: Path) -> Store:
+    return Store(folder, plan().problem(), 0)
+
+
+def claim_and_die(folder: Path) -> None:
+    """In a process of its own: a trial that is claimed and never ended."""
+
+    def body() -> None:
+        with store(folder) as mine:
+            assert mine.claim(plan().make_strategy(mine.problem).propose) is not None
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = FORK.Process(target=body)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_run_keeps_its_plan(tmp_path: Path) -> None:
+    set_up(tmp_path / "run", plan(), 5, [{"name": "x", "params": 1, "macs": 2}])
+    assert read_plan(tmp_path / "run") == plan()
+    found = read_run(tmp_path / "run")
+    assert (found.records, found.objectives) == ([], ["miou", "macs", "params"])
+    assert found.budgets == plan().budget.to_dict()
+
+
+def test_another_plan_is_refused_and_nothing_lost(tmp_path: Path) -> None:
+    run(tmp_path, 3, plan=plan())
+    with pytest.raises(UserError, match="search.seed is 3 there, 4 here"):
+        set_up(tmp_path, plan(seed=4), 3, [])
+    with pytest.raises(UserError, match="budgets.params is 60000 there, 50000 here"):
+        set_up(tmp_path, plan(limits={"params": 50_000, "macs": 6_000_000}), 3, [])
+    assert read_plan(tmp_path) == plan()
+    assert len(read_run(tmp_path).records) == 3
+
+
+def test_directories_that_cannot_be_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="not a directory"):
+        set_up(tmp_path / "file", plan(), 1, [])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_text("")
+    with pytest.raises(UserError, match=r"not empty \(cat.png\)"):
+        set_up(tmp_path / "photos", plan(), 1, [])
+    with pytest.raises(UserError, match="cannot be written"):
+        set_up(Path("/proc/run"), plan(), 1, [])
+
+
+def test_a_set_up_that_was_cut_short_is_completed(tmp_path: Path) -> None:
+    set_up(tmp_path, plan(), 2, [])
+    journal = tmp_path / JOURNAL_NAME
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        journal.write_bytes(b"".join(lines[:count]) + lines[count][:7])
+        run(tmp_path, 2, plan=plan())
+        assert [record.state for record in read_run(tmp_path).records] == ["finished"] * 2
+
+
+def test_a_trial_of_a_dead_worker_is_the_next_to_be_tried(tmp_path: Path) -> None:
+    set_up(tmp_path, plan(), 3, [])
+    claim_and_die(tmp_path)
+    assert [record.state for record in read_run(tmp_path).records] == ["running"]
+    standing = store(tmp_path).standing()
+    (lost,) = read_run(tmp_path).records
+    assert (lost.state, lost.failure) == ("failed", INTERRUPTED)
+    assert (standing.concluded, standing.owners) == (0, [])
+    assert [arch.id for arch in standing.interrupted] == [lost.id]
+    with store(tmp_path) as mine:
+
+        def unasked(history: object) -> None:
+            raise AssertionError("what was interrupted comes before anything new")
+
+        ticket = mine.claim(unasked)  # type: ignore[arg-type]
+        assert ticket is not None and ticket.architecture.id == lost.id
+        mine.finish(ticket, Score(0.5, 1.0, ""))
+    assert list((tmp_path / "workers").iterdir()) == []
+
+
+def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
+    set_up(tmp_path, plan(), 3, [])
+    propose = plan().make_strategy(plan().problem()).propose
+    with store(tmp_path) as first, store(tmp_path) as second:
+        one, two = first.claim(propose), second.claim(propose)
+        assert one is not None and two is not None
+        assert one.architecture.id != two.architecture.id
+        standing = second.standing()
+        assert sorted(standing.owners) == sorted([first.token, second.token])
+        assert [observation.state for observation in standing.history] == ["running", "running"]
+    # Both gave back what they had not ended.
+    assert [record.failure for record in read_run(tmp_path).records] == [INTERRUPTED] * 2
+
+
+def test_who_has_nothing_left_to_do_takes_over_from_one_who_dies(tmp_path: Path) -> None:
+    """Two trials for two workers: one finishes, then waits for the other, which dies; it does that one too."""
+    set_up(tmp_path, plan(), 2, [])
+    propose = plan().make_strategy(plan().problem()).propose
+    reader, writer = FORK.Pipe(duplex=False)
+
+    def other() -> None:
+        with store(tmp_path) as mine:
+            mine.claim(propose)
+            writer.send("claimed")
+            signal.pause()
+
+    process = FORK.Process(target=other)
+    process.start()
+    assert reader.poll(60)
+    with store(tmp_path) as mine:
+        while (ticket := mine.claim(propose)) is not None:
+            mine.finish(ticket, Score(quality(ticket.architecture), 1.0, ""))
+            process.kill()  # a second time it is dead already
+    process.join()
+    assert sorted(r.state for r in read_run(tmp_path).records) == ["failed", "finished", "finished"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 400])
+def test_a_journal_cut_in_mid_line_is_mended(tmp_path: Path, cut: int) -> None:
+    run(tmp_path, 4, plan=plan())
+    before = read_run(tmp_path).records
+    journal = tmp_path / JOURNAL_NAME
+    journal.write_bytes(journal.read_bytes() + (b'{"op_code":4,"worker_id":"' + b"x" * 400)[:cut])
+    run(tmp_path, 6, plan=plan())
+    after = read_run(tmp_path).records
+    assert after[:4] == before
+    assert [record.state for record in after] == ["finished"] * 6
+
+
+def test_locks_end_with_their_holder(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    assert not is_held(path)
+    with FileLock(path):
+        assert is_held(path)
+    assert not is_held(path)
+
+    reader, writer = FORK.Pipe(duplex=False)
+
+    def hold() -> None:
+        with FileLock(path):
+            writer.send("held")
+            signal.pause()
+
+    process = FORK.Process(target=hold)
+    process.start()
+    assert reader.poll(60) and is_held(path)
+    process.kill()
+    assert not is_held(path, wait=True)
+    process.join()
