@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,12 @@ def run_file(tmp_path: Path) -> Path:
     return path
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     """The program as a shell starts it: Ctrl-C is not ignored, whoever runs the tests."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.cli import main; main()"
-    )
-    return subprocess.Popen(
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from search.cli import main; main()"
+    process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"},
         stdin=subprocess.DEVNULL,
@@ -50,6 +51,11 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()  # when the test has failed; its children then stop by themselves
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> None:
