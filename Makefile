@@ -42,6 +42,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BOOSTFORMER) search configs/demo.yaml --out $(DEMO)
 	$(BOOSTFORMER) pareto $(DEMO) --plot $(DEMO)/front.html
+	rm -rf $(DEMO)/knee
 	$(BOOSTFORMER) retrain $(DEMO) --pick knee --out $(DEMO)/knee
 	$(BOOSTFORMER) evaluate $(DEMO)/knee
 	$(BOOSTFORMER) export $(DEMO)/knee --format onnx --out $(DEMO)/knee.onnx

@@ -165,7 +165,7 @@ class Architecture:
     def from_yaml(cls, text: str, source: str = "architecture") -> Architecture:
         try:
             return cls.from_dict(yaml.safe_load(text), source)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # a ValueError for dates that do not exist
             raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -236,6 +236,8 @@ class _Mapping:
         tree = self.child(key)
         name = tree.take("block", str)
         for option, value in tree.data.items():
+            if type(option) is not str:
+                raise UserError(f"{tree.where(str(option))}: {option!r} is not the name of an option")
             if type(value) not in (int, float, bool, str):
                 raise UserError(f"{tree.where(option)}: {value!r} is not a number, a truth value or a word")
         return BlockSpec.of(name, **tree.data)

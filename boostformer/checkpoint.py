@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boostformer.architecture import Architecture
+from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +22,31 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KINDS = ("segmenter", "classifier")
+FIELDS = {"architecture": dict, "labels": list, "provenance": dict, "weights_sha256": str}
 
 
 def sha256(file: Path) -> str:
     """Hex digest of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def claim(folder: str | Path) -> Path:
+    """Make ``folder`` for a new checkpoint; :class:`UserError` if it holds one already or cannot be written.
+
+    To be called before any work is done for it.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if (folder / name).exists():
+            raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"--out: {folder} cannot be written: {error.strerror}") from None
+    return folder
 
 
 def save(model: Network, folder: str | Path) -> Path:
@@ -74,6 +94,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         )
     if config.get("kind") not in KINDS:
         raise UserError(f"{file}: kind {config.get('kind')!r} is unknown, allowed: {', '.join(KINDS)}")
+    for key, kind in FIELDS.items():
+        if not isinstance(config.get(key), kind):
+            raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
     return config
 
 
@@ -86,11 +109,17 @@ def read(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     return config, _read_weights(folder, config)
 
 
+def architecture_in(config: dict[str, Any], folder: str | Path) -> Architecture:
+    """The architecture of a checkpoint whose config was read; errors name its file."""
+    source = f"{Path(folder) / CONFIG}: architecture"
+    return complete(Architecture.from_dict(config["architecture"], source), source)
+
+
 def read_encoder(folder: str | Path, architecture: Architecture) -> dict[str, Tensor]:
     """The encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
     folder = Path(folder)
     config = read_config(folder)
-    found = Architecture.from_dict(config["architecture"], f"{folder / CONFIG}: architecture")
+    found = architecture_in(config, folder)
     if found.stages != architecture.stages:
         raise UserError(f"{folder}: its four stages are not those of {architecture.id}, which is to start from it")
     prefix = "encoder."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import warnings
@@ -76,6 +77,9 @@ def export_onnx(model: BoostFormer, file: str | Path, *, opset: int = 18, probes
         part.replace(manifest)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return result
 
 

@@ -66,7 +66,7 @@ def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> Boo
             weights.pop(name, None)
         notes.append("the file holds an encoder only: the decoder is left at its fresh start, train it before use")
     _copy(model, weights, head, folder)
-    model.labels = list(map(str, config["id2label"].values())) if head else []
+    model.labels = [str(name) for _, name in sorted(config["id2label"].items(), key=_index)] if head else []
     return model.eval()
 
 
@@ -74,7 +74,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{file}: no such file; import reads a folder with config.json and model.safetensors") from None
     except ValueError as error:
         raise UserError(f"{file}: not JSON: {error}") from None
@@ -91,6 +91,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config.setdefault("id2label", {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))})
     config.setdefault("decoder_hidden_size", 256)
     return config
+
+
+def _index(item: tuple[str, Any]) -> int:
+    return int(item[0])
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:

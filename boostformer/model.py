@@ -205,7 +205,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="boostformer", licen
     def load(cls, folder: str | Path) -> Self:
         """The network saved in a local folder, in eval mode; :class:`UserError` says what is wrong with it."""
         config, weights = checkpoint.read(folder, cls.kind)
-        model = cls(Architecture.from_dict(config["architecture"], f"{folder}: architecture"))
+        model = cls(checkpoint.architecture_in(config, folder))
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:

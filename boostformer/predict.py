@@ -10,13 +10,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from boostformer.data import read_image, resize_image
+from boostformer.data import fitted_shape, read_image, resize_image
+from boostformer.data.config import Fit
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer
 from boostformer.training import predict_labels
 
 OPACITY = 0.55
+MOST_CLASSES = 254
+"""What a label map of one byte holds beside 0 and 255."""
 _GOLDEN = 0.618033988749895
 
 
@@ -26,20 +29,27 @@ def palette(classes: int) -> NDArray[np.uint8]:
     return (np.array(colours) * 255).astype(np.uint8)
 
 
-def predict_array(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 RGB (h, w, 3) -> class numbers (h, w); the network sees the image at ``size`` (H, W)."""
+def predict_array(
+    model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
+) -> NDArray[np.uint8]:
+    """uint8 RGB (h, w, 3) -> class numbers (h, w); the network sees the image at ``size`` (H, W), as in scoring."""
+    if model.architecture.classes > MOST_CLASSES:
+        raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
     with torch.inference_mode():
-        seen = normalise(torch.from_numpy(resize_image(image, size))[None])
+        shape = fitted_shape(image.shape[:2], size, fit)
+        seen = normalise(torch.from_numpy(resize_image(image, shape))[None])
         return predict_labels(model(seen), image.shape[:2])[0].numpy().astype(np.uint8)
 
 
-def predict_file(model: BoostFormer, image: Path, out: Path, size: tuple[int, int]) -> tuple[Path, Path]:
+def predict_file(
+    model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
+) -> tuple[Path, Path]:
     """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png into ``out``.
 
     Raises :class:`UserError` for an image that cannot be read or a folder that cannot be written.
     """
     pixels = read_image(image)
-    predicted = predict_array(model, pixels, size)
+    predicted = predict_array(model, pixels, size, fit)
     labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ class Budget:
         baseline: Architecture | None = None
         if (name := entries.get("baseline")) is not None:
             baseline = presets.load(str(name), classes=classes, size=size)
-        limits = []
+        limits: list[tuple[str, int]] = []
         for key, value in entries.items():
             if key == "baseline":
                 continue
@@ -47,6 +47,8 @@ class Budget:
             if key not in LIMITS:
                 raise UserError(f"{where}: unknown budget; {nearest(key, ('baseline', *LIMITS))}")
             limits.append((key, _limit(value, key, baseline, table, where)))
+        if baseline is not None and not limits:
+            raise UserError(f"{source}: budgets: a baseline alone limits nothing; add {' or '.join(LIMITS)}")
         return cls(tuple(limits))
 
     def violations(self, cost: Cost) -> dict[str, float]:
@@ -65,8 +67,12 @@ def _limit(value: object, key: str, baseline: Architecture | None, table: CostTa
     if isinstance(value, bool) or match is None or float(match[1]) <= 0:
         raise UserError(f"{where}: {value!r} is not a limit, allowed: 3M, 1.5G, 2500000 or, with a baseline, 80%")
     number, unit = float(match[1]), match[2]
-    if unit != "%":
-        return round(number * _SCALES[unit])
-    if baseline is None:
-        raise UserError(f"{where}: {value!r} is a share, which needs `baseline` with a preset's name beside it")
-    return int(getattr(table.cost(baseline), key) * number / 100)
+    if unit == "%":
+        if baseline is None:
+            raise UserError(f"{where}: {value!r} is a share, which needs `baseline` with a preset's name beside it")
+        limit = int(getattr(table.cost(baseline), key) * number / 100)
+    else:
+        limit = round(number * _SCALES[unit])
+    if limit < 1:
+        raise UserError(f"{where}: {value!r} comes to less than 1, which no network fits")
+    return limit

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_split
 from boostformer.data.split import Array
 from boostformer.model import build
-from boostformer.training import Recipe, evaluate, train
+from boostformer.training import Recipe, evaluate, loop, train
+from boostformer.training.metrics import confusion_over
 
 Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
@@ -59,23 +61,29 @@ class Proxy:
         how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, from scratch"
         return Score(metrics.miou, time.perf_counter() - started, how)
 
-    def estimate_seconds(self, arch: Architecture, steps: int = 4) -> float:
-        """An estimate of :meth:`evaluate` 's wall-clock time, from a few of its steps, measured."""
+    def estimate_seconds(self, arch: Architecture) -> float:
+        """An estimate of :meth:`evaluate` 's wall-clock time, from a few of its steps, measured.
+
+        Raises :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
+        """
         model = build(arch, self.recipe.drop_path)
-        times: list[float] = []
-        few = self.recipe.model_copy(update={"iterations": steps + 1, "warmup_iterations": 0})
+        reports: list[tuple[int, float]] = []
+        # Up to the first report all warms up. The rate is next to none: a recipe that diverges is timed too.
+        steps = max(5, 2 * loop.report_every(PartialState().device))
+        few = self.recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
         train(
             model,
             self.training,
             few,
             size=self.data.size,
-            progress=lambda *_: times.append(time.perf_counter()),
+            progress=lambda done, *_: reports.append((done, time.perf_counter())),
         )
-        # The first step warms up. Where progress is reported rarely, as on an accelerator, there are too few.
-        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+        (first, began), (last, ended) = reports[0], reports[-1]
+        step = (ended - began) / (last - first)
+        confusion_over(model, _First(self.validation, 1), size=self.data.size)
         images = _First(self.validation, 8)
         started = time.perf_counter()
-        evaluate(model, images, size=self.data.size)
+        confusion_over(model, images, size=self.data.size)
         image = (time.perf_counter() - started) / len(images)
         return self.recipe.iterations * step + len(self.validation) * image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
@@ -33,14 +34,20 @@ def human(column: str, value: float | None) -> str:
     if column == "miou":
         return f"{100 * value:.2f} %"
     if column == "params":
-        return f"{value / 1e6:.3f} M"
+        return f"{_short(value / 1e6)} M"
     if column in ("macs", "conv_linear_macs", "attention_macs"):
-        return f"{value / 1e9:.3f} G"
+        return f"{_short(value / 1e9)} G"
     if column == "latency_ms":
         return f"{value:.2f} ms"
     if column == "seconds":
         return f"{value:.1f} s"
     return str(value)
+
+
+def _short(value: float) -> str:
+    """Three decimals, and three significant digits at least: 62.338, 0.127, 0.00193."""
+    digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
+    return f"{value:.{digits}f}"
 
 
 def _blocks(stage: Stage) -> str:

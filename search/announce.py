@@ -6,6 +6,7 @@ from statistics import median
 
 import numpy as np
 
+from boostformer.training import TrainingFailure
 from evaluators.proxy import Proxy
 from results.record import Record
 from results.summary import human
@@ -39,7 +40,10 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
 
 
 def cost(problem: Problem, proxy: Proxy, records: list[Record], left: int) -> str:
-    """How long the trials that are left will take, from those that ended or from some steps measured now."""
+    """How long the trials that are left will take, from those that ended or from some steps measured now.
+
+    When the network that is measured cannot be trained, says so: others in the space may well be.
+    """
     known = [record.seconds for record in records if record.state == "finished" and record.seconds]
     if len(known) >= ENOUGH:
         each, source = median(known), f"the median of {len(known)} trials so far"
@@ -47,7 +51,10 @@ def cost(problem: Problem, proxy: Proxy, records: list[Record], left: int) -> st
         rng = np.random.default_rng(0)
         candidates = [problem.random(rng, ()) for _ in range(15)]
         candidates.sort(key=lambda arch: problem.table.cost(arch).macs)
-        each = proxy.estimate_seconds(candidates[len(candidates) // 2])
+        try:
+            each = proxy.estimate_seconds(candidates[len(candidates) // 2])
+        except TrainingFailure as failure:
+            return f"{'cost':<8} unknown: {failure}"
         source = "an estimate, from a few steps of a network of median MACs"
     return f"{'cost':<8} about {duration(each)} a trial, {duration(each * left)} in all on this machine ({source})"
 

@@ -9,6 +9,7 @@ from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, nearest
 from results.front import pick
+from results.journal import JOURNAL_NAME
 from results.record import read_run
 
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
@@ -20,13 +21,16 @@ def read_architecture(text: str) -> Architecture:
     if text in presets.names():
         return presets.load(text)
     if path.is_dir():
-        config = checkpoint.read_config(path)
-        return complete(Architecture.from_dict(config["architecture"], f"{path}: architecture"), text)
+        if (path / JOURNAL_NAME).exists():
+            raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
+        return checkpoint.architecture_in(checkpoint.read_config(path), path)
     if path.suffix in (".yaml", ".yml", ".json"):
         try:
-            content = path.read_text()
+            content = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not UTF-8 text") from None
         read = Architecture.from_json if path.suffix == ".json" else Architecture.from_yaml
         return complete(read(content, text), text)
     run_dir, separator, trial = text.rpartition(":")

@@ -34,7 +34,8 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
 
         found = read_run_config(Path(text))[0].data
         return found.model_copy(update={"size": wanted}) if wanted else found
-    settings: dict[str, Any] = {"size": wanted or fallback}
+    # A network that was scored on whole images still is, on other data.
+    settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
     if text == "scenes":
         return DataConfig(kind="scenes", **settings)
     if not Path(text).is_dir():
@@ -44,4 +45,9 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:
     """The data a checkpoint was trained on, if it says so."""
-    return DataConfig(**provenance["data"]) if "data" in provenance else None
+    if "data" not in provenance:
+        return None
+    try:
+        return DataConfig(**provenance["data"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint's provenance names no data that can be read: {error}") from None

@@ -51,7 +51,7 @@ def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
                 ended += 1
             else:
                 relay(line, reporter)
-    except KeyboardInterrupt:
+    except BaseException:
         for child in children:
             child.send_signal(signal.SIGINT)
         raise

@@ -166,7 +166,9 @@ def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str
         if name == "space_name" and old["space"] == new["space"]:  # the same space by another path
             continue
         if isinstance(before, dict) and isinstance(after, dict):
-            return difference(before, after, f"{name}.")
+            if found := difference(before, after, f"{name}."):
+                return found
+            continue
         return f"{name} is {_short(before)} there, {_short(after)} here"
     return None
 

@@ -135,7 +135,11 @@ class LineReporter:
 
 def relay(line: str, reporter: ConsoleReporter) -> None:
     """Passes on a line that a :class:`LineReporter` wrote."""
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except ValueError:  # something else that was printed in the worker
+        print(line, end="", file=sys.stderr)
+        return
     if "ended" in message:
         reporter.ended(Record(**message["ended"]))
     else:

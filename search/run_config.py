@@ -50,7 +50,7 @@ def read_run_config(path: Path) -> tuple[RunConfig, YamlFile]:
     values = dict(file.values)
     try:
         proxy = _proxy(file, values)
-        config = RunConfig(**(values | {"proxy": proxy}))
+        config = RunConfig.model_validate(values | {"proxy": proxy})
     except ValidationError as error:
         raise file.invalid(error, RunConfig) from None
     for i, name in enumerate(config.objectives):
@@ -78,11 +78,14 @@ def _proxy(file: YamlFile, values: dict[str, Any]) -> Recipe:
     given = values.get("proxy") or {}
     if not isinstance(given, dict):
         raise file.error(("proxy",), f"{given!r} is not a mapping of a recipe's keys to values")
-    search = values.get("search")
-    seed = search.get("seed", 0) if isinstance(search, dict) else 0
+    iterations = given.get("iterations", 1)
+    if type(iterations) is not int:
+        raise file.error(("proxy", "iterations"), f"{iterations!r} is not a whole number")
+    try:
+        seed = SearchConfig.model_validate(values.get("search", {})).seed
+    except ValidationError as error:
+        raise file.invalid(error, SearchConfig, ("search",)) from None
     try:
         return recipe(PROXY, **({"seed": seed} | given))
-    except (ValidationError, ValueError, TypeError) as error:
-        if not isinstance(error, ValidationError):
-            raise file.error(("proxy", "iterations"), f"{given['iterations']!r} is not a whole number") from None
+    except ValidationError as error:
         raise file.invalid(error, Recipe, ("proxy",)) from None

@@ -43,6 +43,8 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
             raise UserError(f"{path}{line}: not YAML: {error.problem}") from None
+        except ValueError as error:  # a date that does not exist
+            raise UserError(f"{path}: not YAML: {error}") from None
 
     def _note(self, node: yaml.Node, keys: Keys) -> None:
         """Remembers the lines below ``node``."""
@@ -52,7 +54,10 @@ class YamlFile:
                 self._note(item, (*keys, i))
         elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                below = (*keys, str(key.value))
+                if key.tag != "tag:yaml.org,2002:str":
+                    line = key.start_mark.line + 1
+                    raise UserError(f"{self.path}:{line}: {key.value!r} is not a word, and only words can be keys")
+                below = (*keys, key.value)
                 if below in self._lines:
                     raise self.error(below, f"given twice, again on line {key.start_mark.line + 1}")
                 self._lines[below] = key.start_mark.line + 1
@@ -77,6 +82,8 @@ class YamlFile:
             return self.error(keys, f"unknown key; {nearest(keys[-1], _fields(model, first['loc'][:-1]))}")
         if first["type"] == "missing":
             return self.error(keys, "missing")
+        while len(keys) > 1 and keys not in self._lines:  # pydantic's own names for what it tried
+            keys = keys[:-1]
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if first["type"] == "value_error":
             return self.error(keys, message)

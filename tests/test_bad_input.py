@@ -113,6 +113,11 @@ def test_a_space(refused: Refused, old: str, new: str, expected: list[str]) -> N
         ("size: 32x64", "size: 16x64", ["run.yaml:2", "size", "at least 32"]),
         ("trials: 1", "trials: 0", ["run.yaml:5", "trials", "0"]),
         ("root: data", "root: nowhere", ["nowhere"]),
+        ("trials: 1", "seed: -1", ["run.yaml:5: search.seed", "-1"]),
+        ("trials: 1", "seed: 2024-13-45", ["run.yaml", "not YAML"]),
+        ("space: tiny", "on: tiny", ["run.yaml:1", "'on' is not a word"]),
+        ("iterations: 2", "1: 2", ["run.yaml:4", "'1' is not a word"]),
+        ("params: 60k", "params: [1]", ["run.yaml:3: budgets.params", "[1]"]),
     ],
 )
 def test_a_run_file(refused: Refused, old: str, new: str, expected: list[str]) -> None:
@@ -189,6 +194,42 @@ class TestFolders:
         file = Path("net/model.safetensors")
         file.write_bytes(file.read_bytes()[:1000])
         assert "model.safetensors: corrupted" in refused("export", "net", "--out", "net.onnx")
+
+    @pytest.mark.parametrize("key", ["architecture", "labels", "provenance", "weights_sha256"])
+    def test_a_checkpoint_without_a_part_of_its_config(self, refused: Refused, key: str) -> None:
+        checkpoint()
+        config = json.loads(Path("net/config.json").read_text())
+        Path("net/config.json").write_text(json.dumps({k: v for k, v in config.items() if k != key}))
+        assert f"net/config.json: corrupted: {key}" in refused("profile", "net")
+
+    def test_a_checkpoint_with_a_block_that_does_not_exist(self, refused: Refused) -> None:
+        checkpoint()
+        config = json.loads(Path("net/config.json").read_text())
+        config["architecture"]["stages"][1]["mixer"] = {"block": "poling"}
+        Path("net/config.json").write_text(json.dumps(config))
+        line = refused("evaluate", "net")
+        assert "net/config.json: architecture: stages[1].mixer: unknown mixer 'poling'; did you mean 'pooling'?" in line
+
+    def test_import_never_writes_over_anything(self, refused: Refused, shared: Path) -> None:
+        theirs = shared / "golden" / "segformer_tiny"
+        assert "already holds a config.json" in refused("import", theirs, "--out", theirs)
+        checkpoint()
+        before = Path("net/config.json").read_text()
+        assert "net already holds a config.json" in refused("import", theirs, "--out", "net")
+        assert Path("net/config.json").read_text() == before
+        Path("file").write_text("")
+        assert "file/net cannot be written" in refused("import", theirs, "--out", "file/net")
+        assert "file/config.json: no such file" in refused("import", "file", "--out", "new")
+
+    def test_predictions_that_would_overwrite_each_other(self, refused: Refused) -> None:
+        checkpoint()
+        images = [f"data/images/{split}/0.jpg" for split in ("training", "validation")]
+        assert "into the same file" in refused("predict", "net", *images, "--out", "pictures")
+
+    def test_a_run_without_a_trial(self, refused: Refused) -> None:
+        Path("out").mkdir()
+        Path("out/journal.log").write_text("")
+        assert "name one of its trials too: out:TRIAL" in refused("profile", "out")
 
     def test_a_checkpoint_for_other_classes(self, refused: Refused) -> None:
         checkpoint(classes=5)

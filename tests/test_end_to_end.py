@@ -117,6 +117,13 @@ def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Call
     assert wrong.returncode == 2 and "'tiny' is not a preset's name" in wrong.stderr
 
 
+def test_a_training_that_diverges_ends_in_one_line(walked: Path, run_cli: Cli) -> None:
+    done = run_cli("train", "net", "--data", "run.yaml", "--iterations", 30, "--lr", 1e9, "--out", "wild", cwd=walked)
+    assert done.returncode == 1
+    assert "error: the training ended without a result" in done.stderr and "Traceback" not in done.stderr
+    assert not (walked / "wild" / "config.json").exists()
+
+
 def test_published_checkpoints_are_imported(shared: Path, walked: Path, ok: Callable[..., str]) -> None:
     ok("import", shared / "golden" / "boostformer_tiny", "--out", "published")
     assert json.loads(ok("profile", "published", "--format", "json"))["classes"] == 7

@@ -13,6 +13,7 @@ from boostformer.data.config import DataConfig, SceneCounts, parse_size
 from boostformer.data.scenes import Scenes
 from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, read_image, resize_image
 from boostformer.data.tiny_imagenet import TinyImageNet
+from boostformer.errors import UserError
 
 __all__ = [
     "IGNORED",
@@ -33,7 +34,8 @@ def open_split(config: DataConfig, split: SplitName, cache: Path | None = None) 
 
     With a ``cache`` folder every file is decoded, checked and resized once, here and now; later openings, in
     this or another process, map the result. Without one, files are decoded whenever they are asked for.
-    Raises UserError naming the file or folder that is missing, damaged or inconsistent.
+    Raises UserError naming the file or folder that is missing, damaged or inconsistent, or a validation
+    part without a single labelled pixel.
     """
     source: SegmentationSplit
     if config.root is None:
@@ -41,4 +43,12 @@ def open_split(config: DataConfig, split: SplitName, cache: Path | None = None) 
         source = Scenes(split, getattr(scenes, split), scenes.seed, config.size)
     else:
         source = ADE20K(config.root, split, config.size, config.fit)
-    return source if cache is None else CachedSplit(source, cache, keep_labels=split == "validation")
+    scores = split == "validation"
+    opened = source if cache is None else CachedSplit(source, cache, keep_labels=scores)
+    if scores and isinstance(source, ADE20K) and not _is_labelled(opened):
+        raise UserError(f"{source.masks}: every pixel is ignored (mask value 0), so there is nothing to score")
+    return opened
+
+
+def _is_labelled(split: SegmentationSplit) -> bool:
+    return any((split.label(index) != IGNORED).any() for index in range(len(split)))

@@ -32,7 +32,7 @@ _LAYOUTS: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 class ADE20K(SegmentationSplit):
-    """One split of a folder in either layout.
+    """One split of a folder in either layout; ``masks`` is the folder of its masks.
 
     Opening lists the files and pairs them; a damaged file, a mask of another size than its image or a
     value outside the classes is found when it is read. Each raises UserError naming the file.
@@ -43,6 +43,7 @@ class ADE20K(SegmentationSplit):
             raise UserError(f"{root}: no such data folder")
         self.size, self.fit = size, fit
         self._files = _pairs(root, split)
+        self.masks = self._files[0][1].parent
         self.labels = _class_names(root)
 
     def __len__(self) -> int:

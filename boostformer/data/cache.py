@@ -3,6 +3,7 @@
 A cache entry is a folder named by a hash of what went in. It holds, for each kind of array, one flat
 file of bytes and a table of shapes. It is written under a temporary name and renamed when complete, so
 a killed process leaves no half entry, and processes that build the same entry do so without harm.
+An entry that was damaged afterwards is built anew; what killed processes left is removed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,17 +26,24 @@ from boostformer.errors import UserError
 
 FORMAT = 1  # raise it when the same input would decode to other bytes
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory
+_DRAFT = ".tmp-"
+_ABANDONED = 3600.0  # seconds without a write after which a draft's owner must be dead
 
 
 class PackedArrays(Sequence[Array]):
-    """A read-only list of uint8 arrays of any shapes, over one memory-mapped file."""
+    """A read-only list of uint8 arrays of any shapes, over one memory-mapped file.
+
+    Raises FileNotFoundError, EOFError or ValueError when a file is missing or not as long as it was.
+    """
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._shapes: NDArray[np.int64] = np.load(folder / f"{kind}.shapes.npy")
         ends = np.cumsum(self._shapes.prod(axis=1))
         self._bounds = np.concatenate([[0], ends])
         self._path = folder / f"{kind}.bytes"
-        self._bytes: Array = np.asarray(np.memmap(self._path, np.uint8, "r", shape=(int(ends[-1]),)))
+        self._bytes: Array = np.asarray(np.memmap(self._path, np.uint8, "r"))
+        if len(self._bytes) != ends[-1]:
+            raise ValueError(f"{self._path}: has {len(self._bytes)} bytes instead of {ends[-1]}")
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -55,22 +64,57 @@ def packed(
 ) -> dict[str, PackedArrays]:
     """The arrays ``decode(0…count-1)``, one per kind, from the cache in ``folder``, filled if need be.
 
-    Raises what ``decode`` raises, and UserError when the folder cannot be written.
+    Raises what ``decode`` raises, and UserError when the folder cannot be written or read.
     """
     digest = hashlib.sha256("\n".join([f"format {FORMAT}", *kinds, *key]).encode()).hexdigest()[:24]
     entry = folder / digest
-    if not entry.is_dir():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f"{digest}.tmp-", dir=folder))
-        except OSError as error:
-            raise UserError(f"{folder}: the cache folder cannot be written ({error.strerror})") from error
-        try:
-            _write(draft, kinds, count, decode)
-            _publish(draft, entry)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    try:
+        _remove_abandoned(folder)
+        if entry.is_dir():
+            try:
+                return _opened(entry, kinds)
+            except (FileNotFoundError, EOFError, ValueError):  # damaged by a crash, or by hand
+                _discard(entry)
+        _build(entry, kinds, count, decode)
+    except OSError as error:
+        raise UserError(f"{folder}: the cache folder cannot be used ({error.strerror or error})") from error
+    return _opened(entry, kinds)
+
+
+def _opened(entry: Path, kinds: Sequence[str]) -> dict[str, PackedArrays]:
     return {kind: PackedArrays(entry, kind) for kind in kinds}
+
+
+def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
+    try:
+        _write(draft, kinds, count, decode)
+        _publish(draft, entry)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _discard(entry: Path) -> None:
+    """Takes the entry away at once, so that no other process opens it while it is being deleted."""
+    trash = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
+    try:
+        entry.rename(trash / "damaged")
+    except FileNotFoundError:
+        pass  # another process was quicker
+    finally:
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    now = time.time()
+    for draft in folder.glob(f"*{_DRAFT}*"):
+        try:
+            written = max(path.stat().st_mtime for path in (draft, *draft.iterdir()))
+        except OSError:
+            continue  # its owner has just finished, or is another user
+        if now - written > _ABANDONED:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:

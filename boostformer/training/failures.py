@@ -20,9 +20,6 @@ class TrainingFailure(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
 
-    def __reduce__(self) -> tuple:
-        return TrainingFailure, (self.reason, str(self).split(": ", 1)[1])
-
 
 @contextmanager
 def memory_failures() -> Iterator[None]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ Progress = Callable[[int, int, float], None]
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _DO_NOT_MATTER = {"save_every", "workers"}  # fields of a recipe that may change between two sittings
+
+SAVE_AFTER = 60.0
+"""Seconds after which a resumable state is saved, however few iterations they held."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,17 @@ def train(
     size: tuple[int, int],
     progress: Progress | None = None,
     resume_dir: Path | None = None,
+    about: dict[str, Any] | None = None,
 ) -> TrainingReport:
     """Trains ``model`` (logits (B, classes, H/4, W/4)) in place, on crops of ``size`` (H, W).
 
-    With ``resume_dir`` the state is kept there every ``recipe.save_every`` iterations, at the end and on
-    Ctrl-C, and the same call goes on where it ended, to the same weights. Raises TrainingFailure.
+    With ``resume_dir`` the state is kept there every minute or ``recipe.save_every`` iterations, at the end
+    and on Ctrl-C, and the same call goes on where it ended, to the same weights. ``about`` (plain values)
+    says what else the training depends on: architecture, data, where the weights came from. UserError when
+    the state there is of another recipe, size, shape of weights or ``about``. Raises TrainingFailure.
     """
-    return fit(model, SegmentationTask(split, size, recipe), recipe, progress, resume_dir)
+    task = SegmentationTask(split, size, recipe)
+    return fit(model, task, recipe, progress, resume_dir, {"size": size} | (about or {}))
 
 
 def pretrain(
@@ -68,9 +76,11 @@ def pretrain(
     size: tuple[int, int],
     progress: Progress | None = None,
     resume_dir: Path | None = None,
+    about: dict[str, Any] | None = None,
 ) -> TrainingReport:
     """Trains a classifier (logits (B, classes)) in place, otherwise as ``train``."""
-    return fit(model, ClassificationTask(split, size, recipe), recipe, progress, resume_dir)
+    task = ClassificationTask(split, size, recipe)
+    return fit(model, task, recipe, progress, resume_dir, {"size": size} | (about or {}))
 
 
 @memory_failures()
@@ -80,6 +90,7 @@ def fit(
     recipe: Recipe,
     progress: Progress | None = None,
     resume_dir: Path | None = None,
+    about: dict[str, Any] | None = None,
 ) -> TrainingReport:
     """Trains ``model`` in place for ``task``. All that is random in iteration i follows from (seed, i)."""
     started = time.perf_counter()
@@ -89,7 +100,7 @@ def fit(
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, fused=True)
-    about = {
+    identity = (about or {}) | {
         "recipe": recipe.model_dump(mode="json", exclude=_DO_NOT_MATTER),
         "network": _signature(model),
         "classes": task.num_classes,
@@ -97,18 +108,20 @@ def fit(
     network, optimizer = accelerator.prepare(model, optimizer)
     try:
         watch = LossWatch(chance=math.log(task.num_classes))
-        state = ResumableState(accelerator, resume_dir, about)
+        state = ResumableState(accelerator, resume_dir, identity)
         saved = state.load()
         start = saved.get("iteration", 0)
         if saved:
             watch = LossWatch(**saved["watch"])
         loader = accelerator.prepare(_loader(task, recipe, start, accelerator.device))
-        # Reading the loss waits for the device; elsewhere than on a CPU that is worth doing rarely.
-        read_every = 1 if accelerator.device.type == "cpu" else 10
+        read_every = report_every(accelerator.device)
         network.train()
+        saved_at = time.monotonic()
 
         def save(done: int) -> None:
+            nonlocal saved_at
             state.save(done, {"iteration": done, "watch": dataclasses.asdict(watch)})
+            saved_at = time.monotonic()
 
         with deferred_interrupt(resume_dir is not None) as interrupted:
             for iteration, (images, targets) in enumerate(loader, start):
@@ -129,6 +142,9 @@ def fit(
                 reads = done % read_every == 0 or saves
                 if reads:
                     watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
+                    if resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER:
+                        accelerator.set_trigger()  # clocks differ: all processes save, or none
+                    saves |= accelerator.check_trigger()
                 if saves:
                     save(done)
                 try:
@@ -148,6 +164,11 @@ def fit(
         seconds=time.perf_counter() - started,
         device=str(accelerator.device),
     )
+
+
+def report_every(device: torch.device) -> int:
+    """Iterations from one report of progress to the next: a report reads the loss, which waits for the device."""
+    return 1 if device.type == "cpu" else 10
 
 
 def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> DataLoader:

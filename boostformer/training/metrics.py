@@ -31,7 +31,6 @@ class Metrics:
     images: int
 
 
-@memory_failures()
 def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int], batch_size: int = 8) -> Metrics:
     """Scores ``model`` on a split, on the device it lies on; leaves its training mode as it was.
 
@@ -39,6 +38,15 @@ def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int
     Logits are enlarged to each label's original size before the classes are chosen.
     Raises UserError when no pixel of the split is labelled, TrainingFailure when memory runs out.
     """
+    confusion = confusion_over(model, split, size=size, batch_size=batch_size)
+    if not confusion.any():
+        raise UserError("nothing to score: every pixel of the split is ignored")
+    return scores(confusion, len(split))
+
+
+@memory_failures()
+def confusion_over(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int], batch_size: int = 8) -> Tensor:
+    """What ``evaluate`` scores: the confusion matrix over the whole split, on the CPU."""
     device = next(model.parameters()).device
     confusion = torch.zeros((split.num_classes,) * 2, dtype=torch.int64, device=device)
     training = model.training
@@ -53,9 +61,7 @@ def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int
                     confusion += confusion_matrix(predicted, label, split.num_classes)
     finally:
         model.train(training)
-    if not confusion.any():
-        raise UserError("nothing to score: every pixel of the split is ignored")
-    return scores(confusion, len(split))
+    return confusion.cpu()
 
 
 def predict_labels(logits: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:

@@ -27,7 +27,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(default=160_000, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=2)  # BatchNorm knows no variance of a lone image's 1x1 map
     lr: float = Field(default=6e-5, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -66,11 +66,11 @@ class Recipe(BaseModel):
 class PretrainRecipe(Recipe):
     """Pre-training an encoder as a classifier: the publication's, on Tiny-ImageNet.
 
-    300 epochs of 100,000 images at batch 512, 5 of them warm-up; lr = 5e-4 · batch / 512.
+    300 epochs of 100,000 images at batch 512, 5 of them warm-up; ``recipe`` keeps lr = 5e-4 · batch / 512.
     """
 
     iterations: int = Field(default=300 * 100_000 // 512, ge=1)
-    batch_size: int = Field(default=512, ge=1)
+    batch_size: int = Field(default=512, ge=2)
     lr: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     decoder_lr_factor: float = Field(default=1.0, gt=0)
@@ -111,15 +111,18 @@ RECIPES: dict[str, dict[str, Any]] = {
 def recipe(name: str, **changes: Any) -> Recipe:
     """The named recipe with ``changes``. UserError for an unknown name, pydantic's for illegal values.
 
-    A changed number of iterations keeps the share of warm-up, unless that is changed too.
+    A changed number of iterations keeps the share of warm-up, and a changed batch in pre-training the ratio
+    of learning rate to batch, unless those are changed too.
     """
     if name not in RECIPES:
         raise UserError(f"unknown recipe '{name}'; {nearest(name, RECIPES)}")
     kind = PretrainRecipe if name == "pretrain" else Recipe
     named = kind(**RECIPES[name])
-    iterations = changes.get("iterations")
+    iterations, batch_size = changes.get("iterations"), changes.get("batch_size")
     if isinstance(iterations, int) and "warmup_iterations" not in changes:
         changes["warmup_iterations"] = named.warmup_iterations * iterations // named.iterations
+    if isinstance(named, PretrainRecipe) and isinstance(batch_size, int) and "lr" not in changes:
+        changes["lr"] = named.lr * batch_size / named.batch_size
     return kind(**(RECIPES[name] | changes))
 
 

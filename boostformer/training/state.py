@@ -32,16 +32,16 @@ class ResumableState:
     def load(self) -> dict[str, Any]:
         """Restores the newest state and returns what ``save`` was given; ``{}`` when there is none.
 
-        UserError when the state belongs to another network, recipe or data set.
+        UserError, naming what differs, when the state is about something else.
         """
         states = self._states()
         if not states:
             return {}
         saved = json.loads((states[-1] / "progress.json").read_text())
-        differing = [key for key, value in self._about.items() if saved["about"].get(key) != value]
+        differing = _differing(saved["about"], self._about)
         if differing:
             raise UserError(
-                f"{self._folder}: holds the state of another training ({', '.join(differing)} differ); "
+                f"{self._folder}: holds the state of another training, with other {', '.join(differing)}; "
                 "remove the folder or choose another"
             )
         self._accelerator.load_state(str(states[-1]))
@@ -73,6 +73,18 @@ class ResumableState:
         if self._folder is None or not self._folder.is_dir():
             return []
         return sorted(path for path in self._folder.iterdir() if path.name.startswith(_NAME))
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> list[str]:
+    """Dotted names of the keys that only one has, or whose values differ."""
+    names = []
+    for key in sorted(one.keys() | other.keys()):
+        before, after = one.get(key), other.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            names += _differing(before, after, f"{above}{key}.")
+        elif key not in one or key not in other or before != after:
+            names.append(f"{above}{key}")
+    return names
 
 
 def _make(folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from search.commands.output import Format, FormatOption, note
 
 if TYPE_CHECKING:
     from evaluators.proxy import Proxy
+    from results.record import Record
     from search.plan import Plan
     from search.problem import Problem
     from search.store import Standing
@@ -43,9 +45,11 @@ def search(
     from search.progress import ConsoleReporter
     from search.store import set_up
 
-    plan, asked, proxy = Plan.read(run_file)
-    problem = plan.problem()
-    set_up(out, plan, trials or asked, plan.references(problem.table))
+    # The first time this decodes the images and counts the space's parts, which are kept for later runs.
+    with _busy("preparing data and costs …"):
+        plan, asked, proxy = Plan.read(run_file)
+        problem = plan.problem()
+        set_up(out, plan, trials or asked, plan.references(problem.table))
     with _resumable(out), ConsoleReporter(workers) as reporter:
         standing = _announce(plan, problem, proxy, out)
         if workers == 1:
@@ -98,11 +102,10 @@ def pareto(
     """Show the best networks of a run: feasible, none dominated by another."""
     from results.front import front
     from results.record import open_study, read_run
-    from results.tables import render, to_rows
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    print(render(to_rows(members), fmt), end="")
+    _show(members, fmt)
     if plot is not None:
         from results.plots import plot_front
 
@@ -111,6 +114,19 @@ def pareto(
         near = [reference for reference in references if reference["params"] <= 2 * largest]
         plot_front(run.records, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
         note(f"drawn: {plot}")
+
+
+@contextmanager
+def _busy(what: str) -> Iterator[None]:
+    """Shows on a terminal that something takes its time."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 @contextmanager
@@ -141,17 +157,27 @@ def _conclude(run_dir: Path) -> None:
     """The front, and what to type next."""
     from results.front import front
     from results.record import read_run
-    from results.tables import render, to_rows
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    print(render(to_rows(members)), end="", flush=True)
+    _show(members, Format.table)
+    if not members:
+        note(f"{_so_far(run_dir)}; the front is empty")
+        return
     folder = shlex.quote(str(run_dir))
     note(
         f"{_so_far(run_dir)}; {len(members)} on the front. Next:\n"
         f"  boostformer pareto {folder} --plot front.html\n"
         f"  boostformer retrain {folder} --pick knee --out checkpoint"
     )
+
+
+def _show(members: Sequence[Record], fmt: Format) -> None:
+    """The front on standard output; a table is as wide as the terminal, or as it needs when piped."""
+    from results.tables import render, to_rows
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(render(to_rows(members), fmt, width=width), end="", flush=True)
 
 
 def _so_far(run_dir: Path) -> str:

@@ -160,6 +160,7 @@ def _train(
 ) -> None:
     import torch
 
+    from boostformer import checkpoint
     from boostformer.model import build
     from boostformer.training import evaluate, train
     from evaluators.cost_table import CostTable
@@ -168,7 +169,7 @@ def _train(
     from search.plan import data_cache
     from search.progress import duration
 
-    _claim(out)
+    checkpoint.claim(out)
     proxy = Proxy(data, recipe, data_cache())
     architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
     torch.manual_seed(recipe.seed)
@@ -198,18 +199,6 @@ def _train(
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
 
 
-def _claim(out: Path) -> None:
-    """Refuse a folder that holds a checkpoint already, or cannot be written, before any work is done."""
-    if (out / "config.json").exists():
-        raise UserError(f"--out: {out} already holds a checkpoint; remove it or choose another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise UserError(f"--out: {out} cannot be written: {error.strerror}") from None
-
-
 @contextmanager
 def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, int, float], None]]]:
     """Where to keep resumable states, and progress with time left; afterwards the states are removed.
@@ -219,7 +208,10 @@ def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, i
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    _claim(out)
+    from boostformer import checkpoint
+    from boostformer.training import TrainingFailure
+
+    checkpoint.claim(out)
     state = out / "training-state"
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -235,6 +227,9 @@ def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, i
     try:
         with bars if console.is_terminal else _nothing():
             yield state, progress
+    except TrainingFailure as failure:
+        note(f"error: the training ended without a result: {failure}")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         note(f"stopped; to go on from here: {shlex.join(['boostformer', *sys.argv[1:]])}")
         raise typer.Exit(130) from None

@@ -47,7 +47,10 @@ def evaluate(
     metrics = score(model, images, size=config.size, batch_size=batch_size)
     per_class = dict(zip(images.labels, metrics.per_class, strict=True))
     document = {"checkpoint": str(ckpt), "id": model.architecture.id, "split": split, "size": list(config.size)}
-    rows = [{"class": name, "iou_percent": None if v is None else 100 * v} for name, v in per_class.items()]
+    rows = [
+        {"class": name, "iou_percent": None if value is None else 100 * value}
+        for name, value in zip(images.labels, metrics.per_class, strict=True)
+    ]
     caption = (
         f"{ckpt}: mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images ({split}), "
         f"seen at {config.size[0]}x{config.size[1]}, scored at the labels' own size"
@@ -67,8 +70,14 @@ def predict(
     from search.data_argument import size_of
 
     model = BoostFormer.load(ckpt)
+    data = data_in(model.provenance)
+    by_name = {image.stem: image for image in images}
     for image in images:
-        for file in predict_file(model, image, out, size_of(size) or model.architecture.size):
+        if by_name[image.stem] != image:
+            raise UserError(f"{image} and {by_name[image.stem]} would be drawn into the same file of --out")
+    for image in images:
+        wanted = size_of(size) or model.architecture.size
+        for file in predict_file(model, image, out, wanted, data.fit if data else "exact"):
             print(file)
 
 
@@ -101,10 +110,12 @@ def import_(
     out: Annotated[Path, typer.Option(metavar="CKPT", help="Folder of the new checkpoint.")],
 ) -> None:
     """Read a transformers SegFormer or MiT checkpoint, or the publication's BoostFormer."""
+    from boostformer import checkpoint
     from boostformer.importers import import_checkpoint
 
     notes: list[str] = []
     model = import_checkpoint(folder, notes)
+    checkpoint.claim(out)
     model.provenance = {"imported_from": folder.name, "notes": notes}
     model.save_pretrained(out)
     for line in notes:

@@ -151,6 +151,23 @@ def test_refused_before_training(tmp_path: Path, damage, names: str, says: str) 
     assert list((tmp_path / "cache").iterdir()) == [], "nothing half-built stays"
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("layout", [DISTRIBUTED, IMAGE_MASK])
+def test_a_validation_part_without_labels_is_refused(tmp_path: Path, layout, cached: bool) -> None:
+    root = write_dataset(tmp_path / "data", layout)
+    (root / "classes.txt").write_text("a\nb\nc\nd\n")
+    masks = sorted((root / layout[1] / layout[3]).iterdir())
+    cache = tmp_path / "cache" if cached else None
+    for path in masks[:-1]:
+        Image.fromarray(np.zeros_like(np.array(Image.open(path)))).save(path)
+    open_split(config(root), "validation", cache)  # the last one has labels
+    Image.fromarray(np.zeros_like(np.array(Image.open(masks[-1])))).save(masks[-1])
+    for _ in range(2):  # a filled cache refuses too
+        with pytest.raises(UserError, match="every pixel is ignored") as caught:
+            open_split(config(root), "validation", cache)
+        assert str(caught.value).startswith(f"{masks[0].parent}: ")
+
+
 def test_reading_a_missing_image(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere.png: no such file"):
         read_image(tmp_path / "nowhere.png")

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +103,64 @@ def test_a_killed_build_leaves_no_entry(tmp_path: Path) -> None:
     assert len(arrays) == 50 and (arrays[49] == 49).all()
 
 
+def old(draft: Path, seconds: float) -> Path:
+    for path in (*draft.iterdir(), draft):
+        os.utime(path, (time.time() - seconds,) * 2)
+    return draft
+
+
+def test_drafts_of_the_dead_are_removed(tmp_path: Path) -> None:
+    drafts = [tmp_path / f"entry.tmp-{name}" for name in ("dead", "slow", "young")]
+    for draft in drafts:
+        draft.mkdir()
+        (draft / "a.bytes").write_bytes(b"half")
+        (draft / "b.bytes").touch()
+    old(drafts[0], 4000)
+    old(drafts[1], 4000)
+    (drafts[1] / "b.bytes").write_bytes(b"still at it")
+    old(drafts[2], 3000)
+    build(tmp_path)
+    assert set(tmp_path.glob("*.tmp-*")) == set(drafts[1:])
+    build(tmp_path)  # also when there is nothing to build
+    old(drafts[2], 4000)
+    build(tmp_path)
+    assert set(tmp_path.glob("*.tmp-*")) == {drafts[1]}
+
+
+def build(folder: Path) -> None:
+    arrays = packed(folder, ["key"], ["a"], 5, lambda i: (np.full((4, 4), i, np.uint8),))["a"]
+    assert [int(array.sum()) for array in arrays] == [0, 16, 32, 48, 64]
+
+
+@pytest.mark.parametrize("name", ["a.bytes", "a.shapes.npy"])
+@pytest.mark.parametrize("kept", [None, 0, 10, -1])
+def test_a_damaged_entry_is_built_anew(tmp_path: Path, name: str, kept: int | None) -> None:
+    build(tmp_path)
+    (file,) = tmp_path.glob(f"*/{name}")
+    whole = file.read_bytes()
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(whole[:kept])
+    build(tmp_path)
+    assert file.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = tempfile.mkdtemp
+
+    def on_full_disk(**options) -> str:
+        folder = make(**options)
+        (Path(folder) / "a.bytes").symlink_to("/dev/full")
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", on_full_disk)
+    with pytest.raises(UserError, match=f"{tmp_path}: the cache folder cannot be used .No space left on device"):
+        build(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cache folder cannot be written"):
+    with pytest.raises(UserError, match="cache folder cannot be used"):
         open_split(DataConfig(), "training", tmp_path / "file" / "cache")

@@ -50,6 +50,19 @@ def test_fewer_iterations_keep_the_share_of_warmup(name: str) -> None:
     assert recipe(name, iterations=100, warmup_iterations=7).warmup_iterations == 7
 
 
+def test_the_rate_of_pretraining_follows_the_batch() -> None:
+    assert recipe("pretrain", batch_size=128).lr == pytest.approx(5e-4 / 4)
+    assert recipe("pretrain", batch_size=128, lr=1e-3).lr == 1e-3
+    assert recipe("scratch", batch_size=4).lr == recipe("scratch").lr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_lone_image_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"batch_size\n.*greater than or equal to 2"):
+        recipe(name, batch_size=1)
+    assert recipe(name, batch_size=2).batch_size == 2
+
+
 def test_refusals() -> None:
     with pytest.raises(UserError, match="unknown recipe 'finetun'; did you mean 'finetune'"):
         recipe("finetun")

@@ -51,6 +51,12 @@ def test_what_equals_its_limit_fits() -> None:
         ({"params": -3}, "run.yaml: budgets.params: -3 is not a limit"),
         ({"params": 0}, "run.yaml: budgets.params: 0 is not a limit"),
         ({"params": True}, "run.yaml: budgets.params: True is not a limit"),
+        ({"params": 0.3}, "run.yaml: budgets.params: 0.3 comes to less than 1"),
+        (
+            {"baseline": "segformer_b0", "params": "0.00001%"},
+            "run.yaml: budgets.params: '0.00001%' comes to less than 1",
+        ),
+        ({"baseline": "segformer_b0"}, "run.yaml: budgets: a baseline alone limits nothing; add params or macs"),
         ({"baseline": "segformer_b9", "params": "80%"}, "unknown preset 'segformer_b9'; did you mean"),
     ],
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from boostformer import presets
 from boostformer.architecture import Architecture
-from boostformer.data import DataConfig, SceneCounts, open_split
+from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
 from boostformer.model import build
-from boostformer.training import TrainingFailure, evaluate, recipe, train
+from boostformer.training import TrainingFailure, evaluate, loop, recipe, train
 from evaluators.proxy import Proxy
 
 DATA = DataConfig(kind="scenes", size=(32, 64), scenes=SceneCounts(training=6, validation=3))
@@ -47,6 +48,25 @@ def test_a_training_that_diverges_is_a_failure_with_its_reason(arch: Architectur
     with pytest.raises(TrainingFailure) as caught:
         Proxy(DATA, wild).evaluate(arch, 0)
     assert caught.value.reason in ("nan", "diverged")
+
+
+def test_a_recipe_that_diverges_is_timed_too(arch: Architecture) -> None:
+    wild = recipe("proxy", iterations=12, batch_size=2, lr=1e9, warmup_iterations=0, clip_norm=None)
+    assert Proxy(DATA, wild).estimate_seconds(arch) > 0
+
+
+def test_images_without_labels_are_timed_too(arch: Architecture) -> None:
+    proxy = Proxy(DATA, recipe("proxy", iterations=12, batch_size=2))
+    proxy.validation.label = lambda index: np.full((32, 64), IGNORED, np.uint8)  # type: ignore[method-assign]
+    assert proxy.estimate_seconds(arch) > 0
+
+
+def test_the_time_is_estimated_where_progress_is_reported_rarely(
+    arch: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "report_every", lambda device: 3)
+    short, long = (Proxy(DATA, recipe("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
+    assert 0 < 100 * short.estimate_seconds(arch) < long.estimate_seconds(arch)
 
 
 def test_the_time_is_estimated_without_training_to_the_end(arch: Architecture) -> None:
