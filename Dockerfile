@@ -2,7 +2,9 @@
 # plain Python image is enough; the host needs the driver and the NVIDIA Container Toolkit:
 #
 #   docker build -t boostformer .
-#   docker run --rm --gpus all -v "$PWD:/work" boostformer search configs/camvid.yaml --out runs/camvid
+#   docker run --rm --gpus all -v "$PWD:/work" -v /data:/data boostformer search streets.yaml --out runs/streets
+#
+# Not built or run yet: where this was written there was no Docker daemon.
 FROM python:3.11-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 \

@@ -15,6 +15,7 @@ from torch import Tensor
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
+from boostformer.files import replacing
 
 if TYPE_CHECKING:
     from boostformer.model import Network
@@ -52,10 +53,12 @@ def claim(folder: str | Path) -> Path:
 def save(model: Network, folder: str | Path) -> Path:
     """Write the network into ``folder``, each file in one step; an unwritable one raises :class:`UserError`."""
     folder = Path(folder)
-    try:
+    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
         folder.mkdir(parents=True, exist_ok=True)
-        weights = folder / f".{WEIGHTS}.part"
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+        try:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+        except SafetensorError as error:  # what it makes of a full disk or a refused file
+            raise UserError(f"{folder}: cannot be written: {error}") from None
         config = {
             "library": "boostformer",
             "version": FORMAT_VERSION,
@@ -65,14 +68,7 @@ def save(model: Network, folder: str | Path) -> Path:
             "provenance": model.provenance,
             "weights_sha256": sha256(weights),
         }
-        text = folder / f".{CONFIG}.part"
         text.write_text(json.dumps(config, indent=2) + "\n")
-        weights.replace(folder / WEIGHTS)
-        text.replace(folder / CONFIG)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    except SafetensorError as error:  # what it makes of a full disk or a refused file
-        raise UserError(f"{folder}: cannot be written: {error}") from None
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import warnings
@@ -20,6 +19,7 @@ import boostformer
 from boostformer.checkpoint import sha256
 from boostformer.data.normalise import MEAN, STD
 from boostformer.errors import UserError
+from boostformer.files import replacing
 from boostformer.model import BoostFormer
 
 OPSETS = (18, 19, 20)
@@ -65,21 +65,12 @@ def export_onnx(model: BoostFormer, file: str | Path, *, opset: int = 18, probes
         raise RuntimeError(
             f"{file.name}: ONNX Runtime differs from the network by {difference:.2e}, more than {TOLERANCE:.0e}"
         )
-    part = file.with_name(f".{file.name}.part")
     manifest = file.with_name(f"{file.stem}.manifest.json")
-    try:
+    result = Exported(file, manifest, written, len(graph.graph.node), difference)
+    with replacing(manifest) as text, replacing(file) as part:
         file.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
-        result = Exported(file, manifest, written, len(graph.graph.node), difference)
-        text = json.dumps(_manifest(model, result, sha256(part), probes, seed), indent=2) + "\n"
-        part.replace(file)
-        part.write_text(text)
-        part.replace(manifest)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        text.write_text(json.dumps(_manifest(model, result, sha256(part), probes, seed), indent=2) + "\n")
     return result
 
 

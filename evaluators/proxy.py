@@ -78,8 +78,10 @@ class Proxy:
             size=self.data.size,
             progress=lambda done, *_: reports.append((done, time.perf_counter())),
         )
-        (first, began), (last, ended) = reports[0], reports[-1]
-        step = (ended - began) / (last - first)
+        step = 0.0
+        if reports:  # of several processes only the main one is told
+            (first, began), (last, ended) = reports[0], reports[-1]
+            step = (ended - began) / (last - first)
         confusion_over(model, _First(self.validation, 1), size=self.data.size)
         images = _First(self.validation, 8)
         started = time.perf_counter()

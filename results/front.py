@@ -16,7 +16,7 @@ from results.record import Record
 Values = npt.NDArray[np.float64]
 
 #: What a run may optimise, with the factor that turns it into something to minimise.
-OBJECTIVES = {"miou": -1.0, "params": 1.0, "macs": 1.0, "latency_ms": 1.0}
+OBJECTIVES = {"miou": -1.0, "macs": 1.0, "params": 1.0, "latency_ms": 1.0}
 PICKS = ("knee", "best-miou", "smallest", "fastest")
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from boostformer.errors import UserError
+from results.locks import FileLock
 
 STUDY_NAME = "boostformer"
 JOURNAL_NAME = "journal.log"
@@ -35,27 +35,19 @@ class _JournalLock(JournalFileOpenLock):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
-        self._path = path
-        self._descriptor: int | None = None
+        self._lock = FileLock(path, create=False)
 
     def acquire(self) -> bool:
-        descriptor = os.open(self._path, os.O_RDWR)
+        descriptor = self._lock.acquire()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             _cut_torn_line(descriptor)
         except BaseException:
-            os.close(descriptor)
+            self._lock.release()
             raise
-        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            raise RuntimeError("released a lock that is not held")
-        # Not by closing alone: a process forked in the meantime shares the descriptor.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        self._lock.release()
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from boostformer.errors import UserError
+from boostformer.files import replacing
 from results.picture import Picture, Reference
 from results.record import Record
 
@@ -44,20 +43,6 @@ def plot_front(
         from results.draw_png import png as draw
     else:
         from results.draw_html import html as draw
-    _write(path, draw(picture))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes beside ``path`` and moves into place, so that a crash leaves the old file or the new one."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    content = draw(picture)
+    with replacing(path) as part:
+        part.write_bytes(content)

@@ -60,12 +60,16 @@ _REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attent
 
 @dataclass(frozen=True)
 class Run:
-    """All that one run directory holds: its records by trial number and the frozen configuration."""
+    """All that one run directory holds: its records by trial number and the frozen configuration.
+
+    ``references`` are networks to draw beside the front: dicts with ``name``, ``params``, ``macs``.
+    """
 
     records: list[Record]
     objectives: list[str]
     budgets: dict[str, float]
     config: dict[str, Any]
+    references: list[dict[str, Any]]
 
 
 def read_run(run_dir: Path | str) -> Run:
@@ -87,17 +91,23 @@ def read_run(run_dir: Path | str) -> Run:
     except KeyError as error:
         raise UserError(f"{path}: holds no study named '{STUDY_NAME}'") from error
     attributes = storage.get_study_user_attrs(study_id)
-    missing = [name for name in ("objectives", "budgets", "config") if name not in attributes]
+    missing = [name for name in ("objectives", "budgets", "references", "config") if name not in attributes]
     if missing:
         raise UserError(
             f"{path}: the run was never set up completely (no {', '.join(missing)}); start the search again"
         )
     trials = storage.get_all_trials(study_id, deepcopy=False)
     records = [record for trial in trials if (record := _record(trial, path)) is not None]
-    return Run(records, list(attributes["objectives"]), dict(attributes["budgets"]), dict(attributes["config"]))
+    return Run(
+        records,
+        list(attributes["objectives"]),
+        dict(attributes["budgets"]),
+        dict(attributes["config"]),
+        list(attributes["references"]),
+    )
 
 
-def open_study(run_dir: Path | str, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+def open_study(run_dir: Path | str) -> optuna.Study:
     """The existing study of ``run_dir``, to be written to.
 
     Raises :class:`UserError` as :func:`read_run` does.
@@ -108,7 +118,7 @@ def open_study(run_dir: Path | str, sampler: optuna.samplers.BaseSampler | None 
 
     storage = open_storage(run_dir)
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=storage, sampler=sampler)
+        return optuna.load_study(study_name=STUDY_NAME, storage=storage)
     except KeyError as error:
         raise UserError(f"{Path(run_dir) / JOURNAL_NAME}: holds no study named '{STUDY_NAME}'") from error
 

@@ -1,4 +1,4 @@
-"""Records as a table for people, as JSON and as CSV."""
+"""Rows, those of records above all, as a table for people, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
 from results.record import Record
@@ -16,8 +17,16 @@ from results.summary import human, summary
 if TYPE_CHECKING:
     import pandas
 
-Format = Literal["table", "json", "csv"]
 Row = dict[str, Any]
+
+
+class Format(StrEnum):
+    """What rows can be written as; what ``--format`` takes."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
 
 COLUMNS = (
     "trial",
@@ -50,7 +59,6 @@ _SHOWN = (
     "failure",
     "architecture",
 )
-_TEXT = ("id", "latency_provenance", "failure", "architecture")
 
 
 def to_rows(records: Sequence[Record]) -> list[Row]:
@@ -59,21 +67,46 @@ def to_rows(records: Sequence[Record]) -> list[Row]:
 
 
 def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
-    """``rows`` as text that ends in one newline.
+    """The ``rows`` of :func:`to_rows` as :func:`tabulate` writes them.
 
-    "table": with units, a summary for the architecture, and without columns that are empty throughout;
-    ``width`` characters wide, or as wide as it needs. "json": a list of objects, the architecture in full.
-    "csv": a header and one line per row, the architecture as JSON.
+    The table is for people: with units, a summary for the architecture, and without columns that are empty
+    throughout. JSON and CSV have all, the architecture in full.
+    """
+    if fmt != "table":
+        return tabulate(rows, fmt, columns=COLUMNS)
+    columns = [column for column in _SHOWN if not rows or any(row[column] is not None for row in rows)]
+    return tabulate(rows, fmt, columns=columns, cell=_record_cell, width=width)
+
+
+def tabulate(
+    rows: Sequence[Mapping[str, Any]],
+    fmt: str = "table",
+    *,
+    columns: Sequence[str],
+    cell: Callable[[str, Any], str] | None = None,
+    caption: str = "",
+    width: int | None = None,
+) -> str:
+    """``columns`` of ``rows`` as text that ends in one newline.
+
+    "table": under a ``caption``, values written by ``cell(column, value)``; ``width`` characters wide, or as
+    wide as it needs. "json": a list of objects, whole. "csv": a header and one line per row, lists and
+    mappings as JSON.
 
     Raises :class:`UserError` for another format.
     """
     if fmt == "json":
-        return json.dumps(list(rows), indent=2, allow_nan=False) + "\n"
+        return to_json(rows)
     if fmt == "csv":
-        return _csv(rows)
+        return _csv(rows, columns)
     if fmt == "table":
-        return _table(rows, width)
-    raise UserError(f"unknown format '{fmt}'; {nearest(fmt, get_args(Format))}")
+        return _table(rows, columns, cell or _plain_cell, caption, width)
+    raise UserError(f"unknown format '{fmt}'; {nearest(fmt, Format)}")
+
+
+def to_json(document: Any) -> str:
+    """JSON, indented; NaN and infinities, which JSON does not have, are null."""
+    return json.dumps(_known(document), indent=2, allow_nan=False) + "\n"
 
 
 def to_frame(records: Sequence[Record]) -> pandas.DataFrame:
@@ -84,37 +117,58 @@ def to_frame(records: Sequence[Record]) -> pandas.DataFrame:
 
 
 def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow({**row, "architecture": json.dumps(row["architecture"], separators=(",", ":"))})
+        values = [row[column] for column in columns]
+        writer.writerow([json.dumps(v, separators=(",", ":")) if isinstance(v, dict | list) else v for v in values])
     return text.getvalue()
 
 
-def _table(rows: Sequence[Row], width: int | None) -> str:
+def _table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    cell: Callable[[str, Any], str],
+    caption: str,
+    width: int | None,
+) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns = [column for column in _SHOWN if not rows or any(row[column] is not None for row in rows)]
     table = Table()
     for column in columns:
-        table.add_column(
-            column,
-            justify="left" if column in _TEXT else "right",
-            no_wrap=column not in _TEXT or column == "id",
-            overflow="fold",
-        )
+        number = all(isinstance(row[column], int | float | None) for row in rows)
+        # Numbers are compared and ids copied, so they stay in one piece.
+        no_wrap = number or column == "id"
+        table.add_column(column, justify="right" if number else "left", no_wrap=no_wrap, overflow="fold")
     for row in rows:
-        shown = {**row, "architecture": summary(row["architecture"])}
         # As Text, because a string may hold what rich takes for markup.
-        table.add_row(*(Text(human(column, shown[column])) for column in columns))
+        table.add_row(*(Text(cell(column, row[column])) for column in columns))
     text = io.StringIO()
     console = Console(file=text, width=width or 10_000, color_system=None, highlight=False, legacy_windows=False)
+    if caption:
+        console.print(Text(caption))
     console.print(table)
     return text.getvalue()
+
+
+def _plain_cell(column: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _record_cell(column: str, value: Any) -> str:
+    return summary(value) if column == "architecture" else human(column, value)

@@ -8,6 +8,7 @@ from boostformer import checkpoint, presets
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, nearest
+from boostformer.files import read_text
 from results.front import pick
 from results.journal import JOURNAL_NAME
 from results.record import read_run
@@ -25,14 +26,8 @@ def read_architecture(text: str) -> Architecture:
             raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
         return checkpoint.architecture_in(checkpoint.read_config(path), path)
     if path.suffix in (".yaml", ".yml", ".json"):
-        try:
-            content = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: not UTF-8 text") from None
         read = Architecture.from_json if path.suffix == ".json" else Architecture.from_yaml
-        return complete(read(content, text), text)
+        return complete(read(read_text(path), text), text)
     run_dir, separator, trial = text.rpartition(":")
     if separator and Path(run_dir).is_dir():
         run = read_run(Path(run_dir))

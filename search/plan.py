@@ -15,6 +15,7 @@ from boostformer import presets
 from boostformer.data import DataConfig
 from boostformer.errors import UserError, nearest
 from boostformer.training import Recipe
+from boostformer.yaml_lines import Place
 from evaluators.budget import Budget
 from evaluators.cost_table import CostTable, cache_folder
 from evaluators.proxy import Proxy
@@ -22,7 +23,6 @@ from search.problem import Problem
 from search.run_config import read_run_config
 from search.strategies import strategy_class
 from search.strategies.base import Strategy
-from search.yaml_lines import YamlFile
 from search_space import SearchSpace, read_space, shipped_spaces
 
 FORMAT_VERSION = 1
@@ -108,15 +108,15 @@ class Plan:
 
         Raises :class:`UserError` for whatever is wrong with the file, the space, the data or the budgets.
         """
-        config, file = read_run_config(path)
+        config, top = read_run_config(path)
         if config.space not in shipped_spaces() and not Path(config.space).is_file():
             known = nearest(config.space, shipped_spaces())
-            raise file.error(("space",), f"'{config.space}' is neither a file nor a shipped space; {known}")
+            raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
         space = read_space(config.space)
         proxy = Proxy(config.data, config.proxy, data_cache())
         space = space.replace(size=config.data.size, classes=len(proxy.labels))
         table = CostTable()
-        budget = _budget(config.budgets, file, table, space)
+        budget = _budget(config.budgets, top, table, space)
         plan = cls(
             name=config.space,
             space=space,
@@ -132,16 +132,16 @@ class Plan:
         try:
             plan.problem(table).check_reachable()
         except UserError as error:
-            raise file.error(("budgets",), str(error).removeprefix("budgets: ")) from None
+            raise top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
         return plan, config.search.trials, proxy
 
 
-def _budget(entries: dict[str, Any], file: YamlFile, table: CostTable, space: SearchSpace) -> Budget:
+def _budget(entries: dict[str, Any], top: Place, table: CostTable, space: SearchSpace) -> Budget:
     """The limits, one after the other, so that a mistake is reported with its own line."""
     baseline = {key: value for key, value in entries.items() if key == "baseline"}
     if baseline and str(entries["baseline"]) not in presets.names():
         known = nearest(entries["baseline"], presets.names())
-        raise file.error(("budgets", "baseline"), f"unknown preset '{entries['baseline']}'; {known}")
+        raise top.at("budgets", "baseline").error(f"unknown preset '{entries['baseline']}'; {known}")
     limits: list[tuple[str, int]] = []
     for key in entries:
         if key == "baseline":
@@ -151,7 +151,7 @@ def _budget(entries: dict[str, Any], file: YamlFile, table: CostTable, space: Se
             table,
             classes=space.classes,
             size=space.size,
-            source=file.place(("budgets", key), path=False),
+            source=top.at("budgets", key).where,
         )
         limits += one.limits
     return Budget(tuple(limits))

@@ -8,12 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from boostformer.data.config import DataConfig
-from boostformer.errors import nearest
+from boostformer.errors import UserError, nearest
+from boostformer.files import read_text
 from boostformer.training.recipes import Recipe, recipe
+from boostformer.yaml_lines import Keys, Place, compose
+from results import front
 from search.strategies import STRATEGIES
-from search.yaml_lines import YamlFile
 
-OBJECTIVES = ("miou", "macs", "params")
+OBJECTIVES = tuple(name for name in front.OBJECTIVES if name != "latency_ms")
+"""What a search knows of every network; latencies are measured of chosen ones."""
 PROXY = "proxy"
 """Name of the recipe that gives what the run file's ``proxy`` leaves open."""
 
@@ -41,28 +44,28 @@ class RunConfig(BaseModel):
     search: SearchConfig = SearchConfig()
 
 
-def read_run_config(path: Path) -> tuple[RunConfig, YamlFile]:
-    """The configuration in ``path``, with its paths made absolute, and the file for wording later errors.
+def read_run_config(path: Path) -> tuple[RunConfig, Place]:
+    """The configuration in ``path``, with its paths made absolute, and the file's top for wording later errors.
 
     Raises :class:`boostformer.errors.UserError`: ``file:line: key: what is wrong, what is allowed``.
     """
-    file = YamlFile(path)
-    values = dict(file.values)
+    top = compose(read_text(path), str(path), needs="a run file must have the key: space")
+    values = {key: place.plain() for key, place in top.entries("keys to values").items()}
     try:
-        proxy = _proxy(file, values)
+        proxy = _proxy(top, values)
         config = RunConfig.model_validate(values | {"proxy": proxy})
     except ValidationError as error:
-        raise file.invalid(error, RunConfig) from None
+        raise _invalid(top, error, RunConfig) from None
     for i, name in enumerate(config.objectives):
         if name not in OBJECTIVES:
-            raise file.error(("objectives", i), f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
+            raise top.at("objectives", i).error(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
         if name in config.objectives[:i]:
-            raise file.error(("objectives", i), f"'{name}' is listed twice")
+            raise top.at("objectives", i).error(f"'{name}' is listed twice")
     if "miou" not in config.objectives:
-        raise file.error(("objectives",), "'miou' must be among them: it is what the proxy training measures")
+        raise top.at("objectives").error("'miou' must be among them: it is what the proxy training measures")
     if config.search.strategy not in STRATEGIES:
         name = config.search.strategy
-        raise file.error(("search", "strategy"), f"unknown strategy '{name}'; {nearest(name, STRATEGIES)}")
+        raise top.at("search", "strategy").error(f"unknown strategy '{name}'; {nearest(name, STRATEGIES)}")
     folder = path.absolute().parent
     data = config.data
     if data.root is not None:
@@ -70,22 +73,46 @@ def read_run_config(path: Path) -> tuple[RunConfig, YamlFile]:
     space = config.space
     if (folder / space).is_file():
         space = str(folder / space)
-    return config.model_copy(update={"data": data, "space": space}), file
+    return config.model_copy(update={"data": data, "space": space}), top
 
 
-def _proxy(file: YamlFile, values: dict[str, Any]) -> Recipe:
+def _proxy(top: Place, values: dict[str, Any]) -> Recipe:
     """The proxy's recipe; its seed is the search's unless it has one of its own."""
     given = values.get("proxy") or {}
     if not isinstance(given, dict):
-        raise file.error(("proxy",), f"{given!r} is not a mapping of a recipe's keys to values")
+        raise top.at("proxy").error(f"{given!r} is not a mapping of a recipe's keys to values")
     iterations = given.get("iterations", 1)
     if type(iterations) is not int:
-        raise file.error(("proxy", "iterations"), f"{iterations!r} is not a whole number")
+        raise top.at("proxy", "iterations").error(f"{iterations!r} is not a whole number")
     try:
         seed = SearchConfig.model_validate(values.get("search", {})).seed
     except ValidationError as error:
-        raise file.invalid(error, SearchConfig, ("search",)) from None
+        raise _invalid(top, error, SearchConfig, ("search",)) from None
     try:
         return recipe(PROXY, **({"seed": seed} | given))
     except ValidationError as error:
-        raise file.invalid(error, Recipe, ("proxy",)) from None
+        raise _invalid(top, error, Recipe, ("proxy",)) from None
+
+
+def _invalid(top: Place, error: ValidationError, model: type[BaseModel], above: Keys = ()) -> UserError:
+    """The first thing that pydantic found wrong with the part of the file at ``above``."""
+    first = error.errors()[0]
+    keys = (*above, *first["loc"])
+    if first["type"] == "extra_forbidden":
+        return top.at(*keys).error(f"unknown key; {nearest(keys[-1], _fields(model, first['loc'][:-1]))}")
+    if first["type"] == "missing":
+        return top.at(*keys).error("missing")
+    keys = top.nearest(keys).keys or keys[:1]  # without pydantic's own names for what it tried
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if first["type"] == "value_error":
+        return top.at(*keys).error(message)
+    return top.at(*keys).error(f"{first['input']!r} {message}")
+
+
+def _fields(model: type[BaseModel], loc: Keys) -> list[str]:
+    """The keys that are allowed at this place of a model."""
+    for name in loc:
+        inner = model.model_fields[str(name)].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)

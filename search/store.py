@@ -25,8 +25,8 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
+from results.locks import FileLock, is_held
 from results.record import Record, open_study
-from search.locks import FileLock, is_held
 from search.parameters import directions, parameters
 from search.plan import Plan, difference
 from search.problem import Observation, Problem

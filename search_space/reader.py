@@ -1,7 +1,6 @@
 """Reading the YAML form of a space: every mistake is reported with its file and line.
 
-The text is composed into nodes, which know their lines, rather than loaded into plain values. Every
-combination the file allows is asked of the blocks, so that whatever is drawn later is legal.
+Every combination the file allows is asked of the blocks, so that whatever is drawn later is legal.
 """
 
 from __future__ import annotations
@@ -9,17 +8,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import yaml
-from yaml.constructor import SafeConstructor
-from yaml.representer import SafeRepresenter
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
 from boostformer.architecture import ARRANGEMENTS, NORMS, STRIDES, Scalar
 from boostformer.blocks import registry
-from boostformer.errors import UserError, nearest
+from boostformer.errors import nearest
+from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
 
 FORMAT_VERSION = 1
@@ -35,98 +33,12 @@ Parsed = tuple[tuple[int, int], int, dict[str, Domain]]
 
 def read_text(text: str, source: str) -> Parsed:
     """Read a space file's text; :class:`UserError` says ``source:line: key: what is wrong``."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
-    if node is None:
-        raise UserError(f"{source}: empty, a space must have the keys: {', '.join(_TOP)}")
-    return _space(_Place(source, "", node, node.start_mark))
+    return _space(compose(text, source, needs=f"a space must have the keys: {', '.join(_TOP)}"))
 
 
 def read_tree(data: object, source: str) -> Parsed:
     """Read the same form from plain values, with errors that know no lines."""
-    try:
-        node = SafeRepresenter(sort_keys=False).represent_data(data)
-    except yaml.YAMLError:
-        raise UserError(f"{source}: holds values that YAML cannot express") from None
-    return _space(_Place(source, "", node))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A node of the file with its path, and the mark of its key (or of itself, in a list)."""
-
-    source: str
-    path: str
-    node: yaml.Node
-    mark: yaml.Mark | None = field(default=None, repr=False)
-
-    def error(self, message: str) -> UserError:
-        line = f":{self.mark.line + 1}" if self.mark else ""
-        return UserError(f"{self.source}{line}: {self.path or 'top level'}: {message}")
-
-    def child(self, key: object, node: yaml.Node, mark: yaml.Mark | None) -> _Place:
-        return _Place(self.source, f"{self.path}.{key}" if self.path else str(key), node, mark)
-
-    def entries(self, what: str) -> dict[str, _Place]:
-        """The entries of a mapping, each key once; nothing after a key counts as none."""
-        if isinstance(self.node, yaml.ScalarNode) and self.node.tag == "tag:yaml.org,2002:null":
-            return {}
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.error(f"is not a mapping of {what}")
-        result: dict[str, _Place] = {}
-        for key_node, value in self.node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
-            place = self.child(key, value, key_node.start_mark)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise place.error("a key must be a word")
-            if key in result:
-                first = result[key].mark
-                raise place.error("given twice" + (f", first on line {first.line + 1}" if first else ""))
-            result[key] = place
-        return result
-
-    def keys(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, _Place]:
-        """The entries of a mapping with these keys and no others."""
-        entries, known = self.entries("keys to values"), [*required, *optional]
-        for key, place in entries.items():
-            if key not in known:
-                raise place.error(f"unknown key '{key}'; {nearest(key, known)}")
-        for key in required:
-            if key not in entries:
-                raise self.error(f"key '{key}' is missing, required: {', '.join(required)}")
-        return entries
-
-    def scalar(self) -> Any:
-        if not isinstance(self.node, yaml.ScalarNode):
-            raise self.error("is not a single value")
-        try:
-            return SafeConstructor().construct_object(self.node)
-        except (yaml.YAMLError, ValueError):
-            raise self.error(f"'{self.node.value}' cannot be read as a value") from None
-
-    def values(self, refusal: Refusal) -> tuple[Any, ...]:
-        """The values of a list, or of a scalar that stands for a list of one; none refused, none twice."""
-        places = [self]
-        if isinstance(self.node, yaml.SequenceNode):
-            places = [_Place(self.source, self.path, node, node.start_mark) for node in self.node.value]
-        elif isinstance(self.node, yaml.MappingNode):
-            raise self.error("is not a value or a list of values")
-        if not places:
-            raise self.error("the list is empty, at least one value is needed")
-        values: list[Any] = []
-        for place in places:
-            value = place.scalar()
-            if reason := refusal(value):
-                raise place.error(reason)
-            if value in values:
-                raise place.error(f"{show(value)} is listed twice")
-            values.append(value)
-        return tuple(values)
+    return _space(represent(data, source))
 
 
 def show(value: object) -> str:
@@ -169,34 +81,61 @@ _STAGE_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {
 _DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_positive, None)}
 
 
-def _space(top: _Place) -> Parsed:
+def _space(top: Place) -> Parsed:
     entries = top.entries(f"the keys {', '.join(_TOP)}")
     if "version" in entries and (found := entries["version"].scalar()) != FORMAT_VERSION:
         raise entries["version"].error(f"version {show(found)} cannot be read, allowed: {FORMAT_VERSION}")
-    entries = top.keys(_TOP)
-    stages = entries["stages"]
-    if not isinstance(stages.node, yaml.SequenceNode):
-        raise stages.error(f"is not a list of {len(STRIDES)} stages")
-    if (given := len(stages.node.value)) != len(STRIDES):
-        raise stages.error(f"{given} given, exactly {len(STRIDES)} must be listed")
-    places = [stages.child(i, node, node.start_mark) for i, node in enumerate(stages.node.value)]
+    entries = _keys(top, _TOP)
+    stages = entries["stages"].items(f"{len(STRIDES)} stages")
+    if len(stages) != len(STRIDES):
+        raise entries["stages"].error(f"{len(stages)} given, exactly {len(STRIDES)} must be listed")
     size = _size(entries["size"])
     classes = _single(entries["classes"], _positive)
     domains: dict[str, Domain] = {}
-    for place in places:
+    for place in stages:
         domains |= _fields(place, _STAGE_SCALARS, STAGE_BLOCKS)
     domains |= _fields(entries["decoder"], _DECODER_SCALARS, DECODER_BLOCKS)
     return size, classes, domains
 
 
-def _single(place: _Place, refusal: Refusal) -> Any:
+def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Place]:
+    """The entries of a mapping with these keys and no others."""
+    entries, known = place.entries("keys to values"), [*required, *optional]
+    for key, entry in entries.items():
+        if key not in known:
+            raise entry.error(f"unknown key '{key}'; {nearest(key, known)}")
+    for key in required:
+        if key not in entries:
+            raise place.error(f"key '{key}' is missing, required: {', '.join(required)}")
+    return entries
+
+
+def _values(place: Place, refusal: Refusal) -> tuple[Any, ...]:
+    """The values of a list, or of a scalar that stands for a list of one; none refused, none twice."""
+    if isinstance(place.node, yaml.MappingNode):
+        raise place.error("is not a value or a list of values")
+    listed = isinstance(place.node, yaml.SequenceNode)
+    # Errors in a list have the list's path, and their own line.
+    items = [replace(item, keys=place.keys) for item in place.items("values")] if listed else [place]
+    if not items:
+        raise place.error("the list is empty, at least one value is needed")
+    values: list[Any] = []
+    for item in items:
+        value = _single(item, refusal)
+        if value in values:
+            raise item.error(f"{show(value)} is listed twice")
+        values.append(value)
+    return tuple(values)
+
+
+def _single(place: Place, refusal: Refusal) -> Any:
     value = place.scalar()
     if reason := refusal(value):
         raise place.error(reason)
     return value
 
 
-def _size(place: _Place) -> tuple[int, int]:
+def _size(place: Place) -> tuple[int, int]:
     text = place.scalar()
     match = re.fullmatch(r"(\d+)x(\d+)", text) if isinstance(text, str) else None
     height, width = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -206,16 +145,16 @@ def _size(place: _Place) -> tuple[int, int]:
 
 
 def _fields(
-    place: _Place,
+    place: Place,
     scalars: dict[str, tuple[Refusal, Scalar | None]],
     blocks: tuple[str, ...],
 ) -> dict[str, Domain]:
     """The domains of a stage or of the decoder; each key of ``blocks`` is also the kind of its blocks."""
     optional = [key for key, (_, default) in scalars.items() if default is not None]
-    entries = place.keys([key for key in [*scalars, *blocks] if key not in optional], optional)
+    entries = _keys(place, [key for key in [*scalars, *blocks] if key not in optional], optional)
     domains: dict[str, Domain] = {}
     for key, (refusal, default) in scalars.items():
-        values = entries[key].values(refusal) if key in entries else (default,)
+        values = _values(entries[key], refusal) if key in entries else (default,)
         domains[f"{place.path}.{key}"] = values
     widths = domains[f"{place.path}.width"]
     for kind in blocks:
@@ -226,7 +165,7 @@ def _fields(
     return domains
 
 
-def _block(kind: str, name: str, place: _Place, widths: tuple[Any, ...]) -> Block:
+def _block(kind: str, name: str, place: Place, widths: tuple[Any, ...]) -> Block:
     """One block with the values of all its options; every combination with every width must be legal."""
     if name not in registry.names(kind):
         raise place.error(f"unknown {kind} '{name}'; {nearest(name, registry.names(kind))}")
@@ -237,7 +176,7 @@ def _block(kind: str, name: str, place: _Place, widths: tuple[Any, ...]) -> Bloc
             known = nearest(option, declaration.knobs) if declaration.knobs else "it has none"
             raise at.error(f"'{name}' has no option '{option}'; {known}")
     options = {
-        option: entries[option].values(_one_of(knob.allowed)) if option in entries else (knob.default,)
+        option: _values(entries[option], _one_of(knob.allowed)) if option in entries else (knob.default,)
         for option, knob in sorted(declaration.knobs.items())
     }
     for width, *values in itertools.product(widths, *options.values()):

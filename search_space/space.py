@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boostformer import files
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
 from boostformer.errors import UserError, nearest
 from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
@@ -272,8 +273,8 @@ class SearchSpace:
 
 def shipped_spaces() -> list[str]:
     """Names of the spaces that come with the package."""
-    files = (resources.files("search_space") / "spaces").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    shipped = (resources.files("search_space") / "spaces").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in shipped if file.name.endswith(".yaml"))
 
 
 def read_space(name_or_path: str | Path) -> SearchSpace:
@@ -282,13 +283,5 @@ def read_space(name_or_path: str | Path) -> SearchSpace:
     if name in shipped_spaces():
         text = (resources.files("search_space") / "spaces" / f"{name}.yaml").read_text(encoding="utf-8")
         return SearchSpace.from_yaml(text, f"spaces/{name}.yaml")
-    try:
-        text = Path(name_or_path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        known = nearest(name, shipped_spaces())
-        raise UserError(f"{name}: neither a file nor a shipped space; {known}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: not UTF-8 text") from None
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-    return SearchSpace.from_yaml(text, name)
+    missing = f"neither a file nor a shipped space; {nearest(name, shipped_spaces())}"
+    return SearchSpace.from_yaml(files.read_text(name, missing=missing), name)

@@ -114,7 +114,7 @@ def test_a_space(refused: Refused, old: str, new: str, expected: list[str]) -> N
         ("trials: 1", "trials: 0", ["run.yaml:5", "trials", "0"]),
         ("root: data", "root: nowhere", ["nowhere"]),
         ("trials: 1", "seed: -1", ["run.yaml:5: search.seed", "-1"]),
-        ("trials: 1", "seed: 2024-13-45", ["run.yaml", "not YAML"]),
+        ("trials: 1", "seed: 2024-13-45", ["run.yaml:5", "seed: '2024-13-45' cannot be read as a value"]),
         ("space: tiny", "on: tiny", ["run.yaml:1", "'on' is not a word"]),
         ("iterations: 2", "1: 2", ["run.yaml:4", "'1' is not a word"]),
         ("params: 60k", "params: [1]", ["run.yaml:3: budgets.params", "[1]"]),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """\
 space: tiny
@@ -115,6 +119,33 @@ def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Call
     assert provenance["initialised_from"] == "net"
     wrong = run_cli("train", "tiny", "--data", "run.yaml", "--out", "x", cwd=walked)
     assert wrong.returncode == 2 and "'tiny' is not a preset's name" in wrong.stderr
+
+
+def test_a_training_is_stopped_and_goes_on_where_it_was(walked: Path, run_cli: Cli) -> None:
+    # As a shell starts it: Ctrl-C is not ignored, whoever runs the tests.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.cli import main; main()"
+    )
+    arguments = ["train", "net", "--data", "run.yaml", "--iterations", "60", "--batch-size", "2", "--out", "long"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=walked, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "6/60 iterations" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        last = process.stderr.read().splitlines()[-1]
+        assert process.wait() == 130
+    assert last.startswith("stopped; to go on from here: boostformer train net")
+    other = run_cli(*arguments, "--lr", 0.5, cwd=walked)
+    assert other.returncode == 2 and "recipe.lr" in other.stderr
+    again = run_cli(*arguments, cwd=walked)
+    assert again.returncode == 0, again.stderr
+    assert "resumed after iteration" in again.stderr
+    report = json.loads((walked / "long" / "config.json").read_text())["provenance"]["training"]
+    assert 6 <= report["resumed_from"] < 60
 
 
 def test_a_training_that_diverges_ends_in_one_line(walked: Path, run_cli: Cli) -> None:

@@ -20,7 +20,14 @@ MAY_IMPORT = {
     "results": {"boostformer"},
     "search": {"boostformer", "search_space", "evaluators", "results"},
 }
-TORCH_FREE = ["boostformer", "boostformer.errors", "boostformer.architecture", "results", "search.cli"]
+TORCH_FREE = [
+    "boostformer",
+    "boostformer.errors",
+    "boostformer.architecture",
+    "boostformer.yaml_lines",
+    "results",
+    "search.cli",
+]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search.commands.output import Format, FormatOption, emit
+from results.tables import Format
+from search.commands.output import FormatOption, emit
 from search.data_argument import size_of
 
 SizeOption = Annotated[str | None, typer.Option("--size", help="Input size HxW; by default the architecture's.")]

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import shutil
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from results.tables import Format, render, tabulate, to_json, to_rows
 
-class Format(StrEnum):
-    """What ``--format`` takes."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
+if TYPE_CHECKING:
+    from results.record import Record
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 
@@ -27,41 +20,20 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 def emit(fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, caption: str = "") -> None:
     """Print ``document`` as JSON, or ``rows`` (all with the same keys) as CSV or as a table under ``caption``."""
     if fmt is Format.json:
-        print(json.dumps(document, indent=2))
-    elif fmt is Format.csv:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        print(text.getvalue(), end="")
+        text = to_json(document)
     else:
-        _table(rows, caption)
+        text = tabulate(rows, fmt, columns=list(rows[0]) if rows else [], caption=caption, width=_width())
+    print(text, end="", flush=True)
 
 
-def _table(rows: Sequence[dict[str, Any]], caption: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for name in rows[0] if rows else []:
-        number = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    # Piped, a table is as wide as it needs.
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    if caption:
-        console.print(Text(caption))
-    console.print(table)
+def emit_records(fmt: Format, records: Sequence[Record]) -> None:
+    """Print the records of trials."""
+    print(render(to_rows(records), fmt, width=_width()), end="", flush=True)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _width() -> int | None:
+    """A table is as wide as the terminal, or as it needs when piped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def note(message: str) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.output import Format, FormatOption, note
+from results.tables import Format
+from search.commands.output import FormatOption, emit_records, note
 
 if TYPE_CHECKING:
     from evaluators.proxy import Proxy
-    from results.record import Record
     from search.plan import Plan
     from search.problem import Problem
     from search.store import Standing
@@ -101,17 +100,16 @@ def pareto(
 ) -> None:
     """Show the best networks of a run: feasible, none dominated by another."""
     from results.front import front
-    from results.record import open_study, read_run
+    from results.record import read_run
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    _show(members, fmt)
+    emit_records(fmt, members)
     if plot is not None:
         from results.plots import plot_front
 
-        references = open_study(run_dir).user_attrs.get("references", [])
         largest = max((record.params for record in run.records if record.state == "finished"), default=0)
-        near = [reference for reference in references if reference["params"] <= 2 * largest]
+        near = [reference for reference in run.references if reference["params"] <= 2 * largest]
         plot_front(run.records, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
         note(f"drawn: {plot}")
 
@@ -160,7 +158,7 @@ def _conclude(run_dir: Path) -> None:
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    _show(members, Format.table)
+    emit_records(Format.table, members)
     if not members:
         note(f"{_so_far(run_dir)}; the front is empty")
         return
@@ -170,14 +168,6 @@ def _conclude(run_dir: Path) -> None:
         f"  boostformer pareto {folder} --plot front.html\n"
         f"  boostformer retrain {folder} --pick knee --out checkpoint"
     )
-
-
-def _show(members: Sequence[Record], fmt: Format) -> None:
-    """The front on standard output; a table is as wide as the terminal, or as it needs when piped."""
-    from results.tables import render, to_rows
-
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(render(to_rows(members), fmt, width=width), end="", flush=True)
 
 
 def _so_far(run_dir: Path) -> str:

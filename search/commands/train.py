@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from boostformer.architecture import Architecture
     from boostformer.data import DataConfig
     from boostformer.training import Recipe
+    from evaluators.proxy import Proxy
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 DataOption = Annotated[str | None, typer.Option("--data", help=HELP)]
 SizeOption = Annotated[str | None, typer.Option("--size", help="HxW at which the network sees the images.")]
 IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")]
-BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1)]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=2)]
 LrOption = Annotated[float | None, typer.Option(help="Largest learning rate.")]
 SeedOption = Annotated[int | None, typer.Option(min=0)]
 PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
@@ -136,8 +137,10 @@ def pretrain(
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
     torch.manual_seed(recipe.seed)
     model = Classifier(architecture, recipe.drop_path)
+    note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
     with _sitting(out, recipe) as (state, progress):
-        report = fit(model, training, recipe, size=shape, progress=progress, resume_dir=state)
+        about = {"architecture": architecture.id, "data": str(data.resolve())}
+        report = fit(model, training, recipe, size=shape, progress=progress, resume_dir=state, about=about)
         accuracy = top1(model, validation, size=shape)
         model.labels = training.labels
         model.provenance = {
@@ -167,7 +170,6 @@ def _train(
     from evaluators.proxy import Proxy
     from results.summary import human
     from search.plan import data_cache
-    from search.progress import duration
 
     checkpoint.claim(out)
     proxy = Proxy(data, recipe, data_cache())
@@ -181,10 +183,17 @@ def _train(
     note(
         f"{architecture.id}: {human('params', cost.params)} params, {human('macs', cost.macs)} MACs at "
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
-        f"about {duration(proxy.estimate_seconds(architecture))} in all (estimated from a few steps)"
+        f"{_time(proxy, architecture)}"
     )
     with _sitting(out, recipe) as (state, progress):
-        report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state)
+        about = {
+            "architecture": architecture.id,
+            "data": data.model_dump(mode="json"),
+            "init": checkpoint.read_config(init)["weights_sha256"] if init else None,
+        }
+        report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state, about=about)
+        if report.resumed_from:
+            note(f"resumed after iteration {report.resumed_from}")
         metrics = evaluate(model, proxy.validation, size=data.size)
         model.labels = proxy.labels
         model.provenance = {
@@ -197,6 +206,17 @@ def _train(
         }
         model.save_pretrained(out)
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
+
+
+def _time(proxy: Proxy, architecture: Architecture) -> str:
+    """What a whole training will take on this machine, measured on a few steps."""
+    from boostformer.training import TrainingFailure
+    from search.progress import duration
+
+    try:
+        return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
+    except TrainingFailure as failure:
+        return f"for a time that is unknown: {failure}"
 
 
 @contextmanager
@@ -256,4 +276,6 @@ def _checked(make: Callable[[], Recipe]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"])) or "recipe"
-        raise UserError(f"--{option.replace('_', '-')}: {first['input']!r}: {first['msg']}") from None
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        value = "" if first["type"] == "value_error" else f"{first['input']!r} "
+        raise UserError(f"--{option.replace('_', '-')}: {value}{reason}") from None

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError, nearest
-from search.commands.output import Format, FormatOption, emit, note
+from results.tables import Format
+from search.commands.output import FormatOption, emit, note
 from search.data_argument import HELP, data_in, data_of
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]

@@ -69,5 +69,6 @@ def create_run(folder: Path) -> optuna.Study:
     )
     study.set_user_attr("objectives", OBJECTIVES)
     study.set_user_attr("budgets", {"params": 3_000_000, "macs": 10**9})
+    study.set_user_attr("references", [{"name": "segformer_b0", "params": 3_714_658, "macs": 10**9}])
     study.set_user_attr("config", {"space": "tiny"})
     return study

@@ -41,6 +41,7 @@ def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
     assert run.objectives == OBJECTIVES
     assert run.budgets == {"params": 3_000_000, "macs": 10**9}
     assert run.config == {"space": "tiny"}
+    assert [reference["name"] for reference in run.references] == ["segformer_b0"]
 
 
 def test_reading_changes_nothing_and_waits_for_no_writer(run_dir: Path) -> None:

@@ -13,7 +13,7 @@ from result_factories import architecture, make_record
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from results.summary import human, summary
-from results.tables import COLUMNS, render, to_frame, to_rows
+from results.tables import COLUMNS, render, tabulate, to_frame, to_json, to_rows
 
 ROWS = to_rows(
     [
@@ -38,6 +38,7 @@ def test_json_is_valid_and_exact() -> None:
     assert rows[1]["miou"] is None
     assert Architecture.from_dict(rows[0]["architecture"]) == architecture(32)
     assert json.loads(render([], "json")) == []
+    assert json.loads(to_json({"a": [math.nan, 1.5, {"b": (math.inf,)}]})) == {"a": [None, 1.5, {"b": [None]}]}
 
 
 def test_csv_reads_back() -> None:
@@ -72,6 +73,15 @@ def test_table_of_nothing_shows_the_columns() -> None:
 def test_unknown_format() -> None:
     with pytest.raises(UserError, match="unknown format 'jsn'; did you mean 'json'"):
         render(ROWS, "jsn")
+
+
+def test_any_rows_make_a_table_under_a_caption() -> None:
+    rows = [{"part": "[b]stem[/b]", "params": 12345, "iou": None}, {"part": "total", "params": 7, "iou": 12.34567}]
+    lines = tabulate(rows, "table", columns=list(rows[0]), caption="net at 32x64").splitlines()
+    assert lines[0] == "net at 32x64"
+    assert "[b]stem[/b]" in lines[4] and "12,345" in lines[4] and "–" in lines[4]
+    assert "│      7 │" in lines[5] and "12.35" in lines[5]  # to the right, under the other digits
+    assert tabulate(rows, "csv", columns=["params", "iou"]) == "params,iou\n12345,\n7,12.34567\n"
 
 
 def test_summary_joins_neighbours_of_the_same_blocks() -> None:

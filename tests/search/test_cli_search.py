@@ -15,8 +15,8 @@ import pytest
 from search_factories import plan, run
 
 from results.front import front
+from results.locks import is_held
 from results.record import read_run
-from search.locks import is_held
 from search.store import INTERRUPTED
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -175,3 +175,17 @@ def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("trial,id,miou,params,macs,latency_ms")
+
+
+@pytest.mark.slow
+def test_killed_outright_the_same_command_goes_on(run_file: Path, tmp_path: Path, run_cli: Cli) -> None:
+    out = tmp_path / "out"
+    run_file.write_text(RUN.replace("iterations: 2", "iterations: 20"))
+    for done in (1, 2):
+        with start("search", run_file, "--out", out, "--trials", 5) as process:
+            read_until(process, f"[{done}/5]")
+            process.kill()
+    assert run_cli("search", run_file, "--out", out, "--trials", 5).returncode == 0
+    found = states(out)
+    assert found.count("finished") == 5
+    assert set(found) <= {"finished", INTERRUPTED}

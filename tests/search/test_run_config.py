@@ -75,8 +75,11 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("[miou, macs]", "[miou, mac]", "run.yaml:3: objectives.1: unknown objective 'mac'; did you mean 'macs'"),
         ("[miou, macs]", "[macs]", "run.yaml:3: objectives: 'miou' must be among them"),
         ("[miou, macs]", "[miou, miou]", "run.yaml:3: objectives.1: 'miou' is listed twice"),
-        ("search:", "space:", "run.yaml:1: space: given twice, again on line 9"),
+        ("search:", "space:", "run.yaml:9: space: given twice, first on line 1"),
         ("[miou, macs]", "[miou, macs", "run.yaml:4: not YAML"),
+        ("[miou, macs]", "&loop [*loop]", "run.yaml:3: objectives.0: contains itself"),
+        ("seed: 4", "seed: !!bool 4", "run.yaml:9: search.seed: '4' cannot be read as a value"),
+        ("[miou, macs]", "!mine [miou]", "run.yaml:3: objectives: is not a list"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:

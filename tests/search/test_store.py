@@ -13,8 +13,8 @@ from search_factories import plan, quality, run
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.journal import JOURNAL_NAME
+from results.locks import FileLock, is_held
 from results.record import read_run
-from search.locks import FileLock, is_held
 from search.store import INTERRUPTED, Store, read_plan, set_up
 
 FORK = multiprocessing.get_context("fork")

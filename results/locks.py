@@ -9,33 +9,42 @@ from types import TracebackType
 
 
 class FileLock:
-    """An exclusive lock on ``path``, which is created; used as a context manager or held open.
+    """An exclusive lock on ``path``, which is created unless it must exist; also a context manager.
 
     A process that is killed leaves the file but not the lock, so nothing is ever stale.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
+        self._flags = os.O_RDWR | (os.O_CREAT if create else 0)
         self._descriptor: int | None = None
 
-    def __enter__(self) -> FileLock:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+    def acquire(self) -> int:
+        """Waits for the lock; the descriptor of the file, for its holder to use."""
+        descriptor = os.open(self.path, self._flags, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        return self
+        return descriptor
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         assert descriptor is not None, "released a lock that is not held"
         # Not by closing alone: a process forked in the meantime shares the descriptor.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def is_held(path: Path, *, wait: bool = False) -> bool:

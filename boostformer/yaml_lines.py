@@ -1,0 +1,130 @@
+"""YAML whose every key knows its line, so that mistakes are reported with ``file:line: key``.
+
+The text is composed into nodes, which know their lines, rather than loaded into plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.representer import SafeRepresenter
+
+from boostformer.errors import UserError
+
+Keys = tuple[str | int, ...]
+_STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+
+
+def compose(text: str, source: str, *, needs: str) -> Place:
+    """The top of a YAML text; :class:`UserError` when it is not YAML, or empty, which ``needs`` something."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    if node is None:
+        raise UserError(f"{source}: empty, {needs}")
+    return Place(source, (), node, node.start_mark)
+
+
+def represent(data: object, source: str) -> Place:
+    """The top of the same form from plain values, with errors that know no lines."""
+    try:
+        return Place(source, (), SafeRepresenter(sort_keys=False).represent_data(data))
+    except yaml.YAMLError:
+        raise UserError(f"{source}: holds values that YAML cannot express") from None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node of the file with the keys that lead to it, and the mark of its key (or of itself, in a list).
+
+    What is asked of it that it is not raises :class:`UserError`.
+    """
+
+    source: str
+    keys: Keys
+    node: yaml.Node
+    mark: yaml.Mark | None = field(default=None, repr=False)
+
+    @property
+    def where(self) -> str:
+        """``file:line``."""
+        return self.source + (f":{self.mark.line + 1}" if self.mark else "")
+
+    @property
+    def path(self) -> str:
+        """``stages.0.width``."""
+        return ".".join(map(str, self.keys))
+
+    def error(self, message: str) -> UserError:
+        return UserError(f"{self.where}: {self.path or 'top level'}: {message}")
+
+    def items(self, what: str) -> list[Place]:
+        """The items of a list."""
+        if not isinstance(self.node, yaml.SequenceNode) or self.node.tag != _SEQUENCE:
+            raise self.error(f"is not a list of {what}")
+        return [Place(self.source, (*self.keys, i), node, node.start_mark) for i, node in enumerate(self.node.value)]
+
+    def entries(self, what: str) -> dict[str, Place]:
+        """The entries of a mapping, each key a word and there once; nothing after a key counts as none."""
+        if self.node.tag == _NULL:
+            return {}
+        if not isinstance(self.node, yaml.MappingNode) or self.node.tag != _MAPPING:
+            raise self.error(f"is not a mapping of {what}")
+        result: dict[str, Place] = {}
+        for key_node, node in self.node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            place = Place(self.source, (*self.keys, key), node, key_node.start_mark)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise place.error("a key must be a word")
+            if key_node.tag != _STRING:
+                raise place.error(f"{key!r} is not a word, and only words can be keys")
+            if key in result:
+                first = result[key].mark
+                raise place.error("given twice" + (f", first on line {first.line + 1}" if first else ""))
+            result[key] = place
+        return result
+
+    def scalar(self) -> Any:
+        """A single value."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            raise self.error("is not a single value")
+        try:
+            return SafeConstructor().construct_object(self.node, deep=True)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # the last two for `!!bool x` and the like
+            raise self.error(f"'{self.node.value}' cannot be read as a value") from None
+
+    def plain(self, _above: tuple[yaml.Node, ...] = ()) -> Any:
+        """All that is here as plain values."""
+        if any(self.node is node for node in _above):
+            raise self.error("contains itself")
+        if isinstance(self.node, yaml.ScalarNode):
+            return self.scalar()
+        above = (*_above, self.node)
+        if isinstance(self.node, yaml.SequenceNode):
+            return [place.plain(above) for place in self.items("values")]
+        return {key: place.plain(above) for key, place in self.entries("keys to values").items()}
+
+    def nearest(self, keys: Keys) -> Place:
+        """The place that ``keys`` lead to from here, or the last one on the way that the file holds."""
+        if not keys:
+            return self
+        below: Mapping[Any, Place] = {}
+        if isinstance(self.node, yaml.SequenceNode):
+            below = dict(enumerate(self.items("values")))
+        elif isinstance(self.node, yaml.MappingNode):
+            below = self.entries("keys to values")
+        return below[keys[0]].nearest(keys[1:]) if keys[0] in below else self
+
+    def at(self, *keys: str | int) -> Place:
+        """For wording errors: the place of ``keys`` below, whether or not it is there; then at the nearest's line."""
+        found = self.nearest(keys)
+        return replace(found, keys=(*self.keys, *keys), mark=None if found is self else found.mark)

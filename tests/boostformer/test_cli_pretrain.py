@@ -1,0 +1,36 @@
+"""The command `pretrain`, and training that starts from its result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from data_fixtures import write_dataset, write_tiny_imagenet
+
+
+@pytest.mark.slow
+def test_an_encoder_is_pretrained_and_started_from(
+    tmp_path: Path, run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    write_tiny_imagenet(tmp_path / "pictures")
+    write_dataset(tmp_path / "streets")
+
+    def ok(*arguments: object) -> str:
+        done = run_cli(*arguments, "--iterations", 2, "--batch-size", 2, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    said = ok("pretrain", "boostformer_b0", "--data", "pictures", "--size", "64x64", "--out", "encoder")
+    assert "top-1 accuracy" in said and "on 6 images" in said
+    config = json.loads((tmp_path / "encoder" / "config.json").read_text())
+    assert (config["kind"], len(config["labels"])) == ("classifier", 3)
+    assert config["provenance"]["recipe"]["lr"] == pytest.approx(5e-4 * 2 / 512)
+    train = ("train", "boostformer_b0", "--data", "streets", "--size", "32x64")
+    ok(*train, "--init", "encoder", "--out", "net")
+    provenance = json.loads((tmp_path / "net" / "config.json").read_text())["provenance"]
+    assert provenance["initialised_from"] == "encoder" and provenance["recipe_name"] == "finetune"
+    refused = run_cli("train", "segformer_b0", "--data", "streets", "--init", "encoder", "--out", "no", cwd=tmp_path)
+    assert refused.returncode == 2 and "its four stages are not those of" in refused.stderr
