@@ -8,6 +8,7 @@ An entry that was damaged afterwards is built anew; what killed processes left i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from boostformer.data.split import Array, SegmentationSplit, fitted_shape, resize_image, resize_label
 from boostformer.errors import UserError
 
-FORMAT = 1  # raise it when the same input would decode to other bytes
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory
 _DRAFT = ".tmp-"
 _ABANDONED = 3600.0  # seconds without a write after which a draft's owner must be dead
@@ -55,6 +55,15 @@ class PackedArrays(Sequence[Array]):
         return PackedArrays, (self._path.parent, self._path.name.removesuffix(".bytes"))
 
 
+@functools.cache
+def _code() -> str:
+    """Hash of the code that draws, decodes and resizes: what it made never outlives it."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def packed(
     folder: Path,
     key: Iterable[str],
@@ -66,7 +75,7 @@ def packed(
 
     Raises what ``decode`` raises, and UserError when the folder cannot be written or read.
     """
-    digest = hashlib.sha256("\n".join([f"format {FORMAT}", *kinds, *key]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256("\n".join([_code(), *kinds, *key]).encode()).hexdigest()[:24]
     entry = folder / digest
     try:
         _remove_abandoned(folder)

@@ -164,3 +164,13 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cache folder cannot be used"):
         open_split(DataConfig(), "training", tmp_path / "file" / "cache")
+
+
+def test_what_other_code_made_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataConfig(kind="scenes", size="32x48", scenes={"training": 3, "validation": 2})
+    open_split(data, "training", tmp_path)
+    open_split(data, "training", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("boostformer.data.cache._code", lambda: "other")
+    open_split(data, "training", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
