@@ -77,8 +77,13 @@ def retrain(
     share = recipe.warmup_iterations / recipe.iterations
     recipe = _changed(recipe, changes | {"warmup_iterations": int(share * length)})
     config = data_of(data, size, plan.data, plan.data.size)
-    origin = {"run": run_dir.name, "trial": record.trial, "id": record.id, "proxy_miou": record.miou}
-    note(f"trial {record.trial}, {record.id}" + (f", the {pick} of the front" if trial is None else ""))
+    origin = {
+        "run": run_dir.name,
+        "trial": record.trial,
+        "id": record.id,
+        "picked": f"the {pick} of the front" if trial is None else "as asked",
+        "proxy_miou": record.miou,
+    }
     _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
 
 
@@ -172,6 +177,8 @@ def _train(
     from search.plan import data_cache
 
     checkpoint.claim(out)
+    if found := origin.get("searched"):
+        note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
     architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
     torch.manual_seed(recipe.seed)
