@@ -5,7 +5,6 @@ Nothing heavy is imported before a command runs, so that inspecting a run is qui
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -16,10 +15,6 @@ from search.commands import inspect, run, train, use
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
-
-# Threads that wait by spinning hold each other up whenever the machine has something else to do: with one
-# other busy process a training step took 15 s instead of 2 s. Read by OpenMP when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="boostformer",

@@ -19,7 +19,6 @@ _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // _processes))
 # Counts and decoded images of the tests stay out of the user's cache.
 os.environ.setdefault("BOOSTFORMER_CACHE", str(REPOSITORY / ".pytest_cache" / "boostformer"))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
 # albumentations would ask the network for a newer release of itself at import.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
