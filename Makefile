@@ -29,7 +29,7 @@ help:
 	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
 	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
 	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
-	@echo "make benchmark  costs per second beside fvcore, thop and NNI, in a venv of its own"
+	@echo "make benchmark  costs per second beside fvcore, thop and NNI; speed of networks beside transformers'"
 
 install: $(STAMP)
 
@@ -71,6 +71,7 @@ $(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt
 
 benchmark: $(BENCHMARK)/.installed
 	$(BENCHMARK)/bin/python benchmarks/cost.py
+	$(BENCHMARK)/bin/python benchmarks/inference.py
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from machine import processor, versions
 
 from boostformer import build
 from boostformer.architecture import Architecture
 from evaluators.cost_table import CostTable, PopulationCosts
-from evaluators.counting import count
+from evaluators.referee import count_with_fvcore
 from search_space import SearchSpace, read_space, shipped_spaces, slot_indices
 
 Counts = Sequence[tuple[int | None, int]]
@@ -95,7 +93,7 @@ class Missing(Exception):
 
 
 def our_table(rounds: Rounds) -> Contender:
-    table = CostTable(None)  # nothing is read from disk: the first round fills it
+    table = CostTable(None, deployed=False)  # nothing is read from disk: the first round fills it
 
     def cost(archs: Sequence[Architecture]) -> Counts:
         return [(found.params, found.macs) for found in map(table.cost, archs)]
@@ -108,7 +106,7 @@ def our_population(space: SearchSpace, genes: Sequence[np.ndarray]) -> Contender
 
     def cost(genes: np.ndarray) -> Counts:
         if not population:
-            population.append(PopulationCosts(CostTable(None), space.slots, space.size, space.classes))
+            population.append(PopulationCosts(CostTable(None, deployed=False), space.slots, space.size, space.classes))
         found = population[0].costs(slot_indices(space, genes))
         params, macs = found[:, 0], found[:, 1] + found[:, 2]
         # The arrays are the result; only what is compared with the referee becomes Python numbers.
@@ -123,7 +121,7 @@ def whole_network(rounds: Rounds) -> Contender:
         for arch in archs:
             with torch.device("meta"):
                 model, image = build(arch), torch.zeros(1, 3, *arch.size)
-            found = count(model, image)
+            found = count_with_fvcore(model, image)
             counts.append((found.params, found.macs))
         return counts
 
@@ -183,25 +181,6 @@ def deviation(counts: Sequence[int | None], truth: Sequence[int]) -> str:
         return "equal"
     relative = [100 * (one / other - 1) for one, other in zip(counts, truth, strict=True)]
     return f"{min(relative):+.2f} to {max(relative):+.2f} %"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def versions() -> str:
-    found = []
-    for name in ("torch", "numpy", "fvcore", "thop", "nni", "pytorch-lightning"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join([f"Python {platform.python_version()}", *found])
 
 
 def print_table(contenders: Sequence[Contender], referee: Contender, archs: Sequence[Architecture]) -> None:
@@ -264,7 +243,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{processor()}, one thread; {versions()}")
+    packages = versions("torch", "numpy", "fvcore", "thop", "nni", "pytorch-lightning")
+    print(f"{processor()}, one thread; {packages}")
     race("comparable space", SearchSpace.from_yaml(SPACE, "comparable space"), options, peers=True)
     for name in shipped_spaces():
         race(name, read_space(name), options, peers=False)

@@ -19,7 +19,9 @@ import yaml
 
 from boostformer.errors import UserError, nearest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 added ``stem`` and ``local_connection``; a file of version 1 has neither, and is read as before."""
+READABLE = (1, 2)
 STRIDES = (4, 2, 2, 2)
 """Stride of each stage's embed: the maps are at 1/4, 1/8, 1/16 and 1/32 of the input."""
 NORMS = ("layer", "batch", "group")
@@ -52,7 +54,7 @@ class Stage:
 
     ``arrangement`` "pre" is SegFormer's (norm before each branch and one LayerNorm after the
     stage); "post" is the publication's (no norm before the mixer, one before the FFN, one on
-    the trunk after it, none after the stage).
+    the trunk after it, none after the stage). ``local_connection`` adds the mixer's input to its output.
     """
 
     embed: BlockSpec
@@ -63,6 +65,7 @@ class Stage:
     norm: str = "layer"
     arrangement: str = "pre"
     layer_scale: bool = False
+    local_connection: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -83,14 +86,21 @@ class Decoder:
         return {"fusion": self.fusion.to_dict(), "width": self.width}
 
 
+NO_STEM = BlockSpec("none")
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """A whole segmentation network for inputs of ``size`` (H, W) and ``classes`` labels."""
+    """A whole segmentation network for inputs of ``size`` (H, W) and ``classes`` labels.
+
+    A ``stem`` may make another image of the input, also a smaller one, before the first stage.
+    """
 
     stages: tuple[Stage, ...]
     decoder: Decoder
     classes: int = 150
     size: tuple[int, int] = (512, 512)
+    stem: BlockSpec = NO_STEM
 
     def replace(self, *, classes: int | None = None, size: tuple[int, int] | None = None) -> Architecture:
         """The same network for other labels or another input size."""
@@ -102,9 +112,15 @@ class Architecture:
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
+    @property
+    def stem_size(self) -> tuple[int, int]:
+        """(H, W) of the image that the first stage gets: the input's, unless the stem has an option ``shrink``."""
+        shrink = int(dict(self.stem.options).get("shrink", 1))
+        return -(-self.size[0] // shrink), -(-self.size[1] // shrink)
+
     def map_sizes(self) -> list[tuple[int, int]]:
         """(H, W) of the four stage maps: every embed pads, so each stride rounds up."""
-        sizes, (height, width) = [], self.size
+        sizes, (height, width) = [], self.stem_size
         for stride in STRIDES:
             height, width = -(-height // stride), -(-width // stride)
             sizes.append((height, width))
@@ -115,6 +131,7 @@ class Architecture:
             "version": FORMAT_VERSION,
             "size": list(self.size),
             "classes": self.classes,
+            "stem": self.stem.to_dict(),
             "stages": [stage.to_dict() for stage in self.stages],
             "decoder": self.decoder.to_dict(),
         }
@@ -134,8 +151,8 @@ class Architecture:
         """
         tree = _Reader(source).mapping(data, "")
         version = tree.take("version", int)
-        if version != FORMAT_VERSION:
-            raise UserError(f"{source}: version {version} cannot be read, allowed: {FORMAT_VERSION}")
+        if version not in READABLE:
+            raise UserError(f"{source}: version {version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
         size = tree.take("size", list)
         if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
             raise UserError(f"{source}: size: {size!r} is not [height, width] with both at least 32")
@@ -149,6 +166,7 @@ class Architecture:
             decoder=Decoder(fusion=decoder.block("fusion"), width=decoder.positive("width")),
             classes=classes,
             size=(size[0], size[1]),
+            stem=tree.block("stem") if tree.has("stem") else NO_STEM,
         )
         decoder.done()
         tree.done()
@@ -179,6 +197,7 @@ def _stage(tree: _Mapping) -> Stage:
         norm=tree.one_of("norm", NORMS),
         arrangement=tree.one_of("arrangement", ARRANGEMENTS),
         layer_scale=tree.take("layer_scale", bool),
+        local_connection=tree.has("local_connection") and tree.take("local_connection", bool),
     )
     tree.done()
     return stage
@@ -206,6 +225,12 @@ class _Mapping:
 
     def mapping(self, data: object, path: str) -> _Mapping:
         return self.reader.mapping(data, path)
+
+    def has(self, key: str) -> bool:
+        """Whether an optional key is there."""
+        if key not in self.data:
+            self.known.append(key)
+        return key in self.data
 
     def take(self, key: str, kind: type) -> Any:
         self.known.append(key)

@@ -20,7 +20,8 @@ from boostformer.files import replacing
 if TYPE_CHECKING:
     from boostformer.model import Network
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 renamed the weights of layers, which became two residual branches."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KINDS = ("segmenter", "classifier")
 FIELDS = {"architecture": dict, "labels": list, "provenance": dict, "weights_sha256": str}

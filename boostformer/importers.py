@@ -21,19 +21,22 @@ from boostformer.model import BoostFormer, build
 
 # Their names -> ours, within a residual layer, an embed, a decoder. First match wins.
 _LAYER = [
-    (r"attention\.self\.(query|key|value)\.", r"mixer.\1."),
-    (r"attention\.self\.sr\.", "mixer.reduce.0."),
-    (r"attention\.self\.layer_norm\.", "mixer.reduce.1."),
-    (r"attention\.self\.norm\.", "mixer.norm."),
-    (r"attention\.output\.dense\.", "mixer.project."),
-    (r"layer_scale_([12])$", r"scale\1.gamma"),
-    (r"(?:layer_)?norm_([12])\.", r"norm\1."),
-    (r"mlp\.(?:dense|conv_?)1\.", "ffn.expand."),
-    (r"mlp\.(?:dense|conv_?)2\.", "ffn.project."),
-    (r"mlp\.dwconv\.dwconv\.", "ffn.depthwise."),
-    (r"mlp\.dwconv\.mixconv\.conv_([35])\.", r"ffn.depthwise\1."),
-    (r"mlp\.norm_([12])\.", r"ffn.norm\1."),
+    (r"attention\.self\.(query|key|value)\.", r"mixer.block.\1."),
+    (r"attention\.self\.sr\.", "mixer.block.reduce.0."),
+    (r"attention\.self\.layer_norm\.", "mixer.block.reduce.1."),
+    (r"attention\.self\.norm\.", "mixer.block.norm."),
+    (r"attention\.output\.dense\.", "mixer.block.project."),
+    (r"layer_scale_1$", "mixer.scale.gamma"),
+    (r"layer_scale_2$", "ffn.scale.gamma"),
+    (r"mlp\.(?:dense|conv_?)1\.", "ffn.block.expand."),
+    (r"mlp\.(?:dense|conv_?)2\.", "ffn.block.project."),
+    (r"mlp\.dwconv\.dwconv\.", "ffn.block.depthwise."),
+    (r"mlp\.dwconv\.mixconv\.conv_([35])\.", r"ffn.block.depthwise\1."),
+    (r"mlp\.norm_([12])\.", r"ffn.block.norm\1."),
 ]
+_NORM = re.compile(r"(?:layer_)?norm_([12])\.")
+_NORM_PLACES = {"pre": {"1": "mixer.norm.", "2": "ffn.norm."}, "post": {"1": "ffn.norm.", "2": "norm."}}
+"""What a layer's two norms stand before, by its arrangement."""
 _NAMES = [
     (r"segformer\.encoder\.patch_embeddings\.(\d)\.(?:proj|conv)\.", r"encoder.stages.\1.embed.proj."),
     (r"segformer\.encoder\.patch_embeddings\.(\d)\.layer_norm\.", r"encoder.stages.\1.embed.norm."),
@@ -143,10 +146,13 @@ def _architecture(config: dict[str, Any], weights: dict[str, Tensor], folder: Pa
     return Architecture(tuple(stages), decoder, classes=len(config["id2label"]))
 
 
-def _our_name(name: str) -> str | None:
+def _our_name(name: str, arch: Architecture) -> str | None:
     rules, prefix, rest = _NAMES, "", name
     if match := _BLOCK.fullmatch(name):
         rules, prefix, rest = _LAYER, f"encoder.stages.{match[1]}.layers.{match[2]}.", match[3]
+        if norm := _NORM.match(rest):
+            places = _NORM_PLACES[arch.stages[int(match[1])].arrangement]
+            return prefix + places[norm[1]] + rest[norm.end() :]
     for pattern, replacement in rules:
         ours, found = re.subn(f"^{pattern}", replacement, rest)
         if found:
@@ -158,7 +164,7 @@ def _copy(model: BoostFormer, weights: dict[str, Tensor], head: bool, folder: Pa
     state = model.state_dict()
     wanted = {name for name in state if head or not name.startswith("decoder.")}
     for theirs, value in weights.items():
-        ours = _our_name(theirs)
+        ours = _our_name(theirs, model.architecture)
         if ours is None or ours not in wanted:
             raise UserError(f"{folder}: weight '{theirs}' has no place in {model.architecture.id}")
         # A linear layer there is a 1x1 convolution here: the same numbers.

@@ -13,6 +13,9 @@ from evaluators.cost_table import CostTable
 from evaluators.counting import Cost
 
 LIMITS = ("params", "macs")
+COUNTED = ("deployed", "training")
+"""Which network's cost a run file's budgets and objectives mean, ``counted: deployed`` unless it says otherwise."""
+KEYS = ("baseline", "counted", *LIMITS)
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -34,18 +37,20 @@ class Budget:
     ) -> Budget:
         """From a run file's ``budgets``: ``{baseline: segformer_b0, params: 80%, macs: 1.5G}``.
 
-        Shares are of the baseline preset's cost for the run's classes and input size (H, W).
+        Shares are of the baseline preset's cost for the run's classes and input size (H, W), counted as the
+        ``table`` counts: of the deployed network or of the one that is trained.
         """
         baseline: Architecture | None = None
+        counted_deployed(entries, source)
         if (name := entries.get("baseline")) is not None:
             baseline = presets.load(str(name), classes=classes, size=size)
         limits: list[tuple[str, int]] = []
         for key, value in entries.items():
-            if key == "baseline":
+            if key in KEYS and key not in LIMITS:
                 continue
             where = f"{source}: budgets.{key}"
             if key not in LIMITS:
-                raise UserError(f"{where}: unknown budget; {nearest(key, ('baseline', *LIMITS))}")
+                raise UserError(f"{where}: unknown budget; {nearest(key, KEYS)}")
             limits.append((key, _limit(value, key, baseline, table, where)))
         if baseline is not None and not limits:
             raise UserError(f"{source}: budgets: a baseline alone limits nothing; add {' or '.join(LIMITS)}")
@@ -60,6 +65,14 @@ class Budget:
 
     def to_dict(self) -> dict[str, int]:
         return dict(self.limits)
+
+
+def counted_deployed(entries: Mapping[str, object], source: str) -> bool:
+    """Whether ``budgets`` mean the deployed network."""
+    value = str(entries.get("counted", COUNTED[0]))
+    if value not in COUNTED:
+        raise UserError(f"{source}: budgets.counted: unknown '{value}'; {nearest(value, COUNTED)}")
+    return value == COUNTED[0]
 
 
 def _limit(value: object, key: str, baseline: Architecture | None, table: CostTable, where: str) -> int:

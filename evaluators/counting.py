@@ -1,27 +1,27 @@
-"""Exact parameters and MACs of any module, by fvcore on the meta device: nothing is computed.
+"""Exact parameters and MACs of any module, from the shapes that its functions are given: nothing is computed.
 
-A MAC is one multiply-add of a convolution, a linear layer or a matrix product of attention;
-norms, poolings, resizes and activations count nothing. An operator that is on neither list
-raises, so that a new block can never be costed at a silent zero.
+A MAC is one multiply-add of a convolution, a linear layer or a matrix product of attention; norms, poolings,
+resizes and activations count nothing. The module runs once on the meta device, and each function of torch that it
+calls is looked up: one that is on neither list here is an error, so that a new block can never be costed at a
+silent zero. The tests hold every block and many networks against fvcore (:mod:`evaluators.referee`).
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import isdatadescriptor
+from itertools import chain
 from math import prod
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import addmm_flop_jit, bmm_flop_jit, get_shape, linear_flop_jit, matmul_flop_jit
-from torch import nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from evaluators.shapes import ANSWERS, named, shapes_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,91 +47,126 @@ class Cost:
         return Cost(self.params * count, self.conv_linear_macs * count, self.attention_macs * count)
 
 
-def _sdpa_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+def _convolution(out: Tensor, input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> int:
+    """Every output value costs one MAC for each weight of its filter."""
+    return out.numel() * prod(weight.shape[1:])
+
+
+def _product(out: Tensor, input: Tensor, *rest: Any, **options: Any) -> int:
+    """Every output value is a sum over the last dimension of ``input``."""
+    return out.numel() * input.shape[-1]
+
+
+def _product_and_sum(out: Tensor, input: Tensor, factor: Tensor, *rest: Any, **options: Any) -> int:
+    return _product(out, factor)
+
+
+def _scaled_dot_product(out: Tensor, query: Tensor, key: Tensor, *rest: Any, **options: Any) -> int:
     """query (…, N, d), key (…, M, d), value (…, M, e): N·M·d for the scores and N·M·e for the sum."""
-    query, key, value = (get_shape(item) for item in inputs[:3])
-    *batch, tokens, width = query
-    return Counter({"attention": prod(batch) * tokens * key[-2] * (width + value[-1])})
+    return prod(out.shape[:-1]) * key.shape[-2] * (query.shape[-1] + out.shape[-1])
 
 
-def _attention(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A bare matrix product is part of attention, whatever fvcore calls it."""
+# The result and the arguments of a function -> its MACs.
+_Formulas = dict[str, Callable[..., int]]
+_CONV_LINEAR: _Formulas = {
+    "conv1d conv2d conv3d": _convolution,
+    "linear": _product,
+    "addmm": _product_and_sum,
+}
+_ATTENTION: _Formulas = {
+    "matmul mm bmm": _product,
+    "baddbmm": _product_and_sum,
+    "scaled_dot_product_attention": _scaled_dot_product,
+}
+COUNTED: dict[Any, tuple[Callable[..., int], bool]] = {
+    function: (formula, formulas is _ATTENTION)
+    for formulas in (_CONV_LINEAR, _ATTENTION)
+    for names, formula in formulas.items()
+    for function in named(names)
+}
+"""The formula of each function that costs MACs, and whether it is part of attention."""
 
-    def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-        counted = handler(inputs, outputs)
-        total = sum(counted.values()) if isinstance(counted, dict) else counted
-        return Counter({"attention": total})
+FREE = named(
+    # Shape and memory.
+    """
+    cat chunk clone contiguous copy_ detach empty expand expand_as flatten full gather index_select masked_fill
+    movedim narrow ones pad permute reshape roll select split split_with_sizes squeeze stack to transpose type_as
+    unbind unflatten unsqueeze view view_as where zeros arange embedding bfloat16 bool double float half long
+    __getitem__ __iter__ __setitem__ empty_like full_like new_empty new_full new_zeros ones_like zeros_like
+    """
+    # What is only looked at.
+    "__len__ dim is_contiguous is_floating_point nelement numel size stride "
+    # Norms, pooling, resizing.
+    "adaptive_avg_pool2d avg_pool2d batch_norm group_norm layer_norm interpolate max mean sum "
+    # Element by element.
+    """
+    abs add add_ clamp clamp_ div div_ dropout dropout2d eq exp floor ge gelu gt hardswish hardtanh le leaky_relu
+    leaky_relu_ lt mul mul_ ne neg relu relu_ relu6 rsub sigmoid silu softmax sqrt square sub sub_ tanh
+    __and__ __eq__ __floordiv__ __invert__ __mod__ __ne__ __rsub__ __rtruediv__
+    """
+) | {getattr(Tensor, name).__get__ for name in dir(Tensor) if isdatadescriptor(getattr(Tensor, name))}
+"""Functions that cost nothing; also all that only reads a tensor's attribute."""
 
-    return handle
 
+class _Counting(TorchFunctionMode):
+    """Adds up the MACs of the functions that are called, and collects the names of unknown ones."""
 
-# torch's meta kernel of convolutions cannot run under the tracer that fvcore uses: while a trace is on,
-# sizes read in Python are tensors. So the tracer is shown an operator of our own in its place.
-_LIBRARY = torch.library.Library("boostformer", "DEF")
-_LIBRARY.define(
-    "conv2d(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups) -> Tensor"
-)
-_LIBRARY.impl("conv2d", torch.conv2d, "Meta")
-
-
-def _conv2d_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """Every output position costs one MAC per weight."""
-    batch, _, height, width = get_shape(outputs[0])
-    return Counter({"conv": batch * height * width * prod(get_shape(inputs[1]))})
-
-
-class _OwnConv2d(TorchFunctionMode):
-    """Sends every 2-D convolution to our operator."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_linear = self.attention = 0
+        self.unknown: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not functional.conv2d:
-            return func(*args, **(kwargs or {}))
-        x, weight, bias, *settings, groups = args
-        return torch.ops.boostformer.conv2d(x, weight, bias, *settings, groups)
+        kwargs = kwargs or {}
+        with torch._C._DisableTorchDispatch():  # what func is made of is counted with it
+            answer = ANSWERS.get(func)
+            result = answer(*args, **kwargs) if answer else None
+            if result is None:
+                if func not in FREE and func not in COUNTED:
+                    self.unknown.add(resolve_name(func) or str(func))
+                result = func(*args, **kwargs)
+            if func in COUNTED:
+                formula, attention = COUNTED[func]
+                macs = formula(result, *args, **kwargs)
+                if attention:
+                    self.attention += macs
+                else:
+                    self.conv_linear += macs
+        return result
 
 
-COUNTED: dict[str, Callable[..., Any]] = {
-    "boostformer::conv2d": _conv2d_macs,
-    "aten::linear": linear_flop_jit,
-    "aten::addmm": addmm_flop_jit,
-    "aten::matmul": _attention(matmul_flop_jit),
-    "aten::mm": _attention(matmul_flop_jit),
-    "aten::bmm": _attention(bmm_flop_jit),
-    "aten::baddbmm": _attention(lambda inputs, outputs: bmm_flop_jit(inputs[1:], outputs)),
-    "aten::scaled_dot_product_attention": _sdpa_macs,
-}
+class _Unseen(TorchDispatchMode):
+    """Collects the operators that run without a function of torch that was called in Python, as in TorchScript."""
 
-# Of an operator's name only: shape and memory; norms, pooling, resizing; element by element.
-_FREE = """
-cat chunk contiguous copy_ detach expand flatten clone permute reshape select slice split split_with_sizes
-squeeze stack to transpose unbind unflatten unsqueeze view
-adaptive_avg_pool2d avg_pool2d batch_norm group_norm layer_norm mean sum upsample_bilinear2d pad
-add add_ div mul mul_ neg rsub sub sub_ dropout feature_dropout gelu hardswish relu relu_ relu6 hardtanh
-sigmoid silu softmax exp tanh clamp
-"""
-FREE = frozenset(f"aten::{name}" for name in _FREE.split())
+    def __init__(self, unknown: set[str]) -> None:
+        super().__init__()
+        self.unknown = unknown
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.unknown.add(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def count(module: nn.Module, *inputs: Any) -> Cost:
-    """Cost of ``module`` for meta tensors ``inputs`` (batch 1); raises ValueError on an unknown operator."""
+    """Cost of ``module`` for meta tensors ``inputs`` (batch 1); raises ValueError on an unknown function."""
     params = sum(p.numel() for p in module.parameters())
-    shadow = copy.deepcopy(module).to("meta").eval()
-    analysis = FlopCountAnalysis(shadow, inputs)
-    analysis.clear_op_handles()
-    for name, handler in COUNTED.items():
-        analysis.set_op_handle(name, handler)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    with warnings.catch_warnings(), torch.no_grad(), _OwnConv2d():
-        warnings.simplefilter("ignore")  # the tracer's own, about itself
-        by_operator = analysis.by_operator()
-        missed = set(analysis.unsupported_ops()) - FREE
-    if missed:
+    on_meta = all(tensor.is_meta for tensor in chain(module.parameters(), module.buffers()))
+    shadow = module.eval() if on_meta else copy.deepcopy(module).to("meta").eval()
+    counting = _Counting()
+    failure: Exception | None = None
+    with torch.no_grad(), _Unseen(counting.unknown), counting:
+        try:
+            shadow(*inputs)
+        except Exception as error:  # an unknown function may be one that shapes alone do not suffice for
+            if not counting.unknown:
+                raise
+            failure = error
+    if counting.unknown:
         raise ValueError(
-            f"{type(module).__name__}: operators {sorted(missed)} have no count; add each to COUNTED or FREE "
-            "in evaluators/counting.py"
-        )
-    attention = int(by_operator.pop("attention", 0))
-    return Cost(params, int(sum(by_operator.values())), attention)
+            f"{type(module).__name__}: operators {sorted(counting.unknown)} have no count; add each to COUNTED or "
+            "FREE in evaluators/counting.py"
+        ) from failure
+    return Cost(params, counting.conv_linear, counting.attention)
 
 
-logging.getLogger("fvcore").setLevel(logging.ERROR)
+__all__ = ["COUNTED", "FREE", "Cost", "count", "shapes_only"]

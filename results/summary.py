@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from boostformer.architecture import Architecture, Stage
+from boostformer.architecture import NO_STEM, Architecture, Stage
 
 
 def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
     """``32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 160x2 256x2 … | weighted_sum 128``.
 
     Width x depth of each stage, then embed/mixer+FFN, neighbouring stages of the same blocks taken
-    together; last the decoder's fusion and width. Options (heads, ratios, …) are left out.
+    together; first a stem if there is one, last the decoder's fusion and width. Options (heads, …) are left out.
 
     Raises :class:`boostformer.errors.UserError` when ``architecture`` is not what ``Architecture.to_dict``
     writes.
@@ -24,7 +24,8 @@ def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
         " ".join([*(f"{stage.width}x{stage.depth}" for stage in stages), blocks])
         for blocks, stages in groupby(network.stages, key=_blocks)
     ]
-    return separator.join([*parts, f"{network.decoder.fusion.name} {network.decoder.width}"])
+    stem = [network.stem.name] if network.stem != NO_STEM else []
+    return separator.join([*stem, *parts, f"{network.decoder.fusion.name} {network.decoder.width}"])
 
 
 def human(column: str, value: float | None) -> str:

@@ -16,7 +16,7 @@ from boostformer.data import DataConfig
 from boostformer.errors import UserError, nearest
 from boostformer.training import Recipe
 from boostformer.yaml_lines import Place
-from evaluators.budget import Budget
+from evaluators.budget import COUNTED, Budget, counted_deployed
 from evaluators.cost_table import CostTable, cache_folder
 from evaluators.proxy import Proxy
 from search.problem import Problem
@@ -25,12 +25,16 @@ from search.strategies import strategy_class
 from search.strategies.base import Strategy
 from search_space import SearchSpace, read_space, shipped_spaces
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 counts costs of the deployed network, and knows more blocks."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search. ``images`` counts those of each split; ``space`` is for the data's size and classes."""
+    """A search. ``images`` counts those of each split; ``space`` is for the data's size and classes.
+
+    ``deployed`` says of which network ``budget`` and objectives count the cost: the folded or the trained one.
+    """
 
     name: str
     space: SearchSpace
@@ -39,12 +43,13 @@ class Plan:
     images: dict[str, int]
     objectives: tuple[str, ...]
     budget: Budget
+    deployed: bool
     recipe: Recipe
     strategy: str
     seed: int
 
     def problem(self, table: CostTable | None = None) -> Problem:
-        return Problem(self.space, self.objectives, self.budget, table or CostTable())
+        return Problem(self.space, self.objectives, self.budget, table or CostTable(deployed=self.deployed))
 
     def make_strategy(self, problem: Problem) -> Strategy:
         return strategy_class(self.strategy)(problem, self.seed)
@@ -77,6 +82,7 @@ class Plan:
             "images": self.images,
             "objectives": list(self.objectives),
             "budgets": self.budget.to_dict(),
+            "counted": COUNTED[not self.deployed],
             "search": {"strategy": self.strategy, "seed": self.seed},
             "proxy": self.recipe.model_dump(mode="json"),
             "space": self.space.to_dict(),
@@ -98,6 +104,7 @@ class Plan:
             images=data["images"],
             objectives=tuple(data["objectives"]),
             budget=Budget(tuple(data["budgets"].items())),
+            deployed=data["counted"] == COUNTED[0],
             recipe=Recipe(**data["proxy"]),
             **data["search"],
         )
@@ -114,8 +121,12 @@ class Plan:
             raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
         space = read_space(config.space)
         proxy = Proxy(config.data, config.proxy, data_cache())
-        space = space.replace(size=config.data.size, classes=len(proxy.labels))
-        table = CostTable()
+        try:
+            space = space.replace(size=config.data.size, classes=len(proxy.labels))
+        except UserError as error:
+            raise top.at("space").error(f"{config.space} {error}") from None
+        deployed = counted_deployed(config.budgets, top.at("budgets", "counted").where)
+        table = CostTable(deployed=deployed)
         budget = _budget(config.budgets, top, table, space)
         plan = cls(
             name=config.space,
@@ -125,6 +136,7 @@ class Plan:
             images=_images(proxy),
             objectives=tuple(config.objectives),
             budget=budget,
+            deployed=deployed,
             recipe=config.proxy,
             strategy=config.search.strategy,
             seed=config.search.seed,
@@ -144,7 +156,7 @@ def _budget(entries: dict[str, Any], top: Place, table: CostTable, space: Search
         raise top.at("budgets", "baseline").error(f"unknown preset '{entries['baseline']}'; {known}")
     limits: list[tuple[str, int]] = []
     for key in entries:
-        if key == "baseline":
+        if key in ("baseline", "counted"):
             continue
         one = Budget.resolve(
             baseline | {key: entries[key]},

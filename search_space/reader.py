@@ -1,11 +1,10 @@
 """Reading the YAML form of a space: every mistake is reported with its file and line.
 
-Every combination the file allows is asked of the blocks, so that whatever is drawn later is legal.
+What it allows is asked of the blocks (:mod:`search_space.legality`), so that whatever is drawn later is legal.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,12 +18,10 @@ from boostformer.blocks import registry
 from boostformer.errors import nearest
 from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
+from search_space.legality import DECODER_BLOCKS, STAGE_BLOCKS, illegal
 
 FORMAT_VERSION = 1
 SMALLEST_SIZE = 32
-STAGE_BLOCKS = ("embed", "mixer", "ffn")
-DECODER_BLOCKS = ("fusion",)
-
 Refusal = Callable[[Any], str | None]
 """Why a value is illegal, or None."""
 Parsed = tuple[tuple[int, int], int, dict[str, Domain]]
@@ -70,12 +67,14 @@ def _plain(value: object) -> str:
 
 
 _TOP = ("version", "size", "classes", "stages", "decoder")
+_NO_STEM: Domain = (Block("none"),)
 _STAGE_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {
     "width": (_positive, None),
     "depth": (_positive, None),
     "norm": (_one_of(NORMS), "layer"),
     "arrangement": (_one_of(ARRANGEMENTS), "pre"),
     "layer_scale": (_one_of((False, True)), False),
+    "local_connection": (_one_of((False, True)), False),
 }
 """What a stage's scalar fields refuse, and their defaults; without one they are required."""
 _DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_positive, None)}
@@ -85,16 +84,19 @@ def _space(top: Place) -> Parsed:
     entries = top.entries(f"the keys {', '.join(_TOP)}")
     if "version" in entries and (found := entries["version"].scalar()) != FORMAT_VERSION:
         raise entries["version"].error(f"version {show(found)} cannot be read, allowed: {FORMAT_VERSION}")
-    entries = _keys(top, _TOP)
+    entries = _keys(top, _TOP, ("stem",))
     stages = entries["stages"].items(f"{len(STRIDES)} stages")
     if len(stages) != len(STRIDES):
         raise entries["stages"].error(f"{len(stages)} given, exactly {len(STRIDES)} must be listed")
     size = _size(entries["size"])
     classes = _single(entries["classes"], _positive)
-    domains: dict[str, Domain] = {}
+    domains: dict[str, Domain] = {"stem": _blocks("stem", entries["stem"]) if "stem" in entries else _NO_STEM}
     for place in stages:
         domains |= _fields(place, _STAGE_SCALARS, STAGE_BLOCKS)
     domains |= _fields(entries["decoder"], _DECODER_SCALARS, DECODER_BLOCKS)
+    for path, reason in illegal(domains, size):
+        keys = [int(key) if key.isdigit() else key for key in path.split(".")]
+        raise top.at(*keys).error(reason)
     return size, classes, domains
 
 
@@ -156,17 +158,21 @@ def _fields(
     for key, (refusal, default) in scalars.items():
         values = _values(entries[key], refusal) if key in entries else (default,)
         domains[f"{place.path}.{key}"] = values
-    widths = domains[f"{place.path}.width"]
     for kind in blocks:
-        options = entries[kind].entries("block names to their options, such as {pooling: {}}")
-        if not options:
-            raise entries[kind].error(f"no block is given, allowed: {', '.join(registry.names(kind))}")
-        domains[f"{place.path}.{kind}"] = tuple(_block(kind, n, p, widths) for n, p in options.items())
+        domains[f"{place.path}.{kind}"] = _blocks(kind, entries[kind])
     return domains
 
 
-def _block(kind: str, name: str, place: Place, widths: tuple[Any, ...]) -> Block:
-    """One block with the values of all its options; every combination with every width must be legal."""
+def _blocks(kind: str, place: Place) -> tuple[Block, ...]:
+    """The blocks of a slot, ``{pooling: {kernel: [3, 5]}, ...}``."""
+    options = place.entries("block names to their options, such as {pooling: {}}")
+    if not options:
+        raise place.error(f"no block is given, allowed: {', '.join(registry.names(kind))}")
+    return tuple(_block(kind, name, at) for name, at in options.items())
+
+
+def _block(kind: str, name: str, place: Place) -> Block:
+    """One block with the values of all its options."""
     if name not in registry.names(kind):
         raise place.error(f"unknown {kind} '{name}'; {nearest(name, registry.names(kind))}")
     declaration = registry.get(kind, name)
@@ -179,9 +185,4 @@ def _block(kind: str, name: str, place: Place, widths: tuple[Any, ...]) -> Block
         option: _values(entries[option], _one_of(knob.allowed)) if option in entries else (knob.default,)
         for option, knob in sorted(declaration.knobs.items())
     }
-    for width, *values in itertools.product(widths, *options.values()):
-        chosen = dict(zip(options, values, strict=True))
-        if reason := declaration.refusal(width, chosen):
-            given = ", ".join(f"{option} {show(value)}" for option, value in chosen.items())
-            raise place.error(f"width {width} with {given} is not allowed: {reason}")
     return Block(name, tuple(options.items()))

@@ -23,11 +23,13 @@ from boostformer import files
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
 from boostformer.errors import UserError, nearest
 from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
+from search_space.legality import illegal
 from search_space.reader import FORMAT_VERSION, read_text, read_tree
 
 STAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 DECODER_FIELDS = tuple(field.name for field in dataclasses.fields(Decoder))
 SLOT_NAMES = (
+    "stem",
     *(f"stages.{i}.{field}" for i in range(len(STRIDES)) for field in STAGE_FIELDS),
     *(f"decoder.{field}" for field in DECODER_FIELDS),
 )
@@ -220,18 +222,25 @@ class SearchSpace:
     @staticmethod
     def _fields(arch: Architecture) -> list[Any]:
         stages = [value for stage in arch.stages for value in _stage_fields(stage)]
-        return stages + list(_decoder_fields(arch.decoder))
+        return [arch.stem, *stages, *_decoder_fields(arch.decoder)]
 
     def _assemble(self, values: Sequence[Any]) -> Architecture:
         """The network with these values in the slots."""
         n = len(STAGE_FIELDS)
-        stages = tuple([Stage(*values[i * n : i * n + n]) for i in range(len(STRIDES))])
-        return Architecture(stages, Decoder(*values[len(STRIDES) * n :]), self.classes, self.size)
+        stages = tuple([Stage(*values[i : i + n]) for i in range(1, 1 + len(STRIDES) * n, n)])
+        decoder = Decoder(*values[1 + len(STRIDES) * n :])
+        return Architecture(stages, decoder, self.classes, self.size, values[0])
 
     # Keeping
 
     def replace(self, *, size: tuple[int, int] | None = None, classes: int | None = None) -> SearchSpace:
-        """The same choices for another input size (H, W) or other classes."""
+        """The same choices for another input size (H, W) or other classes.
+
+        :class:`UserError` says which block is illegal at that size.
+        """
+        for path, reason in illegal(self.domains, size or self.size):
+            height, width = size or self.size
+            raise UserError(f"at {height}x{width}: {path}: {reason}")
         return SearchSpace(size or self.size, classes or self.classes, self.domains)
 
     def to_dict(self) -> dict[str, Any]:
@@ -247,6 +256,7 @@ class SearchSpace:
             "version": FORMAT_VERSION,
             "size": f"{height}x{width}",
             "classes": self.classes,
+            "stem": listed(self.domains["stem"]),
             "stages": [
                 {field: listed(self.domains[f"stages.{i}.{field}"]) for field in STAGE_FIELDS}
                 for i in range(len(STRIDES))

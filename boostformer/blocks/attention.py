@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.folding import Channels, absorb_input, absorb_output, set_weights
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.registry import OneOf, register
 
@@ -23,6 +26,32 @@ def as_map(x: Tensor, like: Tensor) -> Tensor:
     return x.transpose(1, 2).unflatten(2, like.shape[2:])
 
 
+class AdaptivePool(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling to a square grid; exported as two constant matrices, one for each axis.
+
+    Exporters refuse its uneven windows or write a node for each.
+    """
+
+    def __init__(self, grid: int) -> None:
+        super().__init__(grid)
+        self.grid = grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        rows, columns = (_windows(x.shape[axis], self.grid, x) for axis in (2, 3))
+        return rows @ x @ columns.T
+
+
+def _windows(length: int, grid: int, like: Tensor) -> Tensor:
+    """(grid, length): row i averages the positions of window i, as adaptive pooling places it."""
+    rows = []
+    for i in range(grid):
+        first, last = i * length // grid, -(-(i + 1) * length // grid)
+        rows.append([1 / (last - first) if first <= position < last else 0.0 for position in range(length)])
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
 def heads_refusal(width: int, heads: int) -> str | None:
     """Why ``width`` channels cannot be split into ``heads``, if they cannot."""
     if width % heads:
@@ -30,10 +59,22 @@ def heads_refusal(width: int, heads: int) -> str | None:
     return None
 
 
+SCORES = 2**22
+"""Most scores of a head that a search may ask for: SegFormer's own first stage at 512x512 has as many."""
+
+
+def scores_out_of_reach(size: tuple[int, int], keys: int) -> str | None:
+    """Why attention of every position of a map of ``size`` (H, W) to ``keys`` tokens is not for a search."""
+    queries = size[0] * size[1]
+    if queries * keys > SCORES:
+        return f"{queries:,} positions by {keys:,} keys are more than {SCORES:,} scores for each head"
+    return None
+
+
 class _Attention(nn.Module):
     """Scaled dot-product attention of query tokens to key/value tokens."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, project: bool) -> None:
         super().__init__()
         if reason := heads_refusal(width, heads):
             raise ValueError(reason)
@@ -41,6 +82,7 @@ class _Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
+        self.project: nn.Module = nn.Linear(width, width) if project else nn.Identity()
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -49,7 +91,28 @@ class _Attention(nn.Module):
         """x (B, N, C), context (B, M, C) -> (B, N, C)."""
         query, key, value = self.query(x), self.key(context), self.value(context)
         mixed = functional.scaled_dot_product_attention(self._split(query), self._split(key), self._split(value))
-        return mixed.transpose(1, 2).flatten(2)
+        return self.project(mixed.transpose(1, 2).flatten(2))
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """Softmax cancels what all keys share, their bias; and its weights sum to one, so the values' bias passes."""
+        set_weights(self.key, self.key.weight, None)
+        if isinstance(self.project, nn.Linear) and self.value.bias is not None:
+            passed = self.project.weight.double() @ self.value.bias.double()
+            set_weights(self.project, self.project.weight, self.project.bias.double() + passed)
+            set_weights(self.value, self.value.weight, None)
+        return self
+
+    def _absorb_input(self, layers: Iterable[nn.Module], scale: Channels, shift: Channels | None) -> bool:
+        for layer in layers:
+            absorb_input(layer, scale, shift)
+        self.fold()  # the layers may have new biases
+        return True
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        """Without a projection, the values' layer takes a factor: attention sums its channels one by one."""
+        last = self.project if isinstance(self.project, nn.Linear) else self.value
+        return absorb_output(last, scale, shift)
 
 
 @register("mixer", "efficient_attention", source="SegFormer, Xie et al. 2021")
@@ -62,41 +125,64 @@ class EfficientAttention(_Attention):
         *,
         heads: Annotated[int, HEADS] = 1,
         reduction: Annotated[int, OneOf(1, 2, 4, 8)] = 1,
+        project: Annotated[bool, OneOf(False, True)] = True,
     ) -> None:
-        super().__init__(width, heads)
+        super().__init__(width, heads, project)
         self.reduce: nn.Module = nn.Identity()
         if reduction > 1:
             self.reduce = nn.Sequential(nn.Conv2d(width, width, reduction, reduction), LayerNorm2d(width))
-        self.project = nn.Linear(width, width)
 
     @staticmethod
-    def refusal(width: int, heads: int, reduction: int) -> str | None:
+    def refusal(width: int, size: tuple[int, int], heads: int, reduction: int, project: bool) -> str | None:
+        if reduction > min(size):
+            return f"reduction {reduction} is larger than the map of {size[0]}x{size[1]}"
         return heads_refusal(width, heads)
 
+    @staticmethod
+    def out_of_reach(stage: int, size: tuple[int, int], heads: int, reduction: int, project: bool) -> str | None:
+        return scores_out_of_reach(size, (size[0] // reduction) * (size[1] // reduction))
+
     def forward(self, x: Tensor) -> Tensor:
-        return as_map(self.project(self.attend(tokens(x), tokens(self.reduce(x)))), x)
+        return as_map(self.attend(tokens(x), tokens(self.reduce(x))), x)
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        if isinstance(self.reduce, nn.Identity):
+            return self._absorb_input((self.query, self.key, self.value), scale, shift)
+        return self._absorb_input((self.query, self.reduce), scale, shift)
 
 
 @register("mixer", "mhsa", source="Vaswani et al. 2017")
 class MultiHeadSelfAttention(_Attention):
     """Plain multi-head self-attention over all positions."""
 
-    def __init__(self, width: int, *, heads: Annotated[int, HEADS] = 1) -> None:
-        super().__init__(width, heads)
-        self.project = nn.Linear(width, width)
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: Annotated[int, HEADS] = 1,
+        project: Annotated[bool, OneOf(False, True)] = True,
+    ) -> None:
+        super().__init__(width, heads, project)
 
     @staticmethod
-    def refusal(width: int, heads: int) -> str | None:
+    def refusal(width: int, size: tuple[int, int], heads: int, project: bool) -> str | None:
         return heads_refusal(width, heads)
+
+    @staticmethod
+    def out_of_reach(stage: int, size: tuple[int, int], heads: int, project: bool) -> str | None:
+        return scores_out_of_reach(size, size[0] * size[1])
 
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)
-        return as_map(self.project(self.attend(x_tokens, x_tokens)), x)
+        return as_map(self.attend(x_tokens, x_tokens), x)
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        return self._absorb_input((self.query, self.key, self.value), scale, shift)
 
 
 @register("mixer", "pooled_attention", source="BoostFormer publication")
 class PooledAttention(_Attention):
-    """Attention to the map pooled to a fixed grid, without output projection."""
+    """Attention to the map pooled to a fixed grid, by default without output projection."""
 
     def __init__(
         self,
@@ -104,14 +190,19 @@ class PooledAttention(_Attention):
         *,
         heads: Annotated[int, HEADS] = 1,
         pool: Annotated[int, OneOf(3, 5, 7, 9, 11)] = 7,
+        project: Annotated[bool, OneOf(False, True)] = False,
     ) -> None:
-        super().__init__(width, heads)
-        self.pool = nn.AdaptiveAvgPool2d(pool)
+        super().__init__(width, heads, project)
+        self.pool = AdaptivePool(pool)
         self.norm = LayerNorm2d(width)
 
     @staticmethod
-    def refusal(width: int, heads: int, pool: int) -> str | None:
+    def refusal(width: int, size: tuple[int, int], heads: int, pool: int, project: bool) -> str | None:
         return heads_refusal(width, heads)
+
+    @staticmethod
+    def out_of_reach(stage: int, size: tuple[int, int], heads: int, pool: int, project: bool) -> str | None:
+        return scores_out_of_reach(size, pool * pool)
 
     def forward(self, x: Tensor) -> Tensor:
         context = functional.gelu(self.norm(self.pool(x)))
@@ -134,3 +225,17 @@ class SeparableAttention(nn.Module):
         scores = self.query(x_tokens).softmax(dim=1)  # over the positions: a weight for each
         context = (scores * self.key(x_tokens)).sum(dim=1, keepdim=True)
         return as_map(self.project(functional.relu(self.value(x_tokens)) * context), x)
+
+    def fold(self) -> nn.Module:
+        """Softmax over the positions cancels the scores' common bias."""
+        set_weights(self.query, self.query.weight, None)
+        return self
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        for layer in (self.query, self.key, self.value):
+            absorb_input(layer, scale, shift)
+        self.fold()
+        return True
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_output(self.project, scale, shift)

@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.folding import Channels, absorb_output
 from boostformer.blocks.registry import OneOf, register
+
+# A fusion that is a sum over the maps of upsample(W_i x_i) has a method `linear_parts() -> list[Tensor]`: the W_i,
+# finest first, (width, width) or (), float64. The decoder folds them into its projections.
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
@@ -24,11 +28,31 @@ class ConcatFusion(nn.Module):
 
     def __init__(self, width: int, maps: int) -> None:
         super().__init__()
+        self.maps = maps
         self.linear = nn.Conv2d(maps * width, width, 1, bias=False)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        # Coarsest first: the order of the published weights.
+        if self.training:
+            return self._sum(features)
+        # Coarsest first: the order of the published weights, and of what published costs count.
         return self.linear(torch.cat([upsample(x, features[0]) for x in reversed(features)], dim=1))
+
+    def _sum(self, features: list[Tensor]) -> Tensor:
+        """The same for less: a linear layer commutes with the resize, so it may act at each map's own resolution."""
+        total, *coarser = [functional.conv2d(x, w) for x, w in zip(features, self._weights(), strict=True)]
+        for x in coarser:
+            total = total + upsample(x, total)
+        return total
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        """Of each map, finest first: (width, width, 1, 1)."""
+        return self.linear.weight.chunk(self.maps, dim=1)[::-1]
+
+    def linear_parts(self) -> list[Tensor]:
+        return [weight.detach().double().flatten(1) for weight in self._weights()]
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_output(self.linear, scale, shift)
 
 
 @register("fusion", "weighted_sum", source="BoostFormer publication; BiFPN, Tan et al. 2020")
@@ -41,11 +65,17 @@ class WeightedSumFusion(nn.Module):
         self.weights = nn.Parameter(torch.ones(maps))
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        weights: Tensor = self.weights
-        if self.normalised:
-            positive = weights.relu()
-            weights = positive / (1e-4 + positive.sum())
+        weights = self._used(self.weights)
         total = weights[0] * features[0]
         for weight, x in zip(weights[1:], features[1:], strict=True):
             total = total + upsample(weight * x, features[0])
         return total
+
+    def _used(self, weights: Tensor) -> Tensor:
+        if not self.normalised:
+            return weights
+        positive = weights.relu()
+        return positive / (1e-4 + positive.sum())
+
+    def linear_parts(self) -> list[Tensor]:
+        return list(self._used(self.weights.detach().double()))

@@ -2,54 +2,93 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.convolution import depthwise
+from boostformer.blocks.folding import Channels, absorb_input, absorb_output, affine_of, merge, set_weights
 from boostformer.blocks.registry import OneOf, register
 
 RATIOS = OneOf(1, 2, 3, 4, 6, 8)
 
 
-def depthwise(width: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+def hardswish(x: Tensor) -> Tensor:
+    """x * relu6(x + 3) / 6; exported in two steps, since ONNX has it in one only from opset 14 on."""
+    return x * functional.hardsigmoid(x) if torch.compiler.is_exporting() else functional.hardswish(x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "hardswish": hardswish,
+}
+Activation = Annotated[str, OneOf(*ACTIVATIONS)]
+
+
+class _ExpandProject(nn.Module):
+    """A 1x1 convolution at the entrance and one at the exit; in between is the subclass's."""
+
+    expand: nn.Conv2d
+    project: nn.Conv2d
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_input(self.expand, scale, shift)
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_output(self.project, scale, shift)
 
 
 @register("ffn", "mix_ffn", source="SegFormer, Xie et al. 2021")
-class MixFFN(nn.Module):
-    """Expand, 3x3 depthwise convolution, GELU, project."""
+class MixFFN(_ExpandProject):
+    """Expand, depthwise convolution, activation, project."""
 
-    def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        ratio: Annotated[int, RATIOS] = 4,
+        kernel: Annotated[int, OneOf(3, 5)] = 3,
+        activation: Activation = "gelu",
+    ) -> None:
         super().__init__()
         hidden = ratio * width
         self.expand = nn.Conv2d(width, hidden, 1)
-        self.depthwise = depthwise(hidden, 3)
+        self.depthwise = depthwise(hidden, kernel)
+        self.activation = ACTIVATIONS[activation]
         self.project = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(functional.gelu(self.depthwise(self.expand(x))))
+        return self.project(self.activation(self.depthwise(self.expand(x))))
 
 
 @register("ffn", "mix_cfn", source="BoostFormer publication; MixConv, Tan & Le 2019")
-class MixCFN(nn.Module):
-    """Expand, BN, half the channels 3x3 and half 5x5 depthwise, BN, GELU, project."""
+class MixCFN(_ExpandProject):
+    """Expand, BN, half the channels 3x3 and half 5x5 depthwise, BN, activation, project."""
 
-    def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4) -> None:
+    def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4, activation: Activation = "gelu") -> None:
         super().__init__()
-        if reason := self.refusal(width, ratio):
+        if reason := self._odd(width, ratio):
             raise ValueError(reason)
         hidden = ratio * width
         self.expand = nn.Conv2d(width, hidden, 1)
-        self.norm1 = nn.BatchNorm2d(hidden)
+        self.norm1: nn.Module = nn.BatchNorm2d(hidden)
         self.depthwise3 = depthwise(hidden // 2, 3)
         self.depthwise5 = depthwise(hidden // 2, 5)
-        self.norm2 = nn.BatchNorm2d(hidden)
+        self.norm2: nn.Module = nn.BatchNorm2d(hidden)
+        self.activation = ACTIVATIONS[activation]
         self.project = nn.Conv2d(hidden, width, 1)
 
     @staticmethod
-    def refusal(width: int, ratio: int) -> str | None:
+    def refusal(width: int, size: tuple[int, int], ratio: int, activation: str) -> str | None:
+        return MixCFN._odd(width, ratio)
+
+    @staticmethod
+    def _odd(width: int, ratio: int) -> str | None:
         if ratio * width % 2:
             return f"ratio {ratio} times width {width} is odd: its two halves would differ"
         return None
@@ -57,17 +96,93 @@ class MixCFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         near, far = self.norm1(self.expand(x)).chunk(2, dim=1)
         x = torch.cat([self.depthwise3(near), self.depthwise5(far)], dim=1)
-        return self.project(functional.gelu(self.norm2(x)))
+        return self.project(self.activation(self.norm2(x)))
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """The halves never meet before the sum that ``project`` is: no split, no concatenation."""
+        merge(self.expand, self.norm1)
+        assert isinstance(self.norm2, nn.BatchNorm2d) and self.expand.bias is not None
+        affine = zip(*(channels.chunk(2) for channels in affine_of(self.norm2)), strict=True)
+        hidden = self.expand.out_channels
+        branches = []
+        for half, (conv, (scale, shift)) in enumerate(zip((self.depthwise3, self.depthwise5), affine, strict=True)):
+            own = slice(half * hidden // 2, (half + 1) * hidden // 2)
+            absorb_output(conv, scale, shift)
+            expand = _with(self.expand, self.expand.weight[own], self.expand.bias[own])
+            project = _with(self.project, self.project.weight[:, own], None if half else self.project.bias)
+            branches.append(_Half(expand, conv, self.activation, project))
+        return _Sum(*branches)
+
+
+def _with(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A convolution like ``conv`` with these weights."""
+    made = copy.deepcopy(conv)
+    set_weights(made, weight, bias)
+    made.out_channels, made.in_channels = weight.shape[:2]
+    return made
+
+
+class _Half(_ExpandProject):
+    """Expand, depthwise convolution, activation, project."""
+
+    def __init__(
+        self, expand: nn.Conv2d, conv: nn.Conv2d, activation: Callable[[Tensor], Tensor], project: nn.Conv2d
+    ) -> None:
+        super().__init__()
+        self.expand = expand
+        self.depthwise = conv
+        self.activation = activation
+        self.project = project
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.activation(self.depthwise(self.expand(x))))
+
+
+class _Sum(nn.Module):
+    """Two branches, added."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x)
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        return all(absorb_input(branch, scale, shift) for branch in (self.first, self.second))
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_output(self.first, scale, shift) and absorb_output(self.second, scale)
 
 
 @register("ffn", "conv_mlp", source="PoolFormer, Yu et al. 2022")
-class ConvMLP(nn.Module):
-    """Expand, GELU, project: no neighbours are seen."""
+class ConvMLP(_ExpandProject):
+    """Expand, activation, project: no neighbours are seen."""
+
+    def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(width, ratio * width, 1)
+        self.activation = ACTIVATIONS[activation]
+        self.project = nn.Conv2d(ratio * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.activation(self.expand(x)))
+
+
+@register("ffn", "star", source="StarNet, Ma et al. 2024")
+class Star(_ExpandProject):
+    """Expand twice, multiply the two, one of them through ReLU6, project: no neighbours are seen."""
 
     def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4) -> None:
         super().__init__()
         self.expand = nn.Conv2d(width, ratio * width, 1)
+        self.expand2 = nn.Conv2d(width, ratio * width, 1)
         self.project = nn.Conv2d(ratio * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(functional.gelu(self.expand(x)))
+        return self.project(functional.relu6(self.expand(x)) * self.expand2(x))
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_input(self.expand, scale, shift) and absorb_input(self.expand2, scale, shift)

@@ -6,12 +6,22 @@ ones are the shape it is built for:
 =======  =================================  ============================================
 kind     positional parameters              forward
 =======  =================================  ============================================
+stem     (none)                             (B, 3, H, W) -> (B, 3, H', W'), a better image
 embed    in_width, width, stride            (B, in_width, H, W) -> (B, width, H/s, W/s)
 mixer    width                              (B, C, H, W) -> (B, C, H, W)
 ffn      width                              (B, C, H, W) -> (B, C, H, W)
 norm     width                              (B, C, H, W) -> (B, C, H, W)
 fusion   width, maps                        list of (B, C, Hi, Wi), finest first -> (B, C, H0, W0)
 =======  =================================  ============================================
+
+Two static methods may say where a block cannot stand; both are given the (H, W) of the map it works on
+(an embed's: the map it makes) and all options, and answer with a reason or None:
+
+``refusal(width, size, **options)``
+    it could not be built or run: refused everywhere.
+``out_of_reach(stage, size, **options)``
+    it could, but no search should try: refused by search spaces, while an architecture may ask for it by name.
+    ``stage`` counts from 0.
 
 Nothing else has to be edited: the space, the cost table, the listing, the export and the
 conformance tests all read this registry. There are no hand-kept cost formulas.
@@ -29,7 +39,8 @@ from torch import nn
 from boostformer.architecture import Architecture, BlockSpec, Scalar
 from boostformer.errors import UserError, nearest
 
-KINDS = {
+KINDS: dict[str, tuple[str, ...]] = {
+    "stem": (),
     "embed": ("in_width", "width", "stride"),
     "mixer": ("width",),
     "ffn": ("width",),
@@ -74,10 +85,15 @@ class Declaration:
     def doc(self) -> str:
         return inspect.getdoc(self.cls).splitlines()[0]  # type: ignore[union-attr]
 
-    def refusal(self, width: int, options: dict[str, Scalar]) -> str | None:
-        """Why this width and these options do not go together, or None when they do."""
+    def refusal(self, width: int, size: tuple[int, int], options: dict[str, Scalar]) -> str | None:
+        """Why this width, map size (H, W) and options do not go together, or None when they do."""
         rule = getattr(self.cls, "refusal", None)
-        return rule(width, **options) if rule else None
+        return rule(width, size, **options) if rule else None
+
+    def out_of_reach(self, stage: int, size: tuple[int, int], options: dict[str, Scalar]) -> str | None:
+        """Why no search should try this block in stage ``stage`` (from 0) on maps of this size (H, W)."""
+        rule = getattr(self.cls, "out_of_reach", None)
+        return rule(stage, size, **options) if rule else None
 
 
 _BLOCKS: dict[str, dict[str, Declaration]] = {kind: {} for kind in KINDS}
@@ -135,7 +151,7 @@ def get(kind: str, name: str, where: str = "") -> Declaration:
     return _BLOCKS[kind][name]
 
 
-def complete_spec(kind: str, spec: BlockSpec, width: int, where: str) -> BlockSpec:
+def complete_spec(kind: str, spec: BlockSpec, width: int, size: tuple[int, int], where: str) -> BlockSpec:
     """``spec`` with every knob spelled out; :class:`UserError` for what is not allowed."""
     declaration = get(kind, spec.name, where)
     options = {knob.name: knob.default for knob in declaration.knobs.values()}
@@ -146,22 +162,24 @@ def complete_spec(kind: str, spec: BlockSpec, width: int, where: str) -> BlockSp
             allowed = ", ".join(map(str, declaration.knobs[name].allowed))
             raise UserError(f"{where}: {name} {value!r} is not allowed for '{spec.name}', allowed: {allowed}")
         options[name] = value
-    if reason := declaration.refusal(width, options):
+    if reason := declaration.refusal(width, size, options):
         raise UserError(f"{where}: {reason}")
     return BlockSpec.of(spec.name, **options)
 
 
 def complete(arch: Architecture, source: str = "architecture") -> Architecture:
     """``arch`` with every option of every block spelled out, so that equal networks share one id."""
+    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, f"{source}: stem"))
+    sizes = arch.map_sizes()  # behind the stem, whose options are known by now
     stages = []
-    for i, stage in enumerate(arch.stages):
+    for i, (stage, size) in enumerate(zip(arch.stages, sizes, strict=True)):
         specs = {
-            kind: complete_spec(kind, getattr(stage, kind), stage.width, f"{source}: stages[{i}].{kind}")
+            kind: complete_spec(kind, getattr(stage, kind), stage.width, size, f"{source}: stages[{i}].{kind}")
             for kind in ("embed", "mixer", "ffn")
         }
         stages.append(replace(stage, **specs))  # type: ignore[arg-type]
     where = f"{source}: decoder.fusion"
-    fusion = complete_spec("fusion", arch.decoder.fusion, arch.decoder.width, where)
+    fusion = complete_spec("fusion", arch.decoder.fusion, arch.decoder.width, sizes[0], where)
     return replace(arch, stages=tuple(stages), decoder=replace(arch.decoder, fusion=fusion))
 
 

@@ -185,7 +185,7 @@ def _train(
     model = build(architecture, recipe.drop_path)
     if init is not None:
         model.load_encoder(init)
-    cost = CostTable().cost(architecture)
+    cost = CostTable(deployed=False).cost(architecture)
     height, width = data.size
     note(
         f"{architecture.id}: {human('params', cost.params)} params, {human('macs', cost.macs)} MACs at "

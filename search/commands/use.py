@@ -86,7 +86,7 @@ def export(
     ckpt: Checkpoint,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx.")],
     format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    opset: Annotated[int, typer.Option(help="18, 19 or 20.")] = 18,
+    opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
     size: Annotated[str | None, typer.Option(help="HxW of the input; by default the architecture's.")] = None,
 ) -> None:
     """Export a checkpoint to ONNX, compare it with the network in ONNX Runtime, and write a manifest."""

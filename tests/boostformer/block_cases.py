@@ -10,8 +10,9 @@ import boostformer.blocks  # noqa: F401  (registers them)
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 
-WIDTH = 240
-"""Divisible by every number of heads that is allowed."""
+WIDTH = 480
+"""What every option of every block divides."""
+WIDTHS = (32, 48, 40, 80, 96, WIDTH)
 IN_WIDTH, STRIDE, MAPS = 5, 2, 4
 
 
@@ -34,10 +35,17 @@ CASES = [
 ]
 
 
-def make(kind: str, spec: BlockSpec, width: int = WIDTH) -> nn.Module:
+def width_of(kind: str, spec: BlockSpec) -> int:
+    """The smallest width of these that the block's options divide."""
+    declaration = registry.get(kind, spec.name)
+    return next(width for width in WIDTHS if not declaration.refusal(width, (8, 8), dict(spec.options)))
+
+
+def make(kind: str, spec: BlockSpec, width: int | None = None) -> nn.Module:
     """The block with random weights, also where they start at a constant."""
+    width = width or width_of(kind, spec)
     torch.manual_seed(0)
-    shape = {"embed": (IN_WIDTH, width, STRIDE), "fusion": (width, MAPS)}.get(kind, (width,))
+    shape = {"stem": (), "embed": (IN_WIDTH, width, STRIDE), "fusion": (width, MAPS)}.get(kind, (width,))
     module = registry.construct(kind, spec, *shape)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -50,7 +58,7 @@ def inputs(kind: str, height: int, length: int, width: int = WIDTH, batch: int =
     torch.manual_seed(1)
     if kind == "fusion":
         return [torch.randn(batch, width, -(-height // 2**i), -(-length // 2**i)) for i in range(MAPS)]
-    return torch.randn(batch, IN_WIDTH if kind == "embed" else width, height, length)
+    return torch.randn(batch, {"stem": 3, "embed": IN_WIDTH}.get(kind, width), height, length)
 
 
 def as_type(value: Tensor | list[Tensor], dtype: torch.dtype) -> Tensor | list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from boostformer import presets
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
+from boostformer.blocks import registry
 from boostformer.errors import UserError
 
 specs = st.builds(
@@ -34,6 +36,7 @@ stages = st.builds(
     norm=st.sampled_from(["layer", "batch", "group"]),
     arrangement=st.sampled_from(["pre", "post"]),
     layer_scale=st.booleans(),
+    local_connection=st.booleans(),
 )
 sides = st.integers(32, 4096)
 architectures = st.builds(
@@ -42,6 +45,7 @@ architectures = st.builds(
     decoder=st.builds(Decoder, fusion=specs, width=counts),
     classes=counts,
     size=st.tuples(sides, sides),
+    stem=specs,
 )
 
 
@@ -65,11 +69,44 @@ def test_the_id_depends_on_classes_and_size_and_stays_what_it_is() -> None:
     base = presets.load("segformer_b0")
     assert len({base.id, base.replace(classes=19).id, base.replace(size=(512, 1024)).id}) == 3
     # Files and studies refer to ids.
-    assert base.id == "24b52b2e7ecf"
+    assert base.id == "b88732916772"
 
 
 def test_map_sizes_round_up() -> None:
     assert presets.load("segformer_b0", size=(97, 130)).map_sizes() == [(25, 33), (13, 17), (7, 9), (4, 5)]
+
+
+def test_the_maps_are_those_behind_the_stem() -> None:
+    base = presets.load("segformer_b0", size=(97, 130))
+    assert base.stem == BlockSpec("none") and base.stem_size == (97, 130)
+    halved = replace(base, stem=BlockSpec.of("resizer", shrink=2))
+    assert halved.stem_size == (49, 65)
+    assert halved.map_sizes() == [(13, 17), (7, 9), (4, 5), (2, 3)]
+    kept = replace(base, stem=BlockSpec.of("resizer", shrink=1))
+    assert (kept.stem_size, kept.map_sizes()) == ((97, 130), base.map_sizes())
+
+
+def test_a_file_of_version_1_is_the_network_it_was() -> None:
+    """It has no stem, no local connections, and none of the options that blocks did not have yet."""
+    for name in ("segformer_b2", "boostformer"):
+        preset = presets.load(name)
+        data = preset.to_dict() | {"version": 1}
+        del data["stem"]
+        for stage in data["stages"]:
+            del stage["local_connection"]
+            assert stage["mixer"].pop("project", None) in (None, stage["mixer"]["block"] == "efficient_attention")
+            assert stage["mixer"].pop("kernel", 3) == 3
+            assert stage["ffn"].pop("kernel", 3) == 3
+            assert stage["ffn"].pop("activation") == "gelu"
+        old = Architecture.from_dict(data)
+        assert not any(stage.local_connection for stage in old.stages) and old.stem == BlockSpec("none")
+        assert registry.complete(old) == preset
+        assert registry.complete(old).to_dict()["version"] == 2
+
+
+def test_the_presets_spell_everything_out() -> None:
+    for name in presets.names():
+        assert registry.complete(presets.load(name)) == presets.load(name)
 
 
 def _change(change: dict) -> dict:
@@ -89,7 +126,8 @@ def _change(change: dict) -> dict:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"version": 2}, "version 2 cannot be read, allowed: 1"),
+        ({"version": 3}, "version 3 cannot be read, allowed: 1, 2"),
+        ({"version": "2"}, "version: '2' is not of type int"),
         ({"version": None}, "version: missing"),
         ({"clases": 3}, "clases: unknown key; did you mean 'classes'?"),
         ({"classes": 0}, "classes: 0 is not at least 1"),
@@ -101,6 +139,14 @@ def _change(change: dict) -> dict:
         ({"stages/1/norm": "leyer"}, "stages[1].norm: unknown 'leyer'; did you mean 'layer'?"),
         ({"stages/2/mixer": {"heads": 2}}, "stages[2].mixer.block: missing"),
         ({"stages/2/mixer": "mhsa"}, "stages[2].mixer: 'mhsa' is not of type dict"),
+        ({"stages/1/local_connection": 1}, "stages[1].local_connection: 1 is not of type bool"),
+        (
+            {"stages/1/local_conection": True},
+            "stages[1].local_conection: unknown key; did you mean 'local_connection'? allowed: embed, width, depth, "
+            "mixer, ffn, norm, arrangement, layer_scale, local_connection",
+        ),
+        ({"stem": "none"}, "stem: 'none' is not of type dict"),
+        ({"stem": {"shrink": 2}}, "stem.block: missing"),
         ({"stages/0/depth": -1}, "stages[0].depth: -1 is not at least 1"),
         ({"decoder/fusion": {"block": "concat", "a": [1]}}, "decoder.fusion.a: [1] is not a number"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from block_cases import CASES, STRIDE, WIDTH, as_type, inputs, make
+from block_cases import CASES, STRIDE, as_type, inputs, make, width_of
 from torch import Tensor
 
 from boostformer.architecture import BlockSpec
@@ -18,13 +18,18 @@ SIZES = [(8, 8), (9, 13), (17, 8)]
 def test_shapes_gradients_and_determinism(kind: str, spec: BlockSpec) -> None:
     block = make(kind, spec)
     for height, length in SIZES:
-        x = inputs(kind, height, length)
+        x = inputs(kind, height, length, width_of(kind, spec))
         maps = x if isinstance(x, list) else [x]
         for item in maps:
             item.requires_grad_()
         out = block(x)
-        stride = STRIDE if kind == "embed" else 1
-        assert out.shape == (2, WIDTH, -(-height // stride), -(-length // stride))
+        stride = STRIDE if kind == "embed" else dict(spec.options).get("shrink", 1)
+        assert out.shape == (
+            2,
+            3 if kind == "stem" else width_of(kind, spec),
+            -(-height // stride),
+            -(-length // stride),
+        )
     out.square().mean().backward()
     for item in maps:
         assert item.grad is not None and item.grad.abs().max() > 0
@@ -35,14 +40,14 @@ def test_shapes_gradients_and_determinism(kind: str, spec: BlockSpec) -> None:
             assert parameter.grad.abs().max() > 0, name
     block.eval()
     with torch.no_grad():
-        x = inputs(kind, 9, 13)
+        x = inputs(kind, 9, 13, width_of(kind, spec))
         assert torch.equal(block(x), block(x))
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)
 def test_precision(kind: str, spec: BlockSpec) -> None:
     block = make(kind, spec).eval()
-    x = inputs(kind, 9, 13)
+    x = inputs(kind, 9, 13, width_of(kind, spec))
     with torch.no_grad():
         single = block(x)
         with torch.autocast("cpu", torch.bfloat16):
@@ -54,7 +59,7 @@ def test_precision(kind: str, spec: BlockSpec) -> None:
 @pytest.mark.parametrize(("kind", "spec"), CASES)
 def test_the_memory_layout_of_the_input_makes_no_difference(kind: str, spec: BlockSpec) -> None:
     block = make(kind, spec).double().eval()
-    x = as_type(inputs(kind, 9, 13), torch.float64)
+    x = as_type(inputs(kind, 9, 13, width_of(kind, spec)), torch.float64)
     last: Tensor | list[Tensor]
     if isinstance(x, list):
         last = [item.contiguous(memory_format=torch.channels_last) for item in x]

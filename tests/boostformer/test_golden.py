@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from boostformer import import_checkpoint, presets
+from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
 
 
@@ -59,7 +60,7 @@ def theirs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_transformers_own_segformer(theirs: tuple[str, nn.Module, Path]) -> None:
     name, model, folder = theirs
     ours = import_checkpoint(folder)
-    assert ours.architecture == presets.load(name)
+    assert ours.architecture == complete(presets.load(name))
     image = torch.randn(1, 3, 96, 128)
     with torch.no_grad():
         expected = model(image, output_hidden_states=True)

@@ -13,13 +13,15 @@ from torch import nn
 from boostformer import BoostFormer, Classifier, build, presets
 from boostformer.architecture import Architecture, BlockSpec, Stage
 from boostformer.errors import UserError
-from boostformer.model import DropPath, Layer, stage_parts
+from boostformer.layers import Branch, DropPath, Layer
+from boostformer.model import EncoderStage
+from boostformer.parts import stage_parts
 
 
-def small(name: str = "boostformer_b0", **changes: object) -> Architecture:
-    """A preset with narrow stages of depth 1, for 5 classes at 64x96."""
+def small(name: str = "boostformer_b0", depth: int = 1, **changes: object) -> Architecture:
+    """A preset with narrow stages of this depth, for 5 classes at 64x96."""
     arch = presets.load(name, classes=5, size=(64, 96))
-    stages = tuple(replace(stage, width=40, depth=1) for stage in arch.stages)
+    stages = tuple(replace(stage, width=40, depth=depth) for stage in arch.stages)
     return replace(arch, stages=stages, decoder=replace(arch.decoder, width=16), **changes)
 
 
@@ -51,13 +53,13 @@ def test_any_input_size_gives_maps_and_logits_that_round_up(name: str, size: tup
     assert logits.shape == (2, 5, *arch.map_sizes()[0])
 
 
-def _layer(arrangement: str, layer_scale: bool) -> Layer:
+def _layer(arrangement: str, layer_scale: bool, local_connection: bool) -> Layer:
     stage = Stage(
         BlockSpec.of("pooling", kernel=3), 6, 1, BlockSpec.of("pooling"), BlockSpec.of("conv_mlp", ratio=2),
-        norm="batch", arrangement=arrangement, layer_scale=layer_scale,
+        norm="batch", arrangement=arrangement, layer_scale=layer_scale, local_connection=local_connection,
     )  # fmt: skip
     torch.manual_seed(0)
-    layer = Layer(stage, {role: part for role, part, _ in stage_parts(stage, 3, 2, (8, 8))}, 0.0).eval()
+    (layer,) = EncoderStage({role: part for role, part, _ in stage_parts(stage, 3, 2, (8, 8))}, [0.0]).eval().layers
     with torch.no_grad():
         for value in layer.state_dict().values():
             if value.is_floating_point():
@@ -65,17 +67,20 @@ def _layer(arrangement: str, layer_scale: bool) -> Layer:
     return layer
 
 
+@pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize("layer_scale", [False, True])
-def test_the_two_arrangements_are_the_papers(layer_scale: bool) -> None:
+def test_the_two_arrangements_are_the_papers(layer_scale: bool, local: bool) -> None:
     x = torch.randn(2, 6, 4, 4)
     with torch.no_grad():
-        pre = _layer("pre", layer_scale)
-        mixed = x + pre.scale1(pre.mixer(pre.norm1(x)))
-        torch.testing.assert_close(pre(x), mixed + pre.scale2(pre.ffn(pre.norm2(mixed))))
-        post = _layer("post", layer_scale)
-        mixed = x + post.scale1(post.mixer(x))
-        torch.testing.assert_close(post(x), post.norm2(mixed + post.scale2(post.ffn(post.norm1(mixed)))))
-    assert isinstance(pre.scale1, nn.Identity) != layer_scale
+        pre = _layer("pre", layer_scale, local)
+        normed = pre.mixer.norm(x)
+        mixed = x + pre.mixer.scale(pre.mixer.block(normed) + local * normed)
+        torch.testing.assert_close(pre(x), mixed + pre.ffn.scale(pre.ffn.block(pre.ffn.norm(mixed))))
+        post = _layer("post", layer_scale, local)
+        mixed = x + post.mixer.scale(post.mixer.block(x) + local * x)
+        torch.testing.assert_close(post(x), post.norm(mixed + post.ffn.scale(post.ffn.block(post.ffn.norm(mixed)))))
+    assert isinstance(pre.mixer.scale, nn.Identity) != layer_scale
+    assert isinstance(pre.norm, nn.Identity) and isinstance(post.mixer.norm, nn.Identity)
 
 
 def test_only_pre_norm_stages_end_in_a_norm() -> None:
@@ -95,15 +100,31 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
 
 
 def test_drop_path_grows_with_depth() -> None:
-    rates = [m.rate for m in build(presets.load("segformer_b0"), drop_path=0.1).modules() if isinstance(m, DropPath)]
-    assert rates == pytest.approx([0.1 * i / 7 for i in range(8)])
+    model = build(small("segformer_b0", depth=2), drop_path=0.1)
+    layers = [layer for stage in model.encoder.stages for layer in stage.layers]
+    for branch in ("mixer", "ffn"):  # each drops on its own, both at the layer's rate
+        rates = [getattr(layer, branch).drop_path.rate for layer in layers]
+        assert rates == pytest.approx([0.1 * i / 7 for i in range(8)])
+    assert sum(isinstance(module, DropPath) for module in model.modules()) == 2 * 8
+
+
+def test_the_two_branches_of_a_layer_drop_independently() -> None:
+    torch.manual_seed(0)
+    layer = Layer(Branch(nn.Identity(), drop_path=0.5), Branch(nn.Identity(), drop_path=0.5)).train()
+    x = torch.ones(4000, 1, 1, 1)
+    with torch.no_grad():
+        out = layer(x).flatten()
+    # Each branch doubles the trunk by 3 = 1 + 1 / (1 - .5), or leaves it.
+    counts = {value: int((out == value).sum()) for value in (1, 3, 9)}
+    assert sum(counts.values()) == 4000
+    assert counts == {1: pytest.approx(1000, abs=150), 3: pytest.approx(2000, abs=150), 9: pytest.approx(1000, abs=150)}
 
 
 def test_fusion_weights_norms_and_biases_are_vectors_and_so_undecayed() -> None:
     model = build(small())
     undecayed = {name for name, p in model.named_parameters() if p.ndim <= 1}
     assert "decoder.fusion.weights" in undecayed
-    assert "encoder.stages.0.layers.0.scale1.gamma" in undecayed
+    assert "encoder.stages.0.layers.0.mixer.scale.gamma" in undecayed
     decayed = {name for name, p in model.named_parameters() if p.ndim > 1}
     assert all(name.endswith("weight") and "norm" not in name for name in decayed)
 
@@ -160,7 +181,8 @@ class TestCheckpoint:
     @pytest.mark.parametrize(
         ("change", "expected"),
         [
-            ({"version": 99}, "checkpoint version 99 cannot be read, allowed: 1"),
+            ({"version": 99}, "checkpoint version 99 cannot be read, allowed: 2"),
+            ({"version": 1}, "checkpoint version 1 cannot be read, allowed: 2"),
             ({"library": "other"}, "not a checkpoint of boostformer"),
             ({"kind": "detector"}, "kind 'detector' is unknown, allowed: segmenter, classifier"),
             ({"architecture": small("segformer_b0").to_dict()}, "weights and architecture differ"),

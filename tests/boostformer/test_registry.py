@@ -40,6 +40,52 @@ def test_a_declared_block_is_found_with_its_knobs() -> None:
     assert found in registry.declarations()
 
 
+def test_a_block_may_say_where_it_cannot_stand_and_where_it_should_not_be_tried() -> None:
+    @registry.register("mixer", "picky", source="a test")
+    class Picky(nn.Module):
+        """Wants wide maps."""
+
+        def __init__(self, width: int, *, by: Annotated[int, OneOf(1, 2)] = 2) -> None:
+            super().__init__()
+
+        @staticmethod
+        def refusal(width: int, size: tuple[int, int], by: int) -> str | None:
+            return f"{width} by {by} at {size}" if size[0] < by * width else None
+
+        @staticmethod
+        def out_of_reach(stage: int, size: tuple[int, int], by: int) -> str | None:
+            return f"stage {stage} by {by} at {size}" if stage == 0 else None
+
+    found = registry.get("mixer", "picky")
+    assert found.refusal(4, (8, 1), {"by": 2}) is None
+    assert found.refusal(5, (8, 1), {"by": 2}) == "5 by 2 at (8, 1)"
+    assert found.out_of_reach(0, (8, 1), {"by": 1}) == "stage 0 by 1 at (8, 1)"
+    assert found.out_of_reach(1, (8, 1), {"by": 1}) is None
+    with pytest.raises(UserError, match=r"^x: 5 by 2 at \(8, 1\)$"):
+        registry.complete_spec("mixer", BlockSpec("picky"), 5, (8, 1), "x")
+    pooling = registry.get("mixer", "pooling")
+    assert pooling.refusal(5, (1, 1), {"kernel": 3}) is None and pooling.out_of_reach(0, (999, 999), {}) is None
+
+
+def test_every_kind_is_listed_the_stem_first() -> None:
+    kinds = [declaration.kind for declaration in registry.declarations()]
+    assert list(dict.fromkeys(kinds)) == ["stem", "embed", "mixer", "ffn", "norm", "fusion"]
+    assert registry.names("stem") == ["none", "resizer"]
+
+
+def test_the_stem_and_the_size_behind_it_are_checked_too() -> None:
+    arch = presets.load("segformer_b0", size=(64, 64))
+    assert registry.complete(replace(arch, stem=BlockSpec("resizer"))).stem == BlockSpec.of(
+        "resizer", blocks=1, shrink=2
+    )
+    with pytest.raises(UserError, match=r"^net: stem: unknown stem 'resize'; did you mean 'resizer'\?"):
+        registry.complete(replace(arch, stem=BlockSpec("resize")), "net")
+    # The first stage reduces eight times: a quarter of half of 32x32 leaves it 4x4.
+    small = replace(arch, size=(32, 32), stem=BlockSpec("resizer"))
+    with pytest.raises(UserError, match=r"^net: stages\[0\]\.mixer: reduction 8 is larger than the map of 4x4"):
+        registry.complete(small, "net")
+
+
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(ValueError, match="mixer 'pooling' is registered twice"):
         registry.register("mixer", "pooling", source="")(nn.Identity)
@@ -81,9 +127,8 @@ def test_malformed_declarations_fail_at_definition() -> None:
 
 
 def test_options_left_out_take_their_defaults() -> None:
-    assert registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, "x") == BlockSpec.of(
-        "pooled_attention", heads=1, pool=7
-    )
+    found = registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, (8, 8), "x")
+    assert found == BlockSpec.of("pooled_attention", heads=1, pool=7, project=False)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +143,13 @@ def test_options_left_out_take_their_defaults() -> None:
 )
 def test_what_is_not_allowed_is_named(spec: BlockSpec, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        registry.complete_spec("mixer", spec, 64, "x")
+        registry.complete_spec("mixer", spec, 64, (8, 8), "x")
     assert str(caught.value).startswith(expected)
 
 
 def test_an_odd_mix_cfn_is_refused() -> None:
     with pytest.raises(UserError, match="ratio 1 times width 7 is odd"):
-        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, "x")
+        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, (8, 8), "x")
 
 
 def test_equal_networks_share_an_id_however_they_are_written() -> None:

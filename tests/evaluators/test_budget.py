@@ -8,7 +8,7 @@ import pytest
 
 from boostformer import presets
 from boostformer.errors import UserError
-from evaluators.budget import Budget
+from evaluators.budget import COUNTED, Budget, counted_deployed
 from evaluators.cost_table import CostTable
 from evaluators.counting import Cost
 
@@ -33,6 +33,23 @@ def test_shares_are_of_the_baseline_at_the_runs_own_size_and_classes() -> None:
     assert found == {"params": int(cost.params * 0.8), "macs": int(cost.macs * 0.125)}
 
 
+def test_shares_are_of_what_the_table_counts() -> None:
+    baseline, share = presets.load("segformer_b0", classes=11, size=(64, 96)), {}
+    for deployed in (True, False):
+        table = CostTable(file=None, deployed=deployed)
+        entries = {"baseline": "segformer_b0", "counted": COUNTED[not deployed], "macs": "50%"}
+        found = Budget.resolve(entries, table, classes=11, size=(64, 96), source="run.yaml").to_dict()
+        assert found == {"macs": table.cost(baseline).macs // 2}
+        share[deployed] = found["macs"]
+    assert share[True] < share[False]
+
+
+def test_what_is_counted() -> None:
+    assert COUNTED == ("deployed", "training")
+    assert counted_deployed({}, "run.yaml") and counted_deployed({"counted": "deployed"}, "run.yaml")
+    assert not counted_deployed({"counted": "training"}, "run.yaml")
+
+
 def test_what_equals_its_limit_fits() -> None:
     budget = Budget((("params", 100), ("macs", 10)))
     assert budget.fits(Cost(100, 7, 3))
@@ -46,6 +63,10 @@ def test_what_equals_its_limit_fits() -> None:
     ("entries", "expected"),
     [
         ({"parms": "3M"}, "run.yaml: budgets.parms: unknown budget; did you mean 'params'?"),
+        (
+            {"counted": "folded", "params": 1},
+            "run.yaml: budgets.counted: unknown 'folded'; allowed: deployed, training",
+        ),
         ({"params": "80%"}, "run.yaml: budgets.params: '80%' is a share, which needs `baseline`"),
         ({"params": "lots"}, "run.yaml: budgets.params: 'lots' is not a limit, allowed: 3M"),
         ({"params": -3}, "run.yaml: budgets.params: -3 is not a limit"),

@@ -28,7 +28,7 @@ version: 1
 size: 64x64
 classes: 4
 stages:
-  - {width: [8, 16], depth: 1, embed: {pooling: {kernel: 7}}, mixer: {pooling: {}}, ffn: {mix_ffn: {ratio: 2}}}
+  - {width: [8, 16], depth: 1, embed: {overlap_conv: {kernel: 7}}, mixer: {pooling: {}}, ffn: {mix_ffn: {ratio: 2}}}
   - {width: 16, depth: 1, embed: {pooling: {kernel: 3}}, mixer: {pooling: {}}, ffn: {mix_ffn: {ratio: [2, 4]}}}
   - {width: 16, depth: 1, embed: {pooling: {kernel: 3}}, mixer: {pooling: {}}, ffn: {mix_ffn: {ratio: 2}}}
   - width: 16
@@ -70,6 +70,7 @@ def plan(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS, **ch
         "images": {"training": 16, "validation": 4},
         "objectives": ("miou", "macs", "params"),
         "budget": Budget(tuple(limits.items())),
+        "deployed": True,
         "recipe": proxy_recipe(),
         "strategy": "random",
         "seed": 3,

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from boostformer import presets
 from boostformer.errors import UserError
 from boostformer.training import recipe
+from evaluators.cost_table import CostTable
 from search.plan import Plan, difference
 from search.run_config import read_run_config
 
@@ -61,6 +63,13 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
         ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
         ("segformer_b0", "segformer_b9", "run.yaml:5: budgets.baseline: unknown preset .* did you mean"),
+        ("params: 50%", "counted: trained", "run.yaml:6: budgets.counted: unknown 'trained'; did you mean 'training'"),
+        ("params: 50%", "counted: [training]", r"run.yaml:6: budgets.counted: \['training'\] should be a valid string"),
+        (
+            "space: tiny",
+            "space: boostformer_b2",
+            r"run.yaml:1: space: boostformer_b2 at 32x64: stages\.0\.mixer\.efficient_attention: .* larger than the",
+        ),
         ("params: 50%", "params: 100", r"run.yaml:4: budgets: no network of the space fits; .* params \(limit 100"),
         ("tegy: nsga2", "tegy: nsga3", "run.yaml:9: search.strategy: unknown strategy .* 'nsga2'"),
         ("trials: 7", "trial: 7", "run.yaml:9: search.trial: unknown key; did you mean 'trials'"),
@@ -108,6 +117,42 @@ def test_a_plan_is_resolved_and_survives_the_study(tmp_path: Path) -> None:
     again = Plan.from_dict(plan.to_dict(), "study")
     assert again == plan
     assert difference(again.to_dict(), plan.to_dict()) is None
+
+
+def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(tmp_path: Path) -> None:
+    deployed, _, _ = Plan.read(write(tmp_path, GOOD))
+    same, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: deployed\n  baseline")))
+    training, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: training\n  baseline")))
+    assert same == deployed and (deployed.deployed, training.deployed) == (True, False)
+    assert deployed.problem().table.deployed and not training.problem().table.deployed
+    baseline = presets.load("segformer_b0", classes=8, size=(32, 64))
+    for plan in (deployed, training):
+        cost = CostTable(deployed=plan.deployed).cost(baseline)
+        assert plan.budget.to_dict() == {"params": cost.params // 2, "macs": 5_000_000}
+        assert Plan.from_dict(plan.to_dict(), "study") == plan
+    assert deployed.budget.to_dict()["params"] < training.budget.to_dict()["params"]
+    absolute = "counted is deployed there, training here"
+    limits = GOOD.replace("params: 50%", "params: 3M")
+    one, other = (
+        Plan.read(write(tmp_path, limits.replace("  baseline", f"  counted: {form}\n  baseline")))[0].to_dict()
+        for form in ("deployed", "training")
+    )
+    assert difference(one, other) == absolute
+
+
+def test_presets_are_counted_as_the_networks_of_the_run(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    for table in (CostTable(), CostTable(deployed=False)):
+        drawn = {entry["name"]: entry for entry in plan.references(table)}
+        cost = table.cost(presets.load("segformer_b0", classes=8, size=(32, 64)))
+        assert drawn["segformer_b0"] == {"name": "segformer_b0", "params": cost.params, "macs": cost.macs}
+
+
+def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    assert plan.to_dict()["version"] == 2
+    with pytest.raises(UserError, match="study: version 1 cannot be read, allowed: 2"):
+        Plan.from_dict(plan.to_dict() | {"version": 1}, "study")
 
 
 def test_the_first_difference_is_named_with_both_values(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 from boostformer.errors import UserError
 from search_space import SearchSpace, read_space
@@ -119,7 +120,13 @@ MISTAKES = [
         "      pooling:\n",
         "      pooling: {pool: 3}\n",
         14,
-        "stages.0.mixer.pooling.pool: 'pooling' has no option 'pool'; it has none",
+        "stages.0.mixer.pooling.pool: 'pooling' has no option 'pool'; allowed: kernel",
+    ),
+    (
+        "      pooling:\n",
+        "      identity: {pool: 3}\n",
+        14,
+        "stages.0.mixer.identity.pool: 'identity' has no option 'pool'; it has none",
     ),
     (
         "      pooling:\n",
@@ -138,14 +145,14 @@ MISTAKES = [
         "heads: [1, 2]",
         "heads: [1, 3]",
         11,
-        "stages.0.mixer.efficient_attention: width 16 with heads 3, reduction 8 is not"
-        " allowed: heads 3 does not divide width 16",
+        "stages.0.mixer.efficient_attention: width 16 with heads 3, project true, reduction 8"
+        " is not allowed: heads 3 does not divide width 16",
     ),
     (
         "{width: 32, depth: 1, embed: {pooling: {}}, mixer: {pooling: {}}, ffn: {mix_cfn: {}}}",
         "{width: [32, 33], depth: 1, embed: {pooling: {}}, mixer: {pooling: {}}, ffn: {mix_cfn: {ratio: [2, 3]}}}",
         18,
-        "stages.1.ffn.mix_cfn: width 33 with ratio 3 is not allowed: ratio 3 times width 33 is odd",
+        "stages.1.ffn.mix_cfn: width 33 with activation gelu, ratio 3 is not allowed: ratio 3 times width 33 is odd",
     ),
     (
         "ffn: {mix_ffn: {ratio: [2, 4]}}",
@@ -165,6 +172,21 @@ MISTAKES = [
         21,
         "decoder.fusion.concatenate: unknown fusion 'concatenate'; did"
         " you mean 'concat'? allowed: concat, weighted_sum",
+    ),
+    (
+        "[false, true]\n  -",
+        "[false, true]\n    local_connection: maybe\n  -",
+        18,
+        "stages.0.local_connection: unknown 'maybe'; allowed: false, true",
+    ),
+    ("classes: 5", "classes: 5\nstem: resizer", 4, "stem: is not a mapping of block names to their options, such as"),
+    ("classes: 5", "classes: 5\nstem: {}", 4, "stem: no block is given, allowed: none, resizer"),
+    ("classes: 5", "classes: 5\nstem: {non: {}}", 4, "stem.non: unknown stem 'non'; did you mean 'none'? allowed: "),
+    (
+        "classes: 5",
+        "classes: 5\nstem:\n  resizer: {shrink: [1, 4]}",
+        5,
+        "stem.resizer.shrink: 4 is not allowed, allowed: 1, 2",
     ),
     ("decoder: {width: 32, ", "decoder: {", 21, "decoder: key 'width' is missing, required: width, fusion"),
     (
@@ -187,6 +209,7 @@ def test_the_good_file_is_good() -> None:
     assert space.count == 2 * 2 * (2 + 1) * 2 * 2 * 2 * 3
     assert (space.size, space.classes) == ((64, 96), 5)
     assert space.slots["stages.0.arrangement"] == ("pre",) and space.slots["stages.3.norm"] == ("layer",)
+    assert space.slots["stages.0.local_connection"] == (False,) and space.slots["stem"] == (BlockSpec("none"),)
 
 
 @pytest.mark.parametrize(("old", "new", "line", "message"), MISTAKES, ids=lambda v: str(v)[:40].replace("\n", " "))
@@ -205,7 +228,7 @@ def test_mistakes_are_reported_with_their_place(old: str, new: str, line: int | 
 def test_options_left_out_take_the_defaults_of_the_blocks() -> None:
     space = SearchSpace.from_yaml(GOOD)
     (spec,) = space.slots["stages.1.ffn"]
-    assert dict(spec.options) == {"ratio": registry.get("ffn", "mix_cfn").knobs["ratio"].default}
+    assert dict(spec.options) == {knob.name: knob.default for knob in registry.get("ffn", "mix_cfn").knobs.values()}
 
 
 @given(
@@ -235,7 +258,7 @@ def test_plain_values_are_checked_like_files() -> None:
     data["stages"][2]["mixer"] = {"mhsa": {"heads": [1, 5]}}
     with pytest.raises(UserError) as caught:
         SearchSpace.from_dict(data, "config of the study")
-    reason = "width 32 with heads 5 is not allowed: heads 5 does not divide width 32"
+    reason = "width 32 with heads 5, project true is not allowed: heads 5 does not divide width 32"
     assert str(caught.value) == f"config of the study: stages.2.mixer.mhsa: {reason}"
     with pytest.raises(UserError, match="config: holds values that YAML cannot express"):
         SearchSpace.from_dict({"version": object()}, "config")

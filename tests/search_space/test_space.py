@@ -27,11 +27,9 @@ generators = seeds.map(np.random.default_rng)
 
 def fields(arch: Architecture) -> dict[str, Any]:
     """The architecture by the names of the slots."""
-    found = {
-        f"stages.{i}.{f.name}": getattr(stage, f.name)
-        for i, stage in enumerate(arch.stages)
-        for f in dataclasses.fields(stage)
-    }
+    found = {"stem": arch.stem}
+    for i, stage in enumerate(arch.stages):
+        found |= {f"stages.{i}.{f.name}": getattr(stage, f.name) for f in dataclasses.fields(stage)}
     return found | {f"decoder.{f.name}": getattr(arch.decoder, f.name) for f in dataclasses.fields(arch.decoder)}
 
 
@@ -43,7 +41,8 @@ def count_by_hand(data: dict[str, Any]) -> int:
             return sum(math.prod(len(values) for values in options.values()) for options in value.values())
         return len(value)
 
-    return math.prod(length(value) for part in [*data["stages"], data["decoder"]] for value in part.values())
+    parts = [{"stem": data["stem"]}, *data["stages"], data["decoder"]]
+    return math.prod(length(value) for part in parts for value in part.values())
 
 
 def genotypes(choices: tuple[Choice, ...], made: dict[str, Scalar]) -> Iterator[dict[str, Scalar]]:
@@ -124,7 +123,8 @@ def test_slot_indices_number_the_variants_in_order() -> None:
     indices = slot_indices(space, space.encode(space))
     mixers = indices["stages.0.mixer"]
     assert sorted(set(mixers.tolist())) == list(range(7))
-    assert space.slots["stages.0.mixer"][2] == BlockSpec.of("efficient_attention", heads=2, reduction=1)
+    third = BlockSpec.of("efficient_attention", heads=2, project=True, reduction=1)
+    assert space.slots["stages.0.mixer"][2] == third
     assert set(indices["stages.3.norm"].tolist()) == {0}  # a slot with a single variant
 
 

@@ -1,0 +1,89 @@
+"""Token mixer that attends among channels instead of positions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from boostformer.blocks.attention import HEADS, as_map, heads_refusal, tokens
+from boostformer.blocks.ffn import depthwise
+from boostformer.blocks.folding import Channels, absorb_input, absorb_output
+from boostformer.blocks.norms import LayerNorm2d
+from boostformer.blocks.precision import at_least_single
+from boostformer.blocks.registry import OneOf, register
+
+EPS = 1e-6
+"""Least length of a channel, where it is divided by it."""
+
+
+@register("mixer", "cross_covariance", source="XCiT, El-Nouby et al. 2021")
+class CrossCovarianceAttention(nn.Module):
+    """Each channel attends to the channels of its head: linear in the number of positions.
+
+    With ``interaction`` the local patch interaction follows, a + LPI(LN(x + a)), where x is what the block is
+    given and a the attention: XCiT's two residual branches as one, so that both share the layer's norm before
+    and scale behind them, and LPI sees the normed x where XCiT adds a to the trunk itself.
+    """
+
+    no_weight_decay = ("temperature",)
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: Annotated[int, HEADS] = 1,
+        project: Annotated[bool, OneOf(False, True)] = True,
+        interaction: Annotated[bool, OneOf(False, True)] = True,
+    ) -> None:
+        super().__init__()
+        if reason := heads_refusal(width, heads):
+            raise ValueError(reason)
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.project: nn.Module = nn.Linear(width, width) if project else nn.Identity()
+        self.interaction: nn.Module | None = None
+        if interaction:
+            self.interaction = nn.Sequential(
+                LayerNorm2d(width), depthwise(width, 3), nn.GELU(), nn.BatchNorm2d(width), depthwise(width, 3)
+            )
+
+    @staticmethod
+    def refusal(width: int, size: tuple[int, int], heads: int, project: bool, interaction: bool) -> str | None:
+        return heads_refusal(width, heads)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_tokens = tokens(x)
+        query, key = (self._split(unit(layer(x_tokens))) for layer in (self.query, self.key))
+        scores = query.transpose(2, 3) @ key  # (B, h, d, d): few, whatever the size of the map
+        weights = (self.temperature * scores).softmax(dim=-1)
+        mixed = self._split(self.value(x_tokens)) @ weights.transpose(2, 3)
+        attended = as_map(self.project(mixed.transpose(1, 2).flatten(2)), x)
+        if self.interaction is None:
+            return attended
+        return attended + self.interaction(x + attended)
+
+    def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
+        if self.interaction is not None:  # it sees the input itself
+            return False
+        for layer in (self.query, self.key, self.value):
+            absorb_input(layer, scale, shift)
+        return True
+
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        """Only through the projection: without it, attention sums over the channels, each with its own factor."""
+        return self.interaction is None and absorb_output(self.project, scale, shift)
+
+
+def unit(x: Tensor) -> Tensor:
+    """(B, N, C) with every channel of length one over the tokens."""
+    exact = at_least_single(x)
+    length = exact.square().sum(dim=1, keepdim=True).sqrt().clamp(min=EPS)
+    return (exact / length).to(x.dtype)

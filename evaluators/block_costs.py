@@ -1,0 +1,87 @@
+"""What each registered block costs and how long it takes, all at the same reference shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import onnxruntime
+import torch
+
+from boostformer.architecture import STRIDES, BlockSpec
+from boostformer.blocks import registry
+from boostformer.export import to_onnx
+from boostformer.files import replacing
+from boostformer.parts import Part
+from evaluators.cost_table import CostTable, cache_folder, code_fingerprint
+from evaluators.counting import Cost
+from evaluators.latency.host import Measured, measure, processor
+
+WIDTH, SIZE = 64, (32, 32)
+"""Channels and map of the reference shape: an embed makes it, of 32 channels; a fusion has it as its finest map."""
+STEM_SIZE = (128, 128)
+REFERENCE = f"{WIDTH} channels at {SIZE[0]}x{SIZE[1]}; an embed from 32 channels at 64x64, a stem at 128x128"
+THREADS = 1
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """Of one block with its default options: trained, deployed, and milliseconds of the deployed form."""
+
+    training: Cost
+    deploy: Cost
+    latency: Measured | None
+
+
+def reference_part(declaration: registry.Declaration) -> Part:
+    """The block with its defaults at the reference shape."""
+    spec = BlockSpec.of(declaration.name, **{knob.name: knob.default for knob in declaration.knobs.values()})
+    height, width = SIZE
+    maps = tuple((WIDTH, height // 2**i, width // 2**i) for i in range(len(STRIDES)))
+    shape, inputs = {
+        "stem": ((), ((3, *STEM_SIZE),)),
+        "embed": ((WIDTH // 2, WIDTH, 2), ((WIDTH // 2, 2 * height, 2 * width),)),
+        "fusion": ((WIDTH, len(STRIDES)), maps),
+    }.get(declaration.kind, ((WIDTH,), ((WIDTH, *SIZE),)))
+    return Part(declaration.kind, spec, shape, inputs)
+
+
+def block_costs(progress: Callable[[str], None] | None = None, *, fresh: bool = False) -> list[BlockCost]:
+    """Of each of :func:`boostformer.blocks.registry.declarations`, in order.
+
+    Milliseconds are measured in ONNX Runtime the first time, or when ``fresh``, and kept for the same code, runtime
+    and processor. Without ``progress`` none are measured; it is called with the name of each block before.
+    """
+    parts = [reference_part(declaration) for declaration in registry.declarations()]
+    trained, deployed = CostTable(deployed=False), CostTable()
+    measured = _latencies(parts, progress, fresh) if progress else {}
+    return [
+        BlockCost(trained.part(part), deployed.part(replace(part, deployed=True)), measured.get(_name(part)))
+        for part in parts
+    ]
+
+
+def _name(part: Part) -> str:
+    return f"{part.kind} {part.spec.name}"
+
+
+def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) -> dict[str, Measured]:
+    key = hashlib.sha256(f"{code_fingerprint()} {onnxruntime.__version__} {processor()} {parts}".encode())
+    file = cache_folder() / f"blocks-{key.hexdigest()[:16]}.json"
+    if file.exists() and not fresh:
+        return {name: Measured(**values) for name, values in json.loads(file.read_text()).items()}
+    graphs = {}
+    for part in parts:
+        progress(_name(part))
+        torch.manual_seed(0)
+        module = replace(part, deployed=True).build().eval()
+        inputs = [torch.zeros(1, *shape) for shape in part.inputs]
+        graphs[_name(part)] = to_onnx(module, (inputs,) if part.kind == "fusion" else tuple(inputs))
+    progress("all of them in turns")
+    found = measure(graphs, threads=THREADS)
+    with replacing(file) as new:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
+    return found

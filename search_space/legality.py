@@ -1,0 +1,82 @@
+"""Which combinations of blocks no search may draw, and why.
+
+A space is a product of its slots, so every combination that it allows is asked of the blocks: each block with
+each width of its stage at each size that a stem may leave of the input.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boostformer.blocks  # noqa: F401  (registers the blocks)
+from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder
+from boostformer.blocks import registry
+from search_space.encoding import Block, Domain
+
+STAGE_BLOCKS = ("embed", "mixer", "ffn")
+DECODER_BLOCKS = ("fusion",)
+
+
+def illegal(domains: Mapping[str, Domain], size: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    """``("stages.0.mixer.mhsa", why not)`` for everything that is not to be in a space for inputs of ``size``."""
+    sizes = _map_sizes(domains["stem"], size)
+    for block in _blocks(domains["stem"]):
+        for options in _options(block):
+            if reason := registry.get("stem", block.name).refusal(3, size, options):
+                yield f"stem.{block.name}", f"{_given(options)} is not allowed: {reason}"
+    for i in range(len(STRIDES)):
+        widths = domains[f"stages.{i}.width"]
+        for kind in STAGE_BLOCKS:
+            for block in _blocks(domains[f"stages.{i}.{kind}"]):
+                if reason := _refusal(kind, block, widths, [maps[i] for maps in sizes], i):
+                    yield f"stages.{i}.{kind}.{block.name}", reason
+    if reason := _only_blurred(domains):
+        yield "stages.0.embed.pooling", reason
+    for block in _blocks(domains["decoder.fusion"]):
+        if reason := _refusal("fusion", block, domains["decoder.width"], [maps[0] for maps in sizes], None):
+            yield f"decoder.fusion.{block.name}", reason
+
+
+def _refusal(kind: str, block: Block, widths: Domain, sizes: list[tuple[int, int]], stage: int | None) -> str | None:
+    declaration = registry.get(kind, block.name)
+    for options, size in itertools.product(_options(block), sizes):
+        for width in widths:
+            if reason := declaration.refusal(width, size, options):  # type: ignore[arg-type]
+                return f"width {width} with {_given(options)} is not allowed: {reason}"
+        if stage is not None and (reason := declaration.out_of_reach(stage, size, options)):
+            return f"{_given(options)} is out of reach in stage {stage + 1}: {reason}"
+    return None
+
+
+def _only_blurred(domains: Mapping[str, Domain]) -> str | None:
+    """A pooling embed as the first to see the image gets three blurred channels and nothing else."""
+    first = [block.name for block in _blocks(domains["stages.0.embed"])]
+    if "pooling" in first and any(block.name == "none" for block in _blocks(domains["stem"])):
+        return "as the only stem it sees nothing but blurred RGB: give the space a stem, or another first embed"
+    return None
+
+
+def _map_sizes(stems: Domain, size: tuple[int, int]) -> list[list[tuple[int, int]]]:
+    """The sizes of the four maps behind each stem, those that are alike once."""
+    found: list[list[tuple[int, int]]] = []
+    for block in _blocks(stems):
+        for spec in block.specs():
+            maps = Architecture((), Decoder(BlockSpec(""), 1), size=size, stem=spec).map_sizes()
+            if maps not in found:
+                found.append(maps)
+    return found
+
+
+def _blocks(domain: Domain) -> list[Block]:
+    return [block for block in domain if isinstance(block, Block)]
+
+
+def _options(block: Block) -> list[dict[str, Any]]:
+    return [dict(spec.options) for spec in block.specs()]
+
+
+def _given(options: dict[str, Any]) -> str:
+    shown = (f"{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items())
+    return ", ".join(shown) or "no options"

@@ -1,0 +1,118 @@
+"""What every registered block must be able to: fold, export at each opset, compile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from block_cases import CASES, WIDTHS, as_type, inputs, make, specs, width_of
+from torch import Tensor, nn
+
+from boostformer.architecture import BlockSpec
+from boostformer.blocks import registry
+from boostformer.blocks.norms import LayerScale
+from boostformer.export import parity, to_onnx
+from boostformer.fold import fold
+from boostformer.layers import Branch
+from boostformer.parts import Part
+
+DECLARATIONS = [pytest.param(item, id=f"{item.kind}-{item.name}") for item in registry.declarations()]
+
+
+def trained(module: nn.Module) -> nn.Module:
+    """With statistics, factors and terms as a training leaves them, not as they start."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for child in module.modules():
+            if isinstance(child, nn.BatchNorm2d):
+                child.running_mean.normal_(generator=generator)
+                child.running_var.uniform_(0.5, 2, generator=generator)
+                child.weight.uniform_(0.5, 2, generator=generator)
+                child.bias.normal_(generator=generator)
+            if isinstance(child, LayerScale):
+                child.gamma.uniform_(0.5, 2, generator=generator)
+    return module.eval()
+
+
+def branch(kind: str, spec: BlockSpec) -> nn.Module:
+    """The block as it stands in a network: mixers and FFNs behind a BatchNorm and before a LayerScale."""
+    block = make(kind, spec)
+    if kind not in ("mixer", "ffn"):
+        return trained(block)
+    width = width_of(kind, spec)
+    return trained(Branch(block, registry.construct("norm", BlockSpec("batch"), width), LayerScale(width)))
+
+
+@pytest.mark.parametrize(("kind", "spec"), CASES)
+@torch.no_grad()
+def test_a_folded_block_computes_the_same(kind: str, spec: BlockSpec) -> None:
+    module, x = branch(kind, spec), inputs(kind, 9, 13, width_of(kind, spec))
+    single = module(x)
+    assert (fold(module)(x) - single).abs().max() <= 1e-5 * single.abs().max()
+    module, x = module.double(), as_type(x, torch.float64)
+    double, folded = module(x), fold(module)
+    assert (folded(x) - double).abs().max() <= 1e-10 * double.abs().max()
+    torch.testing.assert_close(fold(folded)(x), folded(x), rtol=0, atol=0)
+    torch.testing.assert_close(module(x), double, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "spec"), CASES)
+def test_a_part_is_built_as_it_is_deployed(kind: str, spec: BlockSpec) -> None:
+    width = width_of(kind, spec)
+    shape = {"stem": (), "embed": (5, width, 2), "fusion": (width, 4)}.get(kind, (width,))
+    part = Part(kind, spec, shape, ())
+    if kind in ("mixer", "ffn"):
+        part = replace(part, norm="batch", scale=True)
+    before = sum(p.numel() for p in part.build().parameters())
+    deployed = replace(part, deployed=True).build()
+    assert not deployed.training
+    assert sum(p.numel() for p in deployed.parameters()) <= before
+
+
+class Several(nn.Module):
+    """A block with its defaults and with another value of each option, side by side: one export covers them."""
+
+    def __init__(self, declaration: registry.Declaration) -> None:
+        super().__init__()
+        first, *others = specs(declaration)
+        chosen = [first]
+        for name, value in first.options:
+            chosen += [spec for spec in others if dict(spec.options)[name] != value][-1:]
+        widths = [width for width in WIDTHS if not any(_refusal(declaration, spec, width) for spec in chosen)]
+        self.width = widths[0]
+        self.blocks = nn.ModuleList(make(declaration.kind, spec, self.width) for spec in chosen)
+
+    def forward(self, x: Tensor | list[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(block(x) for block in self.blocks)
+
+
+def _refusal(declaration: registry.Declaration, spec: BlockSpec, width: int) -> str | None:
+    return declaration.refusal(width, (9, 13), dict(spec.options))
+
+
+def several(declaration: registry.Declaration) -> tuple[nn.Module, Tensor | list[Tensor]]:
+    module = Several(declaration)
+    return trained(module), inputs(declaration.kind, 9, 13, module.width, batch=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("declaration", DECLARATIONS)
+@pytest.mark.parametrize("opset", [13, 17, 20])
+def test_onnx_runtime_computes_the_same(declaration: registry.Declaration, opset: int) -> None:
+    module, x = several(declaration)
+    graph = to_onnx(fold(module), (x,), opset)
+    assert {item.domain: item.version for item in graph.opset_import} == {"": opset}
+    assert parity(module, graph, [(x,)]) <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("declaration", DECLARATIONS)
+def test_torch_exports_and_compiles_it_without_a_break(declaration: registry.Declaration) -> None:
+    module, x = several(declaration)
+    with torch.no_grad():
+        expected = module(x)
+        exported = torch.export.export(module, (x,)).module()(x)
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")(x)
+    for found in (exported, compiled):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
