@@ -40,7 +40,11 @@ class Part:
         if not self.deployed:
             return self._build()
         # What its projections take over is not there any more.
-        return UpsampledSum().eval() if self.kind == "fusion" and _linear(self.spec) else fold(self._build())
+        return (
+            UpsampledSum().eval()
+            if self.kind == "fusion" and _linear(self.spec)
+            else fold(self._build(), in_place=True)
+        )
 
     def _build(self) -> nn.Module:
         if self.kind == "linear":

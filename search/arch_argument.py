@@ -34,3 +34,8 @@ def read_architecture(text: str) -> Architecture:
         record = pick(run.records, run.objectives, int(trial) if trial.isdigit() else trial)
         return complete(Architecture.from_dict(record.architecture, text), text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
+
+
+def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:
+    """The same network for ``--size``; :class:`UserError` when one of its blocks cannot do it."""
+    return complete(architecture.replace(size=size), "--size") if size else architecture

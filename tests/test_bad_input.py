@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from boostformer import BoostFormer, build, presets
+from boostformer.architecture import BlockSpec
 from search import cli
 
 RUN = """\
@@ -89,6 +91,8 @@ def edit(file: str, old: str, new: str) -> None:
         ("ratio: [2, 4]", "ratio: [2, 5]", ["space.yaml:10", "ratio", "5", "allowed", "1, 2, 3, 4, 6, 8"]),
         ("heads: [2, 4]", "heads: [2, 16]", ["space.yaml:9", "heads 16 does not divide width 24"]),
         ("version: 1", "version: 2", ["space.yaml:1", "version", "2", "1"]),
+        ("overlap_conv: {kernel: 3}", "pooling: {}", ["space.yaml:8", "stages.0.embed.pooling", "blurred RGB"]),
+        ("size: 64x64", "size: 512x512", ["space.yaml:9", "stages.0.mixer.mhsa", "heads 2", "16,384 positions by"]),
         ("width: [16, 24]", "width: [16, wide]", ["space.yaml:6", "width", "wide"]),
         ("decoder: {", "decoder: {{", ["space.yaml"]),
     ],
@@ -118,6 +122,8 @@ def test_a_space(refused: Refused, old: str, new: str, expected: list[str]) -> N
         ("space: tiny", "on: tiny", ["run.yaml:1", "'on' is not a word"]),
         ("iterations: 2", "1: 2", ["run.yaml:4", "'1' is not a word"]),
         ("params: 60k", "params: [1]", ["run.yaml:3: budgets.params", "[1]"]),
+        ("params: 60k", "params: 60k, counted: trained", ["run.yaml:3: budgets.counted", "did you mean 'training'?"]),
+        ("space: tiny", "space: boostformer_b2", ["run.yaml:1: space: boostformer_b2 at 32x64", "map of 4x8"]),
     ],
 )
 def test_a_run_file(refused: Refused, old: str, new: str, expected: list[str]) -> None:
@@ -187,7 +193,7 @@ class TestFolders:
         config = json.loads(Path("net/config.json").read_text())
         Path("net/config.json").write_text(json.dumps(config | {"version": 7}))
         line = refused("evaluate", "net", "--data", "data")
-        assert "checkpoint version 7 cannot be read, allowed: 1" in line
+        assert "checkpoint version 7 cannot be read, allowed: 2" in line
 
     def test_a_corrupted_checkpoint(self, refused: Refused) -> None:
         checkpoint()
@@ -234,6 +240,21 @@ class TestFolders:
     def test_a_checkpoint_for_other_classes(self, refused: Refused) -> None:
         checkpoint(classes=5)
         assert "has 5 classes, the data have 3" in refused("evaluate", "net", "--data", "data")
+
+    def test_a_size_that_a_block_cannot_do(self, refused: Refused) -> None:
+        arch = presets.load("boostformer_b0", classes=3, size=(64, 64))
+        second = replace(arch.stages[1], mixer=BlockSpec.of("efficient_attention", reduction=8))
+        build(replace(arch, stages=(arch.stages[0], second, *arch.stages[2:]))).save_pretrained("net")
+        for arguments in (
+            ("profile", "net"),
+            ("export", "net", "--out", "net.onnx"),
+            ("predict", "net", "data/images/training/0.jpg", "--out", "pictures"),
+            ("evaluate", "net", "--data", "data"),
+        ):
+            line = refused(*arguments, "--size", "32x64")
+            assert line == "--size: stages[1].mixer: reduction 8 is larger than the map of 4x8"
+        line = refused("train", "net", "--data", "data", "--size", "32x64", "--out", "other")
+        assert line.endswith("stages[1].mixer: reduction 8 is larger than the map of 4x8")
 
     def test_a_damaged_picture_to_predict(self, refused: Refused) -> None:
         checkpoint()

@@ -56,13 +56,16 @@ def walked(ok: Callable[..., str]) -> Path:
 def test_the_front_is_within_budget_and_drawn(walked: Path, ok: Callable[..., str]) -> None:
     rows = json.loads(ok("pareto", "run", "--format", "json", "--plot", "front.png"))
     budget = json.loads(ok("profile", "boostformer_b0", "--size", "64x96", "--classes", "8", "--format", "json"))
+    limits = budget["deploy"]
     assert rows
     for row in rows:
-        assert row["params"] <= budget["params"] * 0.04 and row["macs"] <= budget["macs"] * 0.06
+        assert row["params"] <= limits["params"] * 0.04 and row["macs"] <= limits["macs"] * 0.06
         assert 0 <= row["miou"] <= 1
         exact = json.loads(ok("profile", f"run:{row['trial']}", "--format", "json"))
-        assert (exact["id"], exact["params"], exact["macs"]) == (row["id"], row["params"], row["macs"])
-        assert sum(stage["macs"] for stage in exact["stages"]) == row["macs"]
+        deploy = exact["deploy"]
+        assert (exact["id"], deploy["params"], deploy["macs"]) == (row["id"], row["params"], row["macs"])
+        assert sum(part["deploy"]["macs"] for part in exact["stages"]) == row["macs"]
+        assert sum(part["macs"] for part in exact["stages"]) == exact["macs"] >= row["macs"]
     assert Image.open(walked / "front.png").size[0] > 400
     ok("pareto", "run", "--plot", "front.html")
     assert "<script src=" not in (walked / "front.html").read_text()
@@ -167,13 +170,52 @@ def test_published_checkpoints_are_imported(shared: Path, walked: Path, ok: Call
 def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
     space = json.loads(ok("space", "tiny", "--run", "run.yaml", "--samples", 1000, "--format", "json"))
     assert space["networks"] > 10**12 and 0 < space["share_within_budget"] <= 1
-    assert space["size"] == [64, 96]
-    blocks = json.loads(ok("blocks", "--format", "json"))
-    assert {"kind", "block", "knobs", "source", "summary"} == set(blocks[0])
-    assert {b["block"] for b in blocks} >= {"efficient_attention", "pooled_attention", "mix_cfn", "weighted_sum"}
+    assert space["size"] == [64, 96] and space["counted"] == "deployed"
+    low, high = space["share_within_budget_95"]
+    assert 0 <= low <= space["share_within_budget"] <= high <= 1 and 0 < high - low < 0.07
+    run_file = ok.folder / "trained.yaml"  # type: ignore[attr-defined]
+    run_file.write_text(RUN.replace("budgets: {", "budgets: {counted: training, "))
+    trained = json.loads(ok("space", "tiny", "--run", "trained.yaml", "--samples", 1000, "--format", "json"))
+    assert trained["counted"] == "training"
+    # The same networks are drawn: each costs at least as much as it is trained.
+    for deployed, more in zip(space["macs_min_median_max"], trained["macs_min_median_max"], strict=True):
+        assert deployed <= more
+    assert all(trained["budget"][key] >= limit for key, limit in space["budget"].items())
+
+
+def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> None:
+    blocks = json.loads(ok("blocks", "--no-latency", "--format", "json"))
+    costs = {"params", "macs", "conv_linear_macs", "attention_macs", "deploy", "latency", "reference"}
+    assert {"kind", "block", "knobs", "source", "summary"} | costs == set(blocks[0])
+    assert all(block["latency"] is None for block in blocks)
+    assert {b["block"] for b in blocks} >= {
+        "efficient_attention",
+        "pooled_attention",
+        "mix_cfn",
+        "weighted_sum",
+        "resizer",
+    }
+    reparam = next(block for block in blocks if block["block"] == "reparam_depthwise")
+    assert reparam["deploy"]["macs"] == 64 * 32 * 32 * 9 < reparam["macs"] == 64 * 32 * 32 * 10
+    assert reparam["deploy"]["params"] == 64 * 10 < reparam["params"]
+
+
+def test_milliseconds_of_blocks_are_measured_once(ok: Callable[..., str], run_cli: Cli, tmp_path: Path) -> None:
+    folder: Path = ok.folder  # type: ignore[attr-defined]
+    for said in ("measuring mixer pooling", ""):
+        done = run_cli("blocks", "--format", "json", cwd=folder, BOOSTFORMER_CACHE=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr and (said != "") == ("measuring" in done.stderr)
+        blocks = json.loads(done.stdout)
+        for block in blocks:
+            latency = block["latency"]
+            assert 0 < latency["low_ms"] <= latency["median_ms"] <= latency["high_ms"] and latency["runs"] >= 10
+            assert latency["provenance"].startswith("measured: onnxruntime ")
 
 
 def test_profile_gives_the_published_figures(ok: Callable[..., str]) -> None:
     b2 = json.loads(ok("profile", "segformer_b2", "--classes", 150, "--size", "512x512", "--format", "json"))
     assert (b2["params"], b2["macs"]) == (27461974, 62337843200)
     assert (b2["conv_linear_macs"], b2["attention_macs"]) == (58445529088, 3892314112)
+    assert (b2["deploy"]["params"], b2["deploy"]["macs"]) == (25090518, 23683137536)
+    assert sum(part["deploy"]["params"] for part in b2["stages"]) == 25090518

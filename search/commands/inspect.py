@@ -35,9 +35,9 @@ def profile(
     from boostformer.parts import parts
     from evaluators.cost_table import CostTable
     from evaluators.counting import Cost
-    from search.arch_argument import read_architecture
+    from search.arch_argument import at_size, read_architecture
 
-    architecture = read_architecture(arch).replace(classes=classes, size=size_of(size))
+    architecture = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
     nothing, tables = Cost(0, 0, 0), {"training": CostTable(deployed=False), "deploy": CostTable()}
     by_part: dict[str, dict[str, Cost]] = {}
     by_section: dict[str, dict[str, Cost]] = {}

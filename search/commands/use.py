@@ -37,6 +37,7 @@ def evaluate(
     from boostformer.data import open_split
     from boostformer.model import BoostFormer
     from boostformer.training import evaluate as score
+    from search.arch_argument import at_size
 
     if split not in SPLITS:
         raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
@@ -45,6 +46,7 @@ def evaluate(
     images = open_split(config, split)  # type: ignore[arg-type]
     if images.num_classes != model.architecture.classes:
         raise UserError(f"{ckpt}: has {model.architecture.classes} classes, the data have {images.num_classes}")
+    at_size(model.architecture, config.size)
     metrics = score(model, images, size=config.size, batch_size=batch_size)
     per_class = dict(zip(images.labels, metrics.per_class, strict=True))
     document = {"checkpoint": str(ckpt), "id": model.architecture.id, "split": split, "size": list(config.size)}
@@ -68,16 +70,16 @@ def predict(
     """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png."""
     from boostformer.model import BoostFormer
     from boostformer.predict import predict_file
+    from search.arch_argument import at_size
     from search.data_argument import size_of
 
     model = BoostFormer.load(ckpt)
-    data = data_in(model.provenance)
+    data, wanted = data_in(model.provenance), at_size(model.architecture, size_of(size)).size
     by_name = {image.stem: image for image in images}
     for image in images:
         if by_name[image.stem] != image:
             raise UserError(f"{image} and {by_name[image.stem]} would be drawn into the same file of --out")
     for image in images:
-        wanted = size_of(size) or model.architecture.size
         for file in predict_file(model, image, out, wanted, data.fit if data else "exact"):
             print(file)
 
@@ -92,12 +94,13 @@ def export(
     """Export a checkpoint to ONNX, compare it with the network in ONNX Runtime, and write a manifest."""
     from boostformer.export import export_onnx
     from boostformer.model import BoostFormer
+    from search.arch_argument import at_size
     from search.data_argument import size_of
 
     if format != "onnx":
         raise UserError(f"--format: unknown '{format}'; {nearest(format, ['onnx'])}")
     model = BoostFormer.load(ckpt)
-    model.architecture = model.architecture.replace(size=size_of(size))
+    model.architecture = at_size(model.architecture, size_of(size))
     done = export_onnx(model, out, opset=opset)
     height, width = model.architecture.size
     note(

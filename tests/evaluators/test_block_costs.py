@@ -1,0 +1,159 @@
+"""What the listing of blocks says they cost: exact counts, and milliseconds measured once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from boostformer.blocks import registry
+from boostformer.fold import fold
+from evaluators import block_costs as module
+from evaluators.block_costs import BlockCost, block_costs, reference_part
+from evaluators.counting import Cost, count
+from evaluators.latency import host
+from evaluators.latency.host import Measured, measure, provenance
+
+DECLARATIONS = registry.declarations()
+
+
+def graph(nodes: int) -> onnx.ModelProto:
+    """So many Sigmoid in a row, on 1x3x4x5."""
+    chain = [helper.make_node("Sigmoid", [f"x{i}"], [f"x{i + 1}"]) for i in range(nodes)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 5]) for name in ("x0", f"x{nodes}")]
+    made = helper.make_graph(chain, "chain", ends[:1], ends[1:])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_every_graph_is_run_often_enough_and_its_quartiles_are_given() -> None:
+    found = measure({"short": graph(1), "long": graph(50)}, seconds=0.01)
+    assert list(found) == ["short", "long"]
+    for value in found.values():
+        assert value.runs >= host.RUNS
+        assert 0 < value.low_ms <= value.median_ms <= value.high_ms
+
+
+def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that every run of a graph moves on: the first takes 2 ms, the second 30 ms."""
+    now, ran = [0.0], list[str]()
+
+    class Session:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def run(self, outputs: object, feed: object) -> None:
+            ran.append(self.name)
+            now[0] += {"a": 0.002, "b": 0.030}[self.name]
+
+    monkeypatch.setattr(host, "_session", lambda name, threads: Session(name))
+    monkeypatch.setattr(host, "_feed", lambda session: {})
+    monkeypatch.setattr(host.time, "perf_counter", lambda: now[0])
+    found = measure({"a": "a", "b": "b"}, seconds=0.2)  # type: ignore[dict-item]
+    assert found["a"].median_ms == pytest.approx(2) and found["b"].median_ms == pytest.approx(30)
+    assert found["a"].runs == pytest.approx(100, abs=1)  # two tenths of a second long
+    assert found["b"].runs == host.RUNS  # at least so often
+    timed = ran[2 * host.WARM_UP :]
+    assert timed[: 2 * host.RUNS] == ["a", "b"] * host.RUNS
+
+
+def test_figures_say_what_they_were_measured_with() -> None:
+    text = provenance(1)
+    assert text.startswith("measured: onnxruntime ") and text.endswith(", 1 thread, float32, batch 1")
+    assert host.processor() in text
+    assert ", 2 threads, " in provenance(2)
+
+
+def by_name(costs: list[BlockCost]) -> dict[tuple[str, str], BlockCost]:
+    names = [(item.kind, item.name) for item in DECLARATIONS]
+    return dict(zip(names, costs, strict=True))
+
+
+def test_every_block_has_its_costs_and_no_milliseconds_that_nobody_asked_for() -> None:
+    costs = by_name(block_costs(None))
+    assert {kind for kind, _ in costs} == set(registry.KINDS)
+    assert all(cost.latency is None for cost in costs.values())
+    reparam = costs["mixer", "reparam_depthwise"]
+    width, positions = 64, 32 * 32
+    # Depthwise 3x3 and 1x1 with three BatchNorms; one depthwise 3x3 with a bias.
+    assert reparam.training == Cost(width * (9 + 1 + 3 * 2), positions * width * 10, 0)
+    assert reparam.deploy == Cost(width * (9 + 1), positions * width * 9, 0)
+    assert costs["stem", "none"].training == costs["mixer", "identity"].deploy == Cost(0, 0, 0)
+    assert all(cost.deploy.macs <= cost.training.macs for cost in costs.values())
+
+
+@pytest.mark.parametrize("item", DECLARATIONS, ids=lambda item: f"{item.kind}-{item.name}")
+def test_the_costs_are_those_of_the_block_at_the_reference_shape(item: registry.Declaration) -> None:
+    part = reference_part(item)
+    assert dict(part.spec.options) == {knob.name: knob.default for knob in item.knobs.values()}
+    inputs = [torch.empty(1, *shape, device="meta") for shape in part.inputs]
+    given = [inputs] if part.kind == "fusion" else inputs
+    found = by_name(block_costs(None))[item.kind, item.name]
+    block = part.build().to("meta")
+    assert found.training == count(block, *given)
+    if item.kind != "fusion":  # whose projections take it over
+        assert found.deploy == count(fold(block), *given)
+
+
+class Stopwatch:
+    """Stands for :func:`measure`: says how often it was asked, and gives each graph its place as milliseconds."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __call__(self, graphs: Mapping[str, onnx.ModelProto], *, threads: int) -> dict[str, Measured]:
+        self.asked.append(list(graphs))
+        return {name: Measured(float(i), i - 0.5, i + 0.5, 10) for i, name in enumerate(graphs)}
+
+
+@pytest.fixture
+def stopwatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stopwatch:
+    """No graph is made and none is run; two blocks are listed, figures are kept in an empty folder."""
+    watch = Stopwatch()
+    few = [registry.get("mixer", "pooling"), registry.get("fusion", "weighted_sum")]
+    monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path))
+    monkeypatch.setattr(module.registry, "declarations", lambda: few)
+    monkeypatch.setattr(module, "to_onnx", lambda block, inputs: (block, inputs))
+    monkeypatch.setattr(module, "measure", watch)
+    return watch
+
+
+def never(name: str) -> None:
+    raise AssertionError(f"measured again: {name}")
+
+
+def test_milliseconds_are_measured_once_and_kept(stopwatch: Stopwatch, tmp_path: Path) -> None:
+    said: list[str] = []
+    first = block_costs(said.append)
+    assert said == ["mixer pooling", "fusion weighted_sum", "all of them in turns"]
+    assert [cost.latency for cost in first] == [Measured(0.0, -0.5, 0.5, 10), Measured(1.0, 0.5, 1.5, 10)]
+    assert len(list(tmp_path.glob("blocks-*.json"))) == 1
+    assert block_costs(never) == first
+    assert len(stopwatch.asked) == 1
+    again: list[str] = []
+    assert block_costs(again.append, fresh=True) == first
+    assert (len(stopwatch.asked), again) == (2, said)
+
+
+@pytest.mark.parametrize(("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda: "another")])
+def test_figures_of_another_machine_or_code_are_not_taken(
+    stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], str]
+) -> None:
+    block_costs(lambda name: None)
+    monkeypatch.setattr(module, name, other)
+    block_costs(lambda name: None)
+    assert len(stopwatch.asked) == 2
+
+
+def test_what_is_measured_is_the_deployed_block(stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    reparam, made = registry.get("mixer", "reparam_depthwise"), []
+    monkeypatch.setattr(module.registry, "declarations", lambda: [reparam])
+    monkeypatch.setattr(module, "to_onnx", lambda block, inputs: made.append((block, inputs)))
+    block_costs(lambda name: None)
+    ((block, inputs),) = made
+    assert type(block) is type(replace(reference_part(reparam), deployed=True).build())
+    assert not block.training and [tuple(x.shape) for x in inputs] == [(1, 64, 32, 32)]
