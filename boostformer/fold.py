@@ -17,9 +17,12 @@ from boostformer.blocks.folding import merge
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def fold(module: Module) -> Module:
-    """A copy of ``module`` in eval mode that computes the same with less; for inference only."""
-    return _fold(copy.deepcopy(module).eval()).eval()  # type: ignore[return-value]
+def fold(module: Module, *, in_place: bool = False) -> Module:
+    """A copy of ``module`` in eval mode that computes the same with less; for inference only.
+
+    ``in_place`` takes the module itself apart instead, which nobody else may hold then.
+    """
+    return _fold((module if in_place else copy.deepcopy(module)).eval()).eval()  # type: ignore[return-value]
 
 
 def _fold(module: nn.Module) -> nn.Module:

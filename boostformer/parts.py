@@ -39,12 +39,9 @@ class Part:
     def build(self) -> nn.Module:
         if not self.deployed:
             return self._build()
-        # What its projections take over is not there any more.
-        return (
-            UpsampledSum().eval()
-            if self.kind == "fusion" and _linear(self.spec)
-            else fold(self._build(), in_place=True)
-        )
+        if self.kind == "fusion" and _linear(self.spec):
+            return UpsampledSum().eval()  # the projections took over the rest
+        return fold(self._build(), in_place=True)
 
     def _build(self) -> nn.Module:
         if self.kind == "linear":
