@@ -72,6 +72,7 @@ $(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt
 benchmark: $(BENCHMARK)/.installed
 	$(BENCHMARK)/bin/python benchmarks/cost.py
 	$(BENCHMARK)/bin/python benchmarks/inference.py
+	$(BENCHMARK)/bin/python benchmarks/latency_estimate.py
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo

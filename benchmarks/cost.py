@@ -26,7 +26,8 @@ from machine import processor, versions
 
 from boostformer import build
 from boostformer.architecture import Architecture
-from evaluators.cost_table import CostTable, PopulationCosts
+from evaluators.cost_table import CostTable
+from evaluators.part_sums import Population
 from evaluators.referee import count_with_fvcore
 from search_space import SearchSpace, read_space, shipped_spaces, slot_indices
 
@@ -102,12 +103,12 @@ def our_table(rounds: Rounds) -> Contender:
 
 
 def our_population(space: SearchSpace, genes: Sequence[np.ndarray]) -> Contender:
-    population: list[PopulationCosts] = []
+    population: list[Population] = []
 
     def cost(genes: np.ndarray) -> Counts:
         if not population:
-            population.append(PopulationCosts(CostTable(None, deployed=False), space.slots, space.size, space.classes))
-        found = population[0].costs(slot_indices(space, genes))
+            population.append(Population(CostTable(None, deployed=False), space.slots, space.size, space.classes))
+        found = population[0].figures(slot_indices(space, genes))
         params, macs = found[:, 0], found[:, 1] + found[:, 2]
         # The arrays are the result; only what is compared with the referee becomes Python numbers.
         return list(zip(params[:100].tolist(), macs[:100].tolist(), strict=True))

@@ -89,6 +89,21 @@ class Decoder:
 NO_STEM = BlockSpec("none")
 
 
+def stem_size(size: tuple[int, int], stem: BlockSpec) -> tuple[int, int]:
+    """(H, W) of the image that ``stem`` makes of one of ``size``: the same, unless it has an option ``shrink``."""
+    shrink = int(dict(stem.options).get("shrink", 1))
+    return -(-size[0] // shrink), -(-size[1] // shrink)
+
+
+def map_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(H, W) of the four stage maps of an image of ``size``: every embed pads, so each stride rounds up."""
+    sizes, (height, width) = [], size
+    for stride in STRIDES:
+        height, width = -(-height // stride), -(-width // stride)
+        sizes.append((height, width))
+    return sizes
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A whole segmentation network for inputs of ``size`` (H, W) and ``classes`` labels.
@@ -114,17 +129,12 @@ class Architecture:
 
     @property
     def stem_size(self) -> tuple[int, int]:
-        """(H, W) of the image that the first stage gets: the input's, unless the stem has an option ``shrink``."""
-        shrink = int(dict(self.stem.options).get("shrink", 1))
-        return -(-self.size[0] // shrink), -(-self.size[1] // shrink)
+        """(H, W) of the image that the first stage gets."""
+        return stem_size(self.size, self.stem)
 
     def map_sizes(self) -> list[tuple[int, int]]:
-        """(H, W) of the four stage maps: every embed pads, so each stride rounds up."""
-        sizes, (height, width) = [], self.stem_size
-        for stride in STRIDES:
-            height, width = -(-height // stride), -(-width // stride)
-            sizes.append((height, width))
-        return sizes
+        """(H, W) of the four stage maps."""
+        return map_sizes(self.stem_size)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Reading and writing the user's files: what goes wrong is one line that names the file."""
+"""Reading and writing files: what goes wrong with the user's is one line that names the file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boostformer.errors import UserError
+
+
+def cache_folder() -> Path:
+    """``$BOOSTFORMER_CACHE``, or ``boostformer`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("BOOSTFORMER_CACHE") or Path(base) / "boostformer")
 
 
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:

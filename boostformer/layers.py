@@ -122,3 +122,15 @@ class UpsampledSum(nn.Module):
         for x in features[2:]:
             total += upsample(x, features[0])
         return total
+
+
+class LabelMap(nn.Module):
+    """What follows the logits on a device that needs labels: upsampling to ``size`` (H, W), and the best class."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(B, classes, h, w) -> (B, H, W), int64."""
+        return functional.interpolate(logits, size=self.size, mode="bilinear", align_corners=False).argmax(dim=1)

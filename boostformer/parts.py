@@ -15,7 +15,7 @@ from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, 
 from boostformer.blocks import registry
 from boostformer.blocks.norms import LayerScale
 from boostformer.fold import fold
-from boostformer.layers import Branch, UpsampledSum
+from boostformer.layers import Branch, LabelMap, UpsampledSum
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Part:
         return fold(self._build(), in_place=True)
 
     def _build(self) -> nn.Module:
+        if self.kind == "labels":
+            return LabelMap((self.shape[0], self.shape[1]))
         if self.kind == "linear":
             in_width, width, *bias = self.shape
             return nn.Conv2d(in_width, width, kernel_size=1, bias=all(bias))
@@ -57,7 +59,7 @@ class Part:
         return block
 
 
-LINEAR, LAYER, BATCH = BlockSpec("linear"), BlockSpec("layer"), BlockSpec("batch")
+LINEAR, LAYER, BATCH, LABELS = (BlockSpec(name) for name in ("linear", "layer", "batch", "labels"))
 Listed = Iterator[tuple[str, Part, int]]
 """``(role, part, how often)``."""
 
@@ -118,3 +120,8 @@ def parts(arch: Architecture, deployed: bool = False) -> Listed:
     widths = tuple(stage.width for stage in arch.stages)
     for role, part, count in decoder_parts(arch.decoder, widths, sizes, arch.classes, deployed):
         yield f"decoder.{role}", part, count
+
+
+def labels_part(arch: Architecture) -> Part:
+    """From the logits to the label map at the image's size: not in the network, but what a device ends with."""
+    return Part("labels", LABELS, arch.size, ((arch.classes, *arch.map_sizes()[0]),), deployed=True)

@@ -127,4 +127,4 @@ class Place:
     def at(self, *keys: str | int) -> Place:
         """For wording errors: the place of ``keys`` below, whether or not it is there; then at the nearest's line."""
         found = self.nearest(keys)
-        return replace(found, keys=(*self.keys, *keys), mark=None if found is self else found.mark)
+        return replace(found, keys=(*self.keys, *keys), mark=found.mark if self.keys or found is not self else None)

@@ -13,17 +13,18 @@ import torch
 from boostformer.architecture import STRIDES, BlockSpec
 from boostformer.blocks import registry
 from boostformer.export import to_onnx
-from boostformer.files import replacing
+from boostformer.files import cache_folder, replacing
 from boostformer.parts import Part
-from evaluators.cost_table import CostTable, cache_folder, code_fingerprint
+from evaluators.cost_table import CostTable, code_fingerprint
 from evaluators.counting import Cost
-from evaluators.latency.host import Measured, measure, processor
+from evaluators.latency.backend import Measured
+from evaluators.latency.host import HostMeter, processor
 
 WIDTH, SIZE = 64, (32, 32)
 """Channels and map of the reference shape: an embed makes it, of 32 channels; a fusion has it as its finest map."""
 STEM_SIZE = (128, 128)
 REFERENCE = f"{WIDTH} channels at {SIZE[0]}x{SIZE[1]}; an embed from 32 channels at 64x64, a stem at 128x128"
-THREADS = 1
+METER = HostMeter()
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) 
         inputs = [torch.zeros(1, *shape) for shape in part.inputs]
         graphs[_name(part)] = to_onnx(module, (inputs,) if part.kind == "fusion" else tuple(inputs))
     progress("all of them in turns")
-    found = measure(graphs, threads=THREADS)
+    found = METER.measure(graphs)
     with replacing(file) as new:
         file.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))

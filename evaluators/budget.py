@@ -12,7 +12,7 @@ from boostformer.errors import UserError, nearest
 from evaluators.cost_table import CostTable
 from evaluators.counting import Cost
 
-LIMITS = ("params", "macs")
+LIMITS = ("params", "macs", "latency_ms")
 COUNTED = ("deployed", "training")
 """Which network's cost a run file's budgets and objectives mean, ``counted: deployed`` unless it says otherwise."""
 KEYS = ("baseline", "counted", *LIMITS)
@@ -23,7 +23,8 @@ _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 class Budget:
     """Absolute limits by name; a cost that equals its limit fits."""
 
-    limits: tuple[tuple[str, int], ...]
+    limits: tuple[tuple[str, float], ...]
+    """All but ``latency_ms`` in whole numbers."""
 
     @classmethod
     def resolve(
@@ -44,26 +45,29 @@ class Budget:
         counted_deployed(entries, source)
         if (name := entries.get("baseline")) is not None:
             baseline = presets.load(str(name), classes=classes, size=size)
-        limits: list[tuple[str, int]] = []
+        limits: list[tuple[str, float]] = []
         for key, value in entries.items():
             if key in KEYS and key not in LIMITS:
                 continue
             where = f"{source}: budgets.{key}"
             if key not in LIMITS:
                 raise UserError(f"{where}: unknown budget; {nearest(key, KEYS)}")
-            limits.append((key, _limit(value, key, baseline, table, where)))
+            limit = _milliseconds(value, where) if key == "latency_ms" else _limit(value, key, baseline, table, where)
+            limits.append((key, limit))
         if baseline is not None and not limits:
             raise UserError(f"{source}: budgets: a baseline alone limits nothing; add {' or '.join(LIMITS)}")
         return cls(tuple(limits))
 
-    def violations(self, cost: Cost) -> dict[str, float]:
-        """How far over each limit, as a share of it: at most 0 fits."""
-        return {name: getattr(cost, name) / limit - 1 for name, limit in self.limits}
+    def violations(self, cost: Cost, latency_ms: float | None = None) -> dict[str, float]:
+        """How far over each limit, as a share of it: at most 0 fits. An unknown latency violates nothing."""
+        figures = {"params": cost.params, "macs": cost.macs, "latency_ms": latency_ms}
+        return {name: value / limit - 1 for name, limit in self.limits if (value := figures[name]) is not None}
 
-    def fits(self, cost: Cost) -> bool:
-        return all(getattr(cost, name) <= limit for name, limit in self.limits)
+    def fits(self, cost: Cost, latency_ms: float | None = None) -> bool:
+        """So far as is known."""
+        return all(violation <= 0 for violation in self.violations(cost, latency_ms).values())
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, float]:
         return dict(self.limits)
 
 
@@ -73,6 +77,13 @@ def counted_deployed(entries: Mapping[str, object], source: str) -> bool:
     if value not in COUNTED:
         raise UserError(f"{source}: budgets.counted: unknown '{value}'; {nearest(value, COUNTED)}")
     return value == COUNTED[0]
+
+
+def _milliseconds(value: object, where: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms)?\s*", str(value))
+    if isinstance(value, bool) or match is None or float(match[1]) <= 0:
+        raise UserError(f"{where}: {value!r} is not a limit, allowed: milliseconds, such as 20 or 12.5")
+    return float(match[1])
 
 
 def _limit(value: object, key: str, baseline: Architecture | None, table: CostTable, where: str) -> int:

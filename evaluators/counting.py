@@ -9,7 +9,7 @@ silent zero. The tests hold every block and many networks against fvcore (:mod:`
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import isdatadescriptor
 from itertools import chain
@@ -43,8 +43,8 @@ class Cost:
             self.attention_macs + other.attention_macs,
         )
 
-    def times(self, count: int) -> Cost:
-        return Cost(self.params * count, self.conv_linear_macs * count, self.attention_macs * count)
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.params * times, self.conv_linear_macs * times, self.attention_macs * times)
 
 
 def _convolution(out: Tensor, input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> int:
@@ -97,7 +97,7 @@ FREE = named(
     # What is only looked at.
     "__len__ dim is_contiguous is_floating_point nelement numel size stride "
     # Norms, pooling, resizing.
-    "adaptive_avg_pool2d avg_pool2d batch_norm group_norm layer_norm interpolate max mean sum "
+    "adaptive_avg_pool2d argmax avg_pool2d batch_norm group_norm layer_norm interpolate max max_pool2d mean sum "
     # Element by element.
     """
     abs add add_ clamp clamp_ div div_ dropout dropout2d eq exp floor ge gelu gt hardswish hardtanh le leaky_relu
@@ -108,12 +108,16 @@ FREE = named(
 """Functions that cost nothing; also all that only reads a tensor's attribute."""
 
 
-class _Counting(TorchFunctionMode):
-    """Adds up the MACs of the functions that are called, and collects the names of unknown ones."""
+See = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], None]
+"""Is given a function that was called, its result, and its arguments."""
 
-    def __init__(self) -> None:
+
+class _Watching(TorchFunctionMode):
+    """Shows the functions that are called, and collects the names of unknown ones."""
+
+    def __init__(self, see: See) -> None:
         super().__init__()
-        self.conv_linear = self.attention = 0
+        self.see = see
         self.unknown: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -125,13 +129,7 @@ class _Counting(TorchFunctionMode):
                 if func not in FREE and func not in COUNTED:
                     self.unknown.add(resolve_name(func) or str(func))
                 result = func(*args, **kwargs)
-            if func in COUNTED:
-                formula, attention = COUNTED[func]
-                macs = formula(result, *args, **kwargs)
-                if attention:
-                    self.attention += macs
-                else:
-                    self.conv_linear += macs
+            self.see(func, result, args, kwargs)
         return result
 
 
@@ -150,23 +148,35 @@ class _Unseen(TorchDispatchMode):
 def count(module: nn.Module, *inputs: Any) -> Cost:
     """Cost of ``module`` for meta tensors ``inputs`` (batch 1); raises ValueError on an unknown function."""
     params = sum(p.numel() for p in module.parameters())
+    macs = [0, 0]  # of convolutions and linear layers, of attention
+
+    def add(func: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if func in COUNTED:
+            formula, attention = COUNTED[func]
+            macs[attention] += formula(result, *args, **kwargs)
+
+    watch(module, inputs, add)
+    return Cost(params, *macs)
+
+
+def watch(module: nn.Module, inputs: Sequence[Any], see: See) -> None:
+    """Run ``module`` on the meta device and show its calls; raises ValueError on a function that is on no list."""
     on_meta = all(tensor.is_meta for tensor in chain(module.parameters(), module.buffers()))
     shadow = module.eval() if on_meta else copy.deepcopy(module).to("meta").eval()
-    counting = _Counting()
+    watching = _Watching(see)
     failure: Exception | None = None
-    with torch.no_grad(), _Unseen(counting.unknown), counting:
+    with torch.no_grad(), _Unseen(watching.unknown), watching:
         try:
             shadow(*inputs)
-        except Exception as error:  # an unknown function may be one that shapes alone do not suffice for
-            if not counting.unknown:
+        except (RuntimeError, TypeError) as error:  # what asks a meta tensor for its values raises one of these
+            if not watching.unknown:
                 raise
             failure = error
-    if counting.unknown:
+    if watching.unknown:
         raise ValueError(
-            f"{type(module).__name__}: operators {sorted(counting.unknown)} have no count; add each to COUNTED or "
+            f"{type(module).__name__}: operators {sorted(watching.unknown)} have no count; add each to COUNTED or "
             "FREE in evaluators/counting.py"
         ) from failure
-    return Cost(params, counting.conv_linear, counting.attention)
 
 
-__all__ = ["COUNTED", "FREE", "Cost", "count", "shapes_only"]
+__all__ = ["COUNTED", "FREE", "Cost", "count", "shapes_only", "watch"]

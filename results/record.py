@@ -27,9 +27,11 @@ class Record:
     """One trial: its architecture, what it costs and what it scored.
 
     ``miou`` is in 0…1, ``macs`` are multiply-adds, ``latency_ms`` is in milliseconds on what
-    ``latency_provenance`` names, ``seconds`` is the wall-clock time of the evaluation. ``failure`` is the
-    reason of a failed trial ("interrupted" when its process died). ``provenance`` says how the score came
-    about.
+    ``latency_provenance`` names, between ``latency_low_ms`` and ``latency_high_ms`` (the spread of the runs, or the
+    band of a prediction or estimate), ``latency_state`` is what else was recorded with it. ``final_…`` are those of a
+    finalist that was measured again when the search ended, ``final_labels_ms`` up to the label map. ``seconds`` is
+    the wall-clock time of the evaluation. ``failure`` is the reason of a failed trial ("interrupted" when its process
+    died). ``provenance`` says how the score came about.
     """
 
     trial: int
@@ -43,7 +45,15 @@ class Record:
     feasible: bool
     miou: float | None = None
     latency_ms: float | None = None
+    latency_low_ms: float | None = None
+    latency_high_ms: float | None = None
     latency_provenance: str | None = None
+    latency_state: dict[str, Any] | None = field(default=None, hash=False)
+    final_latency_ms: float | None = None
+    final_low_ms: float | None = None
+    final_high_ms: float | None = None
+    final_labels_ms: float | None = None
+    final_provenance: str | None = None
     seed: int | None = None
     seconds: float | None = None
     failure: str | None = None
@@ -54,7 +64,9 @@ class Record:
         return {name: getattr(self, name) for name in ATTRIBUTES}
 
 
-ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in ("trial", "state"))
+ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in ("trial", "state") and f.name[:6] != "final_")
+FINALISTS = "finalists"
+"""The study's attribute with the ``final_…`` values by architecture: a trial that ended cannot be added to."""
 _REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attention_macs", "feasible")
 
 
@@ -62,7 +74,8 @@ _REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attent
 class Run:
     """All that one run directory holds: its records by trial number and the frozen configuration.
 
-    ``references`` are networks to draw beside the front: dicts with ``name``, ``params``, ``macs``.
+    ``references`` are networks to draw beside the front: dicts with ``name``, ``params``, ``macs``, ``latency_ms``
+    where it is known.
     """
 
     records: list[Record]
@@ -97,7 +110,8 @@ def read_run(run_dir: Path | str) -> Run:
             f"{path}: the run was never set up completely (no {', '.join(missing)}); start the search again"
         )
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    records = [record for trial in trials if (record := _record(trial, path)) is not None]
+    finalists = attributes.get(FINALISTS, {})
+    records = [record for trial in trials if (record := _record(trial, path, finalists)) is not None]
     return Run(
         records,
         list(attributes["objectives"]),
@@ -123,7 +137,7 @@ def open_study(run_dir: Path | str) -> optuna.Study:
         raise UserError(f"{Path(run_dir) / JOURNAL_NAME}: holds no study named '{STUDY_NAME}'") from error
 
 
-def _record(trial: optuna.trial.FrozenTrial, path: Path) -> Record | None:
+def _record(trial: optuna.trial.FrozenTrial, path: Path, finalists: Mapping[str, Any]) -> Record | None:
     attributes: Mapping[str, Any] = trial.user_attrs
     state = _STATES[trial.state.name]
     missing = [name for name in _REQUIRED if name not in attributes]
@@ -132,4 +146,5 @@ def _record(trial: optuna.trial.FrozenTrial, path: Path) -> Record | None:
     if missing:
         raise UserError(f"{path}: finished trial {trial.number} has no {', '.join(missing)}; not a run of this program")
     known = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
-    return Record(trial=trial.number, state=state, **known)
+    final = finalists.get(known["id"], {}) if state == "finished" else {}
+    return Record(trial=trial.number, state=state, **known, **final)

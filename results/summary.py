@@ -38,7 +38,7 @@ def human(column: str, value: float | None) -> str:
         return f"{_short(value / 1e6)} M"
     if column in ("macs", "conv_linear_macs", "attention_macs"):
         return f"{_short(value / 1e9)} G"
-    if column == "latency_ms":
+    if column.endswith("_ms"):
         return f"{value:.2f} ms"
     if column == "seconds":
         return f"{value:.1f} s"

@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 
 from boostformer.training import TrainingFailure
+from evaluators.budget import COUNTED
 from evaluators.proxy import Proxy
 from results.record import Record
 from results.summary import human
@@ -23,11 +24,12 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
     """Some lines about the space, the budgets, the data and the trials."""
     height, width = plan.data.size
     limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
+    counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
     left = standing.target - standing.concluded
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
     lines = [
         ("space", f"{plan.name}: {plan.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"),
-        ("budgets", limits or "none"),
+        ("budgets", (limits or "none") + counted),
         (
             "data",
             f"{plan.data.root or plan.data.kind}: {plan.images['training']} training and "
@@ -36,6 +38,8 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
         ("proxy", f"{plan.recipe.iterations} iterations of {plan.recipe.batch_size} images, from scratch"),
         ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
     ]
+    if plan.timing is not None:
+        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}"))
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 

@@ -14,13 +14,17 @@ import boostformer
 from boostformer import presets
 from boostformer.data import DataConfig
 from boostformer.errors import UserError, nearest
+from boostformer.files import cache_folder
 from boostformer.training import Recipe
 from boostformer.yaml_lines import Place
 from evaluators.budget import COUNTED, Budget, counted_deployed
-from evaluators.cost_table import CostTable, cache_folder
+from evaluators.cost_table import CostTable
+from evaluators.latency.additive import Additive
+from evaluators.latency.backend import Backend
 from evaluators.proxy import Proxy
+from search.latency import Timing
 from search.problem import Problem
-from search.run_config import read_run_config
+from search.run_config import RunConfig, read_run_config
 from search.strategies import strategy_class
 from search.strategies.base import Strategy
 from search_space import SearchSpace, read_space, shipped_spaces
@@ -47,9 +51,14 @@ class Plan:
     recipe: Recipe
     strategy: str
     seed: int
+    timing: Timing | None = None
 
-    def problem(self, table: CostTable | None = None) -> Problem:
-        return Problem(self.space, self.objectives, self.budget, table or CostTable(deployed=self.deployed))
+    def problem(self, table: CostTable | None = None, backend: Backend | None = None) -> Problem:
+        """What to solve. ``backend`` is that of ``timing``, where it is open already."""
+        if self.timing is not None and backend is None:
+            backend = self.timing.open()
+        latency = backend if isinstance(backend, Additive) else None
+        return Problem(self.space, self.objectives, self.budget, table or CostTable(deployed=self.deployed), latency)
 
     def make_strategy(self, problem: Problem) -> Strategy:
         return strategy_class(self.strategy)(problem, self.seed)
@@ -64,12 +73,15 @@ class Plan:
             )
         return proxy
 
-    def references(self, table: CostTable) -> list[dict[str, Any]]:
+    def references(self, problem: Problem) -> list[dict[str, Any]]:
         """The presets' costs at this size and for these classes, to draw beside the front."""
-        found = []
+        found: list[dict[str, Any]] = []
         for name in presets.names():
-            cost = table.cost(presets.load(name, classes=self.space.classes, size=self.space.size))
+            arch = presets.load(name, classes=self.space.classes, size=self.space.size)
+            cost, latency = problem.table.cost(arch), problem.latency
             found.append({"name": name, "params": cost.params, "macs": cost.macs})
+            if latency is not None and latency.can_tell(arch):
+                found[-1]["latency_ms"] = latency.milliseconds(arch)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +95,7 @@ class Plan:
             "objectives": list(self.objectives),
             "budgets": self.budget.to_dict(),
             "counted": COUNTED[not self.deployed],
+            "latency": self.timing and self.timing.to_dict(),
             "search": {"strategy": self.strategy, "seed": self.seed},
             "proxy": self.recipe.model_dump(mode="json"),
             "space": self.space.to_dict(),
@@ -106,12 +119,15 @@ class Plan:
             budget=Budget(tuple(data["budgets"].items())),
             deployed=data["counted"] == COUNTED[0],
             recipe=Recipe(**data["proxy"]),
+            timing=Timing(**data["latency"]) if data.get("latency") else None,
             **data["search"],
         )
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Plan, int, Proxy]:
+    def read(cls, path: Path, earlier: Plan | None = None) -> tuple[Plan, int, Proxy]:
         """The plan of a run file, how many trials it asks for, and the proxy, its data opened and checked.
+
+        Of the plan that was ``earlier`` made from it only the provenance of its latencies is taken over.
 
         Raises :class:`UserError` for whatever is wrong with the file, the space, the data or the budgets.
         """
@@ -140,12 +156,28 @@ class Plan:
             recipe=config.proxy,
             strategy=config.search.strategy,
             seed=config.search.seed,
+            timing=_timing(config, top, earlier),
         )
         try:
-            plan.problem(table).check_reachable()
+            problem = plan.problem(table)
+            if problem.latency is not None:
+                problem.latency.prepare(space.slots, next(iter(space)))
+        except UserError as error:
+            raise top.at("latency", "device").error(str(error)) from None
+        try:
+            problem.check_reachable()
         except UserError as error:
             raise top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
         return plan, config.search.trials, proxy
+
+
+def _timing(config: RunConfig, top: Place, earlier: Plan | None) -> Timing | None:
+    if config.latency is None:
+        return None
+    try:
+        return Timing.of(config.latency.device, earlier.timing if earlier else None)
+    except UserError as error:
+        raise top.at("latency", "device").error(str(error)) from None
 
 
 def _budget(entries: dict[str, Any], top: Place, table: CostTable, space: SearchSpace) -> Budget:
@@ -154,7 +186,7 @@ def _budget(entries: dict[str, Any], top: Place, table: CostTable, space: Search
     if baseline and str(entries["baseline"]) not in presets.names():
         known = nearest(entries["baseline"], presets.names())
         raise top.at("budgets", "baseline").error(f"unknown preset '{entries['baseline']}'; {known}")
-    limits: list[tuple[str, int]] = []
+    limits: list[tuple[str, float]] = []
     for key in entries:
         if key in ("baseline", "counted"):
             continue

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.budget import Budget
-from evaluators.cost_table import CostTable, PopulationCosts
+from evaluators.cost_table import CostTable
+from evaluators.latency.additive import Additive
+from evaluators.part_sums import Population
 from search_space import SearchSpace, slot_indices
 
 DRAWS = 4096
@@ -21,7 +23,8 @@ DRAWS = 4096
 ENUMERABLE = 20_000
 """Spaces of up to so many networks are listed when drawing finds nothing new."""
 
-Costs = NDArray[np.int64]
+Costs = NDArray[Any]
+"""(P, 3) integers as :meth:`Population.figures` gives them, or with milliseconds (P, 4) in float64, exact to 2^53."""
 
 
 class Exhausted(Exception):
@@ -30,33 +33,52 @@ class Exhausted(Exception):
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of one architecture; ``miou`` (0…1) of finished ones."""
+    """What is known of one architecture: ``miou`` (0…1) of finished ones, ``latency_ms`` where it was measured.
+
+    A rejected one was measured, and is over the budget.
+    """
 
     architecture: Architecture
-    state: Literal["finished", "failed", "running"]
+    state: Literal["finished", "failed", "running", "rejected"]
     miou: float | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The search's networks, what to optimise, and what they may cost."""
+    """The search's networks, what to optimise, and what they may cost.
+
+    ``latency`` predicts or estimates the milliseconds of any network. Without it they are known only of networks
+    that were measured, and asked for as an argument; ``None`` means not known, and violates no budget.
+    """
 
     space: SearchSpace
     objectives: tuple[str, ...]
     budget: Budget
     table: CostTable
+    latency: Additive | None = None
 
-    def violations(self, arch: Architecture) -> dict[str, float]:
+    def violations(self, arch: Architecture, latency_ms: float | None = None) -> dict[str, float]:
         """How far over each limit, as a share of it: at most 0 fits."""
-        return self.budget.violations(self.table.cost(arch))
+        return self.budget.violations(self.table.cost(arch), self._milliseconds(arch, latency_ms))
 
-    def fits(self, arch: Architecture) -> bool:
-        return self.budget.fits(self.table.cost(arch))
+    def fits(self, arch: Architecture, latency_ms: float | None = None) -> bool:
+        return self.budget.fits(self.table.cost(arch), self._milliseconds(arch, latency_ms))
 
-    def values(self, arch: Architecture, miou: float) -> list[float]:
-        """The objectives' values in their natural units; all but the mIoU are known without training."""
+    def values(self, arch: Architecture, miou: float, latency_ms: float | None = None) -> list[float]:
+        """The objectives' values in their natural units; NaN for a latency that is not known."""
         cost = self.table.cost(arch)
-        return [miou if name == "miou" else float(getattr(cost, name)) for name in self.objectives]
+        ms = self._milliseconds(arch, latency_ms)
+        known = {"miou": miou, "params": cost.params, "macs": cost.macs, "latency_ms": np.nan if ms is None else ms}
+        return [float(known[name]) for name in self.objectives]
+
+    def _milliseconds(self, arch: Architecture, latency_ms: float | None) -> float | None:
+        return self.latency.milliseconds(arch) if self.latency and latency_ms is None else latency_ms
+
+    @property
+    def _limits(self) -> list[tuple[str, float]]:
+        """Those that can be told of any network."""
+        return [(name, limit) for name, limit in self.budget.limits if name != "latency_ms" or self.latency]
 
     def share(self, draws: int = 25 * DRAWS) -> float:
         """Share of random draws that fit the budgets, estimated."""
@@ -71,7 +93,8 @@ class Problem:
         for draws in (64, DRAWS, DRAWS, DRAWS, DRAWS):
             genes = self.space.sample_genes(rng, draws)
             for row in genes[self._excess(self._costs_of_genes(genes)) <= 0]:
-                if (arch := self.space.decode(row)).id not in known:
+                # Milliseconds added up in another order may differ in their last bits, so one by one counts.
+                if (arch := self.space.decode(row)).id not in known and self.fits(arch):
                     return arch
         if self.space.count <= ENUMERABLE:
             fitting = [arch for arch in self.space if self.fits(arch) and arch.id not in known]
@@ -95,26 +118,45 @@ class Problem:
         else:
             return
         needs = []
-        for name, limit in self.budget.limits:
+        for name, limit in self._limits:
             found = [self._descend(_COLUMNS[name], rng) for _ in range(4)]
-            least = min(getattr(self.table.cost(self._architecture(variants)), name) for variants in found)
-            needs.append(f"{least:,} {name} (limit {limit:,})")
+            least = min(
+                _COLUMNS[name](self._figures({t.name: v[[i]] for i, t in enumerate(self.space.layout)})).item()
+                for v in found
+            )
+            needs.append(
+                f"{least:,.4g} {name} (limit {limit:,.4g})"
+                if name == "latency_ms"
+                else f"{least:,.0f} {name} (limit {limit:,})"
+            )
         # Each of these may be another network, when the limits pull in different directions.
         raise UserError(f"budgets: no network of the space fits; the smallest found have {', '.join(needs)}")
 
     # Populations, as NumPy arrays
 
     @cached_property
-    def _population(self) -> PopulationCosts:
-        return PopulationCosts(self.table, self.space.slots, self.space.size, self.space.classes)
+    def _population(self) -> Population:
+        return Population(self.table, self.space.slots, self.space.size, self.space.classes)
+
+    @cached_property
+    def _population_latency(self) -> Population | None:
+        if self.latency is None:
+            return None
+        return Population(self.latency, self.space.slots, self.space.size, self.space.classes)
 
     def _costs_of_genes(self, genes: NDArray[np.int16]) -> Costs:
-        return self._population.costs(slot_indices(self.space, genes))
+        return self._figures(slot_indices(self.space, genes))
+
+    def _figures(self, indices: dict[str, NDArray[Any]]) -> Costs:
+        costs = self._population.figures(indices)
+        if self.latency is None or self._population_latency is None:
+            return costs
+        return np.hstack([costs, self._population_latency.figures(indices) + self.latency.overhead_ms])
 
     def _excess(self, costs: Costs) -> NDArray[np.float64]:
-        """The worst violation of each network: costs (P, 3) -> (P,), at most 0 where it fits."""
+        """The worst violation of each network: costs -> (P,), at most 0 where it fits."""
         worst = np.full(len(costs), -np.inf)
-        for name, limit in self.budget.limits:
+        for name, limit in self._limits:
             np.maximum(worst, _COLUMNS[name](costs) / limit - 1, out=worst)
         return worst
 
@@ -138,7 +180,7 @@ class Problem:
             for s in rng.permutation(len(layout)):
                 rows = np.repeat(variants[None], len(layout[s].variants), axis=0)
                 rows[:, s] = np.arange(len(rows))
-                values = measure(self._population.costs({t.name: rows[:, i] for i, t in enumerate(layout)}))
+                values = measure(self._figures({t.name: rows[:, i] for i, t in enumerate(layout)}))
                 if values.min() < best:
                     variants, best = rows[values.argmin()], values.min()
                 if best <= stop:
@@ -150,5 +192,6 @@ class Problem:
 _COLUMNS: dict[str, Callable[[Costs], Costs]] = {
     "params": lambda costs: costs[:, 0],
     "macs": lambda costs: costs[:, 1] + costs[:, 2],
+    "latency_ms": lambda costs: costs[:, 3],
 }
-"""A limit's values from the columns of :meth:`PopulationCosts.costs`."""
+"""A limit's values from the columns of ``Costs``."""

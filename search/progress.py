@@ -80,12 +80,21 @@ class ConsoleReporter:
             self._bars.update(self._trials, completed=self.concluded, note=self._note())
         scored = f"mIoU {human('miou', record.miou)}" if record.miou is not None else f"failed: {record.failure}"
         costs = f"{human('params', record.params)} params, {human('macs', record.macs)} MACs"
+        if record.latency_ms is not None:
+            costs += f", {human('latency_ms', record.latency_ms)}"
         left = "" if self.console.is_terminal else self._left(", ")
         self.console.print(
             f"[{self.concluded:>{len(str(self.target))}}/{self.target}] trial {record.trial} {record.id}: "
             f"{scored}, {costs}, {duration(record.seconds or 0.0)}{left}",
             markup=False,
         )
+
+    def set_aside(self, record: Record) -> None:
+        self._step = (0.0, time.monotonic())
+        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+
+    def says(self, line: str) -> None:
+        self.console.print(line, markup=False)
 
     def exhausted(self, reason: str) -> None:
         self.console.print(f"the search ends early: {reason}", markup=False)
@@ -126,6 +135,12 @@ class LineReporter:
     def ended(self, record: Record) -> None:
         self._write({"ended": vars(record) | {"architecture": {}}})
 
+    def set_aside(self, record: Record) -> None:
+        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+
+    def says(self, line: str) -> None:
+        self._write({"says": line})
+
     def exhausted(self, reason: str) -> None:
         self._write({"exhausted": reason})
 
@@ -142,5 +157,7 @@ def relay(line: str, reporter: ConsoleReporter) -> None:
         return
     if "ended" in message:
         reporter.ended(Record(**message["ended"]))
+    elif "says" in message:
+        reporter.says(message["says"])
     else:
         reporter.exhausted(message["exhausted"])

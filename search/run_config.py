@@ -8,15 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from boostformer.data.config import DataConfig
-from boostformer.errors import UserError, nearest
+from boostformer.errors import nearest
 from boostformer.files import read_text
 from boostformer.training.recipes import Recipe, recipe
-from boostformer.yaml_lines import Keys, Place, compose
+from boostformer.yaml_lines import Place, compose
+from boostformer.yaml_models import invalid
 from results import front
 from search.strategies import STRATEGIES
 
-OBJECTIVES = tuple(name for name in front.OBJECTIVES if name != "latency_ms")
-"""What a search knows of every network; latencies are measured of chosen ones."""
+OBJECTIVES = tuple(front.OBJECTIVES)
 PROXY = "proxy"
 """Name of the recipe that gives what the run file's ``proxy`` leaves open."""
 
@@ -31,6 +31,14 @@ class SearchConfig(BaseModel):
     strategy: str = "tpe"
 
 
+class LatencyConfig(BaseModel):
+    """Where ``latency_ms`` is had: a device of ``devices.yaml`` or a shipped one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str
+
+
 class RunConfig(BaseModel):
     """A run file. ``space`` is a shipped space's name or a file; ``budgets`` are not yet resolved."""
 
@@ -38,8 +46,9 @@ class RunConfig(BaseModel):
 
     space: str
     data: DataConfig = DataConfig()
-    objectives: list[str] = list(OBJECTIVES)
+    objectives: list[str] = ["miou", "macs", "params"]
     budgets: dict[str, str | int | float] = {}
+    latency: LatencyConfig | None = None
     proxy: Recipe
     search: SearchConfig = SearchConfig()
 
@@ -55,7 +64,7 @@ def read_run_config(path: Path) -> tuple[RunConfig, Place]:
         proxy = _proxy(top, values)
         config = RunConfig.model_validate(values | {"proxy": proxy})
     except ValidationError as error:
-        raise _invalid(top, error, RunConfig) from None
+        raise invalid(top, error, RunConfig) from None
     for i, name in enumerate(config.objectives):
         if name not in OBJECTIVES:
             raise top.at("objectives", i).error(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
@@ -63,6 +72,13 @@ def read_run_config(path: Path) -> tuple[RunConfig, Place]:
             raise top.at("objectives", i).error(f"'{name}' is listed twice")
     if "miou" not in config.objectives:
         raise top.at("objectives").error("'miou' must be among them: it is what the proxy training measures")
+    asking = [key for key in ("objectives", "budgets") if "latency_ms" in getattr(config, key)]
+    if asking and config.latency is None:
+        raise top.at(asking[0]).error(
+            "latency_ms needs a device; add `latency: {device: NAME}` (`boostformer latency devices`)"
+        )
+    if config.latency is not None and not asking:
+        raise top.at("latency").error("neither objectives nor budgets name latency_ms")
     if config.search.strategy not in STRATEGIES:
         name = config.search.strategy
         raise top.at("search", "strategy").error(f"unknown strategy '{name}'; {nearest(name, STRATEGIES)}")
@@ -87,32 +103,8 @@ def _proxy(top: Place, values: dict[str, Any]) -> Recipe:
     try:
         seed = SearchConfig.model_validate(values.get("search", {})).seed
     except ValidationError as error:
-        raise _invalid(top, error, SearchConfig, ("search",)) from None
+        raise invalid(top, error, SearchConfig, ("search",)) from None
     try:
         return recipe(PROXY, **({"seed": seed} | given))
     except ValidationError as error:
-        raise _invalid(top, error, Recipe, ("proxy",)) from None
-
-
-def _invalid(top: Place, error: ValidationError, model: type[BaseModel], above: Keys = ()) -> UserError:
-    """The first thing that pydantic found wrong with the part of the file at ``above``."""
-    first = error.errors()[0]
-    keys = (*above, *first["loc"])
-    if first["type"] == "extra_forbidden":
-        return top.at(*keys).error(f"unknown key; {nearest(keys[-1], _fields(model, first['loc'][:-1]))}")
-    if first["type"] == "missing":
-        return top.at(*keys).error("missing")
-    keys = top.nearest(keys).keys or keys[:1]  # without pydantic's own names for what it tried
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if first["type"] == "value_error":
-        return top.at(*keys).error(message)
-    return top.at(*keys).error(f"{first['input']!r} {message}")
-
-
-def _fields(model: type[BaseModel], loc: Keys) -> list[str]:
-    """The keys that are allowed at this place of a model."""
-    for name in loc:
-        inner = model.model_fields[str(name)].annotation
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)
-        model = inner
-    return list(model.model_fields)
+        raise invalid(top, error, Recipe, ("proxy",)) from None

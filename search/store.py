@@ -13,7 +13,7 @@ import socket
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -22,68 +22,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from boostformer.architecture import Architecture
-from boostformer.errors import UserError
+from evaluators.latency.backend import Latency
 from evaluators.proxy import Score
-from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
+from results.journal import STUDY_NAME, open_storage
 from results.locks import FileLock, is_held
-from results.record import Record, open_study
-from search.parameters import directions, parameters
-from search.plan import Plan, difference
-from search.problem import Observation, Problem
+from results.record import Record
+from search.parameters import parameters
+from search.problem import Exhausted, Observation, Problem
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 INTERRUPTED = "interrupted"
+WAITING, REJECTED = "waiting: ", "over budget: "
+"""How the failure of a trial begins whose device could not be reached, and of one that was measured over budget."""
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
 _TRIAL_STATES = {"finished": TrialState.COMPLETE, "failed": TrialState.FAIL}
-_OURS = {JOURNAL_NAME, PROPOSE_LOCK, WORKERS}
-
-
-def set_up(run_dir: Path, plan: Plan, trials: int, references: Sequence[dict[str, Any]]) -> None:
-    """Makes ``run_dir`` a run of ``plan`` with a target of ``trials``, or checks that it is one already.
-
-    Raises :class:`UserError` when it is a run of another plan, holds other files, or cannot be written.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        foreign = {entry.name for entry in run_dir.iterdir()} - _OURS
-        if foreign and not (run_dir / JOURNAL_NAME).exists():
-            raise UserError(f"{run_dir}: not a run directory, and not empty ({min(foreign)}); choose another --out")
-        (run_dir / WORKERS).mkdir(exist_ok=True)
-        with FileLock(run_dir / PROPOSE_LOCK):
-            _set_up(run_dir, plan, trials, references)
-    except FileExistsError:
-        raise UserError(f"{run_dir}: not a directory; --out names the run's folder") from None
-    except OSError as error:
-        raise UserError(f"{run_dir}: cannot be written: {error.strerror}") from None
-
-
-def _set_up(run_dir: Path, plan: Plan, trials: int, references: Sequence[dict[str, Any]]) -> None:
-    config = plan.to_dict()
-    storage = open_storage(run_dir, create=True)
-    try:
-        attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(STUDY_NAME))
-    except KeyError:
-        attributes = {}
-    if "config" in attributes and (differs := difference(attributes["config"], config)):
-        raise UserError(f"{run_dir}: holds a search with another configuration: {differs}; choose another --out")
-    study = optuna.create_study(
-        study_name=STUDY_NAME, storage=storage, directions=directions(plan.objectives), load_if_exists=True
-    )
-    study.set_user_attr("trials", trials)
-    if "config" not in attributes:
-        study.set_user_attr("objectives", list(plan.objectives))
-        study.set_user_attr("budgets", plan.budget.to_dict())
-        study.set_user_attr("references", list(references))
-        study.set_user_attr("config", config)  # last: without it, a run was not set up completely
-
-
-def read_plan(run_dir: Path) -> Plan:
-    """The plan of an existing run."""
-    attributes = open_study(run_dir).user_attrs
-    if "config" not in attributes:
-        raise UserError(f"{run_dir}: the run was never set up completely; start the search again")
-    return Plan.from_dict(attributes["config"], str(run_dir / JOURNAL_NAME))
 
 
 @dataclass(frozen=True)
@@ -96,6 +49,8 @@ class Standing:
     history: list[Observation]
     owners: list[str]
     interrupted: list[Architecture]
+    waiting: list[Architecture]
+    """Scored, but to be measured once their device is back."""
 
     @property
     def concluded(self) -> int:
@@ -104,12 +59,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A claimed trial."""
+    """A claimed trial. ``patient``: there is nothing else to do than to wait for its device."""
 
     number: int
     trial_id: int
     architecture: Architecture
     record: Record
+    patient: bool = False
 
 
 class Store:
@@ -154,37 +110,51 @@ class Store:
         owners = []
         for trial in trials:
             arch = self._architecture(trial)
+            # Predicted ones the problem knows itself.
+            ms = trial.user_attrs["latency_ms"] if self.problem.latency is None else None
             if trial.state is TrialState.COMPLETE:
-                found[arch.id] = Observation(arch, "finished", trial.user_attrs["miou"])
+                found[arch.id] = Observation(arch, "finished", trial.user_attrs["miou"], ms)
             elif trial.state is TrialState.RUNNING:
                 owners.append(trial.user_attrs["owner"])
-                found[arch.id] = Observation(arch, "running")
-            elif trial.user_attrs["failure"] != INTERRUPTED:
-                found[arch.id] = Observation(arch, "failed")
+                found[arch.id] = Observation(arch, "running", latency_ms=ms)
+            elif trial.user_attrs["failure"].startswith(REJECTED):
+                found[arch.id] = Observation(arch, "rejected", latency_ms=ms)
+            elif not _to_repeat(trial):
+                found[arch.id] = Observation(arch, "failed", latency_ms=ms)
             else:
-                found.setdefault(arch.id, Observation(arch, "running"))
+                found.setdefault(arch.id, Observation(arch, "running", latency_ms=ms))
         states = [observation.state for observation in found.values()]
-        running = {arch_id for arch_id in map(_id, trials) if found[arch_id].state == "running"}
         taken = {_id(trial) for trial in trials if trial.state is TrialState.RUNNING}
+        left = {i: o.architecture for i, o in found.items() if o.state == "running" and i not in taken}
+        waiting = {_id(trial) for trial in trials if _waits(trial)}
         return Standing(
             target=self._storage.get_study_user_attrs(self._study_id)["trials"],
             finished=states.count("finished"),
             failed=states.count("failed"),
             history=list(found.values()),
             owners=owners,
-            interrupted=[o.architecture for i, o in found.items() if i in running - taken],
+            interrupted=[arch for i, arch in left.items() if i not in waiting],
+            waiting=[arch for i, arch in left.items() if i in waiting],
         )
 
     def claim(self, propose: Callable[[Sequence[Observation]], Architecture]) -> Ticket | None:
         """The next trial to be run, or None when all are concluded.
 
-        When the only trials left are being run by others, waits until they end or die.
+        When the only trials left are being run by others, waits until they end or die. Raises what ``propose``
+        raises when there is nothing more to try, once none waits for its device.
         """
         while True:
             with FileLock(self.run_dir / PROPOSE_LOCK):
                 standing = self._standing()
-                if standing.concluded + len(standing.owners) < standing.target:
-                    return self._create((standing.interrupted or [propose(standing.history)])[0])
+                begun = standing.concluded + len(standing.owners)
+                if begun + len(standing.waiting) < standing.target:
+                    try:
+                        return self._create((standing.interrupted or [propose(standing.history)])[0])
+                    except Exhausted:
+                        if not standing.waiting:
+                            raise
+                if begun < standing.target:
+                    return self._create(standing.waiting[0], patient=True)
             if not standing.owners:
                 return None
             # Nobody waits who has a trial, so these waits never form a ring.
@@ -197,9 +167,33 @@ class Store:
         """Ends a trial that cannot be trained: it counts as tried and is not repeated."""
         return self._end(ticket, "failed", failure=reason, seconds=seconds)
 
-    def _create(self, arch: Architecture) -> Ticket:
+    def scored(self, ticket: Ticket, score: Score) -> Ticket:
+        """Records a score before anything else that may take long; the ticket with it."""
+        return self._told(ticket, {"miou": score.miou, "seconds": score.seconds, "provenance": score.provenance})
+
+    def measured(self, ticket: Ticket, latency: Latency) -> Ticket:
+        """Records a latency; the ticket with it."""
+        return self._told(ticket, _latency_values(latency))
+
+    def _told(self, ticket: Ticket, values: dict[str, Any]) -> Ticket:
+        for name, value in values.items():
+            self._storage.set_trial_user_attr(ticket.trial_id, name, value)
+        return replace(ticket, record=replace(ticket.record, **values))
+
+    def reject(self, ticket: Ticket, reason: str) -> Record:
+        """Ends a trial whose network was measured over budget: it is not repeated, and does not count as tried."""
+        return self._end(ticket, "failed", failure=REJECTED + reason, feasible=False)
+
+    def postpone(self, ticket: Ticket, reason: str) -> Record:
+        """Ends a trial that is scored, to be repeated for its latency alone once the device is back."""
+        return self._end(ticket, "failed", failure=WAITING + reason)
+
+    def _create(self, arch: Architecture, *, patient: bool = False) -> Ticket:
         cost = self.problem.table.cost(arch)
-        violations = self.problem.violations(arch)
+        known = self._known(arch)
+        if self.problem.latency is not None:
+            known |= _latency_values(self.problem.latency.latency(arch))
+        violations = self.problem.violations(arch, known.get("latency_ms"))
         record = Record(
             trial=-1,
             id=arch.id,
@@ -211,6 +205,7 @@ class Store:
             attention_macs=cost.attention_macs,
             feasible=all(violation <= 0 for violation in violations.values()),
             seed=self.seed,
+            **known,
         )
         params, distributions = parameters(self.problem.space, arch)
         # One operation of the journal: the trial exists with its owner and constraints, or not at all.
@@ -225,14 +220,25 @@ class Store:
             ),
         )
         number = self._storage.get_trial_number_from_id(trial_id)
-        return Ticket(number, trial_id, arch, record)
+        return Ticket(number, trial_id, arch, record, patient)
+
+    def _known(self, arch: Architecture) -> dict[str, Any]:
+        """What earlier trials of the same network found out before they were interrupted or had to wait."""
+        found: dict[str, Any] = {}
+        for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.FAIL,)):
+            if _id(trial) == arch.id:
+                kept = {name: trial.user_attrs.get(name) for name in (*_LATENCY, *_SCORE)}
+                for names in (_LATENCY, _SCORE):
+                    if all(kept[name] not in (None, "") for name in names):
+                        found |= {name: kept[name] for name in names}
+        return found
 
     def _end(self, ticket: Ticket, state: Literal["finished", "failed"], **values: Any) -> Record:
         for name, value in values.items():
             self._storage.set_trial_user_attr(ticket.trial_id, name, value)
         objectives = None
         if state == "finished":
-            objectives = self.problem.values(ticket.architecture, values["miou"])
+            objectives = self.problem.values(ticket.architecture, values["miou"], ticket.record.latency_ms)
         self._storage.set_trial_state_values(ticket.trial_id, _TRIAL_STATES[state], objectives)
         return Record(**(vars(ticket.record) | {"trial": ticket.number, "state": state} | values))
 
@@ -251,6 +257,23 @@ class Store:
 
     def _lock_of(self, token: str) -> Path:
         return self.run_dir / WORKERS / f"{token}.lock"
+
+
+_LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_provenance", "latency_state")
+_SCORE = ("miou", "seconds", "provenance")
+
+
+def _latency_values(latency: Latency) -> dict[str, Any]:
+    values = (latency.ms, latency.low_ms, latency.high_ms, latency.provenance, latency.state)
+    return dict(zip(_LATENCY, values, strict=True))
+
+
+def _waits(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.FAIL and trial.user_attrs["failure"].startswith(WAITING)
+
+
+def _to_repeat(trial: FrozenTrial) -> bool:
+    return trial.user_attrs["failure"] == INTERRUPTED or _waits(trial)
 
 
 def _id(trial: FrozenTrial) -> str:

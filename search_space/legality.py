@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
-from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder
+from boostformer.architecture import STRIDES, map_sizes, stem_size
 from boostformer.blocks import registry
 from search_space.encoding import Block, Domain
 
@@ -63,7 +63,7 @@ def _map_sizes(stems: Domain, size: tuple[int, int]) -> list[list[tuple[int, int
     found: list[list[tuple[int, int]]] = []
     for block in _blocks(stems):
         for spec in block.specs():
-            maps = Architecture((), Decoder(BlockSpec(""), 1), size=size, stem=spec).map_sizes()
+            maps = map_sizes(stem_size(size, spec))
             if maps not in found:
                 found.append(maps)
     return found

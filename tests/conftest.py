@@ -13,10 +13,9 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# The cores are divided among the test processes. Before torch is imported, which reads it once;
-# child processes inherit it.
-_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // _processes))
+# One thread for each test process, before torch is imported, which reads it once: `-n` divides the cores, and what
+# is computed does not hang on it. Child processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Counts and decoded images of the tests stay out of the user's cache.
 os.environ.setdefault("BOOSTFORMER_CACHE", str(REPOSITORY / ".pytest_cache" / "boostformer"))
 # albumentations would ask the network for a newer release of itself at import.

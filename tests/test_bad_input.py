@@ -92,7 +92,7 @@ def edit(file: str, old: str, new: str) -> None:
         ("heads: [2, 4]", "heads: [2, 16]", ["space.yaml:9", "heads 16 does not divide width 24"]),
         ("version: 1", "version: 2", ["space.yaml:1", "version", "2", "1"]),
         ("overlap_conv: {kernel: 3}", "pooling: {}", ["space.yaml:8", "stages.0.embed.pooling", "blurred RGB"]),
-        ("size: 64x64", "size: 512x512", ["space.yaml:9", "stages.0.mixer.mhsa", "heads 2", "16,384 positions by"]),
+        ("size: 64x64", "size: 512x512", ["space.yaml:9", "stages.0.mixer.mhsa", "heads 2", "128x128 keys"]),
         ("width: [16, 24]", "width: [16, wide]", ["space.yaml:6", "width", "wide"]),
         ("decoder: {", "decoder: {{", ["space.yaml"]),
     ],

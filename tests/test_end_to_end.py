@@ -200,19 +200,6 @@ def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> No
     assert reparam["deploy"]["params"] == 64 * 10 < reparam["params"]
 
 
-def test_milliseconds_of_blocks_are_measured_once(ok: Callable[..., str], run_cli: Cli, tmp_path: Path) -> None:
-    folder: Path = ok.folder  # type: ignore[attr-defined]
-    for said in ("measuring mixer pooling", ""):
-        done = run_cli("blocks", "--format", "json", cwd=folder, BOOSTFORMER_CACHE=str(tmp_path))
-        assert done.returncode == 0, done.stderr
-        assert said in done.stderr and (said != "") == ("measuring" in done.stderr)
-        blocks = json.loads(done.stdout)
-        for block in blocks:
-            latency = block["latency"]
-            assert 0 < latency["low_ms"] <= latency["median_ms"] <= latency["high_ms"] and latency["runs"] >= 10
-            assert latency["provenance"].startswith("measured: onnxruntime ")
-
-
 def test_profile_gives_the_published_figures(ok: Callable[..., str]) -> None:
     b2 = json.loads(ok("profile", "segformer_b2", "--classes", 150, "--size", "512x512", "--format", "json"))
     assert (b2["params"], b2["macs"]) == (27461974, 62337843200)

@@ -59,20 +59,19 @@ def heads_refusal(width: int, heads: int) -> str | None:
     return None
 
 
-SCORES = 2**22
-"""Most scores of a head that a search may ask for: SegFormer's own first stage at 512x512 has as many."""
+KEYS = 2048
+"""Most keys for each position that a search may ask for: SegFormer has as many in its first stages at 1024x2048."""
 
 
-def scores_out_of_reach(size: tuple[int, int], keys: int) -> str | None:
-    """Why attention of every position of a map of ``size`` (H, W) to ``keys`` tokens is not for a search."""
-    queries = size[0] * size[1]
-    if queries * keys > SCORES:
-        return f"{queries:,} positions by {keys:,} keys are more than {SCORES:,} scores for each head"
+def keys_out_of_reach(height: int, width: int) -> str | None:
+    """Why attention of every position to ``height`` by ``width`` keys is not for a search."""
+    if height * width > KEYS:
+        return f"{height:,}x{width:,} keys for each position are more than {KEYS:,}"
     return None
 
 
-class _Attention(nn.Module):
-    """Scaled dot-product attention of query tokens to key/value tokens."""
+class Projections(nn.Module):
+    """Heads, and the linear layers to their queries, keys and values and, with ``project``, behind them."""
 
     def __init__(self, width: int, heads: int, project: bool) -> None:
         super().__init__()
@@ -84,13 +83,18 @@ class _Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.project: nn.Module = nn.Linear(width, width) if project else nn.Identity()
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, C/heads)."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class Attention(Projections):
+    """Scaled dot-product attention of query tokens to key/value tokens."""
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, N, C), context (B, M, C) -> (B, N, C)."""
         query, key, value = self.query(x), self.key(context), self.value(context)
-        mixed = functional.scaled_dot_product_attention(self._split(query), self._split(key), self._split(value))
+        mixed = functional.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value))
         return self.project(mixed.transpose(1, 2).flatten(2))
 
     @torch.no_grad()
@@ -116,7 +120,7 @@ class _Attention(nn.Module):
 
 
 @register("mixer", "efficient_attention", source="SegFormer, Xie et al. 2021")
-class EfficientAttention(_Attention):
+class EfficientAttention(Attention):
     """Self-attention whose keys and values come from a map reduced by a strided convolution."""
 
     def __init__(
@@ -140,7 +144,7 @@ class EfficientAttention(_Attention):
 
     @staticmethod
     def out_of_reach(stage: int, size: tuple[int, int], heads: int, reduction: int, project: bool) -> str | None:
-        return scores_out_of_reach(size, (size[0] // reduction) * (size[1] // reduction))
+        return keys_out_of_reach(size[0] // reduction, size[1] // reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         return as_map(self.attend(tokens(x), tokens(self.reduce(x))), x)
@@ -152,7 +156,7 @@ class EfficientAttention(_Attention):
 
 
 @register("mixer", "mhsa", source="Vaswani et al. 2017")
-class MultiHeadSelfAttention(_Attention):
+class MultiHeadSelfAttention(Attention):
     """Plain multi-head self-attention over all positions."""
 
     def __init__(
@@ -170,7 +174,7 @@ class MultiHeadSelfAttention(_Attention):
 
     @staticmethod
     def out_of_reach(stage: int, size: tuple[int, int], heads: int, project: bool) -> str | None:
-        return scores_out_of_reach(size, size[0] * size[1])
+        return keys_out_of_reach(*size)
 
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)
@@ -181,7 +185,7 @@ class MultiHeadSelfAttention(_Attention):
 
 
 @register("mixer", "pooled_attention", source="BoostFormer publication")
-class PooledAttention(_Attention):
+class PooledAttention(Attention):
     """Attention to the map pooled to a fixed grid, by default without output projection."""
 
     def __init__(
@@ -199,10 +203,6 @@ class PooledAttention(_Attention):
     @staticmethod
     def refusal(width: int, size: tuple[int, int], heads: int, pool: int, project: bool) -> str | None:
         return heads_refusal(width, heads)
-
-    @staticmethod
-    def out_of_reach(stage: int, size: tuple[int, int], heads: int, pool: int, project: bool) -> str | None:
-        return scores_out_of_reach(size, pool * pool)
 
     def forward(self, x: Tensor) -> Tensor:
         context = functional.gelu(self.norm(self.pool(x)))

@@ -7,8 +7,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from boostformer.blocks.attention import HEADS, as_map, heads_refusal, tokens
-from boostformer.blocks.ffn import depthwise
+from boostformer.blocks.attention import HEADS, Projections, as_map, heads_refusal, tokens
+from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import Channels, absorb_input, absorb_output
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.precision import at_least_single
@@ -19,7 +19,7 @@ EPS = 1e-6
 
 
 @register("mixer", "cross_covariance", source="XCiT, El-Nouby et al. 2021")
-class CrossCovarianceAttention(nn.Module):
+class CrossCovarianceAttention(Projections):
     """Each channel attends to the channels of its head: linear in the number of positions.
 
     With ``interaction`` the local patch interaction follows, a + LPI(LN(x + a)), where x is what the block is
@@ -37,15 +37,8 @@ class CrossCovarianceAttention(nn.Module):
         project: Annotated[bool, OneOf(False, True)] = True,
         interaction: Annotated[bool, OneOf(False, True)] = True,
     ) -> None:
-        super().__init__()
-        if reason := heads_refusal(width, heads):
-            raise ValueError(reason)
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        super().__init__(width, heads, project)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.project: nn.Module = nn.Linear(width, width) if project else nn.Identity()
         self.interaction: nn.Module | None = None
         if interaction:
             self.interaction = nn.Sequential(
@@ -56,15 +49,12 @@ class CrossCovarianceAttention(nn.Module):
     def refusal(width: int, size: tuple[int, int], heads: int, project: bool, interaction: bool) -> str | None:
         return heads_refusal(width, heads)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)
-        query, key = (self._split(unit(layer(x_tokens))) for layer in (self.query, self.key))
+        query, key = (self.split(unit(layer(x_tokens))) for layer in (self.query, self.key))
         scores = query.transpose(2, 3) @ key  # (B, h, d, d): few, whatever the size of the map
         weights = (self.temperature * scores).softmax(dim=-1)
-        mixed = self._split(self.value(x_tokens)) @ weights.transpose(2, 3)
+        mixed = self.split(self.value(x_tokens)) @ weights.transpose(2, 3)
         attended = as_map(self.project(mixed.transpose(1, 2).flatten(2)), x)
         if self.interaction is None:
             return attended

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.attention import HEADS, _Attention, as_map, heads_refusal, scores_out_of_reach, tokens
+from boostformer.blocks.attention import HEADS, Attention, as_map, heads_refusal, keys_out_of_reach, tokens
 from boostformer.blocks.folding import Channels
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.precision import at_least_single
@@ -23,7 +23,7 @@ TABLE = 15
 
 
 @register("mixer", "deformable_attention", source="DAT, Xia et al. 2022")
-class DeformableAttention(_Attention):
+class DeformableAttention(Attention):
     """Attention to a grid of one point in ``stride`` x ``stride`` positions, each moved to where its query looks.
 
     Coordinates run from -1 to 1 between the outer edges of the map; a point that leaves it sees zeros there.
@@ -71,7 +71,7 @@ class DeformableAttention(_Attention):
     def out_of_reach(
         stage: int, size: tuple[int, int], heads: int, groups: int, stride: int, bias: bool, project: bool
     ) -> str | None:
-        return scores_out_of_reach(size, -(-size[0] // stride) * -(-size[1] // stride))
+        return keys_out_of_reach(-(-size[0] // stride), -(-size[1] // stride))
 
     def forward(self, x: Tensor) -> Tensor:
         query = self.query(tokens(x))
@@ -82,7 +82,7 @@ class DeformableAttention(_Attention):
             bias = bias.detach()  # torch 2.13's exporter fails where attention's mask needs a gradient
         key, value = self.key(context), self.value(context)
         mixed = functional.scaled_dot_product_attention(
-            self._split(query), self._split(key), self._split(value), attn_mask=bias
+            self.split(query), self.split(key), self.split(value), attn_mask=bias
         )
         return as_map(self.project(mixed.transpose(1, 2).flatten(2)), x)
 

@@ -43,8 +43,24 @@ class _ExpandProject(nn.Module):
         return absorb_output(self.project, scale, shift)
 
 
+class _Depthwise(_ExpandProject):
+    """Expand, depthwise convolution, activation, project."""
+
+    def __init__(
+        self, expand: nn.Conv2d, depthwise: nn.Conv2d, activation: Callable[[Tensor], Tensor], project: nn.Conv2d
+    ) -> None:
+        super().__init__()
+        self.expand = expand
+        self.depthwise = depthwise
+        self.activation = activation
+        self.project = project
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.activation(self.depthwise(self.expand(x))))
+
+
 @register("ffn", "mix_ffn", source="SegFormer, Xie et al. 2021")
-class MixFFN(_ExpandProject):
+class MixFFN(_Depthwise):
     """Expand, depthwise convolution, activation, project."""
 
     def __init__(
@@ -55,15 +71,13 @@ class MixFFN(_ExpandProject):
         kernel: Annotated[int, OneOf(3, 5)] = 3,
         activation: Activation = "gelu",
     ) -> None:
-        super().__init__()
         hidden = ratio * width
-        self.expand = nn.Conv2d(width, hidden, 1)
-        self.depthwise = depthwise(hidden, kernel)
-        self.activation = ACTIVATIONS[activation]
-        self.project = nn.Conv2d(hidden, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.activation(self.depthwise(self.expand(x))))
+        super().__init__(
+            nn.Conv2d(width, hidden, 1),
+            depthwise(hidden, kernel),
+            ACTIVATIONS[activation],
+            nn.Conv2d(hidden, width, 1),
+        )
 
 
 @register("ffn", "mix_cfn", source="BoostFormer publication; MixConv, Tan & Le 2019")
@@ -111,7 +125,7 @@ class MixCFN(_ExpandProject):
             absorb_output(conv, scale, shift)
             expand = _with(self.expand, self.expand.weight[own], self.expand.bias[own])
             project = _with(self.project, self.project.weight[:, own], None if half else self.project.bias)
-            branches.append(_Half(expand, conv, self.activation, project))
+            branches.append(_Depthwise(expand, conv, self.activation, project))
         return _Sum(*branches)
 
 
@@ -121,22 +135,6 @@ def _with(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     set_weights(made, weight, bias)
     made.out_channels, made.in_channels = weight.shape[:2]
     return made
-
-
-class _Half(_ExpandProject):
-    """Expand, depthwise convolution, activation, project."""
-
-    def __init__(
-        self, expand: nn.Conv2d, conv: nn.Conv2d, activation: Callable[[Tensor], Tensor], project: nn.Conv2d
-    ) -> None:
-        super().__init__()
-        self.expand = expand
-        self.depthwise = conv
-        self.activation = activation
-        self.project = project
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.activation(self.depthwise(self.expand(x))))
 
 
 class _Sum(nn.Module):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from torch import nn
 
+from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.registry import OneOf, register
 
 KERNELS = OneOf(0, 3, 5)
@@ -42,6 +43,5 @@ class UniversalInvertedBottleneck(nn.Sequential):
 
 def _conv_norm(in_width: int, width: int, kernel: int) -> nn.Sequential:
     """A convolution, depthwise if it looks around, and BN."""
-    groups = 1 if kernel == 1 else width
-    conv = nn.Conv2d(in_width, width, kernel, padding=kernel // 2, groups=groups, bias=False)
+    conv = depthwise(width, kernel, bias=False) if kernel > 1 else nn.Conv2d(in_width, width, 1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(width))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boostformer.blocks.attention import HEADS, heads_refusal, tokens
+from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import Channels, absorb_input, absorb_output
 from boostformer.blocks.registry import OneOf, register
 
@@ -36,11 +37,7 @@ class InvertedResidualAttention(nn.Module):
         hidden = ratio * width
         self.widths = (width, width, hidden)
         self.qkv = nn.Linear(width, sum(self.widths))
-        self.local = nn.Sequential(
-            nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.SiLU(),
-        )
+        self.local = nn.Sequential(depthwise(hidden, kernel, bias=False), nn.BatchNorm2d(hidden), nn.SiLU())
         self.project = nn.Conv2d(hidden, width, 1)
 
     @staticmethod

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from boostformer.blocks.attention import as_map, tokens
+from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import Channels, absorb_input, absorb_output
 from boostformer.blocks.precision import as_they_are, at_least_single
 from boostformer.blocks.registry import OneOf, register
@@ -39,7 +40,7 @@ class LiteMLA(nn.Module):
         self.coarser: nn.Module | None = None
         if scale:
             self.coarser = nn.Sequential(
-                nn.Conv2d(inner, inner, scale, padding=scale // 2, groups=inner, bias=False),
+                depthwise(inner, scale, bias=False),
                 nn.Conv2d(inner, inner, 1, groups=inner // dim, bias=False),
             )
         self.project = nn.Sequential(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.attention import as_map, scores_out_of_reach, tokens
+from boostformer.blocks.attention import as_map, keys_out_of_reach, tokens
 from boostformer.blocks.folding import Channels, absorb_output
 from boostformer.blocks.norms import GroupNorm1
 from boostformer.blocks.registry import OneOf, register
@@ -50,7 +50,7 @@ class SingleHeadAttention(nn.Module):
     def out_of_reach(stage: int, size: tuple[int, int], part: int, dim: int) -> str | None:
         if stage < 2:
             return "single-head attention is for the third stage and the fourth"
-        return scores_out_of_reach(size, size[0] * size[1])
+        return keys_out_of_reach(*size)
 
     def forward(self, x: Tensor) -> Tensor:
         part, rest = x.split((self.attending, x.shape[1] - self.attending), dim=1)

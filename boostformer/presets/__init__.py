@@ -1,4 +1,7 @@
-"""The shipped architectures: SegFormer-B0…B5 and the published BoostFormer, points of the same space."""
+"""The shipped architectures: SegFormer-B0…B5 and the published BoostFormer.
+
+A space may hold each of them, but for BoostFormer's first embed: no search tries a pooling one without a stem.
+"""
 
 from __future__ import annotations
 

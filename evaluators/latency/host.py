@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+
+from boostformer.export import OPSET
+from evaluators.latency.backend import Measured, Say, silent
 
 WARM_UP = 3
 SECONDS = 0.2
@@ -19,45 +21,63 @@ RUNS = 10
 """How often each graph is run at least."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Milliseconds of one run: the median, and between which values the middle half of the runs lies."""
+class HostMeter:
+    """Runs graphs in ONNX Runtime with so many ``threads``, each at least ``RUNS`` times and ``seconds`` long."""
 
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    runs: int
+    opset = OPSET
+    at_once = 8
+
+    def __init__(self, threads: int = 1, seconds: float = SECONDS) -> None:
+        self.threads, self.seconds = threads, seconds
+
+    def provenance(self) -> str:
+        """What its figures are measured with."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"measured: onnxruntime {onnxruntime.__version__}, {processor()}, {threads}, float32, batch 1"
+
+    def measure(
+        self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
+    ) -> dict[str, Measured]:
+        """In turns, run by run, so that a drift of the machine meets all graphs alike; a build is a session."""
+        taken: dict[str, list[list[float]]] = {name: [] for name in graphs}
+        for build in range(builds):
+            if builds > 1:
+                say(f"build {build + 1} of {builds}")
+            for name, values in self._rounds(graphs).items():
+                taken[name].append(values)
+        return {name: _summary(values) for name, values in taken.items()}
+
+    def _rounds(self, graphs: Mapping[str, onnx.ModelProto]) -> dict[str, list[float]]:
+        sessions = {name: self._session(graph) for name, graph in graphs.items()}
+        feeds = {name: _feed(session) for name, session in sessions.items()}
+        taken: dict[str, list[float]] = {name: [] for name in graphs}
+        for name, session in sessions.items():
+            for _ in range(WARM_UP):
+                session.run(None, feeds[name])
+        waiting = list(graphs)
+        while waiting:
+            for name in waiting:
+                start = time.perf_counter()
+                sessions[name].run(None, feeds[name])
+                taken[name].append(1e3 * (time.perf_counter() - start))
+            waiting = [n for n in waiting if len(taken[n]) < RUNS or sum(taken[n]) < 1e3 * self.seconds]
+        return taken
+
+    def _session(self, graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def measure(
-    graphs: Mapping[str, onnx.ModelProto], *, threads: int = 1, seconds: float = SECONDS
-) -> dict[str, Measured]:
-    """Run each graph at least ``RUNS`` times and ``seconds`` long, in turns, so that a drift meets all alike."""
-    sessions = {name: _session(graph, threads) for name, graph in graphs.items()}
-    feeds = {name: _feed(session) for name, session in sessions.items()}
-    taken: dict[str, list[float]] = {name: [] for name in graphs}
-    for name, session in sessions.items():
-        for _ in range(WARM_UP):
-            session.run(None, feeds[name])
-    waiting = set(graphs)
-    while waiting:
-        for name in [name for name in graphs if name in waiting]:
-            start = time.perf_counter()
-            sessions[name].run(None, feeds[name])
-            taken[name].append(time.perf_counter() - start)
-            if len(taken[name]) >= RUNS and sum(taken[name]) >= seconds:
-                waiting.discard(name)
-    found = {}
-    for name, values in taken.items():
-        low, median, high = (1e3 * float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
-        found[name] = Measured(median, low, high, len(values))
-    return found
-
-
-def provenance(threads: int) -> str:
-    """What a figure of :func:`measure` was measured with."""
-    each = f"{threads} thread{'s' if threads > 1 else ''}"
-    return f"measured: onnxruntime {onnxruntime.__version__}, {processor()}, {each}, float32, batch 1"
+def _summary(builds: list[list[float]]) -> Measured:
+    """Of the runs of one build or of several."""
+    medians = [float(np.median(values)) for values in builds]
+    if len(builds) == 1:
+        low, high = (float(q) for q in np.quantile(builds[0], [0.25, 0.75]))
+    else:
+        low, high = min(medians), max(medians)
+    return Measured(float(np.median(medians)), low, high, sum(map(len, builds)), {"builds_ms": medians})
 
 
 def processor() -> str:
@@ -68,13 +88,6 @@ def processor() -> str:
         lines = []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _session(graph: onnx.ModelProto, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:

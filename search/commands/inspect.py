@@ -49,7 +49,7 @@ def profile(
                 by_part.setdefault(name, dict.fromkeys(tables, nothing)),
                 by_section.setdefault(name.rpartition(".")[0], dict.fromkeys(tables, nothing)),
             ):
-                costs[form] += table.part(part).times(times)
+                costs[form] += table.part(part) * times
     total = {form: table.cost(architecture) for form, table in tables.items()}
     rows = [about[name] | _side_by_side(costs) for name, costs in by_part.items()]
     rows.append({"part": "total", "block": "", "times": 1} | _side_by_side(total))
@@ -92,23 +92,28 @@ def space(
     import numpy as np
 
     from evaluators.budget import COUNTED
-    from evaluators.cost_table import CostTable, PopulationCosts
+    from evaluators.cost_table import CostTable
+    from evaluators.part_sums import Population
     from search_space import read_space, slot_indices
 
     found = read_space(name)
-    budget: dict[str, int] = {}
-    deployed = True
+    budget: dict[str, float] = {}
+    deployed, latency = True, None
     if run_file is not None:
         from search.plan import Plan
 
         plan, _, _ = Plan.read(run_file)
         found, budget = found.replace(size=plan.space.size, classes=plan.space.classes), plan.budget.to_dict()
-        deployed = plan.deployed
+        deployed, latency = plan.deployed, plan.problem().latency
     counted = COUNTED[not deployed]
-    costs = PopulationCosts(CostTable(deployed=deployed), found.slots, found.size, found.classes)
-    drawn = costs.costs(slot_indices(found, found.sample_genes(np.random.default_rng(0), samples)))
-    figures = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
+    indices = slot_indices(found, found.sample_genes(np.random.default_rng(0), samples))
+    drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
+    figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
     quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}
+    if latency is not None:
+        times = Population(latency, found.slots, found.size, found.classes).figures(indices)[:, 0]
+        figures["latency_ms"] = times + latency.overhead_ms
+        quantiles["latency_ms"] = np.quantile(figures["latency_ms"], [0, 0.5, 1]).round(3).tolist()
     document: dict[str, Any] = {
         "space": name,
         "size": list(found.size),
@@ -125,6 +130,9 @@ def space(
         lines.append(
             f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} by {middle:,} (median) to {high:,}"
         )
+    if unknown := set(budget) - set(figures):
+        lines.append(f"{', '.join(unknown)}: measured of each network when it is tried, so not in the share below")
+        budget = {key: limit for key, limit in budget.items() if key in figures}
     if budget:
         inside = int(np.all([figures[key] <= limit for key, limit in budget.items()], axis=0).sum())
         low, high = _wilson(inside, samples)
@@ -156,8 +164,7 @@ def blocks(
 ) -> None:
     """The registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
     from boostformer.blocks import registry
-    from evaluators.block_costs import REFERENCE, THREADS, block_costs
-    from evaluators.latency.host import provenance
+    from evaluators.block_costs import METER, REFERENCE, block_costs
 
     def progress(name: str) -> None:
         note(f"measuring {name} …")
@@ -174,7 +181,7 @@ def blocks(
             "reference": REFERENCE,
             **_figures(cost.training),
             "deploy": _figures(cost.deploy),
-            "latency": cost.latency and asdict(cost.latency) | {"provenance": provenance(THREADS)},
+            "latency": cost.latency and asdict(cost.latency) | {"provenance": METER.provenance()},
         }
         for item, cost in zip(found, costs, strict=True)
     ]
@@ -192,5 +199,5 @@ def blocks(
         }
         for item, cost in zip(found, costs, strict=True)
     ]
-    caption = f"defaults at {REFERENCE}" + (f"\nms: {provenance(THREADS)}" if latency else "")
+    caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
     emit(fmt, document, rows, caption=caption)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from search.commands.output import FormatOption, emit_records, note
 
 if TYPE_CHECKING:
     from evaluators.proxy import Proxy
+    from results.record import Record
     from search.plan import Plan
     from search.problem import Problem
     from search.store import Standing
@@ -42,13 +43,16 @@ def search(
     """Search for the networks that score best within the budgets; the same command resumes."""
     from search.plan import Plan
     from search.progress import ConsoleReporter
-    from search.store import set_up
+    from search.run_folder import plan_of, set_up
 
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
-        plan, asked, proxy = Plan.read(run_file)
+        plan, asked, proxy = Plan.read(run_file, plan_of(out))
         problem = plan.problem()
-        set_up(out, plan, trials or asked, plan.references(problem.table))
+        set_up(out, plan, trials or asked, plan.references(problem))
+    if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
+        device = plan.timing.device
+        note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
     with _resumable(out), ConsoleReporter(workers) as reporter:
         standing = _announce(plan, problem, proxy, out)
         if workers == 1:
@@ -63,6 +67,10 @@ def search(
             if failed and reporter.concluded < reporter.target:
                 note(f"{failed} of {workers} workers failed: {_so_far(out)}; the same command resumes")
                 raise typer.Exit(1)
+        if plan.timing is not None:
+            from search.finalists import measure_finalists
+
+            measure_finalists(out, plan.timing, note)
     _conclude(out)
 
 
@@ -73,7 +81,7 @@ def worker(
     """Join a search that was started elsewhere, as one more process; any number may."""
     from search.engine import work
     from search.progress import ConsoleReporter, LineReporter
-    from search.store import read_plan
+    from search.run_folder import read_plan
 
     if child:
         from search.parallel import stop_with_parent
@@ -105,6 +113,7 @@ def pareto(
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
     emit_records(fmt, members)
+    _say_latency(members)
     if plot is not None:
         from results.plots import plot_front
 
@@ -159,6 +168,7 @@ def _conclude(run_dir: Path) -> None:
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
     emit_records(Format.table, members)
+    _say_latency(members)
     if not members:
         note(f"{_so_far(run_dir)}; the front is empty")
         return
@@ -170,10 +180,21 @@ def _conclude(run_dir: Path) -> None:
     )
 
 
+def _say_latency(members: Sequence[Record]) -> None:
+    """From where the front's milliseconds come, above all when nobody measured them."""
+    for column, source in (("latency_ms", "latency_provenance"), ("final_latency_ms", "final_provenance")):
+        for provenance in sorted({found for member in members if (found := getattr(member, source))}):
+            count = sum(getattr(member, source) == provenance for member in members)
+            note(f"{column}: {provenance} ({count} of {len(members)})")
+
+
 def _so_far(run_dir: Path) -> str:
     from results.record import read_run
+    from search.store import INTERRUPTED, REJECTED, WAITING
 
-    records = read_run(run_dir).records
-    failed = sum(record.state == "failed" and record.failure != "interrupted" for record in records)
-    finished = sum(record.state == "finished" for record in records)
-    return f"{finished} trials finished" + (f", {failed} failed" if failed else "")
+    last = {record.id: record for record in read_run(run_dir).records if record.failure != INTERRUPTED}
+    finished = sum(record.state == "finished" for record in last.values())
+    reasons = [record.failure or "" for record in last.values() if record.state == "failed"]
+    over, waiting = (sum(reason.startswith(how) for reason in reasons) for how in (REJECTED, WAITING))
+    told = {"failed": len(reasons) - over - waiting, "over budget": over, "waiting for the device": waiting}
+    return ", ".join([f"{finished} trials finished", *(f"{count} {what}" for what, count in told.items() if count)])

@@ -65,7 +65,7 @@ def retrain(
     from boostformer.architecture import Architecture
     from results.front import pick as choose
     from results.record import read_run
-    from search.store import read_plan
+    from search.run_folder import read_plan
 
     run = read_run(run_dir)
     wanted = pick if trial is None else (int(trial) if trial.isdigit() else trial)
@@ -84,6 +84,9 @@ def retrain(
         "picked": f"the {pick} of the front" if trial is None else "as asked",
         "proxy_miou": record.miou,
     }
+    for name in ("latency_ms", "latency_provenance", "final_latency_ms", "final_labels_ms", "final_provenance"):
+        if (value := getattr(record, name)) is not None:
+            origin[name] = value
     _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
 
 

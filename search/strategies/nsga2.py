@@ -35,11 +35,11 @@ class NSGA2(Strategy):
             yield space.mutate(child, rng, changes=int(rng.integers(1, 3)))
 
     def _population(self, history: Sequence[Observation]) -> list[Architecture]:
-        scored = [(o.architecture, o.miou) for o in history if o.miou is not None]
+        scored = [(o.architecture, o.miou, o.latency_ms) for o in history if o.miou is not None]
         if not scored:
             return []
         signs = np.array([OBJECTIVES[name] for name in self.problem.objectives])
-        values = np.array([self.problem.values(arch, miou) for arch, miou in scored]) * signs
+        values = np.array([self.problem.values(*known) for known in scored]) * signs
         ranks = non_dominated_rank(values)
         lonely = np.zeros(len(scored))
         for rank in range(ranks.max() + 1):

@@ -37,8 +37,9 @@ class TPE(Strategy):
                 constant_liar=True,
             )
         study = optuna.create_study(directions=directions(self.problem.objectives), sampler=sampler)
-        study.add_trials([self._mirror(observation) for observation in history])
-        known = {observation.architecture.id: _miou(observation) for observation in history}
+        slowest = max((o.latency_ms for o in history if o.latency_ms is not None), default=1.0)
+        study.add_trials([self._mirror(observation, slowest) for observation in history])
+        known = {observation.architecture.id: observation for observation in history}
         while True:
             trial = study.ask()
             genotype: dict[str, Scalar] = {}
@@ -48,22 +49,25 @@ class TPE(Strategy):
                     genotype[choice.name] = trial.params[choice.name]
             arch = space.architecture(genotype)
             yield arch
-            for name, violation in self.problem.violations(arch).items():
+            seen = known.get(arch.id, Observation(arch, "failed"))
+            for name, violation in self.problem.violations(arch, seen.latency_ms).items():
                 trial.set_constraint(name, violation)
-            study.tell(trial, self.problem.values(arch, known.get(arch.id, 0.0)))
+            study.tell(trial, self._values(seen, slowest))
 
-    def _mirror(self, observation: Observation) -> FrozenTrial:
+    def _values(self, observation: Observation, slowest: float) -> list[float]:
+        """What is not known of a network is told as bad as it may be: no mIoU, and the ``slowest`` latency."""
+        found = self.problem.values(observation.architecture, observation.miou or 0.0, observation.latency_ms)
+        return np.nan_to_num(found, nan=slowest).tolist()
+
+    def _mirror(self, observation: Observation, slowest: float) -> FrozenTrial:
         """The trial of an architecture. Its costs are known in any state; a failed one scores nothing."""
         arch = observation.architecture
         params, distributions = parameters(self.problem.space, arch)
         running = observation.state == "running"
         return create_trial(
             state=TrialState.RUNNING if running else TrialState.COMPLETE,
-            values=None if running else self.problem.values(arch, _miou(observation)),
+            values=None if running else self._values(observation, slowest),
             params=params,
             distributions=distributions,
+            constraints=self.problem.violations(arch, observation.latency_ms),
         )
-
-
-def _miou(observation: Observation) -> float:
-    return 0.0 if observation.miou is None else observation.miou

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,11 +11,13 @@ from torch import Tensor, nn
 import boostformer.blocks  # noqa: F401  (registers them)
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
+from boostformer.blocks.norms import LayerScale
 
 WIDTH = 480
 """What every option of every block divides."""
 WIDTHS = (32, 48, 40, 80, 96, WIDTH)
 IN_WIDTH, STRIDE, MAPS = 5, 2, 4
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def specs(declaration: registry.Declaration) -> list[BlockSpec]:
@@ -51,6 +55,21 @@ def make(kind: str, spec: BlockSpec, width: int | None = None) -> nn.Module:
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return module
+
+
+def trained(module: Module) -> Module:
+    """In eval mode, with statistics, factors and terms as a training leaves them, not as they start."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for child in module.modules():
+            if isinstance(child, nn.BatchNorm2d):
+                child.running_mean.normal_(generator=generator)
+                child.running_var.uniform_(0.5, 2, generator=generator)
+                child.weight.uniform_(0.5, 2, generator=generator)
+                child.bias.normal_(generator=generator)
+            if isinstance(child, LayerScale):
+                child.gamma.uniform_(0.5, 2, generator=generator)
+    return module.eval()
 
 
 def inputs(kind: str, height: int, length: int, width: int = WIDTH, batch: int = 2) -> Tensor | list[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from block_cases import make, specs
+from block_cases import make, specs, trained
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,14 +36,8 @@ SPECS = [
 ]
 
 
-def trained(spec: BlockSpec, width: int = WIDTH) -> Any:
-    """The block in float64 and eval mode, with statistics that are not at their start."""
-    block = make("mixer", spec, width).double().eval()
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.3)
-            module.running_var.uniform_(0.5, 2)
-    return block
+def block_of(spec: BlockSpec, width: int = WIDTH) -> Any:
+    return trained(make("mixer", spec, width)).double()
 
 
 def picture(width: int, height: int, length: int, batch: int = 1) -> Tensor:
@@ -73,7 +67,7 @@ def map_of(tokens: Tensor, like: Tensor) -> Tensor:
 @pytest.mark.parametrize("project", [False, True])
 @pytest.mark.parametrize("interaction", [False, True])
 def test_cross_covariance_attends_among_channels(heads: int, project: bool, interaction: bool) -> None:
-    block = trained(BlockSpec.of("cross_covariance", heads=heads, project=project, interaction=interaction), 12)
+    block = block_of(BlockSpec.of("cross_covariance", heads=heads, project=project, interaction=interaction), 12)
     x = picture(12, 4, 5)
     t = tokens_of(x)
     query, key, value = (layer(t).numpy() for layer in (block.query, block.key, block.value))
@@ -101,7 +95,7 @@ def test_cross_covariance_attends_among_channels(heads: int, project: bool, inte
 @torch.no_grad()
 @pytest.mark.parametrize("scale", [0, 3, 5])
 def test_lite_mla_weighs_every_pair_by_relu(scale: int) -> None:
-    block = trained(BlockSpec.of("lite_mla", dim=8, scale=scale), 16)
+    block = block_of(BlockSpec.of("lite_mla", dim=8, scale=scale), 16)
     x = picture(16, 4, 5)
     stacks = [tokens_of(x) @ block.qkv.weight[:, :, 0, 0].T]
     if scale:
@@ -122,7 +116,7 @@ def test_lite_mla_weighs_every_pair_by_relu(scale: int) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("part", [2, 4])
 def test_single_head_attention_lets_the_rest_pass(part: int) -> None:
-    block = trained(BlockSpec.of("single_head_attention", part=part), 16)
+    block = block_of(BlockSpec.of("single_head_attention", part=part), 16)
     x, width = picture(16, 4, 5), 16 // part
     t = tokens_of(x)
     normed = (t[:, :width] - t[:, :width].mean()) / (t[:, :width].var(correction=0) + 1e-5).sqrt()
@@ -178,7 +172,7 @@ def test_the_cost_of_single_head_attention() -> None:
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("folded", [False, True])
 def test_folding_and_absorbing_change_nothing(spec: BlockSpec, folded: bool) -> None:
-    block = trained(spec)
+    block = block_of(spec)
     x = picture(WIDTH, 5, 7, batch=2)
     start = fold(block) if folded else block
     torch.testing.assert_close(start(x), block(x), rtol=1e-10, atol=1e-10)
@@ -210,7 +204,7 @@ def test_folding_and_absorbing_change_nothing(spec: BlockSpec, folded: bool) -> 
 def test_what_a_block_can_absorb(name: str, options: dict, term_in: bool, factor_in: bool, out: bool) -> None:
     scale = torch.ones(16, dtype=torch.float64, device="meta")  # by structure alone: there are no numbers
     found = [
-        absorb(fold(trained(BlockSpec.of(name, **options), 16).to("meta")), scale, shift)
+        absorb(fold(block_of(BlockSpec.of(name, **options), 16).to("meta")), scale, shift)
         for absorb, shift in ((absorb_input, scale), (absorb_input, None), (absorb_output, scale))
     ]
     assert found == [term_in, factor_in, out]
@@ -218,7 +212,7 @@ def test_what_a_block_can_absorb(name: str, options: dict, term_in: bool, factor
 
 @pytest.mark.parametrize("name", NAMES)
 def test_folding_leaves_no_batch_norm_behind_a_convolution(name: str) -> None:
-    left = [m for m in fold(trained(BlockSpec.of(name), 16)).modules() if isinstance(m, nn.BatchNorm2d)]
+    left = [m for m in fold(block_of(BlockSpec.of(name), 16)).modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(left) == (name == "cross_covariance")  # between an activation and a convolution that pads
 
 
@@ -282,7 +276,7 @@ def test_what_takes_no_weight_decay_is_there(name: str) -> None:
         ("single_head_attention", 2, (32, 32), {}, True),
         ("single_head_attention", 2, (64, 128), {}, False),
         ("deformable_attention", 0, (128, 128), {"stride": 8}, True),
-        ("deformable_attention", 0, (128, 128), {"stride": 4}, False),
+        ("deformable_attention", 0, (128, 128), {"stride": 2}, False),
         ("lite_mla", 0, (256, 256), {}, True),
         ("cross_covariance", 0, (256, 256), {}, True),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_blocks_attention import attention, cost, map_of, picture, tokens_of, trained
+from test_blocks_attention import attention, block_of, cost, map_of, picture, tokens_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +20,7 @@ from evaluators.counting import Cost
 @pytest.mark.parametrize("heads", [1, 2])
 def test_a_window_holds_every_nth_position(size: tuple[int, int], window: int, heads: int) -> None:
     """EMO's windows: of n x n, each holds the positions of one remainder by n; what is padded is never seen."""
-    block = trained(BlockSpec.of("inverted_residual_attention", heads=heads, ratio=3, window=window, kernel=3), 8)
+    block = block_of(BlockSpec.of("inverted_residual_attention", heads=heads, ratio=3, window=window, kernel=3), 8)
     x = picture(8, *size)
     query, key, value = (tokens_of(x) @ block.qkv.weight.T + block.qkv.bias).split((8, 8, 24), dim=1)
     value = functional.gelu(value)
@@ -71,7 +71,7 @@ def test_sampling_is_grid_sample(groups: int) -> None:
 
 
 def test_without_offsets_every_position_is_sampled_as_it_is() -> None:
-    block = trained(BlockSpec.of("deformable_attention", stride=1, heads=1), 8)
+    block = block_of(BlockSpec.of("deformable_attention", stride=1, heads=1), 8)
     torch.nn.init.zeros_(block.offset.weight)
     x = picture(8, 5, 7)
     torch.testing.assert_close(sample(x, block.points(x)), x.flatten(2).transpose(1, 2))
@@ -118,7 +118,7 @@ def slowly(block: torch.nn.Module, x: Tensor, heads: int, groups: int, stride: i
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"project": False}])
 def test_deformable_attention_is_the_formula(heads: int, groups: int, stride: int, options: dict) -> None:
     spec = BlockSpec.of("deformable_attention", heads=heads, groups=groups, stride=stride, **options)
-    block = trained(spec, 16)
+    block = block_of(spec, 16)
     block.offset.weight.mul_(5)
     x = picture(16, 9, 7)
     expected, points = slowly(block, x, heads, groups, stride)
@@ -143,7 +143,7 @@ def test_the_cost_of_deformable_attention(bias: bool, groups: int, stride: int, 
 
 @torch.no_grad()
 def test_the_points_are_exact_in_half_precision() -> None:
-    block = trained(BlockSpec.of("deformable_attention", stride=1), 16).to(torch.bfloat16)
+    block = block_of(BlockSpec.of("deformable_attention", stride=1), 16).to(torch.bfloat16)
     torch.nn.init.zeros_(block.offset.weight)
     points = block.points(picture(16, 40, 40).to(torch.bfloat16))
     assert points.dtype == torch.float32

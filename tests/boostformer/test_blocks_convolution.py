@@ -1,25 +1,23 @@
-"""Convolutional mixers, FFNs and stems against slow formulas and transformers' modules, folded and not."""
+"""Convolutional mixers against slow formulas and transformers' modules; how these, FFNs and stems fold."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from block_cases import inputs, make
-from torch import Tensor, nn
+from block_cases import make
+from convolution_cases import EXACT, WIDTH, batch, block_of, depthwise, linear, norm
+from torch import nn
 from torch.nn import functional
-from transformers import MobileNetV2Config, MobileViTV2Config, PoolFormerConfig, SegformerConfig
+from transformers import MobileNetV2Config, MobileViTV2Config
 from transformers.models.mobilenet_v2.modeling_mobilenet_v2 import MobileNetV2InvertedResidual
 from transformers.models.mobilevitv2.modeling_mobilevitv2 import MobileViTV2LinearSelfAttention
-from transformers.models.poolformer.modeling_poolformer import PoolFormerOutput, PoolFormerPooling
-from transformers.models.segformer.modeling_segformer import SegformerMixMLP
+from transformers.models.poolformer.modeling_poolformer import PoolFormerPooling
 
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import folding
 from boostformer.fold import fold
 from evaluators.counting import count
 
-WIDTH = 6
-EXACT = {"rtol": 1e-10, "atol": 1e-12}
 MIXERS = [
     BlockSpec.of("pooling", kernel=5),
     BlockSpec.of("reparam_depthwise", kernel=5),
@@ -33,22 +31,6 @@ MIXERS = [
 FFNS = [BlockSpec.of(name, ratio=2) for name in ("mix_ffn", "mix_cfn", "conv_mlp", "star")]
 BRANCHES = [("mixer", spec) for spec in MIXERS] + [("ffn", spec) for spec in FFNS]
 STEMS = [("stem", BlockSpec.of("resizer", blocks=2, shrink=shrink)) for shrink in (1, 2)]
-
-
-def block_of(kind: str, spec: BlockSpec) -> nn.Module:
-    """In eval mode and double precision, also with random statistics of the BatchNorms."""
-    block = make(kind, spec, WIDTH).double().eval()
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    return block
-
-
-def batch(kind: str, height: int = 7, length: int = 10) -> Tensor:
-    x = inputs(kind, height, length, WIDTH)
-    assert isinstance(x, Tensor)
-    return x.double()
 
 
 @pytest.mark.parametrize(("kind", "spec"), BRANCHES + STEMS)
@@ -99,28 +81,6 @@ def test_pooling_is_poolformers(kernel: int) -> None:
 def test_identity_mixes_nothing() -> None:
     x = batch("mixer")
     assert make("mixer", BlockSpec.of("identity"), WIDTH)(x) is x
-
-
-def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(B, C, H, W) with (C, 1, k, l), zero padded: a sum over the shifted maps."""
-    rows, columns = weight.shape[2:]
-    padded = functional.pad(x, (columns // 2, columns // 2, rows // 2, rows // 2))
-    out = torch.zeros_like(x) if bias is None else bias[:, None, None].expand_as(x).clone()
-    for i in range(rows):
-        for j in range(columns):
-            out += weight[:, 0, i, j, None, None] * padded[:, :, i : i + x.shape[2], j : j + x.shape[3]]
-    return out
-
-
-def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
-    y = torch.einsum("oc,bchw->bohw", weights[f"{name}.weight"].flatten(1), x)
-    return y + weights[f"{name}.bias"][:, None, None] if f"{name}.bias" in weights else y
-
-
-def norm(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
-    mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
-    x = (x - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
-    return x * weights[f"{name}.weight"][:, None, None] + weights[f"{name}.bias"][:, None, None]
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -195,129 +155,3 @@ def test_separable_attention_is_mobilevit_v2s() -> None:
     x = batch("mixer")
     # Theirs: (B, C, positions of a patch, patches), a context for each position of a patch. Here: one patch position.
     torch.testing.assert_close(ours(x).flatten(2)[:, :, None], theirs(x.flatten(2)[:, :, None]), **EXACT)
-
-
-# FFNs
-
-ACTIVATION = {
-    "gelu": lambda x: x * torch.special.ndtr(x),
-    "relu": lambda x: x.clamp(min=0),
-    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
-}
-
-
-@pytest.mark.parametrize("activation", ACTIVATION)
-@torch.no_grad()
-def test_ffns_apply_the_activation_that_is_asked_for(activation: str) -> None:
-    act, x = ACTIVATION[activation], batch("ffn")
-    for kernel in (3, 5):
-        block = block_of("ffn", BlockSpec.of("mix_ffn", ratio=2, kernel=kernel, activation=activation))
-        w = block.state_dict()
-        assert w["depthwise.weight"].shape[2:] == (kernel, kernel)
-        hidden = depthwise(linear(x, w, "expand"), w["depthwise.weight"], w["depthwise.bias"])
-        torch.testing.assert_close(block(x), linear(act(hidden), w, "project"), **EXACT)
-
-    block = block_of("ffn", BlockSpec.of("mix_cfn", ratio=2, activation=activation))
-    w = block.state_dict()
-    near, far = norm(linear(x, w, "expand"), w, "norm1").split(WIDTH, dim=1)
-    near = depthwise(near, w["depthwise3.weight"], w["depthwise3.bias"])
-    far = depthwise(far, w["depthwise5.weight"], w["depthwise5.bias"])
-    hidden = norm(torch.cat([near, far], dim=1), w, "norm2")
-    torch.testing.assert_close(block(x), linear(act(hidden), w, "project"), **EXACT)
-
-    block = block_of("ffn", BlockSpec.of("conv_mlp", ratio=2, activation=activation))
-    w = block.state_dict()
-    torch.testing.assert_close(block(x), linear(act(linear(x, w, "expand")), w, "project"), **EXACT)
-
-
-@torch.no_grad()
-def test_mix_ffn_is_segformers() -> None:
-    config = SegformerConfig(hidden_dropout_prob=0.0)
-    theirs = SegformerMixMLP(config, WIDTH, 4 * WIDTH).double().eval()
-    ours = block_of("ffn", BlockSpec.of("mix_ffn"))
-    values = [
-        ours.state_dict()[f"{name}.{part}"]
-        for name in ("expand", "depthwise", "project")
-        for part in ("weight", "bias")
-    ]
-    shapes = theirs.state_dict()
-    theirs.load_state_dict({k: v.reshape(shapes[k].shape) for k, v in zip(shapes, values, strict=True)})
-    x = batch("ffn")
-    torch.testing.assert_close(ours(x).flatten(2).mT, theirs(x.flatten(2).mT, *x.shape[2:]), **EXACT)
-
-
-@torch.no_grad()
-def test_conv_mlp_is_poolformers() -> None:
-    theirs = PoolFormerOutput(PoolFormerConfig(), 0.0, WIDTH, 4 * WIDTH).double().eval()
-    ours = block_of("ffn", BlockSpec.of("conv_mlp"))
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
-    x = batch("ffn")
-    torch.testing.assert_close(ours(x), theirs(x), **EXACT)
-
-
-@torch.no_grad()
-def test_star_multiplies_two_expansions() -> None:
-    block, x = block_of("ffn", BlockSpec.of("star", ratio=2)), 4 * batch("ffn")
-    w = block.state_dict()
-    star = linear(x, w, "expand").clamp(0, 6) * linear(x, w, "expand2")
-    torch.testing.assert_close(block(x), linear(star, w, "project"), **EXACT)
-    cost = count(block, x[:1].to("meta"))
-    assert (cost.params, cost.macs) == (6 * WIDTH**2 + 5 * WIDTH, 70 * 6 * WIDTH**2)
-
-
-# Stems
-
-
-def test_no_stem_leaves_the_image_alone() -> None:
-    x = batch("stem")
-    assert make("stem", BlockSpec.of("none"))(x) is x
-
-
-def halved(length: int) -> Tensor:
-    """(ceil(length / 2), length): bilinear interpolation at the centres of the new pixels, pixels as areas."""
-    new = -(-length // 2)
-    matrix = torch.zeros(new, length, dtype=torch.float64)
-    for i in range(new):
-        at = max((i + 0.5) * length / new - 0.5, 0.0)
-        low = int(at)
-        matrix[i, low] += 1 - (at - low)
-        matrix[i, min(low + 1, length - 1)] += at - low
-    return matrix
-
-
-@pytest.mark.parametrize(("shrink", "blocks"), [(1, 1), (2, 1), (2, 3)])
-@pytest.mark.parametrize("training", [False, True])
-@torch.no_grad()
-def test_the_resizer_is_the_formula(shrink: int, blocks: int, training: bool) -> None:
-    block, x = block_of("stem", BlockSpec.of("resizer", blocks=blocks, shrink=shrink)).train(training), batch("stem")
-    w = {name: value.clone() for name, value in block.state_dict().items()}
-
-    def conv(x: Tensor, name: str) -> Tensor:
-        weight, bias = w[f"{name}.weight"], w.get(f"{name}.bias", torch.zeros(1).double())
-        patches = functional.unfold(x, weight.shape[2:], padding=weight.shape[2] // 2)
-        return (weight.flatten(1) @ patches).unflatten(2, x.shape[2:]) + bias[:, None, None]
-
-    def leaky(x: Tensor) -> Tensor:
-        return torch.where(x < 0, 0.2 * x, x)
-
-    def own_norm(x: Tensor, name: str) -> Tensor:
-        if not training:
-            return norm(x, w, name)
-        moments = {"running_mean": x.mean((0, 2, 3)), "running_var": x.var((0, 2, 3), correction=0)}
-        return norm(x, w | {f"{name}.{key}": value for key, value in moments.items()}, name)
-
-    def resize(x: Tensor) -> Tensor:
-        return x if shrink == 1 else halved(x.shape[2]) @ x @ halved(x.shape[3]).T
-
-    found = block(x)
-    start = resize(own_norm(leaky(conv(leaky(conv(x, "enter.0")), "enter.2")), "norm"))
-    y = start
-    for i in range(blocks):
-        inner = leaky(own_norm(conv(y, f"blocks.{i}.layers.0"), f"blocks.{i}.layers.1"))
-        y = y + own_norm(conv(inner, f"blocks.{i}.layers.3"), f"blocks.{i}.layers.4")
-    y = start + own_norm(conv(y, "refine.0"), "refine.1")
-    torch.testing.assert_close(found, conv(y, "project") + resize(x), **EXACT)
-
-
-def test_the_resizer_has_the_published_number_of_parameters() -> None:
-    assert count(make("stem", BlockSpec.of("resizer")), torch.empty(1, 3, 8, 9, device="meta")).params == 12_035

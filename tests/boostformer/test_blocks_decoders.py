@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from block_cases import MAPS, as_type, inputs, make
+from block_cases import MAPS, as_type, inputs, make, trained
 from torch import Tensor, nn
 
 from boostformer.architecture import BlockSpec
@@ -16,13 +16,7 @@ LINEAR = [BlockSpec.of("concat"), *(BlockSpec.of("weighted_sum", normalised=answ
 
 
 def block_of(spec: BlockSpec) -> nn.Module:
-    """In eval mode and double precision, also with random statistics of the BatchNorms."""
-    block = make("fusion", spec, WIDTH).double().eval()
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    return block
+    return trained(make("fusion", spec, WIDTH)).double()
 
 
 def maps_of(height: int = 17, length: int = 12) -> list[Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from block_cases import CASES, WIDTHS, as_type, inputs, make, specs, width_of
+from block_cases import CASES, WIDTHS, as_type, inputs, make, specs, trained, width_of
 from torch import Tensor, nn
 
 from boostformer.architecture import BlockSpec
@@ -18,21 +18,6 @@ from boostformer.layers import Branch
 from boostformer.parts import Part
 
 DECLARATIONS = [pytest.param(item, id=f"{item.kind}-{item.name}") for item in registry.declarations()]
-
-
-def trained(module: nn.Module) -> nn.Module:
-    """With statistics, factors and terms as a training leaves them, not as they start."""
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for child in module.modules():
-            if isinstance(child, nn.BatchNorm2d):
-                child.running_mean.normal_(generator=generator)
-                child.running_var.uniform_(0.5, 2, generator=generator)
-                child.weight.uniform_(0.5, 2, generator=generator)
-                child.bias.normal_(generator=generator)
-            if isinstance(child, LayerScale):
-                child.gamma.uniform_(0.5, 2, generator=generator)
-    return module.eval()
 
 
 def branch(kind: str, spec: BlockSpec) -> nn.Module:

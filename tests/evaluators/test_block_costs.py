@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -17,7 +18,8 @@ from evaluators import block_costs as module
 from evaluators.block_costs import BlockCost, block_costs, reference_part
 from evaluators.counting import Cost, count
 from evaluators.latency import host
-from evaluators.latency.host import Measured, measure, provenance
+from evaluators.latency.backend import Measured
+from evaluators.latency.host import HostMeter
 
 DECLARATIONS = registry.declarations()
 
@@ -31,7 +33,7 @@ def graph(nodes: int) -> onnx.ModelProto:
 
 
 def test_every_graph_is_run_often_enough_and_its_quartiles_are_given() -> None:
-    found = measure({"short": graph(1), "long": graph(50)}, seconds=0.01)
+    found = HostMeter(seconds=0.01).measure({"short": graph(1), "long": graph(50)})
     assert list(found) == ["short", "long"]
     for value in found.values():
         assert value.runs >= host.RUNS
@@ -50,22 +52,35 @@ def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest
             ran.append(self.name)
             now[0] += {"a": 0.002, "b": 0.030}[self.name]
 
-    monkeypatch.setattr(host, "_session", lambda name, threads: Session(name))
+    opened: list[Session] = []
+
+    def session(self: HostMeter, name: str) -> Session:
+        opened.append(Session(name))
+        return opened[-1]
+
+    monkeypatch.setattr(HostMeter, "_session", session)
     monkeypatch.setattr(host, "_feed", lambda session: {})
     monkeypatch.setattr(host.time, "perf_counter", lambda: now[0])
-    found = measure({"a": "a", "b": "b"}, seconds=0.2)  # type: ignore[dict-item]
+    given: Any = {"a": "a", "b": "b"}
+    found = HostMeter(seconds=0.2).measure(given)
     assert found["a"].median_ms == pytest.approx(2) and found["b"].median_ms == pytest.approx(30)
     assert found["a"].runs == pytest.approx(100, abs=1)  # two tenths of a second long
     assert found["b"].runs == host.RUNS  # at least so often
     timed = ran[2 * host.WARM_UP :]
     assert timed[: 2 * host.RUNS] == ["a", "b"] * host.RUNS
+    said: list[str] = []
+    opened.clear()
+    built = HostMeter(seconds=0.2).measure(given, builds=3, say=said.append)
+    assert [made.name for made in opened] == ["a", "b"] * 3 and said == [f"build {i} of 3" for i in (1, 2, 3)]
+    assert built["b"].runs == 3 * host.RUNS and built["b"].state["builds_ms"] == pytest.approx([30] * 3)
+    assert (built["b"].low_ms, built["b"].high_ms) == (pytest.approx(30), pytest.approx(30))
 
 
 def test_figures_say_what_they_were_measured_with() -> None:
-    text = provenance(1)
+    text = HostMeter().provenance()
     assert text.startswith("measured: onnxruntime ") and text.endswith(", 1 thread, float32, batch 1")
     assert host.processor() in text
-    assert ", 2 threads, " in provenance(2)
+    assert ", 2 threads, " in HostMeter(threads=2).provenance()
 
 
 def by_name(costs: list[BlockCost]) -> dict[tuple[str, str], BlockCost]:
@@ -100,12 +115,12 @@ def test_the_costs_are_those_of_the_block_at_the_reference_shape(item: registry.
 
 
 class Stopwatch:
-    """Stands for :func:`measure`: says how often it was asked, and gives each graph its place as milliseconds."""
+    """Stands for the meter: says how often it was asked, and gives each graph its place as milliseconds."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def __call__(self, graphs: Mapping[str, onnx.ModelProto], *, threads: int) -> dict[str, Measured]:
+    def measure(self, graphs: Mapping[str, onnx.ModelProto]) -> dict[str, Measured]:
         self.asked.append(list(graphs))
         return {name: Measured(float(i), i - 0.5, i + 0.5, 10) for i, name in enumerate(graphs)}
 
@@ -118,7 +133,7 @@ def stopwatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stopwatch:
     monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path))
     monkeypatch.setattr(module.registry, "declarations", lambda: few)
     monkeypatch.setattr(module, "to_onnx", lambda block, inputs: (block, inputs))
-    monkeypatch.setattr(module, "measure", watch)
+    monkeypatch.setattr(module, "METER", watch)
     return watch
 
 

@@ -27,6 +27,22 @@ def test_absolute_limits(value: object, limit: int) -> None:
     assert resolve(params=value).to_dict() == {"params": limit}
 
 
+@pytest.mark.parametrize(
+    ("value", "limit"), [(20, 20.0), (12.5, 12.5), ("20", 20.0), ("20 ms", 20.0), ("12.5ms", 12.5), (".5 ms", 0.5)]
+)
+def test_milliseconds(value: object, limit: float) -> None:
+    assert resolve(latency_ms=value).to_dict() == {"latency_ms": limit}
+    assert resolve(params="3M", latency_ms=value).to_dict() == {"params": 3_000_000, "latency_ms": limit}
+
+
+def test_a_latency_that_is_not_known_violates_nothing() -> None:
+    budget = Budget((("params", 100), ("latency_ms", 20.0)))
+    assert budget.fits(Cost(100, 7, 3)) and not budget.fits(Cost(101, 7, 3))
+    assert budget.violations(Cost(100, 7, 3)) == {"params": 0.0}
+    assert budget.fits(Cost(100, 7, 3), 20.0) and not budget.fits(Cost(100, 7, 3), 20.1)
+    assert budget.violations(Cost(50, 7, 3), 25.0) == {"params": -0.5, "latency_ms": 0.25}
+
+
 def test_shares_are_of_the_baseline_at_the_runs_own_size_and_classes() -> None:
     cost = TABLE.cost(presets.load("segformer_b0", classes=11, size=(64, 96)))
     found = resolve(baseline="segformer_b0", params="80%", macs="12.5%").to_dict()
@@ -72,6 +88,17 @@ def test_what_equals_its_limit_fits() -> None:
         ({"params": -3}, "run.yaml: budgets.params: -3 is not a limit"),
         ({"params": 0}, "run.yaml: budgets.params: 0 is not a limit"),
         ({"params": True}, "run.yaml: budgets.params: True is not a limit"),
+        ({"latency_ms": "20 s"}, "run.yaml: budgets.latency_ms: '20 s' is not a limit, allowed: milliseconds, such as"),
+        ({"latency_ms": 0}, "run.yaml: budgets.latency_ms: 0 is not a limit"),
+        ({"latency_ms": -20}, "run.yaml: budgets.latency_ms: -20 is not a limit"),
+        ({"latency_ms": True}, "run.yaml: budgets.latency_ms: True is not a limit"),
+        ({"latency_ms": float("nan")}, "run.yaml: budgets.latency_ms: nan is not a limit"),
+        ({"latency_ms": "3M"}, "run.yaml: budgets.latency_ms: '3M' is not a limit"),
+        ({"latency": 20}, "run.yaml: budgets.latency: unknown budget; did you mean 'latency_ms'?"),
+        (
+            {"baseline": "segformer_b0", "latency_ms": "80%"},
+            "run.yaml: budgets.latency_ms: '80%' is not a limit, allowed: milliseconds",
+        ),
         ({"params": 0.3}, "run.yaml: budgets.params: 0.3 comes to less than 1"),
         (
             {"baseline": "segformer_b0", "params": "0.00001%"},

@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from boostformer import build, presets
 from boostformer.architecture import Architecture
 from boostformer.fold import fold
-from evaluators.cost_table import CostTable, PopulationCosts
+from evaluators.cost_table import CostTable
 from evaluators.counting import Cost, count
+from evaluators.part_sums import Population
 from evaluators.referee import count_with_fvcore
 from search_space import read_space, shipped_spaces, slot_indices
 
@@ -77,7 +78,7 @@ def test_all_counters_agree_on_sampled_networks(table: CostTable, deployed: Cost
 def test_a_population_costs_what_its_networks_cost_one_by_one(table: CostTable, name: str) -> None:
     space = read_space(name).replace(size=(96, 160), classes=11)
     genes = space.sample_genes(np.random.default_rng(0), 200)
-    found = PopulationCosts(table, space.slots, space.size, space.classes).costs(slot_indices(space, genes))
+    found = Population(table, space.slots, space.size, space.classes).figures(slot_indices(space, genes))
     for row, costs in zip(genes, found, strict=True):
         one = table.cost(space.decode(row))
         assert costs.tolist() == [one.params, one.conv_linear_macs, one.attention_macs]
@@ -146,6 +147,8 @@ UNKNOWN: dict[str, Callable[[Tensor], Any]] = {
     r"'aten\.mm'": lambda x: torch.ops.aten.mm(x[0, 0], x[0, 0].T),
     r"'aten\.convolution\.default'": _scripted,
     r"'torch\.Tensor\.item'": lambda x: x.sum().item(),
+    r"'torch\.Tensor\.nonzero'": lambda x: x.nonzero(),
+    r"'torch\.Tensor\.numpy'": lambda x: x.numpy(),
 }
 
 

@@ -55,9 +55,20 @@ def test_table_is_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = render(ROWS, "table").splitlines()
     assert "43.22 %" in lines[3] and "1.235 M" in lines[3] and "2.346 G" in lines[3]
     assert summary(ROWS[0]["architecture"]) in lines[3]
-    assert "[bold]host[/bold], 1 thread" in lines[4] and "12.35 ms" in lines[4] and "nan" not in lines[4]
+    assert "12.35 ms" in lines[4] and "nan" not in lines[4]
     assert not any("…" in line for line in lines)
     assert "failure" not in lines[1]  # empty throughout
+    failed = render(to_rows([make_record(0, state="failed", failure="waiting: [bold]no route[/bold]")]))
+    assert "failure" in failed and "waiting: [bold]no route[/bold]" in failed
+
+
+def test_finalists_are_shown_with_both_their_latencies() -> None:
+    figures = {"final_latency_ms": 12.345, "final_labels_ms": 14.5, "final_provenance": "measured: made up"}
+    lines = render(to_rows([make_record(0, latency_ms=11.0, **figures)])).splitlines()
+    assert "final_latency_ms" in lines[1] and "final_labels_ms" in lines[1]
+    assert all(text in lines[3] for text in ("11.00 ms", "12.35 ms", "14.50 ms"))
+    (row,) = csv.DictReader(io.StringIO(render(to_rows([make_record(0, **figures)]), "csv")))
+    assert (row["final_latency_ms"], row["final_provenance"]) == ("12.345", "measured: made up")
 
 
 def test_table_folds_into_a_given_width() -> None:

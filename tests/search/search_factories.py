@@ -18,7 +18,7 @@ from search.engine import work
 from search.plan import Plan
 from search.problem import Observation, Problem
 from search.progress import LineReporter
-from search.store import set_up
+from search.run_folder import set_up
 from search_space import SearchSpace, read_space
 
 LIMITS = {"params": 60_000, "macs": 6_000_000}
@@ -39,6 +39,8 @@ stages:
 decoder: {width: 16, fusion: {concat: {}}}
 """
 """A space of 24 networks."""
+MEDIUM = SMALL.replace("width: 16, depth: 1", "width: [16, 32], depth: [1, 2]")
+"""A space of 384 networks: so few that strategies come upon the same one again and again."""
 
 
 @cache
@@ -49,6 +51,11 @@ def tiny() -> SearchSpace:
 @cache
 def small() -> SearchSpace:
     return SearchSpace.from_yaml(SMALL, "small.yaml")
+
+
+@cache
+def medium() -> SearchSpace:
+    return SearchSpace.from_yaml(MEDIUM, "medium.yaml")
 
 
 @cache

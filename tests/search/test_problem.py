@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from search_factories import problem, small, table, tiny
+from search_factories import SMALL, problem, small, table, tiny
 
 from boostformer.errors import UserError
+from boostformer.parts import Part
+from evaluators.budget import Budget
+from evaluators.latency.additive import Additive
 from search.problem import Exhausted
+from search_space import SearchSpace
 
 
 def test_the_estimated_share_is_that_of_single_draws() -> None:
@@ -59,3 +66,58 @@ def test_values_are_in_the_order_and_units_of_the_objectives() -> None:
     arch = tiny().sample(np.random.default_rng(0))
     cost = table().cost(arch)
     assert problem().values(arch, 0.25) == [0.25, cost.macs, cost.params]
+
+
+class Odd(Additive):
+    """Predicts milliseconds whose every bit counts."""
+
+    kind = "predicted"
+    overhead_ms = 0.1
+    band = (0.9, 1.1)
+
+    def provenance(self) -> str:
+        return "predicted: made up"
+
+    def part(self, part: Part) -> float:
+        return int(hashlib.sha256(repr(part).encode()).hexdigest()[:8], 16) / 3e9
+
+
+def test_a_predicted_latency_is_a_cost_like_the_others() -> None:
+    task = replace(problem(small(), {}), latency=Odd(), objectives=("miou", "latency_ms"))
+    archs = list(small())
+    figures = [Odd().milliseconds(arch) for arch in archs]
+    assert [task.values(arch, 0.5) for arch in archs] == [[0.5, ms] for ms in figures]
+    limit = sorted(figures)[7]
+    tight = replace(task, budget=Budget((("latency_ms", limit),)))
+    assert [tight.fits(arch) for arch in archs] == [ms <= limit for ms in figures]
+    rng = np.random.default_rng(1)
+    single = np.mean([tight.fits(small().sample(rng)) for _ in range(1000)])
+    assert tight.share() == pytest.approx(single, abs=0.05)
+    with pytest.raises(UserError, match=f"no network of the space fits; .* {min(figures):.4g} latency_ms"):
+        replace(task, budget=Budget((("latency_ms", 0.99 * min(figures)),))).check_reachable()
+
+
+def test_a_latency_that_is_not_known_is_no_number_and_violates_nothing() -> None:
+    task = replace(problem(small(), {}), budget=Budget((("latency_ms", 2.0),)), objectives=("miou", "latency_ms"))
+    arch = next(iter(small()))
+    assert task.violations(arch) == {} and task.fits(arch)
+    assert np.isnan(task.values(arch, 0.5)[1])
+    assert task.violations(arch, 3.0) == {"latency_ms": 0.5} and not task.fits(arch, 3.0)
+    assert task.values(arch, 0.5, 3.0) == [0.5, 3.0]
+    assert task.share() == 1
+    task.check_reachable()
+
+
+def test_no_network_is_drawn_that_is_over_the_budget_by_its_last_bit() -> None:
+    """A population's sums are of another order than one network's."""
+    text = SMALL.replace("depth: 1,", "depth: 3, arrangement: post,").replace("depth: [1, 2]", "depth: [3, 5]")
+    space, latency = SearchSpace.from_yaml(text, "deep.yaml"), Odd()
+    task = replace(problem(space, {}), latency=latency)
+    genes = space.sample_genes(np.random.default_rng(0), 50)
+    alone = [latency.milliseconds(space.decode(row)) for row in genes]
+    together = task._costs_of_genes(genes)[:, 3]
+    assert together == pytest.approx(alone, rel=1e-12) and (together != alone).any()
+    for limit in alone:
+        tight = replace(task, budget=Budget((("latency_ms", limit),)))
+        for seed in range(5):
+            assert latency.milliseconds(tight.random(np.random.default_rng(seed), ())) <= limit

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from search_factories import SMALL
 
 from boostformer import presets
 from boostformer.errors import UserError
@@ -143,7 +145,7 @@ def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(tm
 def test_presets_are_counted_as_the_networks_of_the_run(tmp_path: Path) -> None:
     plan, _, _ = Plan.read(write(tmp_path, GOOD))
     for table in (CostTable(), CostTable(deployed=False)):
-        drawn = {entry["name"]: entry for entry in plan.references(table)}
+        drawn = {entry["name"]: entry for entry in plan.references(plan.problem(table))}
         cost = table.cost(presets.load("segformer_b0", classes=8, size=(32, 64)))
         assert drawn["segformer_b0"] == {"name": "segformer_b0", "params": cost.params, "macs": cost.macs}
 
@@ -161,3 +163,111 @@ def test_the_first_difference_is_named_with_both_values(tmp_path: Path) -> None:
     assert difference(plan.to_dict(), other.to_dict()) == "search.seed is 4 there, 5 here"
     more, _, _ = Plan.read(write(tmp_path, GOOD.replace("trials: 7", "trials: 70")))
     assert difference(plan.to_dict(), more.to_dict()) is None
+
+
+FEW = GOOD.replace("space: tiny", "space: small.yaml")
+NANO = FEW.replace("[miou, macs]", "[miou, latency_ms]") + "latency: {device: jetson-nano}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder one works in, with a small space; its devices are read, and what is measured is kept there too."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOSTFORMER_DEVICES", "")
+    monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("limit", ["20", "20 ms", "'20'", "20.0"])
+def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> None:
+    text = NANO.replace("params: 50%", f"latency_ms: {limit}")
+    plan, _, _ = Plan.read(write(here, text))
+    assert plan.objectives == ("miou", "latency_ms") and plan.budget.to_dict()["latency_ms"] == 20.0
+    assert plan.timing is not None and plan.timing.device == "jetson-nano"
+    assert plan.timing.entry == {"kind": "estimate", "board": "jetson-nano", "power_mode": None, "precision": "fp16"}
+    assert plan.timing.provenance.startswith("estimated: datasheet of ")
+    assert Plan.from_dict(plan.to_dict(), "study") == plan
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict())), "study") == plan
+    latency = plan.problem().latency
+    assert latency is not None and latency.provenance() == plan.timing.provenance
+
+
+def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:
+    plan, _, _ = Plan.read(write(here, NANO.replace("jetson-nano", "host")))
+    assert plan.problem().latency is None and plan.timing is not None
+    assert plan.timing.provenance.startswith("measured: onnxruntime ")
+
+
+def test_another_device_is_another_search(here: Path) -> None:
+    one, other, none = (
+        Plan.read(write(here, text))[0].to_dict() for text in (NANO, NANO.replace("-nano", "-tx2"), FEW)
+    )
+    assert difference(one, other) == "latency.device is jetson-nano there, jetson-tx2 here"
+    assert str(difference(none, one)).startswith("objectives is ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "latency: {device: jetson-nano}\n",
+            "",
+            r"run\.yaml:3: objectives: latency_ms needs a device; add `latency: {dev",
+        ),
+        ("[miou, latency_ms]", "[miou]", r"run\.yaml:10: latency: neither objectives nor budgets name latency_ms"),
+        (
+            "jetson-nano",
+            "jetson-nono",
+            r"run\.yaml:10: latency\.device: unknown device 'jetson-nono'; did you mean 'jetson-nan",
+        ),
+        (
+            "device: jetson-nano",
+            "devise: jetson-nano",
+            r"run\.yaml:10: latency\.devise: unknown key; did you mean 'device'",
+        ),
+        ("jetson-nano}", "jetson-nano, threads: 2}", r"run\.yaml:10: latency\.threads: unknown key; allowed: device"),
+        ("{device: jetson-nano}", "{}", r"run\.yaml:10: latency\.device: missing"),
+        ("{device: jetson-nano}", "jetson-nano", r"run\.yaml:10: latency: 'jetson-nano' should be a valid dict"),
+        ("jetson-nano", "[host]", r"run\.yaml:10: latency\.device: \['host'\] should be a valid string"),
+        (
+            "latency_ms]",
+            "latency]",
+            r"run\.yaml:3: objectives\.1: unknown objective 'latency'; did you mean 'latency_ms'",
+        ),
+        (
+            "params: 50%",
+            "latency_ms: 20 s",
+            r"run\.yaml:6: budgets\.latency_ms: '20 s' is not a limit, allowed: millisec",
+        ),
+        ("params: 50%", "latency_ms: 80%", r"run\.yaml:6: budgets\.latency_ms: '80%' is not a limit"),
+        ("params: 50%", "latency_ms: 0.01", r"run\.yaml:4: budgets: no network .* [\d.]+ latency_ms \(limit 0.01\)"),
+        (
+            "jetson-nano",
+            "host-table",
+            r"run\.yaml:10: latency\.device: .*host\.jsonl: lacks \d+ elements .*profile-space",
+        ),
+        (
+            "jetson-nano",
+            "mine",
+            r"run\.yaml:10: latency\.device: board: unknown 'jetson-nona'; did you mean 'jetson-nano'",
+        ),
+    ],
+)
+def test_mistakes_about_latency_are_one_line_too(here: Path, old: str, new: str, message: str) -> None:
+    assert old in NANO
+    (here / "devices.yaml").write_text("mine: {kind: estimate, board: jetson-nona}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        Plan.read(write(here, NANO.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_in_milliseconds_needs_a_device_too(here: Path) -> None:
+    with pytest.raises(UserError, match=r"run\.yaml:4: budgets: latency_ms needs a device"):
+        Plan.read(write(here, FEW.replace("params: 50%", "latency_ms: 20 ms")))
+
+
+def test_a_mistake_in_the_devices_file_names_both_files(here: Path) -> None:
+    (here / "devices.yaml").write_text("mine: {kind: host, threats: 2}\n")
+    with pytest.raises(UserError, match=r"run\.yaml:10: latency\.device: devices\.yaml:1: mine\.threats: unknown key"):
+        Plan.read(write(here, NANO))

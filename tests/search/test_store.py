@@ -7,15 +7,17 @@ import os
 import signal
 from pathlib import Path
 
+import optuna
 import pytest
 from search_factories import plan, quality, run
 
 from boostformer.errors import UserError
 from evaluators.proxy import Score
-from results.journal import JOURNAL_NAME
+from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
 from results.locks import FileLock, is_held
 from results.record import read_run
-from search.store import INTERRUPTED, Store, read_plan, set_up
+from search.run_folder import plan_of, read_plan, set_up
+from search.store import INTERRUPTED, Store
 
 FORK = multiprocessing.get_context("fork")
 
@@ -133,6 +135,17 @@ def test_who_has_nothing_left_to_do_takes_over_from_one_who_dies(tmp_path: Path)
             process.kill()  # a second time it is dead already
     process.join()
     assert sorted(r.state for r in read_run(tmp_path).records) == ["failed", "finished", "finished"]
+
+
+def test_a_folder_that_was_never_set_up_completely_has_no_plan_yet(tmp_path: Path) -> None:
+    """So the same command sets it up again."""
+    assert plan_of(tmp_path) is None and plan_of(tmp_path / "no") is None
+    open_storage(tmp_path, create=True)
+    assert plan_of(tmp_path) is None
+    optuna.create_study(study_name=STUDY_NAME, storage=open_storage(tmp_path))
+    assert plan_of(tmp_path) is None
+    set_up(tmp_path, plan(), 2, [])
+    assert plan_of(tmp_path) == plan() == read_plan(tmp_path)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 400])

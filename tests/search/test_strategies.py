@@ -41,6 +41,15 @@ def test_a_tight_budget_is_kept(name: str) -> None:
 
 
 @every
+@pytest.mark.slow
+def test_after_200_candidates_proposals_are_still_within_budget_and_new(name: str) -> None:
+    task = problem(limits={"params": 30_000, "macs": 2_500_000})
+    history = simulate(make(name, task), 205, simulate(make("random", task), 200))
+    assert all(task.fits(observation.architecture) for observation in history)
+    assert len({observation.architecture.id for observation in history}) == 205
+
+
+@every
 def test_a_proposal_follows_from_seed_and_history_alone(name: str) -> None:
     first = simulate(make(name), 30)
     used = make(name)

@@ -40,12 +40,7 @@ decoder: {width: 32, fusion: {concat: {}, weighted_sum: {normalised: [false, tru
 
 MISTAKES = [
     # (text, what stands there instead, line, message)
-    (
-        "version: 1\n",
-        "",
-        1,
-        "top level: key 'version' is missing, required: version, size, classes, stages, decoder",
-    ),
+    ("version: 1\n", "", 1, "top level: key 'version' is missing, required: version, size, classes, stages, decoder"),
     ("version: 1", "version: 2", 1, "version: version 2 cannot be read, allowed: 1"),
     ("version: 1", "version: one", 1, "version: version 'one' cannot be read, allowed: 1"),
     ("size: 64x96", "size: 64", 2, "size: 64 is not HxW, such as 512x512, with both at least 32"),
@@ -53,12 +48,7 @@ MISTAKES = [
     ("size: 64x96", "size: [64, 96]", 2, "size: is not a single value"),
     ("classes: 5", "classes: 0", 3, "classes: 0 is not a whole number of at least 1"),
     ("classes: 5", "classes: [5]", 3, "classes: is not a single value"),
-    (
-        "classes: 5",
-        "classes: 5\nclases: 6",
-        4,
-        "clases: unknown key 'clases'; did you mean 'classes'? allowed: ",
-    ),
+    ("classes: 5", "classes: 5\nclases: 6", 4, "clases: unknown key 'clases'; did you mean 'classes'? allowed: "),
     ("classes: 5", "classes: 5\nclasses: 6", 4, "classes: given twice, first on line 3"),
     ("stages:\n", "stages:\n  - *plain\n", None, "not YAML: found undefined alias"),
     ("  - *plain\ndecoder", "decoder", 4, "stages: 3 given, exactly 4 must be listed"),
@@ -69,45 +59,15 @@ MISTAKES = [
     ("width: [16, 32]", "width:", 5, "stages.0.width: None is not a whole number of at least 1"),
     ("width: [16, 32]", "width: {16: 32}", 5, "stages.0.width: is not a value or a list of values"),
     ("width: [16, 32]", "width: [[16], 32]", 5, "stages.0.width: is not a single value"),
-    (
-        "width: [16, 32]",
-        "width: [16, 2020-13-13]",
-        5,
-        "stages.0.width: '2020-13-13' cannot be read as a value",
-    ),
+    ("width: [16, 32]", "width: [16, 2020-13-13]", 5, "stages.0.width: '2020-13-13' cannot be read as a value"),
     ("width: [16, 32]", "width: [16, !!int x]", 5, "stages.0.width: 'x' cannot be read as a value"),
     ("width: [16, 32]", "width: [16, !new x]", 5, "stages.0.width: 'x' cannot be read as a value"),
     ("      - 2\n", "      - two\n", 8, "stages.0.depth: 'two' is not a whole number of at least 1"),
-    (
-        "    depth:\n      - 1\n      - 2\n",
-        "",
-        5,
-        "stages.0: key 'depth' is missing, required: width, depth, ",
-    ),
-    (
-        "norm: [layer",
-        "nrom: [layer",
-        16,
-        "stages.0.nrom: unknown key 'nrom'; did you mean 'norm'? allowed: width, ",
-    ),
-    (
-        "norm: [layer, batch]",
-        "norm: bach",
-        16,
-        "stages.0.norm: unknown 'bach'; did you mean 'batch'? allowed: layer, ",
-    ),
-    (
-        "[false, true]\n  -",
-        "[false, 1]\n  -",
-        17,
-        "stages.0.layer_scale: 1 is not allowed, allowed: false, true",
-    ),
-    (
-        "heads: [1, 2]",
-        "heads: [1, 7]",
-        12,
-        "stages.0.mixer.efficient_attention.heads: 7 is not allowed, allowed: 1, ",
-    ),
+    ("    depth:\n      - 1\n      - 2\n", "", 5, "stages.0: key 'depth' is missing, required: width, depth, "),
+    ("norm: [layer", "nrom: [layer", 16, "stages.0.nrom: unknown key 'nrom'; did you mean 'norm'? allowed: width, "),
+    ("norm: [layer, batch]", "norm: bach", 16, "stages.0.norm: unknown 'bach'; did you mean 'batch'? allowed: layer, "),
+    ("[false, true]\n  -", "[false, 1]\n  -", 17, "stages.0.layer_scale: 1 is not allowed, allowed: false, true"),
+    ("heads: [1, 2]", "heads: [1, 7]", 12, "stages.0.mixer.efficient_attention.heads: 7 is not allowed, allowed: 1, "),
     ("heads: [1, 2]", "heads: [1, '2']", 12, "stages.0.mixer.efficient_attention.heads: unknown '2'; "),
     (
         "heads: [1, 2]",
@@ -134,12 +94,7 @@ MISTAKES = [
         14,
         "stages.0.mixer.poling: unknown mixer 'poling'; did you mean 'pooling'? ",
     ),
-    (
-        "      pooling:\n",
-        "      pooling: 3\n",
-        14,
-        "stages.0.mixer.pooling: is not a mapping of option names to their",
-    ),
+    ("      pooling:\n", "      pooling: 3\n", 14, "stages.0.mixer.pooling: is not a mapping of option names to their"),
     ("      pooling:\n", "      [a]: 3\n", 14, "stages.0.mixer.?: a key must be a word"),
     (
         "heads: [1, 2]",
@@ -160,12 +115,7 @@ MISTAKES = [
         15,
         "stages.0.ffn: is not a mapping of block names to their options, such as {pooling: {}}",
     ),
-    (
-        "ffn: {mix_ffn: {ratio: [2, 4]}}",
-        "ffn: {}",
-        15,
-        "stages.0.ffn: no block is given, allowed: conv_mlp, mix_cfn, ",
-    ),
+    ("ffn: {mix_ffn: {ratio: [2, 4]}}", "ffn: {}", 15, "stages.0.ffn: no block is given, allowed: conv_mlp, mix_cfn, "),
     (
         "{concat: {}, weig",
         "{concatenate: {}, weig",
@@ -189,12 +139,7 @@ MISTAKES = [
         "stem.resizer.shrink: 4 is not allowed, allowed: 1, 2",
     ),
     ("decoder: {width: 32, ", "decoder: {", 21, "decoder: key 'width' is missing, required: width, fusion"),
-    (
-        "decoder: {width: 32, ",
-        "decoder: {width: 32, norm: batch, ",
-        21,
-        "decoder.norm: unknown key 'norm'; allowed: ",
-    ),
+    ("decoder: {width: 32, ", "decoder: {width: 32, norm: batch, ", 21, "decoder.norm: unknown key 'norm'; allowed: "),
     ("decoder: {", "decoder: [", 21, "not YAML: "),
     ("classes: 5", "classes: 5\x07", None, "not YAML: "),
     (GOOD, "- a list", 1, "top level: is not a mapping of the keys version, size, classes, stages, decoder"),
@@ -234,8 +179,7 @@ def test_options_left_out_take_the_defaults_of_the_blocks() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 10**6),
-            st.sampled_from(["", "x", "- ", ": 3", "[", "{", "&a", "*a", "\t", "true", "\n"]),
+            st.integers(0, 10**6), st.sampled_from(["", "x", "- ", ": 3", "[", "{", "&a", "*a", "\t", "true", "\n"])
         ),
         min_size=1,
         max_size=3,

@@ -49,6 +49,11 @@ def test_no_search_sees_only_blurred_colours(name: str) -> None:
     assert "pooling" not in embeds
 
 
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_the_spaces_are_for_street_images_too(name: str) -> None:
+    assert read_space(name).replace(size=(512, 1024), classes=19).size == (512, 1024)
+
+
 def plain(spec: BlockSpec) -> BlockSpec:
     """The block under its other name, where it has one."""
     if spec.name == "efficient_attention" and spec.get("reduction") == 1:

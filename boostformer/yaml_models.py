@@ -1,0 +1,34 @@
+"""Wording what pydantic finds wrong with a YAML file as one line with the place in the file."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+
+from boostformer.errors import UserError, nearest
+from boostformer.yaml_lines import Keys, Place
+
+
+def invalid(top: Place, error: ValidationError, model: type[BaseModel], above: Keys = ()) -> UserError:
+    """The first thing that pydantic found wrong with the part of the file at ``above``, with its line."""
+    # A key that is not known before one that is missing: it may be that one, misspelt.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    keys = (*above, *first["loc"])
+    if first["type"] == "extra_forbidden":
+        return top.at(*keys).error(f"unknown key; {nearest(keys[-1], _fields(model, first['loc'][:-1]))}")
+    if first["type"] == "missing":
+        return top.at(*keys).error("missing")
+    keys = top.nearest(keys).keys[len(top.keys) :] or keys[:1]  # without pydantic's own names for what it tried
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if first["type"] == "value_error":
+        return top.at(*keys).error(message)
+    return top.at(*keys).error(f"{first['input']!r} {message}")
+
+
+def _fields(model: type[BaseModel], loc: Keys) -> list[str]:
+    """The keys that are allowed at this place of a model."""
+    for name in loc:
+        annotation = model.model_fields[str(name)].annotation
+        (model,) = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+    return list(model.model_fields)

@@ -1,0 +1,194 @@
+"""The state of a Jetson board: how to ask for it, reading the answers, and whether they spoil a measurement.
+
+Every tool and file may be missing or need root: what cannot be read is None or left out, never made up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+MAX_VARIATION = 2.0
+"""Percent: a run whose coefficient of variation is larger is not steady."""
+BUSY = 90
+"""Percent: a tegrastats line with less load says nothing about the clock under load."""
+SLACK = 0.99
+"""The kernel rounds clocks: this share of the maximum is the maximum."""
+UNPOWERED = -100
+"""°C: a sensor that shows less belongs to a part without power."""
+SYSTEM, MODEL = "/sys", "/proc/device-tree/model"
+
+_QUERY = r"""brief() { timeout --foreground -k 5 20 "$@" 2>/dev/null; }
+query() { brief "$@" || brief sudo -n "$@"; }
+state() {
+  query nvpmodel -q
+  query jetson_clocks --show
+  for gpu in SYSTEM/class/devfreq/*; do
+    case $gpu in *gpu*|*gp10b*|*gv11b*|*ga10b*) ;; *) continue ;; esac
+    echo "devfreq $(cat "$gpu/min_freq") $(cat "$gpu/max_freq") $(cat "$gpu/cur_freq")"
+  done 2>/dev/null
+  for zone in SYSTEM/class/thermal/thermal_zone*; do
+    echo "zone $(cat "$zone/type") $(cat "$zone/temp")"
+  done 2>/dev/null
+  for count in SYSTEM/class/hwmon/hwmon*/oc*_event_cnt; do
+    echo "counter ${count#SYSTEM/class/hwmon/} $(cat "$count")"
+  done 2>/dev/null
+}
+"""
+
+
+def query_script() -> str:
+    """A shell function ``state`` that prints what :func:`read_state` reads.
+
+    The clocks of the GPU are asked for twice: `jetson_clocks` needs root on many boards, devfreq never does.
+    """
+    return _QUERY.replace("SYSTEM", SYSTEM)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The GPU's clock in MHz; it is locked when the least is the largest."""
+
+    minimum: float
+    maximum: float
+    current: float
+
+    @property
+    def locked(self) -> bool:
+        return self.minimum == self.maximum
+
+    def __str__(self) -> str:
+        return f"GPU clock {self.maximum:.1f} MHz locked" if self.locked else f"GPU clock up to {self.maximum:.1f} MHz"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a board said of itself."""
+
+    power_mode: str | None = None
+    clock: Clock | None = None
+    temperatures: dict[str, float] = field(default_factory=dict, hash=False)
+    """°C by sensor."""
+    over_current: dict[str, int] = field(default_factory=dict, hash=False)
+    """Events since the start, by counter."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def settings(self) -> str:
+        """What decides how fast the board is: power mode and clock."""
+        return f"{self.power_mode or 'power mode unknown'}, {self.clock or 'GPU clock unknown'}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of tegrastats: the GPU's load in percent, its clocks in MHz (one of each cluster), °C by sensor."""
+
+    load: int | None
+    clocks: tuple[float, ...]
+    temperatures: dict[str, float] = field(hash=False)
+
+
+_MODE = re.compile(r"NV Power Mode:\s*(\S.*?)\s*$", re.MULTILINE)
+_SHOWN = re.compile(r"^GPU MinFreq=(\d+) MaxFreq=(\d+) CurrentFreq=(\d+)", re.MULTILINE)
+_DEVFREQ = re.compile(r"^devfreq (\d+) (\d+) (\d+)$", re.MULTILINE)
+_ZONE = re.compile(r"^zone (\S+) (-?\d+)$", re.MULTILINE)
+_COUNTER = re.compile(r"^counter (\S+) (\d+)$", re.MULTILINE)
+_GPU = re.compile(r"GR3D_FREQ (?:(?P<load>\d+)%)?(?:@\[?(?P<clocks>[\d,]+)\]?)?")
+_SENSOR = re.compile(r"(?P<name>[\w-]+)@(?P<celsius>-?[\d.]+)C\b")
+
+
+def read_state(text: str) -> State:
+    """From what the function of :func:`query_script` printed, or any part of it."""
+    mode = _MODE.search(text)
+    clock = _SHOWN.search(text) or _DEVFREQ.search(text)
+    return State(
+        power_mode=mode[1] if mode else None,
+        clock=Clock(*(int(hertz) / 1e6 for hertz in clock.groups())) if clock else None,
+        temperatures=_powered((zone[1], int(zone[2]) / 1000) for zone in _ZONE.finditer(text)),
+        over_current={counter[1]: int(counter[2]) for counter in _COUNTER.finditer(text)},
+    )
+
+
+def read_tegrastats(text: str) -> list[Sample]:
+    """Every line that speaks of the GPU."""
+    samples = []
+    for line in text.splitlines():
+        if not (found := _GPU.search(line)):
+            continue
+        # A cluster without power shows 0.
+        clocks = tuple(mhz for clock in (found["clocks"] or "").split(",") if clock and (mhz := float(clock)))
+        sensors = _powered((sensor["name"], float(sensor["celsius"])) for sensor in _SENSOR.finditer(line))
+        samples.append(Sample(int(found["load"]) if found["load"] else None, clocks, sensors))
+    return samples
+
+
+def _powered(sensors: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: celsius for name, celsius in sensors if celsius > UNPOWERED}
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Of a run's samples: how many, the lowest clock, the median load, the hottest sensor; None for what is unknown."""
+    clocks = [clock for sample in samples for clock in sample.clocks]
+    loads = [sample.load for sample in samples if sample.load is not None]
+    heat = [celsius for sample in samples for celsius in sample.temperatures.values()]
+    return {
+        "samples": len(samples),
+        "lowest_mhz": min(clocks, default=None),
+        "median_load": median(loads) if loads else None,
+        "hottest_c": max(heat, default=None),
+    }
+
+
+def judge(
+    before: State,
+    after: State,
+    during: Sequence[Sample],
+    variation: float | None,
+    *,
+    unstable: bool = False,
+    required_mode: str | None = None,
+) -> list[str]:
+    """Why a run does not count, or nothing.
+
+    ``variation`` is the coefficient of variation in percent, ``unstable`` whether trtexec itself warned. What is
+    unknown speaks neither way.
+    """
+    reasons = []
+    if required_mode is not None and before.power_mode != required_mode:
+        reasons.append(f"the power mode is {before.power_mode or 'unknown'}, {required_mode} is required")
+    if after.settings != before.settings:
+        reasons.append(f"the settings changed from {before.settings} to {after.settings}")
+    if slow := _slowest(before, after, during):
+        reasons.append(slow)
+    for name in sorted(before.over_current.keys() & after.over_current.keys()):
+        if after.over_current[name] > before.over_current[name]:
+            reasons.append(f"over-current: {name} rose from {before.over_current[name]} to {after.over_current[name]}")
+    if variation is not None and (variation > MAX_VARIATION or unstable):
+        reasons.append(f"unstable: the coefficient of variance is {variation:.1f} %")
+    return reasons
+
+
+def _slowest(before: State, after: State, during: Sequence[Sample]) -> str | None:
+    """The lowest clock under load where that is below the maximum.
+
+    A clock that is not locked rises with the load: what it was before, or after, or in a line without the load, says
+    nothing.
+    """
+    if before.clock is None:
+        return None
+    enough, locked = SLACK * before.clock.maximum, before.clock.locked
+    busy = [sample for sample in during if (locked if sample.load is None else sample.load >= BUSY)]
+    seen = [min(sample.clocks) for sample in busy if sample.clocks]
+    if locked:
+        seen += [state.clock.current for state in (before, after) if state.clock is not None]
+    else:
+        risen = next((i for i, clock in enumerate(seen) if clock >= enough), 0)
+        seen = seen[risen:]
+    if not seen or min(seen) >= enough:
+        return None
+    return f"throttled: the GPU's clock fell to {min(seen):.1f} of {before.clock.maximum:.1f} MHz"

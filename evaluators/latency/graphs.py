@@ -1,0 +1,170 @@
+"""The graphs that a device is asked to time: whole networks, and the elements that a prediction sums up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+import boostformer
+from boostformer.architecture import Architecture, BlockSpec
+from boostformer.export import to_onnx
+from boostformer.fold import fold
+from boostformer.model import build
+from boostformer.parts import Part, labels_part, parts
+from evaluators.cost_table import left_beside
+from evaluators.part_sums import PartSums, Population
+
+LOGITS = "logits"
+IDENTITY = BlockSpec("identity")
+IMAGE, NARROW = 3, 8
+"""Channels of an image, and of the maps at the ends of an element's graph."""
+_SMALL = 16
+"""A constant of so few whole numbers is an axis or a shape, and part of the structure."""
+
+
+def deployed_network(arch: Architecture) -> nn.Module:
+    """The folded network with random weights."""
+    torch.manual_seed(0)
+    return fold(build(arch).eval(), in_place=True)
+
+
+def network_graph(arch: Architecture, opset: int) -> onnx.ModelProto:
+    """The deployed network at batch 1 with random weights, up to the logits."""
+    return to_onnx(deployed_network(arch), (torch.zeros(1, 3, *arch.size),), opset, ["image"], [LOGITS])
+
+
+def elements(arch: Architecture, *, labels: bool = False) -> Iterator[tuple[Part, int]]:
+    """What a prediction of ``arch`` sums up: ``(element, how often)``."""
+    for _, part, times in parts(arch, deployed=True):
+        for element in elements_of(part):
+            yield element, times
+    if labels:
+        yield labels_part(arch), 1
+
+
+def elements_of(part: Part) -> list[Part]:
+    """A deployed part as what is timed on its own, so that few of them make up many parts.
+
+    A residual branch is its block, with the sum behind it, and what was not folded into it: a norm, and a pass over
+    the map for LayerScale or a local connection, which is what an identity's branch is timed for.
+    """
+    if part.kind not in ("mixer", "ffn"):
+        return [part] if part.kind != "stem" or part.spec.name != "none" else []
+    bare = replace(part, norm="", scale=False, local_connection=False)
+    norm, scale = left_beside(part)
+    found = [bare]
+    if norm:
+        found.append(Part("norm", BlockSpec(part.norm), part.shape, part.inputs, deployed=True))
+    one_pass = replace(bare, kind="mixer", spec=IDENTITY)
+    return found + [one_pass] * (scale + part.local_connection)
+
+
+def frames_of(element: Part) -> list[Part]:
+    """The frame of each map that an element takes or gives: half of each is in :func:`element_graph`.
+
+    A runtime lays maps out to suit its convolutions, and then resizes and adds in that layout too. An element that is
+    timed bare would be laid out for its input, which in a network it is not: a resize took four times as long.
+    """
+    maps = [shape for shape in element.inputs if shape[0] != IMAGE]
+    if after := _output(element):
+        maps.append(after)
+    return [Part("frame", BlockSpec("frame"), (NARROW,), (shape,), deployed=True) for shape in maps]
+
+
+def space_elements(slots: Mapping[str, Sequence[Any]], one: Architecture) -> list[Part]:
+    """All elements, and their frames, of the networks of a space with these ``slots``, of which ``one`` is one."""
+    collector = _Collector()
+    Population(collector, slots, one.size, one.classes)
+    tail = labels_part(one)
+    return list(collector.found | dict.fromkeys([tail, *frames_of(tail)]))
+
+
+class _Collector(PartSums[float]):
+    """Is asked for every part that a space may need, and remembers their elements."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, deployed=True)
+        self.found: dict[Part, None] = {}
+
+    def part(self, part: Part) -> float:
+        for element in elements_of(part):
+            self.found |= dict.fromkeys([element, *frames_of(element)])
+        return 0.0
+
+
+def element_graph(element: Part, opset: int) -> onnx.ModelProto:
+    """An element at batch 1 with random weights: between narrow 1x1 convolutions, or a frame itself."""
+    torch.manual_seed(0)
+    first = [NARROW if shape[0] != IMAGE else IMAGE for shape in element.inputs]
+    inputs = [torch.zeros(1, width, *shape[1:]) for width, shape in zip(first, element.inputs, strict=True)]
+    return to_onnx(_Framed(element).eval(), (inputs,), opset)
+
+
+def _output(element: Part) -> tuple[int, int, int] | None:
+    """(C, H, W) of the map that an element gives to a convolution, if it does."""
+    (width, height, length), *_ = element.inputs
+    if element.kind in ("labels", "stem", "frame"):
+        return None
+    if element.kind == "linear":
+        return element.shape[1], height, length
+    if element.kind == "embed":
+        _, out, stride = element.shape
+        return out, -(-height // stride), -(-length // stride)
+    return width, height, length
+
+
+class _Framed(nn.Module):
+    def __init__(self, element: Part) -> None:
+        super().__init__()
+        self.residual, self.fusing = element.kind in ("mixer", "ffn"), element.kind == "fusion"
+        widths = [shape[0] for shape in element.inputs]
+        self.before = nn.ModuleList(nn.Identity() if w == IMAGE else nn.Conv2d(NARROW, w, 1) for w in widths)
+        self.element = nn.Identity() if element.kind == "frame" else element.build()
+        after = element.inputs[0] if element.kind == "frame" else _output(element)
+        self.after = nn.Conv2d(after[0], NARROW, 1) if after else nn.Identity()
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        maps = [before(x) for before, x in zip(self.before, maps, strict=True)]
+        found = self.element(maps) if self.fusing else self.element(maps[0])
+        return self.after(maps[0] + found if self.residual else found)
+
+
+def graph_hash(graph: onnx.ModelProto) -> str:
+    """Of all that decides how long a graph takes: its operators and shapes, not its weights or names."""
+    names: dict[str, int] = {"": 0}
+    digest = hashlib.sha256()
+
+    def number(name: str) -> int:
+        return names.setdefault(name, len(names))
+
+    for item in graph.opset_import:
+        digest.update(f"{item.domain} {item.version}\n".encode())
+    for value in [*graph.graph.input, *graph.graph.output]:
+        digest.update(f"{number(value.name)} {value.type.SerializeToString(deterministic=True)!r}\n".encode())
+    for constant in graph.graph.initializer:
+        structural = constant.data_type == onnx.TensorProto.INT64 and prod(constant.dims) <= _SMALL
+        content = onnx.numpy_helper.to_array(constant).tolist() if structural else ""
+        digest.update(f"{number(constant.name)} {constant.data_type} {list(constant.dims)} {content}\n".encode())
+    for node in graph.graph.node:
+        attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+        inputs, outputs = [number(n) for n in node.input], [number(n) for n in node.output]
+        digest.update(f"{node.op_type} {inputs} {outputs} {attributes!r}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def code_of_graphs() -> str:
+    """Hash of the code that decides a graph, so that a kept figure is not taken for another graph's."""
+    root = Path(boostformer.__file__).parent
+    digest = hashlib.sha256(torch.__version__.encode())
+    names = ("parts", "layers", "fold", "export", "onnx_graph", "onnx_simplify", "onnx_opset")
+    for file in [*sorted((root / "blocks").glob("*.py")), *(root / f"{name}.py" for name in names), Path(__file__)]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

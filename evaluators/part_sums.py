@@ -1,0 +1,166 @@
+"""Figures of networks as sums over their parts: what costs and predicted milliseconds have in common.
+
+:class:`PartSums` adds up what a subclass says of each part; :class:`Population` does the same for thousands of
+networks of a space at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+
+from boostformer.architecture import STRIDES, Architecture, Decoder, Stage
+from boostformer.parts import Part, decoder_parts, stage_parts, stem_part
+
+_BRANCH = ("norm", "arrangement", "layer_scale")
+STAGE_GROUPS = (
+    (("width", "embed", "arrangement"), frozenset({"embed", "stage_norm"})),
+    (("width", "mixer", *_BRANCH, "local_connection"), frozenset({"mixer"})),
+    (("width", "ffn", *_BRANCH), frozenset({"ffn", "norm"})),
+)
+"""Which fields of a stage decide the cost of which roles of :func:`boostformer.parts.stage_parts`."""
+_FIELDS = tuple(attrgetter(*names, "depth") for names, _ in STAGE_GROUPS)
+FUSING = frozenset({"fusion", "classify"})
+"""The roles of the decoder that do not depend on the widths of the stages."""
+_EMBED = 0  # the one group that is there once, not in each layer, and that depends on the width before
+
+
+class Figure(Protocol):
+    """What can be added up."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __mul__(self, times: int, /) -> Self: ...
+
+
+T = TypeVar("T", bound=Figure)
+
+
+class PartSums(ABC, Generic[T]):
+    """Sums of :meth:`part` over a network's parts, deployed or as they are trained; sums that repeat are kept."""
+
+    def __init__(self, nothing: T, deployed: bool) -> None:
+        self.nothing, self.deployed = nothing, deployed
+        self._groups: dict[Any, T] = {}
+
+    @abstractmethod
+    def part(self, part: Part) -> T:
+        """Of one part."""
+
+    def columns(self, figure: T) -> tuple[Any, ...]:
+        """A figure as the row of a population's table."""
+        return (figure,)
+
+    def pieces(self, arch: Architecture) -> list[T]:
+        """Figures that add up to the network's."""
+        groups, size, in_width = self._groups, arch.stem_size, 3
+        key: Any = (arch.stem, arch.size)
+        found = [groups[key] if key in groups else self._remember(key, self.stem(arch))]
+        for i, stage in enumerate(arch.stages):
+            for number, fields in enumerate(_FIELDS):
+                key = (number, i, size, in_width if number == _EMBED else 0, fields(stage))
+                found.append(groups[key] if key in groups else self._remember(key, self.stage_group(arch, i, number)))
+            key = (i, size, stage.width, arch.decoder)
+            if key not in groups:
+                self._remember(key, self.decoder_roles(arch, {f"project{i}"}))
+            found.append(groups[key])
+            in_width = stage.width
+        key = (arch.decoder, size, arch.classes)
+        found.append(groups[key] if key in groups else self._remember(key, self.decoder_roles(arch, FUSING)))
+        return found
+
+    def stem(self, arch: Architecture) -> T:
+        """Of the stem."""
+        return self.part(stem_part(arch.stem, arch.size, self.deployed))
+
+    def stage_group(self, arch: Architecture, i: int, group: int) -> T:
+        """Of the roles of ``STAGE_GROUPS[group]`` in stage ``i``."""
+        in_size = arch.stem_size if i == 0 else arch.map_sizes()[i - 1]
+        in_width = 3 if i == 0 else arch.stages[i - 1].width
+        listed = stage_parts(arch.stages[i], in_width, STRIDES[i], in_size, self.deployed)
+        return self._total(listed, STAGE_GROUPS[group][1])
+
+    def decoder_roles(self, arch: Architecture, roles: Collection[str]) -> T:
+        """Of these roles of :func:`boostformer.parts.decoder_parts`."""
+        widths = tuple(stage.width for stage in arch.stages)
+        return self._total(decoder_parts(arch.decoder, widths, arch.map_sizes(), arch.classes, self.deployed), roles)
+
+    def _remember(self, key: Any, figure: T) -> T:
+        self._groups[key] = figure
+        return figure
+
+    def _total(self, parts: Iterable[tuple[str, Part, int]], roles: Collection[str]) -> T:
+        total = self.nothing
+        for role, part, times in parts:
+            if role in roles:
+                total = total + self.part(part) * times
+        return total
+
+
+Slots = Mapping[str, Sequence[Any]]
+
+
+class Population:
+    """Figures of whole populations at once, as sums of NumPy gathers: costs, or milliseconds.
+
+    ``slots`` lists the variants of each choice of a space (``stages.0.mixer`` -> block specs, …,
+    ``decoder.width`` -> widths); ``size`` is the input's (H, W).
+    """
+
+    def __init__(self, sums: PartSums[Any], slots: Slots, size: tuple[int, int], classes: int) -> None:
+        self.slots, self.size, self.classes = slots, size, classes
+        self._columns = sums.columns
+        self._lookups: list[tuple[list[str], list[int], np.ndarray, str | None]] = []
+        self._add(["stem"], sums.stem)
+        # Where no stem changes the image's size, the costs behind it do not depend on it.
+        sizes = {self._architecture({"stem": stem}).stem_size for stem in slots["stem"]}
+        stem = ["stem"] if len(sizes) > 1 else []
+        for i in range(len(STRIDES)):
+            for group, (fields, _) in enumerate(STAGE_GROUPS):
+                names = stem + [f"stages.{i}.{field}" for field in fields]
+                if group == _EMBED and i > 0:
+                    names.append(f"stages.{i - 1}.width")
+                times = None if group == _EMBED else f"stages.{i}.depth"
+                self._add(names, partial(sums.stage_group, i=i, group=group), times)
+            names = [*stem, f"stages.{i}.width", "decoder.width", "decoder.fusion"]
+            self._add(names, partial(sums.decoder_roles, roles={f"project{i}"}))
+        self._add([*stem, "decoder.width", "decoder.fusion"], partial(sums.decoder_roles, roles=FUSING))
+
+    def _add(self, names: list[str], figure: Callable[[Architecture], Any], times: str | None = None) -> None:
+        """Tabulate a figure that the slots ``names`` alone decide, and that is there once or ``times`` this slot."""
+        variants = [self.slots[name] for name in names]
+        rows = []
+        for values in itertools.product(*variants):
+            found = figure(self._architecture(dict(zip(names, values, strict=True))))
+            rows.append(self._columns(found))
+        self._lookups.append((names, [len(v) for v in variants], np.array(rows), times))
+
+    def _architecture(self, chosen: dict[str, Any]) -> Architecture:
+        """A network with these values, the first variant in every other slot, and one layer in each stage."""
+        values = {name: variants[0] for name, variants in self.slots.items()}
+        values |= {f"stages.{i}.depth": 1 for i in range(len(STRIDES))} | chosen
+
+        def fields(prefix: str) -> dict[str, Any]:
+            return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
+
+        stages = tuple(Stage(**fields(f"stages.{i}.")) for i in range(len(STRIDES)))
+        return Architecture(stages, Decoder(**fields("decoder.")), self.classes, self.size, values["stem"])
+
+    def figures(self, indices: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(P,) variant index of every slot -> (P, fields of a figure): of costs the three integers of ``Cost``."""
+        total: np.ndarray | None = None
+        for names, sizes, table, times in self._lookups:
+            row = indices[names[0]].astype(np.int32)
+            for name, size in zip(names[1:], sizes[1:], strict=True):
+                row = row * size + indices[name]
+            found = table.take(row, axis=0)
+            if times is not None:
+                found *= np.array(self.slots[times]).take(indices[times])[:, None]
+            total = found if total is None else np.add(total, found, out=total)
+        assert total is not None
+        return total
