@@ -39,7 +39,8 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
         ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
     ]
     if plan.timing is not None:
-        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}"))
+        asked = "" if problem.latency else "; the cost below leaves out that each candidate is measured there"
+        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}{asked}"))
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 

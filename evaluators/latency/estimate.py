@@ -47,7 +47,8 @@ class Estimate(Additive):
         self._elements: dict[Part, float] = {}
 
     def provenance(self) -> str:
-        return f"estimated: datasheet of {self.board.title}, {self.power_mode}, {self.precision}, batch 1"
+        mode = self.power_mode if self.mode.checked else f"{self.power_mode} (as recalled, not checked)"
+        return f"estimated: datasheet of {self.board.title}, {mode}, {self.precision}, batch 1"
 
     @property
     def band(self) -> tuple[float, float]:
