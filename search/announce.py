@@ -39,8 +39,12 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
         ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
     ]
     if plan.timing is not None:
-        asked = "" if problem.latency else "; the cost below leaves out that each candidate is measured there"
-        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}{asked}"))
+        if problem.latency is None:
+            about = "the cost below leaves out that each candidate is measured there"
+        else:
+            low, high = problem.latency.band
+            about = f"expected between {low:.0%} and {high:.0%} of a figure"
+        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}; {about}"))
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 

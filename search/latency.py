@@ -62,14 +62,12 @@ class Timing:
                 f"those of now would be '{provenance}'; they are not mixed: bring the device back or begin another run"
             )
 
-    def measure(
-        self, backend: Backend, arch: Architecture, *, patient: bool, say: Say, labels: bool = False, builds: int = 1
-    ) -> Latency:
+    def measure(self, backend: Backend, arch: Architecture, *, patient: bool, say: Say) -> Latency:
         """Of one network; Unavailable, unless ``patient``, which tries until the device is back."""
         attempt = 0
         while True:
             try:
-                found = backend.latency(arch, labels=labels, builds=builds, say=say)
+                found = backend.latency(arch, say=say)
             except Unavailable as error:
                 if not patient:
                     raise

@@ -8,10 +8,11 @@ backend ever answers with another kind of figure than its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import onnx
 
 from boostformer.architecture import Architecture
@@ -46,6 +47,16 @@ class Measured:
     high_ms: float
     runs: int
     state: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of_builds(cls, builds: Sequence[Sequence[float]]) -> Measured:
+        """From the milliseconds of every run, build by build."""
+        medians = [float(np.median(times)) for times in builds]
+        if len(builds) == 1:
+            low, high = (float(q) for q in np.quantile(builds[0], [0.25, 0.75]))
+        else:
+            low, high = min(medians), max(medians)
+        return cls(float(np.median(medians)), low, high, sum(map(len, builds)), {"builds_ms": medians})
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.layers import LabelMap
-from evaluators.latency.backend import Backend, Latency, Say, silent
+from evaluators.latency.backend import Backend, Latency, Measured, Say, silent
 from evaluators.latency.devices import Precision
 from evaluators.latency.graphs import deployed_network
 
@@ -39,14 +38,12 @@ class CudaGraphs(Backend):
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:
         network = deployed_network(arch)
         image = torch.zeros(1, 3, *arch.size)
-        taken = [self._run(network, image) for _ in range(builds)]
-        medians = [statistics.median(times) for times in taken]
-        low, high = (min(medians), max(medians)) if builds > 1 else np.quantile(taken[0], [0.25, 0.75]).tolist()
+        found = Measured.of_builds([self._run(network, image) for _ in range(builds)])
         after = None
         if labels:
             after = statistics.median(self._run(nn.Sequential(network, LabelMap(arch.size)), image))
-        state = {"runs": sum(map(len, taken)), "builds_ms": medians}
-        return Latency(statistics.median(medians), low, high, after, self.kind, self.provenance(), state)
+        state = {"runs": found.runs, **found.state}
+        return Latency(found.median_ms, found.low_ms, found.high_ms, after, self.kind, self.provenance(), state)
 
     @torch.no_grad()
     def _run(self, network: nn.Module, image: Tensor) -> list[float]:

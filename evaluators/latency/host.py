@@ -45,7 +45,7 @@ class HostMeter:
                 say(f"build {build + 1} of {builds}")
             for name, values in self._rounds(graphs).items():
                 taken[name].append(values)
-        return {name: _summary(values) for name, values in taken.items()}
+        return {name: Measured.of_builds(values) for name, values in taken.items()}
 
     def _rounds(self, graphs: Mapping[str, onnx.ModelProto]) -> dict[str, list[float]]:
         sessions = {name: self._session(graph) for name, graph in graphs.items()}
@@ -68,16 +68,6 @@ class HostMeter:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def _summary(builds: list[list[float]]) -> Measured:
-    """Of the runs of one build or of several."""
-    medians = [float(np.median(values)) for values in builds]
-    if len(builds) == 1:
-        low, high = (float(q) for q in np.quantile(builds[0], [0.25, 0.75]))
-    else:
-        low, high = min(medians), max(medians)
-    return Measured(float(np.median(medians)), low, high, sum(map(len, builds)), {"builds_ms": medians})
 
 
 def processor() -> str:
