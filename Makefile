@@ -23,12 +23,13 @@ export SCENE
 # albumentations would ask the network for a newer release of itself at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help install demo test lint format benchmark clean
+.PHONY: help install demo test lint format benchmark race clean
 
 help:
 	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
 	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
 	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
+	@echo "make race       search strategies beside Optuna's, NNI's and archai's, on tables (hours, resumable)"
 	@echo "make benchmark  costs per second beside fvcore, thop and NNI; speed of networks beside transformers'"
 
 install: $(STAMP)
@@ -62,17 +63,21 @@ test: lint
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
-# NNI wants an older filelock than the one pinned, so the peers get an environment of their own.
+# The peers get an environment of their own: there are many, and no user needs them.
 $(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BENCHMARK)/bin/python || $(PYTHON) -m venv $(BENCHMARK)
-	grep -v '^filelock==' constraints.txt > $(BENCHMARK)/constraints.txt
-	$(BENCHMARK)/bin/python -m pip install --quiet --constraint $(BENCHMARK)/constraints.txt --editable '.[benchmark]'
+	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmark]'
+	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps archai
 	touch $@
 
 benchmark: $(BENCHMARK)/.installed
 	$(BENCHMARK)/bin/python benchmarks/cost.py
 	$(BENCHMARK)/bin/python benchmarks/inference.py
 	$(BENCHMARK)/bin/python benchmarks/latency_estimate.py
+
+# Hours: says first how many, and goes on where it was stopped.
+race: $(BENCHMARK)/.installed
+	$(BENCHMARK)/bin/python benchmarks/race.py --out docs/results/race
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo

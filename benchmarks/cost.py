@@ -208,7 +208,7 @@ def print_table(contenders: Sequence[Contender], referee: Contender, archs: Sequ
 def race(name: str, space: SearchSpace, options: argparse.Namespace, peers: bool) -> None:
     """Time everybody on one space, taking turns, and print the table; without ``peers`` ours and fvcore."""
     rng = np.random.default_rng(options.seed)
-    genes = [space.sample_genes(rng, 500_000) for _ in range(options.rounds + 1)]
+    genes = [space.genes.sample(rng, 500_000) for _ in range(options.rounds + 1)]
     many = [[space.decode(row) for row in rows[:5000]] for rows in genes]
     few = [archs[: options.networks] for archs in many]
     some = [archs[:500] for archs in many]

@@ -1,7 +1,8 @@
-"""Proxy training: what a network scores after a short training from scratch."""
+"""Proxy training: what a network scores after a short training, which can be carried on to longer ones."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from accelerate import PartialState
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_split
 from boostformer.data.split import Array
+from boostformer.errors import UserError
 from boostformer.model import build
-from boostformer.training import Recipe, evaluate, loop, train
+from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.metrics import confusion_over
+from boostformer.training.state import keep_state
 
 Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
@@ -23,54 +26,107 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation found: ``miou`` in 0…1, wall-clock ``seconds``, and how the score came about."""
+    """What an evaluation found: ``miou`` in 0…1, wall-clock ``seconds``, and how the score came about.
+
+    After ``iterations`` in all, of which the first ``resumed_from`` were made by an earlier evaluation, in its time.
+    """
 
     miou: float
     seconds: float
     provenance: str
+    iterations: int = 0
+    resumed_from: int = 0
 
 
 class Proxy:
     """Trains networks with ``recipe`` on the training part of ``data`` and scores them on its validation part.
 
-    Decoded and resized images are kept in the folder ``cache``, shared by trials, runs and processes.
-    Opening raises UserError for data that are missing, damaged or inconsistent.
+    ``rungs`` are the iterations of trainings of rising fidelity; by default there is one, as long as ``recipe`` says.
+    Several need the schedule "wsd": then each goes on from the one before, with the same warm-up. Decoded and resized
+    images are kept in the folder ``cache``, shared by trials, runs and processes. Opening raises UserError for data
+    that are missing, damaged or inconsistent, and for several rungs with another schedule.
     """
 
-    def __init__(self, data: DataConfig, recipe: Recipe, cache: Path | None = None) -> None:
-        self.data, self.recipe = data, recipe
+    def __init__(
+        self, data: DataConfig, recipe: Recipe, cache: Path | None = None, rungs: tuple[int, ...] = ()
+    ) -> None:
+        self.data = data
+        self.recipes = [_at_length(recipe, iterations) for iterations in rungs or (recipe.iterations,)]
+        if len(self.recipes) > 1 and recipe.schedule != "wsd":
+            raise UserError(f"schedule '{recipe.schedule}' cannot be carried on; several rungs need 'wsd'")
         self.training = open_split(data, "training", cache)
         self.validation = open_split(data, "validation", cache)
+        self._paces: dict[str, tuple[float, float]] = {}
 
     @property
     def labels(self) -> list[str]:
         """Names of the classes."""
         return self.training.labels
 
-    def evaluate(self, arch: Architecture, seed: int, progress: Progress | None = None) -> Score:
-        """The score after training from weights and in an order that follow from ``seed``.
+    def evaluate(
+        self,
+        arch: Architecture,
+        seed: int,
+        progress: Progress | None = None,
+        *,
+        rung: int = 0,
+        folder: Path | None = None,
+    ) -> Score:
+        """The score after a training of ``rung``'s length, from weights and in an order that follow from ``seed``.
 
-        Raises :class:`boostformer.training.TrainingFailure`, which has the reason.
+        In ``folder``, which belongs to this network and seed, the training's state is kept about every minute; the next
+        call goes on from there, be it for the same rung or the next, to the same score. :meth:`tidy` it once the score
+        is recorded. Raises :class:`boostformer.training.TrainingFailure`, which has the reason, and UserError when
+        ``folder`` holds another training or cannot be written.
         """
         started = time.perf_counter()
-        recipe = self.recipe.model_copy(update={"seed": seed})
+        recipe = self.recipes[rung].model_copy(update={"seed": seed})
+        about = {"architecture": arch.id, "data": self._identity()}
         torch.manual_seed(seed)
         model = build(arch, recipe.drop_path)
-        train(model, self.training, recipe, size=self.data.size, progress=progress)
+        try:
+            report = train(
+                model,
+                self.training,
+                recipe,
+                size=self.data.size,
+                progress=progress,
+                resume_dir=folder,
+                about=about,
+            )
+        except TrainingFailure:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         metrics = evaluate(model, self.validation, size=self.data.size)
-        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, from scratch"
-        return Score(metrics.miou, time.perf_counter() - started, how)
+        start = f"carried on from {report.resumed_from}" if report.resumed_from else "from scratch"
+        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {start}"
+        return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from)
 
-    def estimate_seconds(self, arch: Architecture) -> float:
-        """An estimate of :meth:`evaluate` 's wall-clock time, from a few of its steps, measured.
+    def tidy(self, folder: Path, rung: int) -> None:
+        """Leaves of ``rung``'s training in ``folder`` what the next rung goes on from: of the last one, nothing."""
+        keep_state(folder, self.recipes[rung].trunk if rung + 1 < len(self.recipes) else None)
 
-        Raises :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
+    def estimate_seconds(self, arch: Architecture, rung: int = 0, *, from_scratch: bool = False) -> float:
+        """An estimate of :meth:`evaluate` 's wall-clock time, from a few of its steps, measured once per network.
+
+        Above the first rung the training is carried on from the rung below, unless ``from_scratch``. Raises
+        :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
         """
-        model = build(arch, self.recipe.drop_path)
+        if arch.id not in self._paces:
+            self._paces[arch.id] = self._measured_pace(arch)
+        step, scoring = self._paces[arch.id]
+        done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
+        return (self.recipes[rung].iterations - done) * step + scoring
+
+    def _measured_pace(self, arch: Architecture) -> tuple[float, float]:
+        """Seconds that one step takes, and the scoring of the validation part."""
+        recipe = self.recipes[0]
+        model = build(arch, recipe.drop_path)
         reports: list[tuple[int, float]] = []
         # Up to the first report all warms up. The rate is next to none: a recipe that diverges is timed too.
         steps = max(5, 2 * loop.report_every(PartialState().device))
-        few = self.recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
+        few = recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
         train(
             model,
             self.training,
@@ -87,7 +143,16 @@ class Proxy:
         started = time.perf_counter()
         confusion_over(model, images, size=self.data.size)
         image = (time.perf_counter() - started) / len(images)
-        return self.recipe.iterations * step + len(self.validation) * image
+        return step, len(self.validation) * image
+
+    def _identity(self) -> dict[str, object]:
+        """What tells these data from others, wherever they lie."""
+        counts = {"training": len(self.training), "validation": len(self.validation)}
+        return self.data.model_dump(mode="json", exclude={"root"}) | {"labels": self.labels, "images": counts}
+
+
+def _at_length(recipe: Recipe, iterations: int) -> Recipe:
+    return type(recipe)(**(recipe.model_dump() | {"iterations": iterations}))
 
 
 class _First(SegmentationSplit):

@@ -10,11 +10,11 @@ from typing import Any
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from results.picture import FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR, Axis, Picture, Reference, percent
+from results.picture import FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR, Axis, Picture, Reference, percent, spread
 from results.record import Record
 from results.summary import human, summary
 
-_NUMBERS = ("miou", "params", "macs", "latency_ms")
+_NUMBERS = ("miou", "miou_std", "params", "macs", "latency_ms")
 
 
 def html(picture: Picture) -> bytes:
@@ -36,6 +36,9 @@ def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
     others, front = picture.others(), picture.front
     faint = {"color": OTHER_COLOUR, "opacity": 0.5, "size": 7}
     traces = [_markers("within budget", axis.values(others), percent(others), _hover(others), faint)]
+    if shorter := picture.shorter:
+        fainter = {"color": OTHER_COLOUR, "opacity": 0.25, "size": 5, "symbol": "circle-open"}
+        traces.append(_markers(picture.lengths(), axis.values(shorter), percent(shorter), _hover(shorter), fainter))
     if front:
         steps = picture.staircase(axis)
         line = {"shape": "hv", "color": FRONT_COLOUR, "width": 1.5}
@@ -44,6 +47,8 @@ def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
         traces.append(Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
         solid = {"color": FRONT_COLOUR, "size": 10, "line": {"color": "white", "width": 1}}
         traces.append(_markers("Pareto front", axis.values(front), percent(front), _hover(front), solid))
+        if any(deviations := spread(front)):
+            traces[-1].update(error_y={"array": deviations, "color": FRONT_COLOUR, "thickness": 1})
     measured = [r for r in picture.references if r.get("miou") is not None and axis.cost(r) is not None]
     if measured:
         diamond = {"color": REFERENCE_COLOUR, "size": 12, "symbol": "diamond"}
@@ -82,11 +87,17 @@ def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequenc
 
 def _hover(records: Sequence[Record]) -> list[str]:
     return [
-        _details(f"trial {record.trial}, id {record.id}", vars(record))
+        _details(_name(record), vars(record))
         + "<br>"
         + escape(summary(record.architecture, separator="\n")).replace("\n", "<br>")
         for record in records
     ]
+
+
+def _name(record: Record) -> str:
+    trained = f", {record.iterations} iterations" if record.promoted is not None else ""
+    seeds = f", {record.seeds} seeds" if record.seeds > 1 else ""
+    return f"trial {record.trial}, id {record.id}{trained}{seeds}"
 
 
 def _details(name: str, numbers: Reference) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from results.picture import FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR, Axis, Picture, Reference, percent
+from results.picture import FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR, Axis, Picture, Reference, percent, spread
 
 
 def png(picture: Picture) -> bytes:
@@ -25,7 +25,8 @@ def png(picture: Picture) -> bytes:
     panels[0].set_ylabel("mIoU (%)")
     handles, labels = panels[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), frameon=False)
+    columns = len(unique) if len(unique) <= 5 else (len(unique) + 1) // 2  # more do not fit into one line
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, frameon=False)
     if note := picture.latency_note():
         panels[-1].set_title(note, loc="right", fontsize=8, color="0.35", parse_math=False)
     content = io.BytesIO()
@@ -34,7 +35,18 @@ def png(picture: Picture) -> bytes:
 
 
 def _draw_records(panel: Axes, axis: Axis, picture: Picture) -> None:
-    others = picture.others()
+    others, shorter = picture.others(), picture.shorter
+    if shorter:
+        panel.plot(
+            axis.values(shorter),
+            percent(shorter),
+            "o",
+            color=OTHER_COLOUR,
+            alpha=0.3,
+            ms=3.5,
+            mfc="none",
+            label=picture.lengths(),
+        )
     panel.plot(
         axis.values(others),
         percent(others),
@@ -49,6 +61,17 @@ def _draw_records(panel: Axes, axis: Axis, picture: Picture) -> None:
     if not front:
         return
     panel.plot(axis.values(front), percent(front), "o", color=FRONT_COLOUR, ms=6.5, mec="white", label="Pareto front")
+    if any(deviations := spread(front)):
+        panel.errorbar(
+            axis.values(front),
+            percent(front),
+            deviations,
+            fmt="none",
+            ecolor=FRONT_COLOUR,
+            elinewidth=1,
+            alpha=0.5,
+            label="spread over seeds",
+        )
     steps = picture.staircase(axis)
     panel.step(
         axis.values(steps),

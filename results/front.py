@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boostformer.errors import UserError, nearest
+from results.fidelity import standing
 from results.record import Record
 
 Values = npt.NDArray[np.float64]
@@ -33,22 +34,17 @@ def minimised(records: Sequence[Record], objectives: Sequence[str]) -> Values:
 
 
 def front(records: Sequence[Record], objectives: Sequence[str]) -> list[Record]:
-    """The feasible, finished, non-dominated records, one per architecture, sorted by params.
+    """The feasible, finished, non-dominated networks, one record each, sorted by params.
 
-    A record with an objective missing or NaN cannot be compared and is never on the front. Where an
-    architecture was measured repeatedly its first (lowest numbered) such record stands for it: later ones
-    are no second chance, so repeating a noisy measurement cannot lift a network onto the front. mIoU is
-    maximised, all else minimised.
+    A record with an objective missing or NaN cannot be compared and is never on the front. Of a run with several
+    lengths of training the networks with the longest are compared, and with several seeds their means, as
+    :func:`results.fidelity.standing` has it. mIoU is maximised, all else minimised.
     """
     candidates = [record for record in records if record.state == "finished" and record.feasible]
     known = [bool(np.isfinite(row).all()) for row in minimised(candidates, objectives)]
-    first: dict[str, Record] = {}
-    for record, comparable in sorted(zip(candidates, known, strict=True), key=lambda pair: pair[0].trial):
-        if comparable:
-            first.setdefault(record.id, record)
-    unique = list(first.values())
-    ranks = non_dominated_rank(minimised(unique, objectives))
-    chosen = [record for record, rank in zip(unique, ranks, strict=True) if rank == 0]
+    networks = standing([record for record, comparable in zip(candidates, known, strict=True) if comparable])
+    ranks = non_dominated_rank(minimised(networks, objectives))
+    chosen = [record for record, rank in zip(networks, ranks, strict=True) if rank == 0]
     return sorted(chosen, key=lambda record: (record.params, record.trial))
 
 
@@ -174,7 +170,8 @@ def knee(members: Sequence[Record], objectives: Sequence[str]) -> Record:
 
 
 def _finished(records: Sequence[Record], wanted: str) -> Record:
-    matches = sorted((r for r in records if wanted in (r.id, str(r.trial))), key=lambda record: record.trial)
+    matches = [record for record in records if wanted in (record.id, str(record.trial))]
+    matches.sort(key=lambda record: (-record.rung, record.trial))  # of an id the longest training
     finished = [record for record in matches if record.state == "finished"]
     if finished:
         return finished[0]

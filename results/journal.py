@@ -1,4 +1,4 @@
-"""The file that holds a run's study: opened, locked and mended the same way by everybody.
+"""The file that holds a study on one machine: opened, locked and mended the same way by everybody.
 
 ``RUN_DIR/journal.log`` is an Optuna journal: one operation per line, only ever appended to.
 """
@@ -13,9 +13,6 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from boostformer.errors import UserError
 from results.locks import FileLock
-
-STUDY_NAME = "boostformer"
-JOURNAL_NAME = "journal.log"
 
 # Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
 _JOURNAL_START = b'{"op_code"'
@@ -56,36 +53,36 @@ def _cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
 
 
-def open_storage(run_dir: Path | str, *, create: bool = False) -> JournalStorage:
-    """The journal of ``run_dir``, for reading and writing; opening and reading change nothing.
+def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
+    """The journal at ``path``, for reading and writing; opening and reading change nothing.
 
     ``create`` makes a missing directory and journal.
 
     Raises :class:`UserError` when the directory or journal is missing, unreadable, damaged or foreign.
     """
     # Absolute, so that it stays the same file when the process changes its directory.
-    path, shown = Path(run_dir).absolute() / JOURNAL_NAME, Path(run_dir) / JOURNAL_NAME
+    file = path.absolute()
     try:
         if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        _refuse_foreign(Path(run_dir))
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        _refuse_foreign(path)
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=_JournalLock(file)))
     except OSError as error:
-        raise UserError(f"{shown}: cannot be opened: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be opened: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         # What Optuna's replay throws at lines that it cannot read or that are not its own.
-        raise UserError(f"{shown}: damaged journal ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path}: damaged journal ({type(error).__name__}: {error})") from error
 
 
-def _refuse_foreign(run_dir: Path) -> None:
-    path = run_dir / JOURNAL_NAME
+def _refuse_foreign(path: Path) -> None:
+    run_dir = path.parent
     if not run_dir.exists():
         raise UserError(f"run directory {run_dir} does not exist")
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is not a directory; a run directory is allowed")
     if not path.exists():
-        raise UserError(f"{run_dir} is not a run directory: it holds no {JOURNAL_NAME}")
+        raise UserError(f"{run_dir} is not a run directory: it holds no {path.name}")
     with path.open("rb") as file:
         start = file.read(len(_JOURNAL_START))
     if not _JOURNAL_START.startswith(start):

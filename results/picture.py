@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from results.fidelity import standing
 from results.front import non_dominated_rank
 from results.record import Record
 
@@ -44,9 +45,13 @@ AXES = (
 
 @dataclass(frozen=True)
 class Picture:
-    """The finished feasible records, the front among them, the references, and one panel per cost axis."""
+    """The finished feasible networks, the front among them, the references, and one panel per cost axis.
+
+    ``dots`` were trained as long as the front, ``shorter`` less: their mIoU is not to be compared with the others'.
+    """
 
     dots: Sequence[Record]
+    shorter: Sequence[Record]
     front: Sequence[Record]
     references: Sequence[Reference]
     axes: Sequence[Axis]
@@ -61,15 +66,23 @@ class Picture:
         objectives: Sequence[str],
         title: str,
     ) -> Picture:
-        dots = [r for r in records if r.state == "finished" and r.feasible and _known(r.miou)]
-        axes = [axis for axis in AXES if all(_known(getattr(record, axis.field)) for record in dots)]
+        known = [r for r in records if r.state == "finished" and r.feasible and _known(r.miou)]
+        axes = [axis for axis in AXES if all(_known(getattr(record, axis.field)) for record in known)]
         heading = f"{title} (objectives: {', '.join(objectives)})"
+        top = max((record.rung for record in front or known), default=0)
+        dots = standing([record for record in known if record.rung == top])
+        shorter = [record for record in known if record.rung < top]
         # A front without mIoU among its objectives may hold records that have none.
-        return cls(dots, [r for r in front if _known(r.miou)], references, axes, heading)
+        return cls(dots, shorter, [r for r in front if _known(r.miou)], references, axes, heading)
 
     def others(self) -> list[Record]:
-        on_front = {record.trial for record in self.front}
-        return [record for record in self.dots if record.trial not in on_front]
+        on_front = {record.id for record in self.front}
+        return [record for record in self.dots if record.id not in on_front]
+
+    def lengths(self) -> str:
+        """Names the ``shorter`` trainings."""
+        found = sorted({record.iterations for record in self.shorter if record.iterations is not None})
+        return f"shorter training ({', '.join(map(str, found))} iterations)"
 
     def staircase(self, axis: Axis) -> list[Record]:
         """The members of the front that none beats on this axis and mIoU alone, by rising cost."""
@@ -88,6 +101,11 @@ class Picture:
 def percent(records: Sequence[Record]) -> list[float]:
     """mIoU in % of records that have one."""
     return [100 * record.miou for record in records if record.miou is not None]
+
+
+def spread(records: Sequence[Record]) -> list[float]:
+    """The standard deviation over seeds in %; 0 where there is one seed."""
+    return [100 * (record.miou_std or 0.0) for record in records]
 
 
 def _known(value: float | None) -> bool:

@@ -22,11 +22,11 @@ def plot_front(
 ) -> None:
     """Draws mIoU (%) against params, MACs and, where all have one, latency into ``path`` (.png or .html).
 
-    Every finished feasible record is a faint dot; the ``front`` is drawn over them with, in each panel, the
-    step line of the best mIoU at up to that cost. ``references`` are networks to compare with: dicts with
-    ``name``, ``params``, ``macs`` and optionally ``latency_ms`` and ``miou`` (0…1); without ``miou`` a
-    dashed line stands at their cost. ``title`` names the run and its data. The file appears whole or not at
-    all.
+    Every finished feasible network is a faint dot, fainter where it was trained shorter than the front; the ``front``
+    is drawn over them with its spread over seeds and, in each panel, the step line of the best mIoU at up to that cost.
+    ``references`` are networks to compare with: dicts with ``name``, ``params``, ``macs`` and optionally ``latency_ms``
+    and ``miou`` (0…1); without ``miou`` a dashed line stands at their cost. ``title`` names the run and its data. The
+    file appears whole or not at all.
 
     Raises :class:`UserError` for another suffix, when there is nothing to draw, or when ``path`` cannot be
     written.

@@ -1,13 +1,15 @@
-"""The records of a run: one frozen value per trial, read from the run's Optuna journal."""
+"""The records of a run: one frozen value per trial, read from the run's Optuna study."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from boostformer.errors import UserError
+from results.storage import attributes, storage_of
 
 if TYPE_CHECKING:
     import optuna
@@ -24,8 +26,11 @@ _STATES: dict[str, State] = {
 
 @dataclass(frozen=True)
 class Record:
-    """One trial: its architecture, what it costs and what it scored.
+    """One trial, a training of one network: its architecture, what it costs and what it scored.
 
+    ``rung`` counts the run's lengths of training from 0, ``iterations`` is that length; ``promoted`` says whether a
+    longer training of the same network was begun, and is None in a run that has but one length. Where a record stands
+    for several ``seeds``, ``miou`` is their mean and ``miou_std`` their standard deviation.
     ``miou`` is in 0…1, ``macs`` are multiply-adds, ``latency_ms`` is in milliseconds on what
     ``latency_provenance`` names, between ``latency_low_ms`` and ``latency_high_ms`` (the spread of the runs, or the
     band of a prediction or estimate), ``latency_state`` is what else was recorded with it. ``final_…`` are those of a
@@ -43,7 +48,12 @@ class Record:
     conv_linear_macs: int
     attention_macs: int
     feasible: bool
+    rung: int = 0
+    iterations: int | None = None
+    promoted: bool | None = None
     miou: float | None = None
+    miou_std: float | None = None
+    seeds: int = 1
     latency_ms: float | None = None
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
@@ -64,10 +74,24 @@ class Record:
         return {name: getattr(self, name) for name in ATTRIBUTES}
 
 
-ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in ("trial", "state") and f.name[:6] != "final_")
+_DERIVED = ("trial", "state", "promoted", "miou_std", "seeds")
+ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in _DERIVED and f.name[:6] != "final_")
 FINALISTS = "finalists"
 """The study's attribute with the ``final_…`` values by architecture: a trial that ended cannot be added to."""
+_RETRAINING = "retraining "
+"""So begin the study's attributes with one retraining each, which no other process writes."""
 _REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attention_macs", "feasible")
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A network of the run that was trained in full; ``provenance`` says how, all but ``iterations`` and ``seed``."""
+
+    id: str
+    miou: float
+    iterations: int
+    seed: int
+    provenance: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,7 @@ class Run:
     budgets: dict[str, float]
     config: dict[str, Any]
     references: list[dict[str, Any]]
+    retrainings: list[Retraining] = field(default_factory=list)
 
 
 def read_run(run_dir: Path | str) -> Run:
@@ -91,33 +116,28 @@ def read_run(run_dir: Path | str) -> Run:
     A trial that is still being proposed, or whose process died before it had an architecture, is not a
     record.
 
-    Raises :class:`UserError` when there is no such directory, no journal in it, or the journal is unreadable,
+    Raises :class:`UserError` when there is no such directory, no study that it leads to, or the study is unreadable,
     damaged or not one of ours.
     """
-    # Here, because Optuna takes longer to import than all the rest of this room.
-    from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
-
-    path = Path(run_dir) / JOURNAL_NAME
-    storage = open_storage(run_dir)
-    try:
-        study_id = storage.get_study_id_from_name(STUDY_NAME)
-    except KeyError as error:
-        raise UserError(f"{path}: holds no study named '{STUDY_NAME}'") from error
-    attributes = storage.get_study_user_attrs(study_id)
-    missing = [name for name in ("objectives", "budgets", "references", "config") if name not in attributes]
+    where = storage_of(run_dir)
+    storage = where.open()
+    study_id = where.study_id(storage)
+    known = storage.get_study_user_attrs(study_id)
+    missing = [name for name in ("objectives", "budgets", "references", "config") if name not in known]
     if missing:
         raise UserError(
-            f"{path}: the run was never set up completely (no {', '.join(missing)}); start the search again"
+            f"{where}: the run was never set up completely (no {', '.join(missing)}); start the search again"
         )
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    finalists = attributes.get(FINALISTS, {})
-    records = [record for trial in trials if (record := _record(trial, path, finalists)) is not None]
+    finalists = known.get(FINALISTS, {})
+    records = [record for trial in trials if (record := _record(trial, str(where), finalists)) is not None]
     return Run(
-        records,
-        list(attributes["objectives"]),
-        dict(attributes["budgets"]),
-        dict(attributes["config"]),
-        list(attributes["references"]),
+        _with_promotions(records),
+        list(known["objectives"]),
+        dict(known["budgets"]),
+        dict(known["config"]),
+        list(known["references"]),
+        [Retraining(**values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
     )
 
 
@@ -128,23 +148,51 @@ def open_study(run_dir: Path | str) -> optuna.Study:
     """
     import optuna
 
-    from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
+    where = storage_of(run_dir)
+    storage = where.open()
+    where.study_id(storage)
+    return optuna.load_study(study_name=where.study, storage=storage)
 
-    storage = open_storage(run_dir)
+
+def note_retraining(run_dir: Path | str, found: Retraining) -> None:
+    """Keeps in the run how well one of its networks did when it was trained in full.
+
+    Raises :class:`UserError` as :func:`read_run` does, and when the run cannot be written to.
+    """
+    from optuna.exceptions import StorageInternalError
+
+    # The same training once more takes the place of the one before.
+    how = hashlib.sha256(f"{found.iterations} {found.seed} {found.provenance}".encode()).hexdigest()[:8]
+    where = storage_of(run_dir)
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=storage)
-    except KeyError as error:
-        raise UserError(f"{Path(run_dir) / JOURNAL_NAME}: holds no study named '{STUDY_NAME}'") from error
+        open_study(run_dir).set_user_attr(f"{_RETRAINING}{found.id} {how}", asdict(found))
+    except OSError as error:
+        raise UserError(f"{where}: cannot be written: {error.strerror}") from error
+    except StorageInternalError as error:
+        from results.database import reason
+
+        raise UserError(f"{where}: cannot be written: {reason(error.__cause__ or error)}") from error
 
 
-def _record(trial: optuna.trial.FrozenTrial, path: Path, finalists: Mapping[str, Any]) -> Record | None:
-    attributes: Mapping[str, Any] = trial.user_attrs
+def _record(trial: optuna.trial.FrozenTrial, source: str, finalists: Mapping[str, Any]) -> Record | None:
+    found = attributes(trial)
     state = _STATES[trial.state.name]
-    missing = [name for name in _REQUIRED if name not in attributes]
+    missing = [name for name in _REQUIRED if name not in found]
     if missing and state != "finished":
         return None
     if missing:
-        raise UserError(f"{path}: finished trial {trial.number} has no {', '.join(missing)}; not a run of this program")
-    known = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
+        raise UserError(
+            f"{source}: finished trial {trial.number} has no {', '.join(missing)}; not a run of this program"
+        )
+    known = {name: found[name] for name in ATTRIBUTES if name in found}
     final = finalists.get(known["id"], {}) if state == "finished" else {}
     return Record(trial=trial.number, state=state, **known, **final)
+
+
+def _with_promotions(records: list[Record]) -> list[Record]:
+    highest: dict[str, int] = {}
+    for record in records:
+        highest[record.id] = max(record.rung, highest.get(record.id, 0))
+    if not any(highest.values()):
+        return records
+    return [replace(record, promoted=record.rung < highest[record.id]) for record in records]

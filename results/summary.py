@@ -32,7 +32,7 @@ def human(column: str, value: float | None) -> str:
     """A value of a record's ``column`` with its unit; empty where it is unknown."""
     if value is None:
         return ""
-    if column == "miou":
+    if column in ("miou", "miou_std"):
         return f"{100 * value:.2f} %"
     if column == "params":
         return f"{_short(value / 1e6)} M"

@@ -35,6 +35,11 @@ COLUMNS = (
     "params",
     "macs",
     "latency_ms",
+    "miou_std",
+    "seeds",
+    "rung",
+    "iterations",
+    "promoted",
     "conv_linear_macs",
     "attention_macs",
     "latency_low_ms",
@@ -58,6 +63,9 @@ _SHOWN = (
     "trial",
     "id",
     "miou",
+    "miou_std",
+    "seeds",
+    "iterations",
     "params",
     "macs",
     "latency_ms",
@@ -78,11 +86,12 @@ def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None)
     """The ``rows`` of :func:`to_rows` as :func:`tabulate` writes them.
 
     The table is for people: with units, a summary for the architecture, and without columns that are empty
-    throughout. JSON and CSV have all, the architecture in full.
+    throughout, or say that there is but one length of training, or one seed. JSON and CSV have all, the architecture in
+    full.
     """
     if fmt != "table":
         return tabulate(rows, fmt, columns=COLUMNS)
-    columns = [column for column in _SHOWN if not rows or any(row[column] is not None for row in rows)]
+    columns = [column for column in _SHOWN if not rows or any(_tells(row, column) for row in rows)]
     return tabulate(rows, fmt, columns=columns, cell=_record_cell, width=width)
 
 
@@ -168,6 +177,13 @@ def _table(
         console.print(Text(caption))
     console.print(table)
     return text.getvalue()
+
+
+def _tells(row: Row, column: str) -> bool:
+    """Whether a column is worth its place for this row."""
+    if column == "iterations":
+        return bool(row["rung"])
+    return row[column] is not None and (column, row[column]) != ("seeds", 1)
 
 
 def _plain_cell(column: str, value: Any) -> str:

@@ -6,26 +6,29 @@ from statistics import median
 
 import numpy as np
 
+from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
 from evaluators.budget import COUNTED
 from evaluators.proxy import Proxy
 from results.record import Record
+from results.storage import INTERRUPTED
 from results.summary import human
+from search.jobs import most_trainings
+from search.ledger import REJECTED, WAITING, Standing
 from search.plan import Plan
 from search.problem import Problem
 from search.progress import duration
-from search.store import Standing
 
 ENOUGH = 3
 """So many trials that took their time already tell more than measured steps."""
 
 
-def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
-    """Some lines about the space, the budgets, the data and the trials."""
+def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int) -> str:
+    """Some lines about the space, the budgets, the data and the trials, which so many ``networks`` are the first of."""
     height, width = plan.data.size
     limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
     counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
-    left = standing.target - standing.concluded
+    left = max(0, standing.target - standing.concluded)
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
     lines = [
         ("space", f"{plan.name}: {plan.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"),
@@ -35,7 +38,7 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
             f"{plan.data.root or plan.data.kind}: {plan.images['training']} training and "
             f"{plan.images['validation']} validation images at {height}x{width}, {len(plan.labels)} classes",
         ),
-        ("proxy", f"{plan.recipe.iterations} iterations of {plan.recipe.batch_size} images, from scratch"),
+        ("proxy", _trainings(plan, networks)),
         ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
     ]
     if plan.timing is not None:
@@ -48,24 +51,71 @@ def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 
-def cost(problem: Problem, proxy: Proxy, records: list[Record], left: int) -> str:
-    """How long the trials that are left will take, from those that ended or from some steps measured now.
+def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], networks: int) -> str | None:
+    """How long the trainings that are left will take, from those that ended or from some steps measured now.
 
-    When the network that is measured cannot be trained, says so: others in the space may well be.
+    How many are promoted is known before, who is on the front is not: further seeds are told for each network there.
+    None when nothing is left. When the network that is measured cannot be trained, says so: others in the space may
+    well be.
     """
-    known = [record.seconds for record in records if record.state == "finished" and record.seconds]
+    left = _left(plan, records, networks)
+    if not any(left) and plan.final_seeds == 1:
+        return None
+    then = ""
+    try:
+        known = [_seconds(problem, proxy, records, rung) for rung in range(len(plan.rungs))]
+        if plan.final_seeds > 1:
+            again = proxy.estimate_seconds(_typical(problem), len(plan.rungs) - 1, from_scratch=True)
+            then = f", then {plan.final_seeds - 1} times {duration(again)} for each network on the front"
+    except TrainingFailure as failure:
+        return f"{'cost':<8} unknown: {failure}"
+    each = _listed([duration(seconds) for seconds, _ in known])
+    total = duration(sum(seconds * count for (seconds, _), count in zip(known, left, strict=True)))
+    sources = " and ".join(dict.fromkeys(source for _, source in known))
+    return f"{'cost':<8} about {each} a trial, {total} in all on this machine{then} ({sources})"
+
+
+def _trainings(plan: Plan, networks: int) -> str:
+    first, *longer = zip(plan.rungs, most_trainings(plan.ladder(networks)), strict=True)
+    text = f"{first[0]} iterations of {plan.recipe.batch_size} images, from scratch"
+    if longer:
+        further = [f"to {iterations} for up to {count}" for iterations, count in longer]
+        text += f", for {first[1]} networks; carried on {_listed(further)} of them"
+    if plan.final_seeds > 1:
+        text += f"; at the end {plan.final_seeds} seeds for each network on the front"
+    return text
+
+
+def _left(plan: Plan, records: list[Record], networks: int) -> list[int]:
+    """At each rung, how many networks are still to be trained at most."""
+    concluded: list[set[str]] = [set() for _ in plan.rungs]
+    for record in records:
+        reason = record.failure or ""
+        again = reason == INTERRUPTED or reason.startswith((WAITING, REJECTED))
+        if record.state != "running" and not again:
+            concluded[record.rung].add(record.id)
+    most = most_trainings(plan.ladder(networks))
+    return [max(0, count - len(done)) for count, done in zip(most, concluded, strict=True)]
+
+
+def _seconds(problem: Problem, proxy: Proxy, records: list[Record], rung: int) -> tuple[float, str]:
+    """What a training takes, and where that is known from."""
+    known = [r.seconds for r in records if r.state == "finished" and r.rung == rung and r.seconds]
     if len(known) >= ENOUGH:
-        each, source = median(known), f"the median of {len(known)} trials so far"
-    else:
-        rng = np.random.default_rng(0)
-        candidates = [problem.random(rng, ()) for _ in range(15)]
-        candidates.sort(key=lambda arch: problem.table.cost(arch).macs)
-        try:
-            each = proxy.estimate_seconds(candidates[len(candidates) // 2])
-        except TrainingFailure as failure:
-            return f"{'cost':<8} unknown: {failure}"
-        source = "an estimate, from a few steps of a network of median MACs"
-    return f"{'cost':<8} about {duration(each)} a trial, {duration(each * left)} in all on this machine ({source})"
+        return median(known), f"the median of {len(known)} trials so far"
+    return proxy.estimate_seconds(_typical(problem), rung), "an estimate, from a few steps of a network of median MACs"
+
+
+def _typical(problem: Problem) -> Architecture:
+    rng = np.random.default_rng(0)
+    candidates = [problem.space.decode(problem.random(rng, ())) for _ in range(15)]
+    candidates.sort(key=lambda arch: problem.table.cost(arch).macs)
+    return candidates[len(candidates) // 2]
+
+
+def _listed(items: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 
 
 def _percent(share: float) -> str:

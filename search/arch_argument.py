@@ -10,8 +10,8 @@ from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, nearest
 from boostformer.files import read_text
 from results.front import pick
-from results.journal import JOURNAL_NAME
 from results.record import read_run
+from results.storage import is_run
 
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
 
@@ -22,7 +22,7 @@ def read_architecture(text: str) -> Architecture:
     if text in presets.names():
         return presets.load(text)
     if path.is_dir():
-        if (path / JOURNAL_NAME).exists():
+        if is_run(path):
             raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
         return checkpoint.architecture_in(checkpoint.read_config(path), path)
     if path.suffix in (".yaml", ".yml", ".json"):

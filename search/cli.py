@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from boostformer.errors import UserError
-from search.commands import inspect, latency, run, train, use
+from search.commands import inspect, latency, launch, run, train, trust, use
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (run, train, use, inspect, latency):
+for group in (run, launch, train, use, inspect, trust, latency):
     group.register(app)
 
 

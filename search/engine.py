@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,13 +19,18 @@ from evaluators.proxy import Progress, Score
 from results.record import Record
 from results.summary import human
 from search.plan import Plan
-from search.problem import Exhausted
-from search.store import REJECTED, WAITING, Standing, Store, Ticket
+from search.store import INTERRUPTED, KILLER, REJECTED, WAITING, Standing, Store, Ticket
+from search.strategies.base import Exhausted, Observation
 
 HOPELESS = 200
 """So many networks in a row may be measured over budget before the search ends."""
-Objective = Callable[[Architecture, int, Progress], Score]
-"""Evaluates an architecture with a seed; may raise TrainingFailure."""
+
+
+class Objective(Protocol):
+    """Evaluates a network; may raise TrainingFailure."""
+
+    def __call__(self, arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+        """The score at ``rung``. What was trained is kept in ``folder``, for who takes over and for higher rungs."""
 
 
 class Reporter(Protocol):
@@ -52,25 +57,40 @@ class Reporter(Protocol):
         """The search ends early, because there is nothing more to try."""
 
 
-def work(plan: Plan, run_dir: Path, objective: Objective, reporter: Reporter) -> None:
+def work(
+    plan: Plan,
+    run_dir: Path,
+    objective: Objective,
+    reporter: Reporter,
+    tidy: Callable[[Path, int], None] = lambda folder, rung: None,
+) -> None:
     """Works on the run in ``run_dir``, which was set up for ``plan``, until its trials are concluded.
 
-    Whatever is raised, a trial that was not ended is given back, to be repeated: on Ctrl-C as on a bug.
+    ``tidy`` is called with the folder and the rung of a training whose score is recorded. Whatever is raised, a trial
+    that was not ended is given back, to be repeated: on Ctrl-C as on a bug.
     """
     backend = plan.timing.open() if plan.timing else None
     problem = plan.problem(backend=backend)
     strategy = plan.make_strategy(problem)
-    with Store(run_dir, problem, plan.recipe.seed) as store:
+    problem.share(draws=1)  # the first use prepares the tables: not while others wait for their turn
+
+    def propose(history: Sequence[Observation]) -> Architecture:
+        strategy.learn(history)
+        return problem.space.decode(strategy.propose())
+
+    with Store(run_dir, plan, problem, reporter.says) as store:
         evaluation = _Evaluation(plan, backend, store, objective, reporter)
         reporter.begins(store.standing())
         rejected = 0
         try:
-            while (ticket := store.claim(strategy.propose)) is not None:
-                reporter.trial(ticket.number, ticket.record)
+            while (ticket := store.claim(propose)) is not None:
+                reporter.trial(ticket.record.trial, ticket.record)
                 record = evaluation(ticket)
-                waits = (record.failure or "").startswith(WAITING)
                 over = (record.failure or "").startswith(REJECTED)
-                (reporter.set_aside if waits or over else reporter.ended)(record)
+                aside = over or record.failure == INTERRUPTED or (record.failure or "").startswith(WAITING)
+                (reporter.set_aside if aside else reporter.ended)(record)
+                if record.state == "finished":
+                    tidy(store.folder(ticket.job), ticket.job.rung)
                 rejected = rejected + 1 if over else 0
                 if rejected == HOPELESS:
                     raise Exhausted(f"{rejected} networks in a row were measured over budget")
@@ -93,6 +113,8 @@ class _Evaluation:
     reporter: Reporter
 
     def __call__(self, ticket: Ticket) -> Record:
+        if ticket.deadly:
+            return self.store.fail(ticket, KILLER, 0.0)
         started = time.perf_counter()
         limit = dict(self.plan.budget.limits).get("latency_ms")
         try:
@@ -120,7 +142,8 @@ class _Evaluation:
         known = ticket.record
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
             return Score(known.miou, known.seconds, known.provenance)
-        return self.objective(ticket.architecture, self.plan.recipe.seed, self.reporter.step)
+        job, folder = ticket.job, self.store.folder(ticket.job)
+        return self.objective(ticket.architecture, job.seed, self.reporter.step, rung=job.rung, folder=folder)
 
     def _measured(self, ticket: Ticket, *, patient: bool) -> Ticket:
         if self.backend is None or self.plan.timing is None or ticket.record.latency_ms is not None:

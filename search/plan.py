@@ -22,6 +22,7 @@ from evaluators.cost_table import CostTable
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend
 from evaluators.proxy import Proxy
+from search.jobs import Ladder
 from search.latency import Timing
 from search.problem import Problem
 from search.run_config import RunConfig, read_run_config
@@ -29,14 +30,15 @@ from search.strategies import strategy_class
 from search.strategies.base import Strategy
 from search_space import SearchSpace, read_space, shipped_spaces
 
-FORMAT_VERSION = 2
-"""2 counts costs of the deployed network, and knows more blocks."""
+FORMAT_VERSION = 3
+"""2 counts costs of the deployed network, and knows more blocks; 3 has rungs and seeds."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A search. ``images`` counts those of each split; ``space`` is for the data's size and classes.
 
+    ``rungs`` are the iterations of the proxy trainings, ascending, ``recipe`` is that of the shortest.
     ``deployed`` says of which network ``budget`` and objectives count the cost: the folded or the trained one.
     """
 
@@ -51,7 +53,14 @@ class Plan:
     recipe: Recipe
     strategy: str
     seed: int
+    rungs: tuple[int, ...] = ()
+    reduction_factor: int = 3
+    final_seeds: int = 1
     timing: Timing | None = None
+
+    def __post_init__(self) -> None:
+        if not self.rungs:
+            object.__setattr__(self, "rungs", (self.recipe.iterations,))
 
     def problem(self, table: CostTable | None = None, backend: Backend | None = None) -> Problem:
         """What to solve. ``backend`` is that of ``timing``, where it is open already."""
@@ -60,12 +69,16 @@ class Plan:
         latency = backend if isinstance(backend, Additive) else None
         return Problem(self.space, self.objectives, self.budget, table or CostTable(deployed=self.deployed), latency)
 
+    def ladder(self, target: int) -> Ladder:
+        """In which order a run of ``target`` networks trains what."""
+        return Ladder(target, self.recipe.seed, len(self.rungs), self.reduction_factor, self.final_seeds)
+
     def make_strategy(self, problem: Problem) -> Strategy:
         return strategy_class(self.strategy)(problem, self.seed)
 
     def open_proxy(self) -> Proxy:
         """The objective; raises :class:`UserError` when the data are not those the plan was made for."""
-        proxy = Proxy(self.data, self.recipe, data_cache())
+        proxy = Proxy(self.data, self.recipe, data_cache(), self.rungs)
         if tuple(proxy.labels) != self.labels or _images(proxy) != self.images:
             raise UserError(
                 f"{self.data.root}: holds other data than when the search began: {_images(proxy)} images of "
@@ -96,7 +109,13 @@ class Plan:
             "budgets": self.budget.to_dict(),
             "counted": COUNTED[not self.deployed],
             "latency": self.timing and self.timing.to_dict(),
-            "search": {"strategy": self.strategy, "seed": self.seed},
+            "search": {
+                "strategy": self.strategy,
+                "seed": self.seed,
+                "reduction_factor": self.reduction_factor,
+                "final_seeds": self.final_seeds,
+            },
+            "rungs": list(self.rungs),
             "proxy": self.recipe.model_dump(mode="json"),
             "space": self.space.to_dict(),
             "versions": {
@@ -119,6 +138,7 @@ class Plan:
             budget=Budget(tuple(data["budgets"].items())),
             deployed=data["counted"] == COUNTED[0],
             recipe=Recipe(**data["proxy"]),
+            rungs=tuple(data["rungs"]),
             timing=Timing(**data["latency"]) if data.get("latency") else None,
             **data["search"],
         )
@@ -136,7 +156,7 @@ class Plan:
             known = nearest(config.space, shipped_spaces())
             raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
         space = read_space(config.space)
-        proxy = Proxy(config.data, config.proxy, data_cache())
+        proxy = Proxy(config.data, config.proxy.recipe, data_cache(), config.proxy.rungs)
         try:
             space = space.replace(size=config.data.size, classes=len(proxy.labels))
         except UserError as error:
@@ -153,9 +173,12 @@ class Plan:
             objectives=tuple(config.objectives),
             budget=budget,
             deployed=deployed,
-            recipe=config.proxy,
+            recipe=config.proxy.recipe,
             strategy=config.search.strategy,
             seed=config.search.seed,
+            rungs=config.proxy.rungs,
+            reduction_factor=config.search.reduction_factor,
+            final_seeds=config.search.final_seeds,
             timing=_timing(config, top, earlier),
         )
         try:

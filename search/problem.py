@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from evaluators.budget import Budget
 from evaluators.cost_table import CostTable
 from evaluators.latency.additive import Additive
 from evaluators.part_sums import Population
+from search.strategies.base import Exhausted, Key
 from search_space import SearchSpace, slot_indices
+from search_space.genes import Genes, GeneSpace, keys
 
 DRAWS = 4096
 """Networks that are drawn and costed at once."""
@@ -27,26 +29,9 @@ Costs = NDArray[Any]
 """(P, 3) integers as :meth:`Population.figures` gives them, or with milliseconds (P, 4) in float64, exact to 2^53."""
 
 
-class Exhausted(Exception):
-    """The space holds no further network within the budgets, as far as could be found; says so."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What is known of one architecture: ``miou`` (0…1) of finished ones, ``latency_ms`` where it was measured.
-
-    A rejected one was measured, and is over the budget.
-    """
-
-    architecture: Architecture
-    state: Literal["finished", "failed", "running", "rejected"]
-    miou: float | None = None
-    latency_ms: float | None = None
-
-
 @dataclass(frozen=True)
 class Problem:
-    """The search's networks, what to optimise, and what they may cost.
+    """The search's networks, what to optimise, and what they may cost: the ``Candidates`` of its strategy.
 
     ``latency`` predicts or estimates the milliseconds of any network. Without it they are known only of networks
     that were measured, and asked for as an argument; ``None`` means not known, and violates no budget.
@@ -62,8 +47,33 @@ class Problem:
         """How far over each limit, as a share of it: at most 0 fits."""
         return self.budget.violations(self.table.cost(arch), self._milliseconds(arch, latency_ms))
 
-    def fits(self, arch: Architecture, latency_ms: float | None = None) -> bool:
+    def key(self, arch: Architecture) -> Key:
+        """What strategies know this network by."""
+        return keys(self.space.encode([arch]))[0]
+
+    @property
+    def genes(self) -> GeneSpace:
+        return self.space.genes
+
+    def fits(self, key: Key) -> bool:
+        return self.affords(self.space.decode(key))
+
+    def affords(self, arch: Architecture, latency_ms: float | None = None) -> bool:
+        """Whether the network is within the budgets, so far as is known."""
         return self.budget.fits(self.table.cost(arch), self._milliseconds(arch, latency_ms))
+
+    def costs(self, genes: Genes) -> NDArray[np.float64]:
+        figures = self._costs_of_genes(genes)
+        unknown = np.full(len(genes), np.nan)
+        columns = [
+            unknown if name == "latency_ms" and self.latency is None else _COLUMNS[name](figures)
+            for name in self.objectives
+            if name != "miou"
+        ]
+        return np.column_stack(columns).astype(np.float64) if columns else np.empty((len(genes), 0))
+
+    def excess(self, genes: Genes) -> NDArray[np.float64]:
+        return self._excess(self._costs_of_genes(genes))
 
     def values(self, arch: Architecture, miou: float, latency_ms: float | None = None) -> list[float]:
         """The objectives' values in their natural units; NaN for a latency that is not known."""
@@ -82,30 +92,27 @@ class Problem:
 
     def share(self, draws: int = 25 * DRAWS) -> float:
         """Share of random draws that fit the budgets, estimated."""
-        genes = self.space.sample_genes(np.random.default_rng(0), draws)
-        return float((self._excess(self._costs_of_genes(genes)) <= 0).mean())
+        genes = self.space.genes.sample(np.random.default_rng(0), draws)
+        return float((self.excess(genes) <= 0).mean())
 
-    def random(self, rng: np.random.Generator, known: Collection[str]) -> Architecture:
-        """A random network within the budgets whose id is not ``known``; raises :class:`Exhausted`.
-
-        Drawn by rejection. Where next to nothing fits, a random network is mended instead, choice by choice.
-        """
+    def random(self, rng: np.random.Generator, known: Collection[Key]) -> Key:
+        """Drawn by rejection. Where next to nothing fits, a random network is mended instead, choice by choice."""
         for draws in (64, DRAWS, DRAWS, DRAWS, DRAWS):
-            genes = self.space.sample_genes(rng, draws)
-            for row in genes[self._excess(self._costs_of_genes(genes)) <= 0]:
+            genes = self.space.genes.sample(rng, draws)
+            for key in keys(genes[self.excess(genes) <= 0]):
                 # Milliseconds added up in another order may differ in their last bits, so one by one counts.
-                if (arch := self.space.decode(row)).id not in known and self.fits(arch):
-                    return arch
+                if key not in known and self.fits(key):
+                    return key
         if self.space.count <= ENUMERABLE:
-            fitting = [arch for arch in self.space if self.fits(arch) and arch.id not in known]
+            listed = (self.key(arch) for arch in self.space if self.affords(arch))
+            fitting = [key for key in listed if key not in known]
             if fitting:
                 return fitting[rng.integers(len(fitting))]
             raise Exhausted(f"all networks of the space that fit the budgets are known ({len(known)} tried)")
         for _ in range(20):
-            variants = self._descend(self._excess, rng, stop=0.0)
-            arch = self._architecture(variants)
-            if self.fits(arch) and arch.id not in known:
-                return arch
+            key = self._key(self._descend(self._excess, rng, stop=0.0))
+            if key not in known and self.fits(key):
+                return key
         raise Exhausted("no further network within the budgets was found")
 
     def check_reachable(self) -> None:
@@ -160,10 +167,10 @@ class Problem:
             np.maximum(worst, _COLUMNS[name](costs) / limit - 1, out=worst)
         return worst
 
-    def _architecture(self, variants: NDArray[np.int64]) -> Architecture:
+    def _key(self, variants: NDArray[np.int64]) -> Key:
         """The network with these variants in the slots (S,)."""
         pairs = zip(self.space.layout, variants.tolist(), strict=True)
-        return self.space.decode([gene for slot, number in pairs for gene in slot.genes[number]])
+        return tuple(gene for slot, number in pairs for gene in slot.genes[number])
 
     def _descend(
         self,

@@ -74,6 +74,7 @@ class ConsoleReporter:
 
     def ended(self, record: Record) -> None:
         self.concluded += 1
+        self.target = max(self.target, self.concluded)  # how many finalists get more seeds is not known before
         self._seconds.append(record.seconds or 0.0)
         self._step = (0.0, time.monotonic())
         if self._trials is not None:

@@ -22,13 +22,19 @@ PROXY = "proxy"
 
 
 class SearchConfig(BaseModel):
-    """How long to search, with which strategy, and from which seed."""
+    """How long to search, with which strategy, and from which seed.
+
+    Of the networks that were trained up to one rung, one in ``reduction_factor`` is trained up to the next; those on
+    the front are trained with ``final_seeds`` seeds in all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: int = Field(default=60, ge=1)
     seed: int = Field(default=0, ge=0)
-    strategy: str = "tpe"
+    strategy: str = "surrogate"
+    reduction_factor: int = Field(default=3, ge=2)
+    final_seeds: int = Field(default=1, ge=1)
 
 
 class LatencyConfig(BaseModel):
@@ -37,6 +43,15 @@ class LatencyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: str
+
+
+class ProxyConfig(BaseModel):
+    """``recipe`` of the proxy training, and how many iterations it has at each rung: the first, or more of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: Recipe
+    rungs: tuple[int, ...]
 
 
 class RunConfig(BaseModel):
@@ -49,7 +64,7 @@ class RunConfig(BaseModel):
     objectives: list[str] = ["miou", "macs", "params"]
     budgets: dict[str, str | int | float] = {}
     latency: LatencyConfig | None = None
-    proxy: Recipe
+    proxy: ProxyConfig
     search: SearchConfig = SearchConfig()
 
 
@@ -92,19 +107,37 @@ def read_run_config(path: Path) -> tuple[RunConfig, Place]:
     return config.model_copy(update={"data": data, "space": space}), top
 
 
-def _proxy(top: Place, values: dict[str, Any]) -> Recipe:
+def _proxy(top: Place, values: dict[str, Any]) -> ProxyConfig:
     """The proxy's recipe; its seed is the search's unless it has one of its own."""
     given = values.get("proxy") or {}
     if not isinstance(given, dict):
         raise top.at("proxy").error(f"{given!r} is not a mapping of a recipe's keys to values")
-    iterations = given.get("iterations", 1)
-    if type(iterations) is not int:
-        raise top.at("proxy", "iterations").error(f"{iterations!r} is not a whole number")
     try:
         seed = SearchConfig.model_validate(values.get("search", {})).seed
     except ValidationError as error:
         raise invalid(top, error, SearchConfig, ("search",)) from None
+    rungs = _rungs(top, given)
+    changes = {"seed": seed} | given | ({"iterations": rungs[0]} if rungs else {})
+    if len(rungs) > 1:  # only this schedule can go on for longer
+        changes["schedule"] = given.get("schedule", "wsd")
+        if changes["schedule"] != "wsd":
+            raise top.at("proxy", "schedule").error(f"'{changes['schedule']}' ends for good, several rungs need 'wsd'")
     try:
-        return recipe(PROXY, **({"seed": seed} | given))
+        found = recipe(PROXY, **changes)
     except ValidationError as error:
         raise invalid(top, error, Recipe, ("proxy",)) from None
+    return ProxyConfig(recipe=found, rungs=rungs or (found.iterations,))
+
+
+def _rungs(top: Place, given: dict[str, Any]) -> tuple[int, ...]:
+    """``proxy.iterations``, one number or several; empty when it is not there."""
+    if "iterations" not in given:
+        return ()
+    listed = given["iterations"] if isinstance(given["iterations"], list) else [given["iterations"]]
+    place = top.at("proxy", "iterations")
+    for value in listed:
+        if type(value) is not int:
+            raise place.error(f"{value!r} is not a whole number")
+    if not listed or any(after <= before for before, after in zip(listed, listed[1:], strict=False)):
+        raise place.error(f"{listed} must grow from one rung to the next, such as [100, 300, 900]")
+    return tuple(listed)

@@ -23,6 +23,7 @@ from boostformer import files
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
 from boostformer.errors import UserError, nearest
 from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
+from search_space.genes import GeneSpace
 from search_space.legality import illegal
 from search_space.reader import FORMAT_VERSION, read_text, read_tree
 
@@ -69,26 +70,9 @@ class SearchSpace:
         return tuple(choice for slot in self.layout for choice in slot.choices)
 
     @cached_property
-    def _parents(self) -> tuple[tuple[int, int] | None, ...]:
-        """Of each choice: (column, gene) that make it active; None if it always is."""
-        columns = {choice.name: i for i, choice in enumerate(self.choices)}
-        parents: list[tuple[int, int] | None] = []
-        for choice in self.choices:
-            if choice.condition is None:
-                parents.append(None)
-            else:
-                column = columns[choice.condition[0]]
-                parents.append((column, self.choices[column].values.index(choice.condition[1])))
-        return tuple(parents)
-
-    @cached_property
-    def _children(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Of each choice: (column, gene of this choice that makes it active) of those below it."""
-        below: list[list[tuple[int, int]]] = [[] for _ in self.choices]
-        for column, parent in enumerate(self._parents):
-            if parent is not None:
-                below[parent[0]].append((column, parent[1]))
-        return tuple(map(tuple, below))
+    def genes(self) -> GeneSpace:
+        """The choices as strategies see them: whole populations of networks as arrays."""
+        return GeneSpace(self.choices)
 
     @cached_property
     def _lots(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
@@ -119,47 +103,13 @@ class SearchSpace:
         draws = zip(self._lots, rng.random(len(self._lots)).tolist(), strict=True)
         return self._assemble([variants[bisect_right(thresholds, u)] for (thresholds, variants), u in draws])
 
-    def sample_genes(self, rng: np.random.Generator, n: int) -> NDArray[np.int16]:
-        """The genes (n, G) of ``n`` random networks, distributed as :meth:`sample` 's."""
-        genes = np.empty((len(self.choices), n), dtype=np.int16)  # a choice is contiguous in memory
-        for row, choice, parent in zip(genes, self.choices, self._parents, strict=True):
-            row[:] = rng.integers(len(choice.values), size=n, dtype=np.int16)
-            if parent is not None:
-                np.putmask(row, genes[parent[0]] != parent[1], INACTIVE)
-        return genes.T
-
     def mutate(self, arch: Architecture, rng: np.random.Generator, changes: int = 1) -> Architecture:
-        """Another network: ``changes`` active choices, at most all, take another of their values.
-
-        When a block changes, its options are drawn anew. In a space of one network it is that one.
-        """
-        if changes < 1:
-            raise ValueError(f"changes must be at least 1, but is {changes}")
-        genes = self._genes(arch)
-        free = [column for column, gene in enumerate(genes) if gene != INACTIVE]
-        picked = rng.permutation(free)[:changes].tolist()
-        for column in sorted(picked):  # parents before their children
-            if genes[column] == INACTIVE:  # its block was just replaced
-                continue
-            size = len(self.choices[column].values)
-            genes[column] = (genes[column] + 1 + int(rng.integers(size - 1))) % size
-            for child, needed in self._children[column]:
-                active = genes[column] == needed
-                genes[child] = int(rng.integers(len(self.choices[child].values))) if active else INACTIVE
-        return self.decode(genes)
+        """Another network: see :meth:`GeneSpace.mutate`."""
+        return self.decode(self.genes.mutate(self.encode([arch]), rng, changes)[0])
 
     def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """A child with each choice from either parent; options come from a parent with that block."""
-        mother, father, child = self._genes(a), self._genes(b), list[int]()
-        for column, flip in enumerate(rng.integers(2, size=len(mother)).tolist()):
-            parent = self._parents[column]
-            if parent is not None and child[parent[0]] != parent[1]:
-                child.append(INACTIVE)
-                continue
-            first, second = (father, mother) if flip else (mother, father)
-            # A parent in which this choice is inactive has another block here; then the other has this one.
-            child.append(first[column] if first[column] != INACTIVE else second[column])
-        return self.decode(child)
+        """A child of two networks: see :meth:`GeneSpace.crossover`."""
+        return self.decode(self.genes.crossover(self.encode([a]), self.encode([b]), rng)[0])
 
     # Writing down
 

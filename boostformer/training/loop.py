@@ -30,7 +30,6 @@ Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-_DO_NOT_MATTER = {"save_every", "workers"}  # fields of a recipe that may change between two sittings
 
 SAVE_AFTER = 60.0
 """Seconds after which a resumable state is saved, however few iterations they held."""
@@ -60,9 +59,11 @@ def train(
     """Trains ``model`` (logits (B, classes, H/4, W/4)) in place, on crops of ``size`` (H, W).
 
     With ``resume_dir`` the state is kept there every minute or ``recipe.save_every`` iterations, at the end
-    and on Ctrl-C, and the same call goes on where it ended, to the same weights. ``about`` (plain values)
-    says what else the training depends on: architecture, data, where the weights came from. UserError when
-    the state there is of another recipe, size, shape of weights or ``about``. Raises TrainingFailure.
+    and on Ctrl-C, and the same call goes on where it ended, to the same weights. With schedule "wsd" the state at
+    ``recipe.trunk`` stays too, and a call for more iterations goes on from there, to the weights that it would find
+    from the start. ``about`` (plain values) says what else the training depends on: architecture, data, where the
+    weights came from. UserError when the state there is of another recipe, size, shape of weights or ``about``.
+    Raises TrainingFailure.
     """
     task = SegmentationTask(split, size, recipe)
     return fit(model, task, recipe, progress, resume_dir, {"size": size} | (about or {}))
@@ -100,15 +101,11 @@ def fit(
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, fused=True)
-    identity = (about or {}) | {
-        "recipe": recipe.model_dump(mode="json", exclude=_DO_NOT_MATTER),
-        "network": _signature(model),
-        "classes": task.num_classes,
-    }
+    identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
     network, optimizer = accelerator.prepare(model, optimizer)
     try:
         watch = LossWatch(chance=math.log(task.num_classes))
-        state = ResumableState(accelerator, resume_dir, identity)
+        state = ResumableState(accelerator, resume_dir, recipe, identity)
         saved = state.load()
         start = saved.get("iteration", 0)
         if saved:
@@ -138,7 +135,7 @@ def fit(
                 optimizer.zero_grad()
 
                 done = iteration + 1
-                saves = done % recipe.save_every == 0 or done == recipe.iterations
+                saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
                 reads = done % read_every == 0 or saves
                 if reads:
                     watch.see(done, accelerator.reduce(loss.detach(), "mean").item())

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 WARMUP_START = 1e-6
 
+Schedule = Literal["poly", "cosine", "wsd"]
+"""How the rate falls after the warm-up: all the way, or stable at first and then linearly (warm-up, stable, decay)."""
+
 
 class Recipe(BaseModel):
     """AdamW with linear warm-up, then decay to 0; the defaults are SegFormer's (NVlabs), as far as they go.
 
-    ``batch_size`` is of all processes together. The same recipe, data and network give the same weights.
+    ``batch_size`` is of all processes together. The same recipe, data and network give the same weights. With schedule
+    "wsd" the first ``trunk`` iterations are those of every longer training too, which can go on from there (Hu et al.,
+    "MiniCPM", 2024; Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations", 2024).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,8 +38,9 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     decoder_lr_factor: float = Field(default=10.0, gt=0, description="the decoder's learning rate over the encoder's")
     warmup_iterations: int = Field(default=1500, ge=0)
-    schedule: Literal["poly", "cosine"] = "poly"
+    schedule: Schedule = "poly"
     power: float = Field(default=1.0, gt=0, description="of the polynomial decay")
+    decay: float = Field(default=0.2, gt=0, le=1, description="share of the iterations that 'wsd' lets the rate fall")
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
     scale: tuple[float, float] = Field(default=(0.5, 2.0), description="range of the random resizing")
@@ -49,14 +55,32 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"warmup_iterations ({self.warmup_iterations}) must be below iterations ({self.iterations})"
             )
+        if self.schedule == "wsd" and self.warmup_iterations > self.trunk:
+            raise ValueError(
+                f"warmup_iterations ({self.warmup_iterations}) must be over before the decay begins, after {self.trunk}"
+            )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be 0 < low <= high, but got {self.scale}")
         return self
+
+    @property
+    def trunk(self) -> int:
+        """So many iterations do not depend on how many there are in all."""
+        if self.schedule != "wsd":
+            return 0
+        return self.iterations - max(1, round(self.decay * self.iterations))
+
+    def dependencies(self, iteration: int) -> dict[str, Any]:
+        """What the first ``iteration`` iterations depend on, as plain values."""
+        length = {"iterations", "decay"} if iteration <= self.trunk else set()
+        return self.model_dump(mode="json", exclude={"save_every", "workers"} | length)
 
     def lr_factor(self, iteration: int) -> float:
         """What every group's learning rate is multiplied by at ``iteration`` (0…iterations-1)."""
         if iteration < self.warmup_iterations:
             return WARMUP_START + (1 - WARMUP_START) * iteration / self.warmup_iterations
+        if self.schedule == "wsd":
+            return min(1.0, (self.iterations - iteration) / (self.iterations - self.trunk))
         done = (iteration - self.warmup_iterations) / (self.iterations - self.warmup_iterations)
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
@@ -75,7 +99,7 @@ class PretrainRecipe(Recipe):
     weight_decay: float = Field(default=0.05, ge=0)
     decoder_lr_factor: float = Field(default=1.0, gt=0)
     warmup_iterations: int = Field(default=5 * 100_000 // 512, ge=0)
-    schedule: Literal["poly", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     magnitude: int = Field(default=9, ge=0, le=10, description="of RandAugment")
     mixup: float = Field(default=0.8, ge=0, description="alpha of the Beta distribution; 0 turns it off")
     cutmix: float = Field(default=1.0, ge=0, description="alpha of the Beta distribution; 0 turns it off")

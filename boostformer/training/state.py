@@ -6,92 +6,164 @@ import json
 import shutil
 import signal
 import threading
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 
 from boostformer.errors import UserError
+from boostformer.training.recipes import Recipe
 
-_NAME = "iteration-"
+_STATE, _DRAFT, _PROGRESS = "iteration-", "draft-", "progress.json"
+_LENGTH = {"recipe.iterations", "recipe.decay"}
 
 
 class ResumableState:
-    """Everything a training needs to go on, in ``folder/iteration-N``, the newest one alone.
+    """Everything a training needs to go on, in ``folder/iteration-N``: the newest, and the one at the recipe's trunk.
 
     A state is written under a temporary name and renamed when complete, so being killed while saving
     leaves the one before. ``about`` says whose state it is. With ``folder=None`` nothing is kept.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path | None, about: dict[str, Any]) -> None:
-        self._accelerator, self._folder = accelerator, folder
+    def __init__(self, accelerator: Accelerator, folder: Path | None, recipe: Recipe, about: dict[str, Any]) -> None:
+        self._accelerator, self._folder, self._recipe = accelerator, folder, recipe
         self._about = json.loads(json.dumps(about))
 
     def load(self) -> dict[str, Any]:
-        """Restores the newest state and returns what ``save`` was given; ``{}`` when there is none.
+        """Restores the newest state that this training passes through, and returns what ``save`` was given.
 
-        UserError, naming what differs, when the state is about something else.
+        ``{}`` when there is none: no state at all, damaged ones, or, of a schedule that can be carried on, only such as
+        another length led to. UserError, naming what differs, when the states are of another training.
         """
-        states = self._states()
-        if not states:
-            return {}
-        saved = json.loads((states[-1] / "progress.json").read_text())
-        differing = _differing(saved["about"], self._about)
-        if differing:
+        any_length = _LENGTH if self._recipe.schedule == "wsd" else set()
+        foreign: set[str] = set()
+        for iteration, path in reversed(_states(self._folder)):
+            if (saved := _read(path)) is None:
+                continue
+            differing = _differing(saved["about"], self._about_at(iteration))
+            if not differing:
+                self._accelerator.load_state(str(path))
+                progress: dict[str, Any] = saved["progress"]
+                return progress
+            foreign = foreign or differing - any_length
+        if foreign:
+            fixed = f"with schedule '{self._recipe.schedule}' the length is fixed from the start; "
             raise UserError(
-                f"{self._folder}: holds the state of another training, with other {', '.join(differing)}; "
-                "remove the folder or choose another"
+                f"{self._folder}: holds the state of another training, with other {', '.join(sorted(foreign))}; "
+                f"{fixed if foreign <= _LENGTH else ''}remove the folder or choose another"
             )
-        self._accelerator.load_state(str(states[-1]))
-        return saved["progress"]
+        return {}
 
     def save(self, iteration: int, progress: dict[str, Any]) -> None:
         """Keeps the state after ``iteration`` iterations, with ``progress`` (plain values) beside it."""
         if self._folder is None:
             return
-        final, old = self._folder / f"{_NAME}{iteration:08d}", self._states()
-        if final in old:
-            return
-        draft = self._folder / "draft"  # the same for all processes: each writes its own files
-        if self._accelerator.is_main_process:
-            shutil.rmtree(draft, ignore_errors=True)
-            _make(draft)
-        self._accelerator.wait_for_everyone()
-        self._accelerator.save_state(str(draft))
-        self._accelerator.wait_for_everyone()
-        if self._accelerator.is_main_process:
-            content = {"about": self._about, "progress": progress}
-            (draft / "progress.json").write_text(json.dumps(content))
-            draft.rename(final)
-            for state in old:
-                shutil.rmtree(state)
+        final, main = self._folder / f"{_STATE}{iteration:08d}", self._accelerator.is_main_process
+        with _write_errors(self._folder):
+            # All processes write into the draft that the main one made, if it did.
+            [draft] = broadcast_object_list([self._draft() if main and not self._is_ours(iteration, final) else None])
+            if draft is None:
+                return
+            try:
+                self._accelerator.save_state(str(draft))
+                self._accelerator.wait_for_everyone()
+                if main:
+                    content = {"about": self._about_at(iteration), "progress": progress, "checksums": _checksums(draft)}
+                    (draft / _PROGRESS).write_text(json.dumps(content))
+                    _rename(draft, final)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        if main:
+            for number, path in _states(self._folder):
+                if number != iteration and not (number == self._recipe.trunk and self._is_ours(number, path)):
+                    shutil.rmtree(path, ignore_errors=True)
         self._accelerator.wait_for_everyone()
 
-    def _states(self) -> list[Path]:
-        if self._folder is None or not self._folder.is_dir():
-            return []
-        return sorted(path for path in self._folder.iterdir() if path.name.startswith(_NAME))
+    def _draft(self) -> Path:
+        assert self._folder is not None
+        draft = self._folder / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
+        draft.mkdir(parents=True)
+        return draft
+
+    def _about_at(self, iteration: int) -> dict[str, Any]:
+        return self._about | {"recipe": self._recipe.dependencies(iteration)}
+
+    def _is_ours(self, iteration: int, path: Path) -> bool:
+        saved = _read(path)
+        return saved is not None and not _differing(saved["about"], self._about_at(iteration))
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> list[str]:
+def keep_state(folder: Path, iteration: int | None) -> None:
+    """Removes what trainings left in ``folder`` but for the state after ``iteration`` iterations; for None, all."""
+    kept = [path for number, path in _states(folder) if number == iteration]
+    for path in folder.iterdir() if kept else [folder]:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _states(folder: Path | None) -> list[tuple[int, Path]]:
+    """Those in ``folder`` by rising number of iterations."""
+    if folder is None or not folder.is_dir():
+        return []
+    named = ((path.name.removeprefix(_STATE), path) for path in folder.glob(f"{_STATE}*"))
+    return sorted((int(number), path) for number, path in named if number.isdecimal())
+
+
+def _read(state: Path) -> dict[str, Any] | None:
+    """What was written beside a state; None for one that is not whole, as a machine without power leaves it."""
+    try:
+        saved: dict[str, Any] = json.loads((state / _PROGRESS).read_bytes())
+        return saved if saved["checksums"] == _checksums(state) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _checksums(state: Path) -> dict[str, int]:
+    return {path.name: zlib.crc32(path.read_bytes()) for path in sorted(state.iterdir()) if path.name != _PROGRESS}
+
+
+def _rename(draft: Path, final: Path) -> None:
+    try:
+        if final.exists():  # damaged, or after as many iterations of another length
+            shutil.rmtree(final)
+        draft.rename(final)
+    except OSError:
+        if not final.exists():
+            raise
+        shutil.rmtree(draft)  # another process, taken for dead, makes the same training
+
+
+@contextmanager
+def _write_errors(folder: Path) -> Iterator[None]:
+    """A file that cannot be written, as UserError: the libraries of the file formats say so each in their own way."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: training states cannot be written ({error.strerror})") from error
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder}: training states cannot be written; is the disk full? ({reason})") from error
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> set[str]:
     """Dotted names of the keys that only one has, or whose values differ."""
-    names = []
-    for key in sorted(one.keys() | other.keys()):
+    names = set()
+    for key in one.keys() | other.keys():
         before, after = one.get(key), other.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            names += _differing(before, after, f"{above}{key}.")
+            names |= _differing(before, after, f"{above}{key}.")
         elif key not in one or key not in other or before != after:
-            names.append(f"{above}{key}")
+            names.add(f"{above}{key}")
     return names
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{folder.parent}: training states cannot be written ({error.strerror})") from error
 
 
 @contextmanager

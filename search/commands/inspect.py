@@ -106,7 +106,7 @@ def space(
         found, budget = found.replace(size=plan.space.size, classes=plan.space.classes), plan.budget.to_dict()
         deployed, latency = plan.deployed, plan.problem().latency
     counted = COUNTED[not deployed]
-    indices = slot_indices(found, found.sample_genes(np.random.default_rng(0), samples))
+    indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
     drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
     figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
     quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}

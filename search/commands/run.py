@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from boostformer.errors import UserError
 from results.tables import Format
 from search.commands.output import FormatOption, emit_records, note
 
 if TYPE_CHECKING:
     from evaluators.proxy import Proxy
     from results.record import Record
+    from results.storage import Database
     from search.plan import Plan
     from search.problem import Problem
     from search.store import Standing
 
+StorageOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
+]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 
 
@@ -39,32 +46,37 @@ def search(
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    storage: StorageOption = None,
+    study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
     from search.plan import Plan
     from search.progress import ConsoleReporter
     from search.run_folder import plan_of, set_up
 
+    database = _database(storage, study or out.resolve().name) if storage else None
+    if study and not storage:
+        raise UserError("--study names a search in a database: --storage is missing")
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
-        plan, asked, proxy = Plan.read(run_file, plan_of(out))
+        plan, asked, proxy = Plan.read(run_file, plan_of(out, database))
         problem = plan.problem()
-        set_up(out, plan, trials or asked, plan.references(problem))
+        networks = trials or asked
+        set_up(out, plan, networks, plan.references(problem), database)
     if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
         device = plan.timing.device
         note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
     with _resumable(out), ConsoleReporter(workers) as reporter:
-        standing = _announce(plan, problem, proxy, out)
+        standing = _announce(plan, problem, proxy, out, networks)
         if workers == 1:
             from search.engine import work
 
-            work(plan, out, proxy.evaluate, reporter)
+            work(plan, out, proxy.evaluate, reporter, proxy.tidy)
         else:
             from search.parallel import run_workers
 
             reporter.begins(standing)
-            failed = run_workers(out, workers, reporter)
-            if failed and reporter.concluded < reporter.target:
+            if failed := run_workers(out, workers, reporter):
                 note(f"{failed} of {workers} workers failed: {_so_far(out)}; the same command resumes")
                 raise typer.Exit(1)
         if plan.timing is not None:
@@ -75,30 +87,60 @@ def search(
 
 
 def worker(
-    run_dir: RunDir,
+    run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="The folder of a run.")] = None,
+    storage: StorageOption = None,
+    study: Annotated[str | None, typer.Option(help="Name of the search in the database.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder here of the search; by default named as the study.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="Where the search's data are on this machine.")
+    ] = None,
+    device: Annotated[int | None, typer.Option(min=0, help="Number of the CUDA device to train on.")] = None,
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
-    """Join a search that was started elsewhere, as one more process; any number may."""
+    """Join a search that was started elsewhere, as one more process, from any machine; any number may."""
+    if device is not None:
+        from search.accelerators import use
+
+        use(device)
     from search.engine import work
+    from search.nni.worker import shown_by_nni
     from search.progress import ConsoleReporter, LineReporter
-    from search.run_folder import read_plan
+    from search.run_folder import join, read_plan
 
     if child:
         from search.parallel import stop_with_parent
 
         stop_with_parent()
+    if (storage is None) != (study is None) or (run_dir is None) != (storage is not None) or (run_dir and out):
+        raise UserError("worker: name the search by RUN_DIR, or by --storage and --study (and --out)")
+    if storage is not None and study is not None:
+        run_dir = out or Path(study)
+        join(run_dir, _database(storage, study))
+    assert run_dir is not None
     plan = read_plan(run_dir)
+    if data is not None:
+        plan = replace(plan, data=plan.data.model_copy(update={"root": data}))
     proxy = plan.open_proxy()
     try:
-        if child:
-            work(plan, run_dir, proxy.evaluate, LineReporter())
-            return
-        with ConsoleReporter() as reporter:
-            work(plan, run_dir, proxy.evaluate, reporter)
+        with _full_disk(run_dir):
+            if child:
+                work(plan, run_dir, proxy.evaluate, LineReporter(), proxy.tidy)
+                return
+            with ConsoleReporter() as console, shown_by_nni(console) as reporter:
+                work(plan, run_dir, proxy.evaluate, reporter, proxy.tidy)
     except KeyboardInterrupt:
         if not child:
             note(f"stopped: {_so_far(run_dir)}")
         raise typer.Exit(130) from None
+
+
+def _database(storage: str, study: str) -> Database:
+    from results.database import without_password
+    from results.storage import Database
+
+    return Database(without_password(storage), study)
 
 
 def pareto(
@@ -140,35 +182,50 @@ def _busy(what: str) -> Iterator[None]:
 def _resumable(run_dir: Path) -> Iterator[None]:
     """On Ctrl-C, says in one line how far the run is and how it is resumed."""
     try:
-        yield
+        with _full_disk(run_dir):
+            yield
     except KeyboardInterrupt:
         again = shlex.join(["boostformer", *sys.argv[1:]])
         note(f"stopped: {_so_far(run_dir)}; to resume: {again}")
         raise typer.Exit(130) from None
 
 
-def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path) -> Standing:
+@contextmanager
+def _full_disk(run_dir: Path) -> Iterator[None]:
+    """A full disk is nobody's bug: one line and exit code 1."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free some and the same command resumes")
+        raise typer.Exit(1) from None
+
+
+def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path, networks: int) -> Standing:
     from results.record import read_run
     from search.announce import announcement, cost
     from search.store import Store
 
-    standing = Store(run_dir, problem, plan.recipe.seed).standing()
-    note(announcement(plan, problem, standing))
-    left = standing.target - standing.concluded
-    if left > 0:
-        note(cost(problem, proxy, read_run(run_dir).records, left))
+    standing = Store(run_dir, plan, problem, note).standing()
+    note(announcement(plan, problem, standing, networks))
+    if (price := cost(plan, problem, proxy, read_run(run_dir).records, networks)) is not None:
+        note(price)
     return standing
 
 
 def _conclude(run_dir: Path) -> None:
-    """The front, and what to type next."""
+    """The front, how far to trust it, and what to type next."""
     from results.front import front
     from results.record import read_run
+    from results.trust import trust_lines
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
     emit_records(Format.table, members)
     _say_latency(members)
+    for line in trust_lines(run):
+        note(line)
     if not members:
         note(f"{_so_far(run_dir)}; the front is empty")
         return
@@ -192,7 +249,8 @@ def _so_far(run_dir: Path) -> str:
     from results.record import read_run
     from search.store import INTERRUPTED, REJECTED, WAITING
 
-    last = {record.id: record for record in read_run(run_dir).records if record.failure != INTERRUPTED}
+    records = [record for record in read_run(run_dir).records if record.failure != INTERRUPTED]
+    last = {(record.id, record.rung, record.seed): record for record in records}
     finished = sum(record.state == "finished" for record in last.values())
     reasons = [record.failure or "" for record in last.values() if record.state == "failed"]
     over, waiting = (sum(reason.startswith(how) for reason in reasons) for how in (REJECTED, WAITING))

@@ -12,32 +12,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from boostformer.errors import UserError
 from search.commands.output import note
-from search.data_argument import HELP, data_of, size_of
+from search.commands.recipe_options import (
+    BatchOption,
+    DataOption,
+    InitOption,
+    IterationsOption,
+    LrOption,
+    PrecisionOption,
+    SeedOption,
+    SizeOption,
+    changed,
+    checked,
+    given,
+)
+from search.data_argument import data_of, size_of
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
     from boostformer.data import DataConfig
-    from boostformer.training import Recipe
+    from boostformer.training import Metrics, Recipe
     from evaluators.proxy import Proxy
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
-DataOption = Annotated[str | None, typer.Option("--data", help=HELP)]
-SizeOption = Annotated[str | None, typer.Option("--size", help="HxW at which the network sees the images.")]
-IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")]
-BatchOption = Annotated[int | None, typer.Option("--batch-size", min=2)]
-LrOption = Annotated[float | None, typer.Option(help="Largest learning rate.")]
-SeedOption = Annotated[int | None, typer.Option(min=0)]
-PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
-InitOption = Annotated[
-    Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")
-]
-
 RETRAIN_FACTOR = 10
-"""``retrain`` goes on so many times as long as the proxy training, with the same recipe."""
+"""``retrain`` goes on so many times as long as the longest proxy training, with the same recipe."""
 
 
 def register(app: typer.Typer) -> None:
@@ -61,10 +62,13 @@ def retrain(
     seed: SeedOption = None,
     init: InitOption = None,
 ) -> None:
-    """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise."""
+    """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
+
+    The run keeps its mIoU for `boostformer trust`.
+    """
     from boostformer.architecture import Architecture
     from results.front import pick as choose
-    from results.record import read_run
+    from results.record import Retraining, note_retraining, read_run
     from search.run_folder import read_plan
 
     run = read_run(run_dir)
@@ -72,10 +76,10 @@ def retrain(
     record = choose(run.records, run.objectives, wanted)
     plan = read_plan(run_dir)
     recipe = plan.recipe
-    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
-    length = changes.setdefault("iterations", recipe.iterations * RETRAIN_FACTOR)
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    length = changes.setdefault("iterations", plan.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
-    recipe = _changed(recipe, changes | {"warmup_iterations": int(share * length)})
+    recipe = changed(recipe, changes | {"warmup_iterations": int(share * length)})
     config = data_of(data, size, plan.data, plan.data.size)
     origin = {
         "run": run_dir.name,
@@ -87,7 +91,12 @@ def retrain(
     for name in ("latency_ms", "latency_provenance", "final_latency_ms", "final_labels_ms", "final_provenance"):
         if (value := getattr(record, name)) is not None:
             origin[name] = value
-    _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
+    metrics = _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
+    found = Retraining(record.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
+    try:
+        note_retraining(run_dir, found)
+    except UserError as error:
+        note(f"the run does not learn of this training: {error}")
 
 
 def train(
@@ -110,9 +119,9 @@ def train(
     from search.arch_argument import read_architecture
 
     architecture = read_architecture(arch)
-    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
     name = recipe or ("finetune" if init else "scratch")
-    chosen = _checked(lambda: named(name, **changes))
+    chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
     _train(architecture, config, chosen, out, init, {"recipe_name": name})
 
@@ -138,8 +147,8 @@ def pretrain(
     from boostformer.training import top1
     from search.arch_argument import read_architecture
 
-    changes = _given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
-    recipe = _checked(lambda: named("pretrain", **changes))
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
     training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
@@ -168,7 +177,7 @@ def _train(
     out: Path,
     init: Path | None,
     origin: dict[str, Any],
-) -> None:
+) -> Metrics:
     import torch
 
     from boostformer import checkpoint
@@ -216,6 +225,16 @@ def _train(
         }
         model.save_pretrained(out)
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
+    return metrics
+
+
+def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
+    """What must be equal of trainings of equal length for their mIoU to be compared."""
+    height, width = data.size
+    return (
+        f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
+        f"step, rate {recipe.lr:g}, {recipe.schedule}, {recipe.precision}, from {init.name if init else 'scratch'}"
+    )
 
 
 def _time(proxy: Proxy, architecture: Architecture) -> str:
@@ -269,23 +288,3 @@ def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, i
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    return _checked(lambda: type(recipe)(**(recipe.model_dump() | changes)))
-
-
-def _checked(make: Callable[[], Recipe]) -> Recipe:
-    """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
-    try:
-        return make()
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(map(str, first["loc"])) or "recipe"
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        value = "" if first["type"] == "value_error" else f"{first['input']!r} "
-        raise UserError(f"--{option.replace('_', '-')}: {value}{reason}") from None

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from search.strategies.base import Strategy
 
 STRATEGIES = {
+    "surrogate": "search.strategies.surrogate:Surrogate",
     "tpe": "search.strategies.tpe:TPE",
     "nsga2": "search.strategies.nsga2:NSGA2",
+    "evolution": "search.strategies.evolution:Evolution",
     "random": "search.strategies.random:Random",
 }
 """Name in a run file -> module:class. A new strategy is a line here; the conformance test then covers it."""

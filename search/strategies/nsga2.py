@@ -6,14 +6,13 @@ Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from boostformer.architecture import Architecture
-from results.front import OBJECTIVES, crowding_distance, non_dominated_rank
-from search.problem import Observation
-from search.strategies.base import Strategy
+from search.strategies.base import Key, Strategy
+from search.strategies.ranking import best_first
+from search_space.genes import keys
 
 POPULATION = 20
 CROSSOVER = 0.9
@@ -24,24 +23,15 @@ class NSGA2(Strategy):
 
     startup = POPULATION
 
-    def guesses(self, history: Sequence[Observation], rng: np.random.Generator) -> Iterator[Architecture]:
-        population = self._population(history)  # the best first
-        if not population:
+    def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
+        scored = self.history.scored
+        if not len(scored):
             return
-        space = self.problem.space
+        population = scored[best_first(self.history.values(scored), POPULATION)]
+        space, genes = self.candidates.genes, self.history.genes
         while True:
-            mother, father = (population[rng.integers(len(population), size=2).min()] for _ in range(2))
+            mother, father = (
+                genes[[population[rng.integers(len(population), size=2).min()]]] for _ in range(2)
+            )  # the best stand first
             child = space.crossover(mother, father, rng) if rng.random() < CROSSOVER else mother
-            yield space.mutate(child, rng, changes=int(rng.integers(1, 3)))
-
-    def _population(self, history: Sequence[Observation]) -> list[Architecture]:
-        scored = [(o.architecture, o.miou, o.latency_ms) for o in history if o.miou is not None]
-        if not scored:
-            return []
-        signs = np.array([OBJECTIVES[name] for name in self.problem.objectives])
-        values = np.array([self.problem.values(*known) for known in scored]) * signs
-        ranks = non_dominated_rank(values)
-        lonely = np.zeros(len(scored))
-        for rank in range(ranks.max() + 1):
-            lonely[ranks == rank] = crowding_distance(values[ranks == rank])
-        return [scored[i][0] for i in np.lexsort((-lonely, ranks))[:POPULATION]]
+            yield keys(space.mutate(child, rng, changes=int(rng.integers(1, 3))))[0]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from boostformer.architecture import Architecture
-from search.problem import Observation
-from search.strategies.base import Strategy
+from search.strategies.base import Key, Strategy
 
 
 class Random(Strategy):
     """Never guesses, so that the random network of the base class is always taken."""
 
-    def guesses(self, history: Sequence[Observation], rng: np.random.Generator) -> Iterator[Architecture]:
+    def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
         return iter(())

@@ -6,16 +6,18 @@ Source: Bergstra et al. 2011; Ozaki et al. 2022 for several objectives.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from boostformer.architecture import Architecture, Scalar
-from search.parameters import directions, parameters
-from search.problem import Observation
-from search.strategies.base import Strategy
+from search.parameters import directions
+from search.strategies.base import Candidates, Key, Observation, Strategy
+from search_space.encoding import INACTIVE
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class TPE(Strategy):
@@ -25,8 +27,14 @@ class TPE(Strategy):
     budget, otherwise with the value that is known. (Told as failed, they would be guessed for ever.)
     """
 
-    def guesses(self, history: Sequence[Observation], rng: np.random.Generator) -> Iterator[Architecture]:
-        space = self.problem.space
+    def __init__(self, candidates: Candidates, seed: int) -> None:
+        super().__init__(candidates, seed)
+        self._distributions = [CategoricalDistribution(tuple(range(size))) for size in candidates.genes.sizes]
+        self._slowest = 1.0
+        self._mirrors: dict[tuple[Observation, tuple[float, ...]], FrozenTrial] = {}
+
+    def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
+        space, names = self.candidates.genes, [choice.name for choice in self.candidates.genes.choices]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
@@ -36,38 +44,50 @@ class TPE(Strategy):
                 group=True,
                 constant_liar=True,
             )
-        study = optuna.create_study(directions=directions(self.problem.objectives), sampler=sampler)
-        slowest = max((o.latency_ms for o in history if o.latency_ms is not None), default=1.0)
-        study.add_trials([self._mirror(observation, slowest) for observation in history])
-        known = {observation.architecture.id: observation for observation in history}
+        measured = [o.latency_ms for o in self.history.observations if o.latency_ms is not None]
+        self._slowest = max(measured, default=1.0)
+        study = optuna.create_study(directions=directions(self.candidates.objectives), sampler=sampler)
+        self._mirror(study)
         while True:
             trial = study.ask()
-            genotype: dict[str, Scalar] = {}
-            for choice in space.choices:
-                if choice.active(genotype):
-                    trial.suggest_categorical(choice.name, choice.values)
-                    genotype[choice.name] = trial.params[choice.name]
-            arch = space.architecture(genotype)
-            yield arch
-            seen = known.get(arch.id, Observation(arch, "failed"))
-            for name, violation in self.problem.violations(arch, seen.latency_ms).items():
-                trial.set_constraint(name, violation)
-            study.tell(trial, self._values(seen, slowest))
+            found: list[int] = []
+            for column, parent in enumerate(space.parents):
+                active = parent is None or found[parent[0]] == parent[1]
+                values = self._distributions[column].choices
+                found.append(int(trial.suggest_categorical(names[column], values)) if active else INACTIVE)  # type: ignore[arg-type]
+            key = tuple(found)
+            yield key
+            place = self.history.known.get(key)
+            rows = np.array([key], dtype=np.int16)
+            seen = Observation(key, "failed") if place is None else self.history.observations[place]
+            costs = self.candidates.costs(rows)[0] if place is None else self.history.costs[place]
+            trial.set_constraint("excess", float(self.candidates.excess(rows)[0]))
+            study.tell(trial, self._values(seen, costs))
 
-    def _values(self, observation: Observation, slowest: float) -> list[float]:
-        """What is not known of a network is told as bad as it may be: no mIoU, and the ``slowest`` latency."""
-        found = self.problem.values(observation.architecture, observation.miou or 0.0, observation.latency_ms)
-        return np.nan_to_num(found, nan=slowest).tolist()
+    def _values(self, observation: Observation, costs: np.ndarray) -> list[float]:
+        """What is not known of a network is told as bad as it may be: no mIoU, and the slowest latency."""
+        known = iter(np.where(np.isnan(costs), self._slowest, costs).tolist())
+        return [(observation.miou or 0.0) if name == "miou" else next(known) for name in self.candidates.objectives]
 
-    def _mirror(self, observation: Observation, slowest: float) -> FrozenTrial:
-        """The trial of an architecture. Its costs are known in any state; a failed one scores nothing."""
-        arch = observation.architecture
-        params, distributions = parameters(self.problem.space, arch)
-        running = observation.state == "running"
-        return create_trial(
-            state=TrialState.RUNNING if running else TrialState.COMPLETE,
-            values=None if running else self._values(observation, slowest),
-            params=params,
-            distributions=distributions,
-            constraints=self.problem.violations(arch, observation.latency_ms),
-        )
+    def _mirror(self, study: optuna.Study) -> None:
+        """Adds the trials of the history. Costs are known in any state; a failed one scores nothing."""
+        names = [choice.name for choice in self.candidates.genes.choices]
+        kinds: dict[str, BaseDistribution] = dict(zip(names, self._distributions, strict=True))
+        history = self.history
+        wanted = [
+            (o, tuple(self._values(o, costs))) for o, costs in zip(history.observations, history.costs, strict=True)
+        ]
+        new = [i for i, mirrored in enumerate(wanted) if mirrored not in self._mirrors]
+        excess = self.candidates.excess(history.genes[new]) if new else ()
+        for i, over in zip(new, excess, strict=True):
+            observation, values = wanted[i]
+            active = {name: gene for name, gene in zip(names, observation.genes, strict=True) if gene != INACTIVE}
+            running = observation.state == "running"
+            self._mirrors[wanted[i]] = create_trial(
+                state=TrialState.RUNNING if running else TrialState.COMPLETE,
+                values=None if running else values,
+                params=active,
+                distributions={name: kinds[name] for name in active},
+                constraints={"excess": float(over)},
+            )
+        study.add_trials([self._mirrors[mirrored] for mirrored in wanted])

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from data_fixtures import TinyNet, tiny_net
+from safetensors import SafetensorError
 from torch import nn
 from training_cases import SIZE, assert_same, colours, short, trained
 
@@ -105,6 +107,30 @@ def test_an_unwritable_state_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="training states cannot be written"):
         trained(short(save_every=1), resume_dir=tmp_path / "file" / "state")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), r"cannot be written \(No space left on device\)"),
+        (SafetensorError("I/O error: No space"), r"is the disk full\? \(I/O error: No space\)"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos"), r"is the disk full\? "),
+    ],
+)
+def test_a_full_disk_is_said_and_the_state_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    saved, save = [], Accelerator.save_state
+
+    def fails_later(self: Accelerator, folder: str) -> None:
+        saved.append(save(self, folder))
+        if len(saved) == 2:
+            raise error
+
+    monkeypatch.setattr(Accelerator, "save_state", fails_later)
+    with pytest.raises(UserError, match=said):
+        trained(short(save_every=2), resume_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000002"]
 
 
 INTERRUPTED = """

@@ -32,15 +32,30 @@ def test_pretraining_is_the_publication_s() -> None:
     assert (r.magnitude, r.mixup, r.cutmix, r.label_smoothing, r.random_erasing) == (9, 0.8, 1.0, 0.1, 0.25)
 
 
-@given(st.integers(1, 500), st.data(), st.sampled_from(["poly", "cosine"]), st.floats(0.3, 3))
+@given(st.integers(1, 500), st.data(), st.sampled_from(["poly", "cosine", "wsd"]), st.floats(0.3, 3))
 def test_the_rate_rises_then_falls_to_nothing(iterations: int, data, schedule: str, power: float) -> None:
-    warmup = data.draw(st.integers(0, iterations - 1))
-    r = Recipe(iterations=iterations, warmup_iterations=warmup, schedule=schedule, power=power)
+    full = Recipe(iterations=iterations, warmup_iterations=0, schedule=schedule, power=power)
+    warmup = data.draw(st.integers(0, full.trunk if schedule == "wsd" else iterations - 1))
+    r = Recipe(**full.model_dump() | {"warmup_iterations": warmup})
     factors = [r.lr_factor(iteration) for iteration in range(iterations + 1)]
     assert factors[warmup] == 1 and factors[-1] == pytest.approx(0, abs=1e-12)
     assert factors[: warmup + 1] == sorted(factors[: warmup + 1])
     assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
     assert all(0 < factor <= 1 for factor in factors[:-1])
+
+
+def test_warmup_stable_decay() -> None:
+    r = recipe("proxy", schedule="wsd", iterations=100, warmup_iterations=10, decay=0.25)
+    assert r.trunk == 75 and recipe("proxy").trunk == 0
+    assert [r.lr_factor(i) for i in (0, 10, 74, 75)] == [1e-6, 1, 1, 1]
+    assert [r.lr_factor(i) for i in (76, 80, 99)] == pytest.approx([0.96, 0.8, 0.04])
+    longer = Recipe(**r.model_dump() | {"iterations": 400})
+    assert longer.trunk == 300
+    assert [longer.lr_factor(i) for i in range(76)] == [r.lr_factor(i) for i in range(76)]
+    assert r.dependencies(75) == longer.dependencies(75) == longer.dependencies(300)
+    assert r.dependencies(76) != longer.dependencies(76)
+    with pytest.raises(ValidationError, match=r"warmup_iterations \(76\) must be over before .* after 75"):
+        Recipe(**r.model_dump() | {"warmup_iterations": 76})
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -77,7 +77,7 @@ def test_all_counters_agree_on_sampled_networks(table: CostTable, deployed: Cost
 @pytest.mark.parametrize("name", ["tiny", "boostformer_b0"])
 def test_a_population_costs_what_its_networks_cost_one_by_one(table: CostTable, name: str) -> None:
     space = read_space(name).replace(size=(96, 160), classes=11)
-    genes = space.sample_genes(np.random.default_rng(0), 200)
+    genes = space.genes.sample(np.random.default_rng(0), 200)
     found = Population(table, space.slots, space.size, space.classes).figures(slot_indices(space, genes))
     for row, costs in zip(genes, found, strict=True):
         one = table.cost(space.decode(row))

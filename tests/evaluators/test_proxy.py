@@ -11,6 +11,7 @@ import torch
 from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
+from boostformer.errors import UserError
 from boostformer.model import build
 from boostformer.training import TrainingFailure, evaluate, loop, recipe, train
 from evaluators.proxy import Proxy
@@ -73,3 +74,63 @@ def test_the_time_is_estimated_without_training_to_the_end(arch: Architecture) -
     """Ten thousand times the iterations are estimated to take far longer, and are not made."""
     short, long = (Proxy(DATA, recipe("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
     assert 0 < short.estimate_seconds(arch) < long.estimate_seconds(arch)
+
+
+def carried(rungs: tuple[int, ...], cache: Path | None = None) -> Proxy:
+    short = recipe("proxy", iterations=rungs[0], batch_size=2, warmup_iterations=1, schedule="wsd", decay=0.4)
+    return Proxy(DATA, short, cache, rungs)
+
+
+def test_rungs_are_carried_on_to_the_scores_from_scratch(arch: Architecture, tmp_path: Path) -> None:
+    proxy, folder = carried((3, 6, 9), tmp_path / "cache"), tmp_path / "checkpoints" / f"{arch.id}-7"
+    for rung, (iterations, start) in enumerate([(3, 0), (6, 2), (9, 4)]):
+        score = proxy.evaluate(arch, 7, rung=rung, folder=folder)
+        how = f"carried on from {start}" if start else "from scratch"
+        assert (score.iterations, score.resumed_from) == (iterations, start)
+        assert score.provenance == f"proxy training, {iterations} iterations of 2, {how}"
+        proxy.tidy(folder, rung)
+        left = [path.name for path in folder.iterdir()] if folder.exists() else []
+        assert left == ([f"iteration-0000000{proxy.recipes[rung].trunk}"] if rung < 2 else [])
+    whole = carried((3, 6, 9), tmp_path / "cache").evaluate(arch, 7, rung=2)
+    assert whole.miou == score.miou and whole.resumed_from == 0
+    assert carried((9,), tmp_path / "cache").evaluate(arch, 7).miou == score.miou
+
+
+def test_a_score_that_was_not_recorded_is_found_again_without_training(arch: Architecture, tmp_path: Path) -> None:
+    proxy = Proxy(DATA, recipe("proxy", iterations=3, batch_size=2))
+    steps: list[int] = []
+    scores = [proxy.evaluate(arch, 0, lambda done, *_: steps.append(done), folder=tmp_path / "f") for _ in range(2)]
+    assert steps == [1, 2, 3]
+    assert scores[0].miou == scores[1].miou and [score.resumed_from for score in scores] == [0, 3]
+    proxy.tidy(tmp_path / "f", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_belongs_to_one_network_and_seed(arch: Architecture, tmp_path: Path) -> None:
+    proxy = carried((3, 6))
+    proxy.evaluate(arch, 0, folder=tmp_path)
+    with pytest.raises(UserError, match=r"another training, with other recipe\.seed;"):
+        proxy.evaluate(arch, 1, rung=1, folder=tmp_path)
+    with pytest.raises(UserError, match="another training, with other architecture, network;"):
+        proxy.evaluate(presets.load("segformer_b0", classes=8, size=(32, 64)), 0, rung=1, folder=tmp_path)
+
+
+def test_a_failed_training_leaves_nothing(arch: Architecture, tmp_path: Path) -> None:
+    wild = recipe("proxy", iterations=40, batch_size=2, lr=1e6, warmup_iterations=0, clip_norm=None, save_every=1)
+    with pytest.raises(TrainingFailure):
+        Proxy(DATA, wild).evaluate(arch, 0, folder=tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_rungs_need_a_schedule_that_goes_on() -> None:
+    with pytest.raises(UserError, match="schedule 'poly' cannot be carried on; several rungs need 'wsd'"):
+        Proxy(DATA, recipe("proxy", iterations=3), rungs=(3, 6))
+
+
+def test_a_higher_rung_costs_what_is_left_of_it(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, measured = carried((10, 100)), []
+    monkeypatch.setattr(Proxy, "_measured_pace", lambda self, arch: measured.append(arch.id) or (2.0, 5.0))
+    assert proxy.estimate_seconds(arch) == 25
+    assert proxy.estimate_seconds(arch, 1) == (100 - 6) * 2 + 5
+    assert proxy.estimate_seconds(arch, 1, from_scratch=True) == 205
+    assert measured == [arch.id]

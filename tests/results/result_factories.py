@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
-from results.journal import STUDY_NAME, open_storage
 from results.record import Record
+from results.storage import Journal
 
 OBJECTIVES = ["miou", "macs", "params"]
 
@@ -62,8 +62,8 @@ def write_record(study: optuna.Study, record: Record) -> None:
 
 def create_run(folder: Path) -> optuna.Study:
     study = optuna.create_study(
-        study_name=STUDY_NAME,
-        storage=open_storage(folder, create=True),
+        study_name=Journal.study,
+        storage=Journal(folder).open(create=True),
         directions=["maximize", "minimize", "minimize"],
         sampler=optuna.samplers.RandomSampler(seed=0),
     )

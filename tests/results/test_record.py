@@ -6,6 +6,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from result_factories import OBJECTIVES, create_run, make_record, write_record
 
 from boostformer.errors import UserError
-from results.journal import JOURNAL_NAME
-from results.record import Run, open_study, read_run
+from results.record import Retraining, Run, note_retraining, open_study, read_run
+from results.storage import JOURNAL_NAME
 
 
 @pytest.fixture
@@ -44,6 +45,37 @@ def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
     assert [reference["name"] for reference in run.references] == ["segformer_b0"]
 
 
+def test_promotions_are_visible(tmp_path: Path) -> None:
+    study = create_run(tmp_path)
+    network = {"id": "abc", "iterations": 100}
+    records = [make_record(0, **network), make_record(1, iterations=100), make_record(2, **network, state="running")]
+    for record in records[:2]:
+        write_record(study, record)
+    assert [record.promoted for record in read_run(tmp_path).records] == [None, None]
+    write_record(study, replace(records[2], rung=1, iterations=300, miou=None))
+    found = read_run(tmp_path).records
+    assert [(r.rung, r.iterations, r.promoted) for r in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
+
+
+def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
+    assert read_run(run_dir).retrainings == []
+    found = [Retraining("abc", 0.5, 3000, 0, "on these data"), Retraining("abc", 0.6, 3000, 1, "on these data")]
+    for retraining in (*found, replace(found[0], miou=0.55)):
+        note_retraining(run_dir, retraining)
+    kept = read_run(run_dir).retrainings
+    assert sorted(kept, key=lambda r: r.seed) == [replace(found[0], miou=0.55), found[1]]
+    assert len(read_run(run_dir).records) == 3
+
+
+def test_a_run_that_cannot_be_written_to_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, flags: int, *mode: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("results.locks.os.open", refuse)
+    with pytest.raises(UserError, match=r"journal\.log: cannot be written: Permission denied"):
+        note_retraining(run_dir, Retraining("abc", 0.5, 3000, 0, ""))
+
+
 def test_reading_changes_nothing_and_waits_for_no_writer(run_dir: Path) -> None:
     journal = run_dir / JOURNAL_NAME
     journal.write_bytes(journal.read_bytes() + b'{"op_code":8,"tri')  # a search is just writing
@@ -58,8 +90,9 @@ def test_reading_changes_nothing_and_waits_for_no_writer(run_dir: Path) -> None:
 def test_a_writer_killed_while_it_holds_the_lock_stops_nobody(run_dir: Path) -> None:
     program = f"""
 import os, signal
-from results.journal import open_storage
-open_storage({str(run_dir)!r})._backend._lock.acquire()
+from pathlib import Path
+from results.journal import open_journal
+open_journal(Path({str(run_dir / JOURNAL_NAME)!r}))._backend._lock.acquire()
 os.kill(os.getpid(), signal.SIGKILL)
 """
     root = Path(__file__).parents[2]

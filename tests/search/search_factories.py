@@ -16,9 +16,10 @@ from evaluators.cost_table import CostTable
 from evaluators.proxy import Score
 from search.engine import work
 from search.plan import Plan
-from search.problem import Observation, Problem
+from search.problem import Problem
 from search.progress import LineReporter
 from search.run_folder import set_up
+from search.strategies.base import Key, Observation, Strategy
 from search_space import SearchSpace, read_space
 
 LIMITS = {"params": 60_000, "macs": 6_000_000}
@@ -97,24 +98,34 @@ def quality(arch: Architecture) -> float:
     return min(1.0, 0.8 * total / 1.5 + 0.02 * noise)
 
 
-def quick(arch: Architecture, seed: int, progress: Callable[[int, int, float], None]) -> Score:
+def quick(arch: Architecture, seed: int, progress: Callable[[int, int, float], None], **how: Any) -> Score:
     """An objective that trains nothing."""
     progress(1, 1, 0.0)
     return Score(quality(arch), 0.01, "made up")
 
 
-def simulate(strategy: Any, count: int, history: Sequence[Observation] = ()) -> list[Observation]:
+def simulate(strategy: Strategy, count: int, history: Sequence[Observation] = ()) -> list[Observation]:
     """The history after ``count`` proposals; every seventh fails, every fifth is left running."""
     grown = list(history)
     for number in range(len(history), count):
-        arch = strategy.propose(grown)
+        key = propose(strategy, grown)
         if number % 7 == 6:
-            grown.append(Observation(arch, "failed"))
+            grown.append(Observation(key, "failed"))
         elif number % 5 == 4:
-            grown.append(Observation(arch, "running"))
+            grown.append(Observation(key, "running"))
         else:
-            grown.append(Observation(arch, "finished", quality(arch)))
+            grown.append(Observation(key, "finished", quality(network(strategy, key))))
     return grown
+
+
+def propose(strategy: Strategy, history: Sequence[Observation]) -> Key:
+    strategy.learn(history)
+    return strategy.propose()
+
+
+def network(strategy: Strategy, key: Key) -> Architecture:
+    assert isinstance(strategy.candidates, Problem)
+    return strategy.candidates.space.decode(key)
 
 
 class Watcher(LineReporter):

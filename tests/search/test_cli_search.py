@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,13 +11,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from search_factories import plan, run
+import typer
+from optuna.storages.journal import JournalFileBackend
+from search_factories import plan, quick, run
+from throwaway_postgresql import Server
 
 from results.front import front
 from results.locks import is_held
 from results.record import read_run
+from search.commands.run import worker
+from search.plan import Plan
+from search.run_folder import plan_of, set_up
 from search.store import INTERRUPTED
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -97,8 +105,21 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     run_file.write_text(RUN.replace("iterations: 2", "iterations: 3"))
     refused = run_cli("search", run_file, "--out", out)
     assert refused.returncode == 2
-    assert refused.stderr.endswith("proxy.iterations is 2 there, 3 here; choose another --out\n")
+    assert refused.stderr.endswith("rungs is [2] there, [3] here; choose another --out\n")
     assert states(out) == ["finished"] * 4
+
+
+@pytest.mark.slow
+def test_workers_join_a_search_in_a_database(run_file: Path, tmp_path: Path, server: Server, run_cli: Cli) -> None:
+    out, elsewhere = tmp_path / "shared search", tmp_path / "elsewhere"
+    begun = run_cli("search", run_file, "--out", out, "--storage", server.url, "--trials", 1)
+    assert begun.returncode == 0, begun.stderr
+    this = plan_of(out)
+    assert this is not None
+    set_up(out, this, 2, [])
+    joined = run_cli("worker", "--storage", server.url, "--study", "shared search", "--out", elsewhere)
+    assert joined.returncode == 0, joined.stderr
+    assert states(elsewhere) == states(out) == ["finished"] * 2
 
 
 @pytest.mark.slow
@@ -145,6 +166,11 @@ def test_children_stop_when_their_parent_is_killed(run_file: Path, tmp_path: Pat
         (("search", "no.yaml", "--out", "x"), "no.yaml: no such file"),
         (("search", "run.yaml", "--out", "run.yaml"), "run.yaml: not a directory"),
         (("pareto", "nowhere"), "nowhere does not exist"),
+        (("search", "run.yaml", "--out", "x", "--study", "y"), "--storage is missing"),
+        (("search", "run.yaml", "--out", "x", "--storage", "sqlite:///x"), "not an address of the form postgresql://"),
+        (("worker",), "name the search by RUN_DIR, or by --storage and --study"),
+        (("worker", "x", "--study", "y"), "name the search by RUN_DIR, or by --storage and --study"),
+        (("worker", "x", "--device", "7"), "--device 7: no such device"),
         (("serch",), "No such command 'serch'. Did you mean 'search'?"),
     ],
 )
@@ -175,6 +201,27 @@ def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("trial,id,miou,params,macs,latency_ms")
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, 3, plan=plan())
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    set_up(tmp_path, plan(), 4, [])
+    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    monkeypatch.setattr(Plan, "open_proxy", lambda plan: SimpleNamespace(evaluate=quick, tidy=lambda *_: None))
+    with pytest.raises(typer.Exit) as ended:
+        worker(tmp_path)
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: No space left on device; "
+        "what is finished is kept, free some and the same command resumes\n"
+    )
+    assert states(tmp_path) == ["finished"] * 3
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from boostformer.training import TrainingFailure
 from evaluators.proxy import Progress, Score
 from results.front import front
 from results.record import Record, read_run
+from search.engine import work
 from search.run_folder import set_up
 from search.store import INTERRUPTED
 from search.strategies import STRATEGIES
@@ -33,7 +34,7 @@ def check(folder: Path, trials: int, problem: Any) -> list[Record]:
     assert max(Counter(record.id for record in ended).values()) == 1, "trained twice"
     for record in records:
         arch = Architecture.from_dict(record.architecture)
-        assert problem.fits(arch) and record.feasible and arch.id == record.id
+        assert problem.affords(arch) and record.feasible and arch.id == record.id
         assert (record.params, record.macs) == (problem.table.cost(arch).params, problem.table.cost(arch).macs)
     return ended
 
@@ -59,6 +60,46 @@ def test_more_trials_can_be_asked_for(tmp_path: Path) -> None:
     assert [r.id for r in resumed] == [r.id for r in check(tmp_path / "straight", 9, plan().problem())]
 
 
+def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) -> None:
+    """Three lengths, of which each network that goes on has the same folder, and two more seeds for the front."""
+    trained: list[tuple[str, int, int, Path]] = []
+    tidied: list[tuple[Path, int]] = []
+
+    def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+        trained.append((arch.id, rung, seed, folder))
+        return Score(0.5 * quality(arch) + 0.1 * rung + 0.001 * seed, 1.0, "made up")
+
+    this = plan(rungs=(2, 6, 18), final_seeds=3)
+    set_up(tmp_path, this, 18, [])
+    work(this, tmp_path, objective, Watcher(), lambda folder, rung: tidied.append((folder, rung)))
+    records = read_run(tmp_path).records
+    assert len(records) == len(trained) == len(tidied) == len(set(trained))
+    counts = Counter((record.rung, record.seed) for record in records)
+    assert counts[0, 0] == 18
+    assert counts[1, 0] >= 6 and counts[2, 0] >= 2  # who is promoted first may turn out not to be among the best
+    ids = [{record.id for record in records if record.rung == rung} for rung in range(3)]
+    assert ids[2] < ids[1] < ids[0]
+    best = max(records, key=lambda record: (record.rung == 0, record.miou))
+    assert best.promoted and {record.iterations for record in records} == {2, 6, 18}
+    assert counts[2, 1] == counts[2, 2] == len(front(records, this.objectives)) >= 1
+    assert {folder for _, _, _, folder in trained} == {
+        tmp_path / "checkpoints" / f"{record.id}-{record.seed}" for record in records
+    }
+    assert tidied == [(folder, rung) for _, rung, _, folder in trained]
+    run(tmp_path, 18, plan=this)
+    assert len(read_run(tmp_path).records) == len(records), "a complete run has nothing left to do"
+
+
+def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path: Path) -> None:
+    this = plan(small(), {"params": 11_500}, final_seeds=2)
+    fitting = sum(this.problem().affords(arch) for arch in small())
+    watcher = run(tmp_path, 100, plan=this)
+    records = read_run(tmp_path).records
+    assert Counter(record.seed for record in records)[0] == fitting
+    assert Counter(record.seed for record in records)[1] == len(front(records, this.objectives))
+    assert watcher.ended_early is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "candidates"), [(name, {"tpe": 60}.get(name, 200)) for name in STRATEGIES])
 def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
@@ -73,7 +114,7 @@ def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
 def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
     calls: list[str] = []
 
-    def objective(arch: Architecture, seed: int, progress: Progress) -> Score:
+    def objective(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         calls.append(arch.id)
         if len(calls) == 2:
             raise TrainingFailure("diverged", "the loss is 9000")
@@ -98,7 +139,7 @@ def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
 ) -> None:
     calls: list[str] = []
 
-    def objective(arch: Architecture, seed: int, progress: Progress) -> Score:
+    def objective(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         calls.append(arch.id)
         if len(calls) == 13:
             raise kind
@@ -116,13 +157,13 @@ def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
 
 def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
     this = plan(small(), {"params": 11_500})
-    fitting = sum(this.problem().fits(arch) for arch in small())
+    fitting = sum(this.problem().affords(arch) for arch in small())
     watcher = run(tmp_path, 100, plan=this)
     check(tmp_path, fitting, this.problem())
     assert watcher.ended_early is not None and "all networks of the space" in watcher.ended_early
 
 
-def busy(arch: Architecture, seed: int, progress: Progress) -> Score:
+def busy(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
     """Takes some 20 ms, so that a kill may hit any moment of a trial."""
     end = time.perf_counter() + 0.02
     while time.perf_counter() < end:
@@ -138,7 +179,10 @@ def start(folder: Path, trials: int, **changes: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_ten_random_moments_nothing_finished_is_lost(tmp_path: Path, seed: int) -> None:
+def test_killed_at_ten_random_moments_nothing_finished_is_lost(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.store.DEATHS", 100)  # no network is to blame
     rng = np.random.default_rng(seed)
     kept: list[Record] = []
     kills = 0

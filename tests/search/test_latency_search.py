@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ class Objective:
     def __init__(self) -> None:
         self.trained: list[str] = []
 
-    def __call__(self, arch: Architecture, seed: int, progress: Progress) -> Score:
+    def __call__(self, arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         self.trained.append(arch.id)
         return quick(arch, seed, progress)
 
@@ -129,9 +130,9 @@ def test_strategies_know_all_that_was_measured_over_budget(tmp_path: Path, devic
     assert Counter(device.asked) == Counter(arch.id for arch in small())
     assert len(ended(tmp_path, "finished")) == sum(milliseconds(arch) <= limit for arch in small())
     this = timed_plan(limit, small())
-    with Store(tmp_path, this.problem(), 0) as store:
+    with Store(tmp_path, this, this.problem()) as store:
         history = store.standing().history
-    known = {o.architecture.id: (o.state, o.latency_ms) for o in history}
+    known = {small().decode(o.genes).id: (o.state, o.latency_ms) for o in history}
     assert known == {
         arch.id: ("finished" if milliseconds(arch) <= limit else "rejected", milliseconds(arch)) for arch in small()
     }
@@ -235,7 +236,7 @@ def test_ctrl_c_while_waiting_gives_the_trial_back(
 
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path: Path, device: Device) -> None:
-    def interrupted(arch: Architecture, seed: int, progress: Progress) -> Score:
+    def interrupted(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

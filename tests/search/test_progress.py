@@ -10,6 +10,7 @@ from search_factories import plan, quick
 
 from results.record import Record, read_run
 from search.engine import work
+from search.jobs import Step
 from search.progress import ConsoleReporter, LineReporter, duration, relay
 from search.run_folder import set_up
 from search.store import Standing
@@ -36,7 +37,7 @@ def test_without_a_terminal_there_is_a_line_per_trial(tmp_path: Path, capsys: py
 def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     failed = Record(3, "abc", "failed", {}, 10**6, 10**9, 0, 0, True, seconds=2.0, failure="diverged")
     reporter = ConsoleReporter()
-    reporter.begins(Standing(9, 4, 0, [], [], [], []))
+    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
     reporter.ended(failed)
     reporter.exhausted("nothing left")
     lines = capsys.readouterr().err
@@ -49,7 +50,7 @@ def test_what_a_child_writes_its_parent_shows(tmp_path: Path, capsys: pytest.Cap
     written = io.StringIO()
     work(plan(), tmp_path, quick, LineReporter(written))
     parent = ConsoleReporter(workers=2)
-    parent.begins(Standing(2, 0, 0, [], [], [], []))
+    parent.begins(Standing(2, 0, 0, [], [], [], [], Step("propose")))
     for line in written.getvalue().splitlines():
         relay(line, parent)
     shown = capsys.readouterr().err
@@ -62,7 +63,7 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
     )
     written = io.StringIO()
     child, parent = LineReporter(written), ConsoleReporter()
-    parent.begins(Standing(9, 4, 0, [], [], [], []))
+    parent.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
     for reporter in (child, parent):
         reporter.set_aside(over)
         reporter.says("build 2 of 3")
@@ -75,6 +76,6 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
 
 def test_a_measured_latency_is_shown_beside_the_costs(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = ConsoleReporter()
-    reporter.begins(Standing(9, 4, 0, [], [], [], []))
+    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
     reporter.ended(Record(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, latency_ms=12.345, seconds=2.0))
     assert "mIoU 50.00 %, 1.000 M params, 1.000 G MACs, 12.35 ms, 2 s" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,38 @@ def write(folder: Path, text: str) -> Path:
 def test_a_run_file_is_read(tmp_path: Path) -> None:
     config, _ = read_run_config(write(tmp_path, GOOD))
     assert config.data.size == (32, 64)
-    assert config.proxy == recipe("proxy", iterations=10, batch_size=2, seed=4)
+    assert config.proxy.recipe == recipe("proxy", iterations=10, batch_size=2, seed=4)
     assert (config.search.trials, config.search.strategy) == (7, "nsga2")
 
 
 def test_what_is_left_open_has_defaults(tmp_path: Path) -> None:
     config, _ = read_run_config(write(tmp_path, "space: tiny\n"))
     assert config.objectives == ["miou", "macs", "params"]
-    assert config.proxy == recipe("proxy")
-    assert (config.search.strategy, config.search.seed, config.budgets) == ("tpe", 0, {})
+    assert config.proxy.recipe == recipe("proxy")
+    assert (config.search.strategy, config.search.seed, config.budgets) == ("surrogate", 0, {})
+    assert (config.proxy.rungs, config.search.final_seeds) == ((300,), 1)
+
+
+def test_several_rungs_have_a_schedule_that_can_go_on(tmp_path: Path) -> None:
+    text = "space: tiny\nproxy: {iterations: [40, 120, 360]}\nsearch: {reduction_factor: 4, final_seeds: 3}\n"
+    config, _ = read_run_config(write(tmp_path, text))
+    assert config.proxy.rungs == (40, 120, 360)
+    assert config.proxy.recipe == recipe("proxy", iterations=40, schedule="wsd")
+    assert (config.search.reduction_factor, config.search.final_seeds) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("{iterations: [100, 100]}", "must grow from one rung to the next"),
+        ("{iterations: []}", "must grow from one rung to the next"),
+        ("{iterations: [100, soon]}", "'soon' is not a whole number"),
+        ("{iterations: [10, 20], schedule: poly}", "'poly' ends for good, several rungs need 'wsd'"),
+    ],
+)
+def test_rungs_that_cannot_be(tmp_path: Path, proxy: str, message: str) -> None:
+    with pytest.raises(UserError, match=r"run.yaml:2: proxy\..*" + re.escape(message)):
+        read_run_config(write(tmp_path, f"space: tiny\nproxy: {proxy}\n"))
 
 
 def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
@@ -152,8 +176,8 @@ def test_presets_are_counted_as_the_networks_of_the_run(tmp_path: Path) -> None:
 
 def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
     plan, _, _ = Plan.read(write(tmp_path, GOOD))
-    assert plan.to_dict()["version"] == 2
-    with pytest.raises(UserError, match="study: version 1 cannot be read, allowed: 2"):
+    assert plan.to_dict()["version"] == 3
+    with pytest.raises(UserError, match="study: version 1 cannot be read, allowed: 3"):
         Plan.from_dict(plan.to_dict() | {"version": 1}, "study")
 
 

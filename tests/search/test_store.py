@@ -5,25 +5,40 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import optuna
 import pytest
-from search_factories import plan, quality, run
+from search_factories import plan, propose, quality, run
 
+from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.proxy import Score
-from results.journal import JOURNAL_NAME, STUDY_NAME, open_storage
 from results.locks import FileLock, is_held
 from results.record import read_run
+from results.storage import JOURNAL_NAME, storage_of
+from search.problem import Problem
 from search.run_folder import plan_of, read_plan, set_up
 from search.store import INTERRUPTED, Store
+from search.strategies.base import Observation
 
 FORK = multiprocessing.get_context("fork")
 
 
 def store(folder: Path) -> Store:
-    return Store(folder, plan().problem(), 0)
+    return Store(folder, plan(), problem_of_plan())
+
+
+@cache
+def problem_of_plan() -> Problem:
+    return plan().problem()
+
+
+def proposer(mine: Store) -> Callable[[Sequence[Observation]], Architecture]:
+    strategy = plan().make_strategy(mine.problem)
+    return lambda history: mine.problem.space.decode(propose(strategy, history))
 
 
 def claim_and_die(folder: Path) -> None:
@@ -31,7 +46,7 @@ def claim_and_die(folder: Path) -> None:
 
     def body() -> None:
         with store(folder) as mine:
-            assert mine.claim(plan().make_strategy(mine.problem).propose) is not None
+            assert mine.claim(proposer(mine)) is not None
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = FORK.Process(target=body)
@@ -70,6 +85,7 @@ def test_directories_that_cannot_be_runs(tmp_path: Path) -> None:
         set_up(Path("/proc/run"), plan(), 1, [])
 
 
+@pytest.mark.slow
 def test_a_set_up_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     set_up(tmp_path, plan(), 2, [])
     journal = tmp_path / JOURNAL_NAME
@@ -88,7 +104,7 @@ def test_a_trial_of_a_dead_worker_is_the_next_to_be_tried(tmp_path: Path) -> Non
     (lost,) = read_run(tmp_path).records
     assert (lost.state, lost.failure) == ("failed", INTERRUPTED)
     assert (standing.concluded, standing.owners) == (0, [])
-    assert [arch.id for arch in standing.interrupted] == [lost.id]
+    assert [job.id for job in standing.interrupted] == [lost.id]
     with store(tmp_path) as mine:
 
         def unasked(history: object) -> None:
@@ -100,11 +116,35 @@ def test_a_trial_of_a_dead_worker_is_the_next_to_be_tried(tmp_path: Path) -> Non
     assert list((tmp_path / "workers").iterdir()) == []
 
 
+def test_a_run_that_is_asked_for_fewer_repeats_fewer(tmp_path: Path) -> None:
+    set_up(tmp_path, plan(), 9, [])
+    with store(tmp_path) as first, store(tmp_path) as second:
+        assert first.claim(proposer(first)) is not None and second.claim(proposer(second)) is not None
+    run(tmp_path, 1, plan=plan())
+    assert sorted(record.state for record in read_run(tmp_path).records) == ["failed", "failed", "finished"]
+
+
+def test_a_score_outlives_its_worker(tmp_path: Path) -> None:
+    """Who dies between the score and the end of the trial has not trained in vain."""
+    set_up(tmp_path, plan(), 1, [])
+    with store(tmp_path) as mine:
+        ticket = mine.claim(proposer(mine))
+        assert ticket is not None
+        mine.scored(ticket, Score(0.25, 7.0, "made up"))
+
+    def untrained(*arguments: object, **how: object) -> Score:
+        raise AssertionError("it has its score")
+
+    run(tmp_path, 1, untrained, plan=plan())
+    lost, found = read_run(tmp_path).records
+    assert (lost.failure, found.state) == (INTERRUPTED, "finished")
+    assert (found.miou, found.seconds, found.provenance, found.iterations) == (0.25, 7.0, "made up", 2)
+
+
 def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     set_up(tmp_path, plan(), 3, [])
-    propose = plan().make_strategy(plan().problem()).propose
     with store(tmp_path) as first, store(tmp_path) as second:
-        one, two = first.claim(propose), second.claim(propose)
+        one, two = first.claim(proposer(first)), second.claim(proposer(second))
         assert one is not None and two is not None
         assert one.architecture.id != two.architecture.id
         standing = second.standing()
@@ -117,12 +157,11 @@ def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
 def test_who_has_nothing_left_to_do_takes_over_from_one_who_dies(tmp_path: Path) -> None:
     """Two trials for two workers: one finishes, then waits for the other, which dies; it does that one too."""
     set_up(tmp_path, plan(), 2, [])
-    propose = plan().make_strategy(plan().problem()).propose
     reader, writer = FORK.Pipe(duplex=False)
 
     def other() -> None:
         with store(tmp_path) as mine:
-            mine.claim(propose)
+            mine.claim(proposer(mine))
             writer.send("claimed")
             signal.pause()
 
@@ -130,7 +169,7 @@ def test_who_has_nothing_left_to_do_takes_over_from_one_who_dies(tmp_path: Path)
     process.start()
     assert reader.poll(60)
     with store(tmp_path) as mine:
-        while (ticket := mine.claim(propose)) is not None:
+        while (ticket := mine.claim(proposer(mine))) is not None:
             mine.finish(ticket, Score(quality(ticket.architecture), 1.0, ""))
             process.kill()  # a second time it is dead already
     process.join()
@@ -140,9 +179,10 @@ def test_who_has_nothing_left_to_do_takes_over_from_one_who_dies(tmp_path: Path)
 def test_a_folder_that_was_never_set_up_completely_has_no_plan_yet(tmp_path: Path) -> None:
     """So the same command sets it up again."""
     assert plan_of(tmp_path) is None and plan_of(tmp_path / "no") is None
-    open_storage(tmp_path, create=True)
+    where = storage_of(tmp_path)
+    where.open(create=True)
     assert plan_of(tmp_path) is None
-    optuna.create_study(study_name=STUDY_NAME, storage=open_storage(tmp_path))
+    optuna.create_study(study_name=where.study, storage=where.open())
     assert plan_of(tmp_path) is None
     set_up(tmp_path, plan(), 2, [])
     assert plan_of(tmp_path) == plan() == read_plan(tmp_path)

@@ -109,7 +109,7 @@ def test_genotype_genes_and_architecture_are_one_to_one(space: SearchSpace, rng:
 @given(spaces, generators)
 @settings(max_examples=30)
 def test_sampled_genes_are_networks_and_their_slots_agree(space: SearchSpace, rng: np.random.Generator) -> None:
-    genes = space.sample_genes(rng, 20)
+    genes = space.genes.sample(rng, 20)
     archs = [space.decode(row) for row in genes]
     assert all(arch in space for arch in archs)
     assert np.array_equal(space.encode(archs), genes)
@@ -132,7 +132,7 @@ def test_blocks_are_sampled_uniformly_and_then_their_options() -> None:
     space, rng, n = small_space(), np.random.default_rng(0), 7000
     expected = {"efficient_attention": 1 / 12, "pooling": 1 / 3, "mhsa": 1 / 6}
     drawn = Counter(space.sample(rng).stages[0].mixer for _ in range(n))
-    index = slot_indices(space, space.sample_genes(rng, n))["stages.0.mixer"]
+    index = slot_indices(space, space.genes.sample(rng, n))["stages.0.mixer"]
     vectorised = Counter(space.slots["stages.0.mixer"][i] for i in index)
     for counts in (drawn, vectorised):
         assert set(counts) == set(space.slots["stages.0.mixer"])
@@ -145,7 +145,7 @@ def test_equal_seeds_draw_equal_networks() -> None:
     space = small_space()
     one, two = np.random.default_rng(7), np.random.default_rng(7)
     assert [space.sample(one) for _ in range(20)] == [space.sample(two) for _ in range(20)]
-    assert np.array_equal(space.sample_genes(one, 50), space.sample_genes(two, 50))
+    assert np.array_equal(space.genes.sample(one, 50), space.genes.sample(two, 50))
 
 
 @given(spaces, generators, st.integers(1, 60))
@@ -193,7 +193,7 @@ def test_a_space_of_one_network_can_only_give_it() -> None:
     assert (space.count, space.choices) == (1, ())
     assert only == space.sample(rng) == space.mutate(only, rng) == space.crossover(only, only, rng)
     assert space.genotype(only) == {}
-    assert space.sample_genes(rng, 3).shape == (3, 0)
+    assert space.genes.sample(rng, 3).shape == (3, 0)
     assert space.decode(space.encode([only])[0]) == only
 
 

@@ -69,7 +69,7 @@ def test_networks_that_were_not_measured_are_predicted_well(table: Table) -> Non
 @pytest.mark.parametrize("kind", ["table", "estimate"])
 def test_a_population_s_figures_are_those_of_its_networks(table: Table, kind: str) -> None:
     backend: Additive = table if kind == "table" else Estimate("jetson-nano")
-    genes = space().sample_genes(np.random.default_rng(0), 60)
+    genes = space().genes.sample(np.random.default_rng(0), 60)
     population = Population(backend, space().slots, space().size, space().classes)
     together = population.figures(slot_indices(space(), genes))[:, 0] + backend.overhead_ms
     archs = [space().decode(row) for row in genes]

@@ -1,0 +1,132 @@
+"""A study in PostgreSQL: connecting, and saying in one line why that does not work.
+
+Passwords are never written down: libpq finds them in ``PGPASSWORD`` or ``~/.pgpass``. The driver comes with the
+extra ``postgresql`` and is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from boostformer.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from sqlalchemy import Connection, Engine
+
+FORM = "postgresql://USER@HOST/DATABASE"
+STALL = "60s"
+"""The server ends a session that holds the turn and has not been heard of for so long: its machine is gone."""
+_ENGINE: dict[str, Any] = {
+    # A worker keeps one connection for its turns and one for the rest: servers admit some hundred by default.
+    "pool_size": 2,
+    "connect_args": {
+        "connect_timeout": 10,
+        # A connection whose other end vanished without a word is given up after a minute.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+        "application_name": "boostformer",
+    },
+}
+
+
+def without_password(url: str) -> str:
+    """``url`` as it may be kept; its password goes to ``PGPASSWORD``, for this process and those it starts.
+
+    :class:`UserError` when it is no address of a PostgreSQL database.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.drivername != "postgresql" or not parsed.database:
+        shown = parsed.render_as_string() if parsed else url
+        raise UserError(f"--storage: '{shown}' is not an address of the form {FORM}")
+    if parsed.password:
+        os.environ["PGPASSWORD"] = str(parsed.password)
+    return parsed._replace(password=None).render_as_string()
+
+
+def open_database(url: str, *, create: bool = False) -> BaseStorage:
+    """Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
+
+    :class:`UserError` when the driver is missing, the server cannot be reached or refuses, or there are no tables.
+    """
+    import sqlalchemy
+    import sqlalchemy.exc
+    from optuna.storages import RDBStorage, get_storage
+
+    try:
+        engine = sqlalchemy.create_engine(_driver(url), **_ENGINE)
+    except ImportError:
+        raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
+    try:
+        with turn(engine, url) if create else engine.connect() as connection:
+            if not create and not sqlalchemy.inspect(connection).has_table("studies"):
+                raise UserError(f"{url}: holds no search yet")
+            storage = RDBStorage(_driver(url), engine_kwargs=dict(_ENGINE), skip_table_creation=not create)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise UserError(f"{url}: {reason(error)}") from None
+    finally:
+        engine.dispose()
+    return get_storage(storage)
+
+
+def engine_of(storage: BaseStorage) -> Engine:
+    """The connections of a storage that :func:`open_database` gave, for what Optuna has no word for."""
+    engine: Engine = storage._backend.engine  # type: ignore[attr-defined]
+    return engine
+
+
+@contextmanager
+def turn(engine: Engine, name: str) -> Iterator[Connection]:
+    """Waits until no other process has the turn of this name, and has it until the block ends or the process dies.
+
+    The server gives the turn back as soon as the session ends, or has stalled.
+    """
+    from sqlalchemy import text
+
+    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+    with engine.begin() as connection:
+        connection.execute(
+            text("SELECT set_config('idle_in_transaction_session_timeout', :stall, true), pg_advisory_xact_lock(:key)"),
+            {"stall": STALL, "key": key},
+        )
+        yield connection
+
+
+def outage(error: BaseException) -> str | None:
+    """Why the server could not be asked, or None when ``error`` is none of that kind."""
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OperationalError | InterfaceError):
+            return reason(cause)
+        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+            return reason(cause)
+        cause = cause.__cause__
+    return None
+
+
+def reason(error: BaseException) -> str:
+    """What the server or the network said, in one line, and what to do where that is known."""
+    said: Any = getattr(error, "orig", None) or error
+    line = next((line for line in str(said).splitlines() if line.strip()), type(said).__name__)
+    line = line.removeprefix("connection failed: ").strip()
+    if "password" in line:
+        line += "; PGPASSWORD or ~/.pgpass has it, or the address: postgresql://USER:PASSWORD@HOST/DATABASE"
+    return line
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)

@@ -1,0 +1,32 @@
+"""Regularised evolution: the best of a few recent networks is mutated, and the old ones are forgotten.
+
+Source: Real et al., "Regularized evolution for image classifier architecture search", 2019; with several
+objectives the tournament goes by non-dominated rank, then by loneliness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from search.strategies.base import Key, Strategy
+from search.strategies.ranking import best_first
+from search_space.genes import keys
+
+POPULATION, TOURNAMENT = 50, 10
+
+
+class Evolution(Strategy):
+    """The winner of a tournament among the youngest has one choice mutated."""
+
+    startup = 20
+
+    def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
+        alive = self.history.scored[-POPULATION:]
+        if not len(alive):
+            return
+        while True:
+            rows = rng.permutation(alive)[:TOURNAMENT]
+            winner = rows[best_first(self.history.values(rows), 1)]
+            yield keys(self.candidates.genes.mutate(self.history.genes[winner], rng))[0]

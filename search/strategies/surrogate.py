@@ -1,0 +1,175 @@
+"""The project's own strategy: a model of the score, asked about thousands of networks before one is trained.
+
+What a network costs is known or, where only a board can tell its latency, predicted too. Those are bred that
+promise the largest gain of hypervolume. Networks that are being trained elsewhere count with the score expected
+of them, so that workers spread out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
+
+from search.strategies.base import PATIENCE, Candidates, History, Key, Strategy
+from search.strategies.gaussian_process import GaussianProcess, learn_kernel
+from search.strategies.improvement import Improvement
+from search.strategies.kernel import Inputs, Kernel
+from search.strategies.ranking import best_first, front_of
+from search.strategies.tpe import TPE
+from search_space.genes import Genes, keys
+
+Matrix = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Learnt = Callable[[Inputs, Matrix], Kernel]
+
+ENOUGH = 8
+"""With fewer scores there is nothing to learn from, and TPE guesses."""
+EXAMPLES = 500
+"""The model learns from at most so many networks: half the best, half from among all others."""
+DRAWN_FOR_COSTS = 2000
+DRAWN, BRED, ROUNDS, PARENTS = 200, 300, 5, 60
+"""Networks drawn at first, bred in each round, the rounds, and of how many they are bred."""
+
+
+class Surrogate(Strategy):
+    """A Gaussian process, expected hypervolume improvement, and evolution on what is expected."""
+
+    def __init__(self, candidates: Candidates, seed: int) -> None:
+        super().__init__(candidates, seed)
+        self._few = TPE(candidates, seed)
+        self._kernels: dict[bytes, Kernel] = {}
+
+    def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
+        if len(self.history.scored) < ENOUGH:
+            self._few.history = self.history
+            return self._few.guesses(rng)
+        with _blas().limit(limits=1):
+            return self._promising(_Belief(self.candidates, self.history, self._usual_costs, self._kernel), rng)
+
+    @cached_property
+    def _usual_costs(self) -> Matrix:
+        """(P, C): of random networks, within the budgets where these are not too tight to draw."""
+        genes = self.candidates.genes.sample(np.random.default_rng(0), DRAWN_FOR_COSTS)
+        fits = self.candidates.excess(genes) <= 0
+        return self.candidates.costs(genes[fits] if fits.sum() >= DRAWN_FOR_COSTS / 20 else genes)
+
+    def _kernel(self, inputs: Inputs, scores: Matrix) -> Kernel:
+        """Learnt anew whenever a seventh more is known; so it follows from the history, and rarely costs anything."""
+        count = ENOUGH
+        while (more := math.ceil(count * 7 / 6)) <= len(scores):
+            count = more
+        first = np.arange(count)
+        known = inputs.one_hot[first].tobytes() + scores[:count].tobytes()
+        if known not in self._kernels:
+            self._kernels[known] = learn_kernel(self.candidates.genes, inputs[first], scores[:count])
+        return self._kernels[known]
+
+    def _promising(self, belief: _Belief, rng: np.random.Generator) -> Iterator[Key]:
+        """The networks of the largest expected gain first, bred from the best so far and from one another."""
+        space = self.candidates.genes
+        best = self.history.genes[belief.best(PARENTS)]
+        parents, new = best, space.sample(rng, DRAWN)
+        pool, gains, seen = new[:0], np.empty(0), set(self.history.known)
+        for _ in range(ROUNDS):
+            mothers, fathers = (parents[rng.integers(len(parents), size=BRED)] for _ in range(2))
+            crossed = (rng.random(BRED) < 0.5)[:, None]
+            children = np.where(crossed, space.crossover(mothers, fathers, rng), mothers)
+            new = np.concatenate([new, space.mutate(children, rng, rng.integers(1, 4, size=BRED))])
+            new = new[self.candidates.excess(new) <= 0]
+            fresh = [key not in seen and not seen.add(key) for key in keys(new)]  # type: ignore[func-returns-value]
+            new = new[np.array(fresh, dtype=bool)]
+            pool, gains = np.concatenate([pool, new]), np.concatenate([gains, belief.gain(new)])
+            top = np.argsort(-gains, kind="stable")[: PARENTS // 2]
+            parents, new = np.concatenate([pool[top], best]), new[:0]
+        return iter(keys(pool[np.argsort(-gains, kind="stable")[:PATIENCE]]))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Matrices are small here: threads would wait for each other, most of all beside trainings."""
+    return ThreadpoolController()
+
+
+class _Belief:
+    """What the history makes one expect of networks that were not tried."""
+
+    def __init__(self, candidates: Candidates, history: History, usual_costs: Matrix, learnt: Learnt) -> None:
+        self._candidates, self._history = candidates, history
+        self._told = ~np.isnan(usual_costs).any(axis=0)
+        logs = np.log(usual_costs[:, self._told])
+        self._centre, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
+        self._latency: GaussianProcess | None = None
+        measured = np.flatnonzero(~np.isnan(history.latency))
+        if len(measured):
+            self._latency = self._model(measured, np.log(history.latency[measured]), learnt)
+
+        scored = history.scored
+        miou = history.miou[scored]
+        # How bad the worst are tells nothing about the best.
+        floor = np.median(miou) - 4 * (np.quantile(miou, 0.75) - np.median(miou))
+        chosen = np.sort(_spread(history.values(scored)))
+        examples = scored[chosen]
+        self._score = self._model(scored, np.maximum(miou, floor), learnt, chosen)
+
+        running = np.array([i for i, o in enumerate(history.observations) if o.state == "running"], dtype=np.int64)
+        self._rows = np.concatenate([examples, running])
+        inputs, costs = self._seen(history.genes[self._rows])
+        costs = np.where(np.isnan(history.costs[self._rows]), costs, history.costs[self._rows])
+        expected = self._score.predict(inputs)[0]
+        self._values = np.column_stack([-expected, costs])
+        front = front_of(self._values)
+        usual = np.concatenate([costs[front], usual_costs[~np.isnan(usual_costs).any(axis=1)]])
+        self._lowest, self._range = usual.min(axis=0, initial=np.inf), np.ptp(usual, axis=0) + 1e-12
+        self._improvement = Improvement(expected[front], self._scaled(costs[front]), expected.min())
+
+    def best(self, count: int) -> Rows:
+        """Numbers of the best networks of the history, as far as one can tell through the noise."""
+        return self._rows[best_first(self._values, count)]
+
+    def gain(self, genes: Genes) -> Matrix:
+        """(P, G) -> (P,): the expected gain of hypervolume."""
+        if not len(genes):
+            return np.empty(0)
+        inputs, costs = self._seen(genes)
+        found = self._improvement.expected(*self._score.predict(inputs), self._scaled(costs))
+        if self._latency is not None and (over := self._history.latency[self._history.rejected]).size:
+            mean, deviation = self._latency.predict(inputs)
+            found = found * ndtr((np.log(over.min()) - mean) / deviation)
+        return found
+
+    def _seen(self, genes: Genes) -> tuple[Inputs, Matrix]:
+        """Networks as the models see them, and their costs (P, C), predicted where they are not told."""
+        costs = self._candidates.costs(genes)
+        numbers = (np.log(costs[:, self._told]) - self._centre) / self._spread
+        inputs = Inputs.of(self._candidates.genes, genes, numbers)
+        if not self._told.all() and self._latency is not None:
+            costs[:, ~self._told] = np.exp(self._latency.predict(inputs)[0])[:, None]
+        return inputs, costs
+
+    def _model(
+        self, rows: Rows, values: Matrix, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
+    ) -> GaussianProcess:
+        """Of ``values`` of these networks, its kernel learnt from all of them, fitted to those ``chosen``."""
+        inputs = self._seen(self._history.genes[rows])[0]
+        kernel = learnt(inputs, values)
+        numbers = np.arange(len(rows))[chosen]
+        return GaussianProcess(kernel, inputs[numbers], values[numbers])
+
+    def _scaled(self, costs: Matrix) -> Matrix:
+        """0…1 from the lowest to the highest; one column even where no cost is an objective."""
+        return (costs - self._lowest) / self._range if costs.shape[1] else np.zeros((len(costs), 1))
+
+
+def _spread(values: Matrix) -> Rows:
+    """At most ``EXAMPLES`` of the points: half the best, and of the others every so many-th."""
+    if len(values) <= EXAMPLES:
+        return np.arange(len(values))
+    best = best_first(values, EXAMPLES // 2)
+    others = np.setdiff1d(np.arange(len(values)), best)
+    return np.concatenate([best, others[np.linspace(0, len(others) - 1, EXAMPLES - len(best)).astype(np.int64)]])

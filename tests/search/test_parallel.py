@@ -1,0 +1,66 @@
+"""Local worker processes: those that are killed are replaced, and accelerators are shared out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from boostformer.errors import UserError
+from search import parallel
+from search.accelerators import VISIBLE, share, use, visible
+from search.parallel import run_workers
+from search.progress import ConsoleReporter
+from search.store import DEATHS
+
+WORKER = """\
+import os, pathlib, signal, sys
+place = pathlib.Path(sys.argv[2])
+number = len(list(place.iterdir()))
+(place / f"{number} {os.environ['OMP_NUM_THREADS']} {os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+if number < int(sys.argv[0].rpartition("-")[2]):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def workers_that_die(tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """How many failed in the end, and which were started, when the first so many are killed."""
+    script = tmp_path / f"worker-{times}"
+    script.write_text(WORKER)
+    (tmp_path / "started").mkdir()
+    monkeypatch.setattr(parallel, "PROGRAM", [sys.executable, str(script)])
+    with ConsoleReporter() as reporter:
+        failed = run_workers(tmp_path / "started", 1, reporter)
+    return failed, sorted(path.name for path in (tmp_path / "started").iterdir())
+
+
+def test_a_killed_worker_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VISIBLE, "2,3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    failed, started = workers_that_die(tmp_path, DEATHS, monkeypatch)
+    assert failed == 0 and started == [f"{number} 3 2" for number in range(DEATHS + 1)]
+    assert capsys.readouterr().err.count("worker 1 was killed, perhaps for want of memory") == DEATHS
+
+
+def test_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, started = workers_that_die(tmp_path, 100, monkeypatch)
+    assert failed == 1 and len(started) == DEATHS + 1
+
+
+def test_devices_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "GPU-a, GPU-b")
+    assert [share(number)[VISIBLE] for number in range(3)] == ["GPU-a", "GPU-b", "GPU-a"]
+    use(1)
+    assert visible() == ["GPU-b"]
+    with pytest.raises(UserError, match="--device 1: no such device, allowed: 0 to 0"):
+        use(1)
+    monkeypatch.setenv(VISIBLE, "")
+    assert share(0) == {}
+    with pytest.raises(UserError, match="there is no CUDA device"):
+        use(0)
+    monkeypatch.delenv(VISIBLE)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert visible() == ["0", "1"]
