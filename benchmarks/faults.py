@@ -111,6 +111,8 @@ class Ground:
     objective: Callable[..., Score] = train
     kept: dict[str, Record] = field(default_factory=dict)
     faults: int = 0
+    together: Any = None
+    """A barrier at which its workers wait before they begin."""
 
     def __post_init__(self) -> None:
         self.said = self.folder.with_name("stderr.txt")
@@ -125,7 +127,7 @@ class Ground:
     def _work(self) -> None:
         with self.said.open("a") as file:  # the tracebacks of faults that are meant to be too
             os.dup2(file.fileno(), 2)
-            work(plan(), self.folder, self.objective, Ready())
+            work(plan(), self.folder, self.objective, Ready(self.together))
 
     def pause(self, longest: float = 0.5) -> None:
         time.sleep(self.rng.uniform(0, longest))
@@ -211,7 +213,10 @@ def killed_parent(ground: Ground) -> None:
 def restarted_server(ground: Ground) -> None:
     """PostgreSQL is stopped, in good order or as by a crash, and started again under three workers."""
     assert ground.server is not None
+    ground.together = FORK.Barrier(CROWD + 1)  # one that cannot even begin says so and ends
     workers = [ground.start() for _ in range(CROWD)]
+    ground.together.wait(HANGS_AFTER)
+    ground.together = None
     for _ in range(3):
         ground.pause(1.0)
         ground.server.stop(str(ground.rng.choice(["fast", "immediate"])))

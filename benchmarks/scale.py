@@ -122,7 +122,7 @@ def scale(plan: Plan, server: Server, workers: int, trials: int, seconds: float)
         processes = [FORK.Process(target=one, args=(number,)) for number in range(workers)]
         for process in processes:
             process.start()
-        together.wait()
+        together.wait(timeout=300)  # raises when a worker did not get so far
         started = time.perf_counter()
         held = sorted(turn for _ in processes for turn in turns.get())
         wall = time.perf_counter() - started

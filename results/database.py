@@ -21,18 +21,14 @@ if TYPE_CHECKING:
 FORM = "postgresql://USER@HOST/DATABASE"
 STALL = "60s"
 """The server ends a session that holds the turn and has not been heard of for so long: its machine is gone."""
-_ENGINE: dict[str, Any] = {
-    # A worker keeps one connection for its turns and one for the rest: servers admit some hundred by default.
-    "pool_size": 2,
-    "connect_args": {
-        "connect_timeout": 10,
-        # A connection whose other end vanished without a word is given up after a minute.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 60_000,
-        "application_name": "boostformer",
-    },
+_CONNECTION: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A connection whose other end vanished without a word is given up after a minute.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "application_name": "boostformer",
 }
 
 
@@ -56,28 +52,33 @@ def without_password(url: str) -> str:
     return parsed._replace(password=None).render_as_string()
 
 
-def open_database(url: str, *, create: bool = False) -> BaseStorage:
+def open_database(url: str, *, create: bool = False, lasting: bool = False) -> BaseStorage:
     """Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
 
+    A ``lasting`` one keeps its connections, others connect anew for every question: servers admit some hundred.
     :class:`UserError` when the driver is missing, the server cannot be reached or refuses, or there are no tables.
     """
     import sqlalchemy
-    import sqlalchemy.exc
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage, get_storage
+    from sqlalchemy.exc import SQLAlchemyError
 
+    once = {"poolclass": sqlalchemy.NullPool, "connect_args": _CONNECTION}
+    # A worker has one connection for its turns and one for the rest, and for a moment one more for its heartbeat.
+    options = {"pool_size": 2, "connect_args": _CONNECTION} if lasting else once
     try:
-        engine = sqlalchemy.create_engine(_driver(url), **_ENGINE)
+        engine = sqlalchemy.create_engine(_driver(url), **once)
     except ImportError:
         raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
     try:
         with turn(engine, url) if create else engine.connect() as connection:
             if not create and not sqlalchemy.inspect(connection).has_table("studies"):
                 raise UserError(f"{url}: holds no search yet")
-            storage = RDBStorage(_driver(url), engine_kwargs=dict(_ENGINE), skip_table_creation=not create)
-    except sqlalchemy.exc.SQLAlchemyError as error:
+            storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
+    except SQLAlchemyError as error:
         raise UserError(f"{url}: {reason(error)}") from None
-    finally:
-        engine.dispose()
+    except StorageInternalError as error:  # Optuna's wrapping of the same
+        raise UserError(f"{url}: {reason(error.__cause__ or error)}") from None
     return get_storage(storage)
 
 

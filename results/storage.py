@@ -37,7 +37,7 @@ class Journal:
     def exists(self) -> bool:
         return (self.run_dir / JOURNAL_NAME).exists()
 
-    def open(self, *, create: bool = False) -> BaseStorage:
+    def open(self, *, create: bool = False, lasting: bool = False) -> BaseStorage:
         """For reading and writing; :class:`UserError` as :func:`results.journal.open_journal` raises it."""
         from results.journal import open_journal
 
@@ -64,14 +64,14 @@ class Database:
     def exists(self) -> bool:
         return True
 
-    def open(self, *, create: bool = False) -> BaseStorage:
-        """For reading and writing, ``create`` makes missing tables.
+    def open(self, *, create: bool = False, lasting: bool = False) -> BaseStorage:
+        """For reading and writing, ``create`` makes missing tables; a ``lasting`` one keeps its connections.
 
         :class:`UserError` when the database cannot be used, or without ``create`` has never held a study.
         """
         from results.database import open_database
 
-        return open_database(self.url, create=create)
+        return open_database(self.url, create=create, lasting=lasting)
 
     def study_id(self, storage: BaseStorage) -> int:
         """The study's number; :class:`UserError` when there is none, which names those there are."""

@@ -70,6 +70,8 @@ class Ledger:
     latencies: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What was measured of a network, by any of its trials."""
     ended: dict[Job, Training] = field(default_factory=dict)
+    trials: int = 0
+    """How many there are."""
     used_up: bool = False
     """There is no further network to begin."""
 
@@ -81,6 +83,7 @@ class Ledger:
         self._begun: list[Training] = []
 
     def update(self, trials: Sequence[FrozenTrial]) -> Standing:
+        self.trials = len(trials)
         running: dict[Job, Training] = {}
         owners = []
         for trial in trials:

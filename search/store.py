@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,7 +69,7 @@ class Store:
         where = storage_of(run_dir)
         self._reliably = Patience(where, say)
         # The storage alone: a study would only add a sampler, which is never asked.
-        self._storage = where.open()
+        self._storage = where.open(lasting=True)
         self._study_id = where.study_id(self._storage)
         known = self._storage.get_study_user_attrs(self._study_id)
         check_code(known["code"], code_of(plan, problem.table), str(where))
@@ -143,9 +142,7 @@ class Store:
             if isinstance(found, Ticket):
                 self._current = found.trial_id
                 self._claims.holds(found.trial_id)
-                # Only now, when others have their turn.
-                number = self._reliably(partial(self._storage.get_trial_number_from_id, found.trial_id))
-                return replace(found, record=replace(found.record, trial=number))
+                return found
             if not found:
                 if self._used_up is not None:
                     raise self._used_up
@@ -265,6 +262,8 @@ class Store:
         known = self._ledger.latencies.get(job.id, {}) | self._ledger.known.get(job, {})
         record = new_record(job, self.plan.rungs[job.rung], arch, self.problem, known)
         trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))
+        # Nobody else has made one in this turn; to ask for the number would take as long again.
+        record = replace(record, trial=self._ledger.trials)
         return Ticket(trial_id, job, arch, record, patient, self._ledger.deaths.get(job, 0))
 
     def _give_back(self, trial: FrozenTrial) -> None:
