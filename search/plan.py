@@ -115,8 +115,8 @@ class Plan:
                 "reduction_factor": self.reduction_factor,
                 "final_seeds": self.final_seeds,
             },
-            "rungs": list(self.rungs),
             "proxy": self.recipe.model_dump(mode="json"),
+            "rungs": list(self.rungs),
             "space": self.space.to_dict(),
             "versions": {
                 "boostformer": boostformer.__version__,
