@@ -26,7 +26,8 @@ from search_space.genes import Genes, keys
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Learnt = Callable[[Inputs, Matrix], Kernel]
+Shaped = Callable[[Matrix], Matrix]
+Learnt = Callable[[Inputs, Matrix, Shaped], Kernel]
 
 ENOUGH = 8
 """With fewer scores there is nothing to learn from, and TPE guesses."""
@@ -59,15 +60,15 @@ class Surrogate(Strategy):
         fits = self.candidates.excess(genes) <= 0
         return self.candidates.costs(genes[fits] if fits.sum() >= DRAWN_FOR_COSTS / 20 else genes)
 
-    def _kernel(self, inputs: Inputs, scores: Matrix) -> Kernel:
+    def _kernel(self, inputs: Inputs, values: Matrix, shaped: Shaped) -> Kernel:
         """Learnt anew whenever a seventh more is known; so it follows from the history, and rarely costs anything."""
         count = ENOUGH
-        while (more := math.ceil(count * 7 / 6)) <= len(scores):
+        while (more := math.ceil(count * 7 / 6)) <= len(values):
             count = more
         first = np.arange(count)
-        known = inputs.one_hot[first].tobytes() + scores[:count].tobytes()
+        known = inputs.one_hot[first].tobytes() + values[:count].tobytes()
         if known not in self._kernels:
-            self._kernels[known] = learn_kernel(self.candidates.genes, inputs[first], scores[:count])
+            self._kernels[known] = learn_kernel(self.candidates.genes, inputs[first], shaped(values[:count]))
         return self._kernels[known]
 
     def _promising(self, belief: _Belief, rng: np.random.Generator) -> Iterator[Key]:
@@ -107,15 +108,12 @@ class _Belief:
         self._latency: GaussianProcess | None = None
         measured = np.flatnonzero(~np.isnan(history.latency))
         if len(measured):
-            self._latency = self._model(measured, np.log(history.latency[measured]), learnt)
+            self._latency = self._model(measured, history.latency[measured], np.log, learnt)
 
         scored = history.scored
-        miou = history.miou[scored]
-        # How bad the worst are tells nothing about the best.
-        floor = np.median(miou) - 4 * (np.quantile(miou, 0.75) - np.median(miou))
         chosen = np.sort(_spread(history.values(scored)))
         examples = scored[chosen]
-        self._score = self._model(scored, np.maximum(miou, floor), learnt, chosen)
+        self._score = self._model(scored, history.miou[scored], _floored, learnt, chosen)
 
         running = np.array([i for i, o in enumerate(history.observations) if o.state == "running"], dtype=np.int64)
         self._rows = np.concatenate([examples, running])
@@ -153,17 +151,23 @@ class _Belief:
         return inputs, costs
 
     def _model(
-        self, rows: Rows, values: Matrix, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
+        self, rows: Rows, values: Matrix, shaped: Shaped, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
     ) -> GaussianProcess:
-        """Of ``values`` of these networks, its kernel learnt from all of them, fitted to those ``chosen``."""
+        """Of ``values`` of these networks as ``shaped``: its kernel learnt from all, fitted to those ``chosen``."""
         inputs = self._seen(self._history.genes[rows])[0]
-        kernel = learnt(inputs, values)
+        kernel = learnt(inputs, values, shaped)
         numbers = np.arange(len(rows))[chosen]
-        return GaussianProcess(kernel, inputs[numbers], values[numbers])
+        return GaussianProcess(kernel, inputs[numbers], shaped(values)[numbers])
 
     def _scaled(self, costs: Matrix) -> Matrix:
         """0…1 from the lowest to the highest; one column even where no cost is an objective."""
         return (costs - self._lowest) / self._range if costs.shape[1] else np.zeros((len(costs), 1))
+
+
+def _floored(scores: Matrix) -> Matrix:
+    """How bad the worst are tells nothing about the best."""
+    median = np.median(scores)
+    return np.maximum(scores, median - 4 * (np.quantile(scores, 0.75) - median))
 
 
 def _spread(values: Matrix) -> Rows:
