@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ from search_space.encoding import INACTIVE, Choice
 
 Genes = NDArray[np.int16]
 """(P, G): of P networks the index of the value in each of G choices, -1 where a choice is inactive."""
+
+
+class _Level(NamedTuple):
+    """Choices (L,) that do not make one another active, and of each the parent's column (L,) and gene (L, 1)."""
+
+    columns: NDArray[np.int64]
+    parents: NDArray[np.int64] | None
+    values: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,23 @@ class GeneSpace:
         return tuple(found)
 
     @cached_property
-    def _steps(self) -> list[tuple[int, int, tuple[int, int] | None]]:
-        """(column, how many values, parent) of each choice."""
-        return [(column, self.sizes[column], parent) for column, parent in enumerate(self.parents)]
+    def _levels(self) -> list[_Level]:
+        """All choices, those first that are always active, then those below them, and so on."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(0 if parent is None else depths[parent[0]] + 1)
+        levels = []
+        for depth in range(max(depths, default=-1) + 1):
+            columns = np.array([column for column, found in enumerate(depths) if found == depth])
+            above = [parent for column in columns if (parent := self.parents[column]) is not None]
+            parents, values = np.array(above).T if above else (None, None)
+            levels.append(_Level(columns, parents, None if values is None else values[:, None]))
+        return levels
 
     def sample(self, rng: np.random.Generator, n: int) -> Genes:
         """The genes (n, G) of ``n`` random networks: from the top down, each active choice uniform over its values."""
         genes = np.empty((len(self.choices), n), dtype=np.int16)  # a choice is contiguous in memory
-        for column, size, parent in self._steps:
+        for column, (size, parent) in enumerate(zip(self.sizes, self.parents, strict=True)):
             genes[column] = rng.integers(size, size=n, dtype=np.int16)
             if parent is not None:
                 np.putmask(genes[column], genes[parent[0]] != parent[1], INACTIVE)
@@ -68,21 +86,19 @@ class GeneSpace:
             raise ValueError(f"changes must be at least 1, but is {changes.min()}")
         if not self.choices:
             return genes.copy()
-        picked = self._pick(genes, rng, changes)
+        another = self._pick(genes, rng, changes).T
         before, varied = genes.T, genes.T.copy(order="C")
         drawn = rng.random(varied.shape)
-        for column, size, parent in self._steps:
-            gene = varied[column]
-            if parent is None:
-                stays = np.ones(len(gene), dtype=bool)
-            else:
-                active = varied[parent[0]] == parent[1]
-                stays = active & (before[parent[0]] == parent[1])
-                gene[:] = np.where(active, (drawn[column] * size).astype(np.int16), INACTIVE)
-                gene[stays] = before[column][stays]
-            another = picked[:, column] & stays
-            step = 1 + (drawn[column] * (size - 1)).astype(np.int16)
-            gene[another] = (gene[another] + step[another]) % size
+        for level in self._levels:
+            kept, sizes = before[level.columns], np.array(self.sizes, dtype=np.int16)[level.columns, None]
+            other = (kept + 1 + (drawn[level.columns] * (sizes - 1)).astype(np.int16)) % sizes
+            gene = np.where(another[level.columns], other, kept)
+            if level.parents is not None:
+                active = varied[level.parents] == level.values
+                was = before[level.parents] == level.values
+                anew = (drawn[level.columns] * sizes).astype(np.int16)
+                gene = np.where(active, np.where(was, gene, anew), INACTIVE)
+            varied[level.columns] = gene
         return varied.T
 
     @staticmethod
@@ -90,12 +106,11 @@ class GeneSpace:
         """(P, G): of each row so many of its active choices, at random."""
         lots = rng.random(genes.shape, dtype=np.float32)
         lots[genes == INACTIVE] = 2
-        most = min(int(changes.max(initial=1)), genes.shape[1])
-        first = np.argpartition(lots, most - 1, axis=1)[:, :most]
-        order = np.argsort(np.take_along_axis(lots, first, axis=1), axis=1)
-        picked = np.zeros(genes.shape, dtype=bool)
-        ranked = np.take_along_axis(first, order, axis=1)
-        np.put_along_axis(picked, ranked, np.arange(most) < changes[:, None], axis=1)
+        picked, rows = np.zeros(genes.shape, dtype=bool), np.arange(len(genes))
+        for count in range(min(int(changes.max(initial=1)), genes.shape[1])):
+            lowest = lots.argmin(axis=1)  # a few times over, which is faster than to sort
+            picked[rows, lowest] |= count < changes
+            lots[rows, lowest] = 3
         return picked & (genes != INACTIVE)
 
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
@@ -104,9 +119,11 @@ class GeneSpace:
         first, second = np.where(flips, b.T, a.T), np.where(flips, a.T, b.T)
         # A parent in which a choice is inactive has another block here; then the other has this one.
         children = np.where(first != INACTIVE, first, second).astype(np.int16)
-        for column, _, parent in self._steps:
-            if parent is not None:
-                np.putmask(children[column], children[parent[0]] != parent[1], INACTIVE)
+        for level in self._levels:
+            if level.parents is not None:
+                children[level.columns] = np.where(
+                    children[level.parents] == level.values, children[level.columns], INACTIVE
+                )
         return children.T
 
     def one_hot(self, genes: Genes) -> NDArray[np.float32]:

@@ -27,11 +27,11 @@ from search_space.genes import Genes, keys
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Shaped = Callable[[Matrix], Matrix]
-Learnt = Callable[[Inputs, Matrix, Shaped], Kernel]
+Learnt = Callable[[Callable[[Rows], Inputs], Rows, Matrix, Shaped], Kernel]
 
 ENOUGH = 8
 """With fewer scores there is nothing to learn from, and TPE guesses."""
-EXAMPLES = 500
+EXAMPLES = 400
 """The model learns from at most so many networks: half the best, half from among all others."""
 DRAWN_FOR_COSTS = 2000
 DRAWN, BRED, ROUNDS, PARENTS = 200, 300, 5, 60
@@ -60,15 +60,15 @@ class Surrogate(Strategy):
         fits = self.candidates.excess(genes) <= 0
         return self.candidates.costs(genes[fits] if fits.sum() >= DRAWN_FOR_COSTS / 20 else genes)
 
-    def _kernel(self, inputs: Inputs, values: Matrix, shaped: Shaped) -> Kernel:
+    def _kernel(self, seen: Callable[[Rows], Inputs], rows: Rows, values: Matrix, shaped: Shaped) -> Kernel:
         """Learnt anew whenever a seventh more is known; so it follows from the history, and rarely costs anything."""
         count = ENOUGH
         while (more := math.ceil(count * 7 / 6)) <= len(values):
             count = more
-        first = np.arange(count)
-        known = inputs.one_hot[first].tobytes() + values[:count].tobytes()
+        first = rows[:count]
+        known = self.history.genes[first].tobytes() + values[:count].tobytes()
         if known not in self._kernels:
-            self._kernels[known] = learn_kernel(self.candidates.genes, inputs[first], shaped(values[:count]))
+            self._kernels[known] = learn_kernel(self.candidates.genes, seen(first), shaped(values[:count]))
         return self._kernels[known]
 
     def _promising(self, belief: _Belief, rng: np.random.Generator) -> Iterator[Key]:
@@ -154,10 +154,12 @@ class _Belief:
         self, rows: Rows, values: Matrix, shaped: Shaped, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
     ) -> GaussianProcess:
         """Of ``values`` of these networks as ``shaped``: its kernel learnt from all, fitted to those ``chosen``."""
-        inputs = self._seen(self._history.genes[rows])[0]
-        kernel = learnt(inputs, values, shaped)
-        numbers = np.arange(len(rows))[chosen]
-        return GaussianProcess(kernel, inputs[numbers], shaped(values)[numbers])
+
+        def seen(rows: Rows) -> Inputs:
+            return self._seen(self._history.genes[rows])[0]
+
+        kernel = learnt(seen, rows, values, shaped)
+        return GaussianProcess(kernel, seen(rows[chosen]), shaped(values)[chosen])
 
     def _scaled(self, costs: Matrix) -> Matrix:
         """0…1 from the lowest to the highest; one column even where no cost is an objective."""

@@ -105,7 +105,7 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     run_file.write_text(RUN.replace("iterations: 2", "iterations: 3"))
     refused = run_cli("search", run_file, "--out", out)
     assert refused.returncode == 2
-    assert refused.stderr.endswith("rungs is [2] there, [3] here; choose another --out\n")
+    assert refused.stderr.endswith("proxy.iterations is 2 there, 3 here; choose another --out\n")
     assert states(out) == ["finished"] * 4
 
 
