@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What ``OSError.errno`` says of a full disk, which is neither bad input nor a bug: one line and exit code 1."""
 
 
 class UserError(Exception):

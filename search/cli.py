@@ -6,11 +6,12 @@ Nothing heavy is imported before a command runs, so that inspecting a run is qui
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from boostformer.errors import UserError
+from boostformer.errors import FULL, UserError
 from search.commands import inspect, latency, launch, run, train, trust, use
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
@@ -27,13 +28,18 @@ for group in (run, launch, train, use, inspect, trust, latency):
 
 
 def main() -> None:
-    """Runs the command line. Bad input is one line, ``error: …``, and exit code 2; Ctrl-C is 130."""
+    """Runs the command line. Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130."""
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         code = _refuse(str(error))
     except _UsageError as error:
         code = _refuse(error.format_message())
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _refuse(f"{error.filename or Path.cwd()}: {error.strerror}; free some and repeat the command")
+        code = 1
     except typer.Abort:  # what typer makes of Ctrl-C
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

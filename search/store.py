@@ -8,6 +8,7 @@ moment, :mod:`search.outage`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from search.trials import STATES, latency_values, new_record, objectives, score_
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-DEATHS = 2
+DEATHS = 3
 """After so many workers died at a job it has failed: it may well be what kills them, by taking all the memory."""
 KILLER = f"its worker was killed {DEATHS} times"
 
@@ -110,6 +111,13 @@ class Store:
         """Where the training of this network with this seed keeps its state, on every rung."""
         return self.run_dir / CHECKPOINTS / f"{job.id}-{job.seed}"
 
+    def _forget_states(self) -> None:
+        """Of a run that is concluded: trainings that were not promoted would keep theirs for nothing.
+
+        Should it be asked for more networks later, what is promoted then is trained from the start, to the same score.
+        """
+        shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
+
     def standing(self) -> Standing:
         """How far the run is now, once the trials of dead workers have been recorded as interrupted."""
 
@@ -144,6 +152,7 @@ class Store:
                 self._claims.holds(found.trial_id)
                 return found
             if not found:
+                self._forget_states()
                 if self._used_up is not None:
                     raise self._used_up
                 return None

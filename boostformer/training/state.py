@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -17,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
-from boostformer.errors import UserError
+from boostformer.errors import FULL, UserError
 from boostformer.training.recipes import Recipe
 
 _STATE, _DRAFT, _PROGRESS = "iteration-", "draft-", "progress.json"
@@ -142,16 +143,20 @@ def _rename(draft: Path, final: Path) -> None:
 
 @contextmanager
 def _write_errors(folder: Path) -> Iterator[None]:
-    """A file that cannot be written, as UserError: the libraries of the file formats say so each in their own way."""
+    """A folder that cannot be written, as UserError; a full disk, which the file formats' libraries each say in their
+    own way, as OSError."""
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UserError(f"{folder}: training states cannot be written ({error.strerror})") from error
     except (SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
             raise
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder}: training states cannot be written; is the disk full? ({reason})") from error
+        said = f"training states cannot be written; is the disk full? ({reason})"
+        raise OSError(errno.ENOSPC, said, str(folder)) from error
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boostformer.errors import UserError
+from boostformer.errors import FULL, UserError
 from results.tables import Format
 from search.commands.output import FormatOption, emit_records, note
 
@@ -196,7 +195,7 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free some and the same command resumes")
         raise typer.Exit(1) from None

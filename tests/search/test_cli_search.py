@@ -22,6 +22,7 @@ from throwaway_postgresql import Server
 from results.front import front
 from results.locks import is_held
 from results.record import read_run
+from search import cli
 from search.commands.run import worker
 from search.plan import Plan
 from search.run_folder import plan_of, set_up
@@ -236,3 +237,16 @@ def test_killed_outright_the_same_command_goes_on(run_file: Path, tmp_path: Path
     found = states(out)
     assert found.count("finished") == 5
     assert set(found) <= {"finished", INTERRUPTED}
+
+
+def test_a_full_disk_is_no_traceback_in_any_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "net.onnx")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: net.onnx: No space left on device; free some and repeat the command\n"

@@ -67,6 +67,7 @@ def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) ->
 
     def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
         trained.append((arch.id, rung, seed, folder))
+        folder.mkdir(parents=True, exist_ok=True)
         return Score(0.5 * quality(arch) + 0.1 * rung + 0.001 * seed, 1.0, "made up")
 
     this = plan(rungs=(2, 6, 18), final_seeds=3)
@@ -86,6 +87,7 @@ def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) ->
         tmp_path / "checkpoints" / f"{record.id}-{record.seed}" for record in records
     }
     assert tidied == [(folder, rung) for _, rung, _, folder in trained]
+    assert not (tmp_path / "checkpoints").exists(), "who was not promoted would keep its state for nothing"
     run(tmp_path, 18, plan=this)
     assert len(read_run(tmp_path).records) == len(records), "a complete run has nothing left to do"
 
