@@ -1,4 +1,4 @@
-"""How a search scales: workers on one PostgreSQL server, and what the engine itself costs per trial.
+"""How a search scales: workers on one PostgreSQL server.
 
 `python benchmarks/scale.py [--workers 1 2 8 32] [--trials 12] [--seconds 5] [--strategy NAME]`
 
@@ -144,28 +144,6 @@ def scale(plan: Plan, server: Server, workers: int, trials: int, seconds: float)
     }
 
 
-def overhead(plan: Plan, server: Server, trials: int) -> list[dict[str, str]]:
-    """Milliseconds per trial of a search that trains nothing."""
-    lines = []
-    for name, database in (("journal", None), ("PostgreSQL", Database(server.url, "no-op"))):
-        with tempfile.TemporaryDirectory() as folder:
-            set_up(Path(folder), plan, trials, [], database)
-            started, busy = time.perf_counter(), time.process_time()
-            work(plan, Path(folder), Sleeping(0.0), Ready())
-            wall, busy = time.perf_counter() - started, time.process_time() - busy
-            assert len(read_run(Path(folder)).records) == trials
-        lines.append(
-            {
-                "storage": name,
-                "strategy": plan.strategy,
-                "trials": str(trials),
-                "ms per trial": f"{1e3 * wall / trials:.1f}",
-                "of which CPU": f"{1e3 * busy / trials:.1f}",
-            }
-        )
-    return lines
-
-
 def table(lines: list[dict[str, str]]) -> str:
     rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(line.values()) for line in lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -173,11 +151,10 @@ def table(lines: list[dict[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 8, 32])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8, 32])
     parser.add_argument("--trials", type=int, default=12, help="of each worker")
     parser.add_argument("--seconds", type=float, default=5.0, help="that a training takes")
     parser.add_argument("--strategy", default="random")
-    parser.add_argument("--no-op", type=int, default=1000, help="trials of a search that trains nothing")
     arguments = parser.parse_args()
     print(f"{processor()}, {len(os.sched_getaffinity(0))} cores; {versions('optuna', 'SQLAlchemy', 'psycopg')}")
     plan = make_plan(arguments.strategy)
@@ -190,10 +167,7 @@ def main() -> None:
         for workers in arguments.workers:
             lines.append(scale(plan, server, workers, arguments.trials, arguments.seconds))
             print(lines[-1], flush=True)
-        if lines:
-            print("\n" + table(lines) + "\n")
-        if arguments.no_op:
-            print(table(overhead(plan, server, arguments.no_op)))
+        print("\n" + table(lines))
 
 
 if __name__ == "__main__":
