@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,13 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
 
 
+def _open_to_append(file: Path) -> TextIO:
+    """``file``, less a last line that a killed writer cut."""
+    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, content.rfind(b"\n") + 1)
+    return file.open("a")
+
+
 def trained() -> tuple[SearchSpace, Genes, NDArray[np.float64], NDArray[np.float64]]:
     """The space, and of every network that was trained: genes (P, G), MACs and parameters (P, 2), and the mIoU of the
     short training with seed 0 (P,)."""
@@ -86,7 +93,7 @@ def measure() -> None:
     space, backend = read_space(DATA / "space.yaml"), open_backend(find("host"))
     done = {line["id"] for line in _lines(LATENCIES)}
     left = [arch for arch in map(space.decode, genes_of_networks(space)) if arch.id not in done]
-    with LATENCIES.open("a") as file:
+    with _open_to_append(LATENCIES) as file:
         for count, arch in enumerate(left, 1):
             found = backend.latency(arch)
             line = {"id": arch.id, "ms": round(found.ms, 4), "low_ms": found.low_ms, "high_ms": found.high_ms}
@@ -185,7 +192,7 @@ def train_missing(camvid: Path, workers: int) -> None:
     began = time.perf_counter()
     with (
         ProcessPoolExecutor(workers, initializer=_begin_worker) as pool,
-        TRAININGS.open("a") as file,
+        _open_to_append(TRAININGS) as file,
     ):
         futures = [pool.submit(train, camvid, genes[network], *rest) for network, *rest in left]
         try:

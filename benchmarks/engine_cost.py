@@ -29,10 +29,10 @@ from throwaway_postgresql import Server
 
 from results.record import read_run
 from results.storage import Database
+from search.directions import directions
 from search.engine import work
 from search.nni.experiment import require_nni, running
 from search.nni.service import LOOPBACK
-from search.parameters import directions
 from search.problem import Problem
 from search.run_config import SearchConfig
 from search.run_folder import set_up

@@ -265,10 +265,14 @@ def torn_journal(ground: Ground) -> None:
         content = journal.read_bytes()
         begins = content.rstrip(b"\n").rfind(b"\n") + 1
         if len(content) - begins > 2:
-            # What this line told nobody can know to have happened.
+            ground.look()
             os.truncate(journal, int(ground.rng.integers(begins + 1, len(content) - 1)))
-            ground.kept = {}
             ground.faults += 1
+            # What this line told nobody can know to have happened; it was about one trial.
+            now = {record.id for record in read_run(ground.folder).records if record.state == "finished"}
+            lost = ground.kept.keys() - now
+            assert len(lost) <= 1, "more was lost than the line that was torn"
+            ground.kept = {identity: record for identity, record in ground.kept.items() if identity not in lost}
         ground.look()
     ground.conclude()
 

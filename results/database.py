@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 FORM = "postgresql://USER@HOST/DATABASE"
+WHERE_PASSWORDS = "PGPASSWORD or ~/.pgpass has it, or the address: postgresql://USER:PASSWORD@HOST/DATABASE"
+_SECRETS = {"password", "sslpassword"}
+TABLES = "the tables of all studies"
+"""Name of the turn in which these are made; others are named by their study. A database has its own turns, so that it
+does not matter how a worker spells the database's address."""
 STALL = "60s"
 """The server ends a session that holds the turn and has not been heard of for so long: its machine is gone."""
 _CONNECTION: dict[str, Any] = {
@@ -45,8 +51,12 @@ def without_password(url: str) -> str:
     except (ArgumentError, ValueError):
         parsed = None
     if parsed is None or parsed.drivername != "postgresql" or not parsed.database:
-        shown = parsed.render_as_string() if parsed else url
+        shown = re.sub(r"//.*@", "//…@", url) if parsed is None else parsed.render_as_string()
         raise UserError(f"--storage: '{shown}' is not an address of the form {FORM}")
+    if secret := _SECRETS & parsed.query.keys():
+        raise UserError(
+            f"--storage: '{min(secret)}' in the address would be kept in the run's folder; {WHERE_PASSWORDS}"
+        )
     if parsed.password:
         os.environ["PGPASSWORD"] = str(parsed.password)
     return parsed._replace(password=None).render_as_string()
@@ -71,7 +81,7 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     except ImportError:
         raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
     try:
-        with turn(engine, url) if create else engine.connect() as connection:
+        with turn(engine, TABLES) if create else engine.connect() as connection:
             if not create and not sqlalchemy.inspect(connection).has_table("studies"):
                 raise UserError(f"{url}: holds no search yet")
             storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
@@ -125,7 +135,7 @@ def reason(error: BaseException) -> str:
     line = next((line for line in str(said).splitlines() if line.strip()), type(said).__name__)
     line = line.removeprefix("connection failed: ").strip()
     if "password" in line:
-        line += "; PGPASSWORD or ~/.pgpass has it, or the address: postgresql://USER:PASSWORD@HOST/DATABASE"
+        line += f"; {WHERE_PASSWORDS}"
     return line
 
 

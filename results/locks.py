@@ -47,14 +47,14 @@ class FileLock:
         self.release()
 
 
-def is_held(path: Path, *, wait: bool = False) -> bool:
-    """Whether some living process holds the lock; with ``wait``, after waiting until none does."""
+def is_held(path: Path) -> bool:
+    """Whether some living process holds the lock."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -76,10 +76,9 @@ class Record:
 
 _DERIVED = ("trial", "state", "promoted", "miou_std", "seeds")
 ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in _DERIVED and f.name[:6] != "final_")
-FINALISTS = "finalists"
-"""The study's attribute with the ``final_…`` values by architecture: a trial that ended cannot be added to."""
-_RETRAINING = "retraining "
-"""So begin the study's attributes with one retraining each, which no other process writes."""
+FINALIST, _RETRAINING = "finalist ", "retraining "
+"""So begin the study's attributes with the ``final_…`` values of one architecture, since a trial that ended cannot be
+added to, and with one retraining; no other process writes the same."""
 _REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attention_macs", "feasible")
 
 
@@ -129,8 +128,7 @@ def read_run(run_dir: Path | str) -> Run:
             f"{where}: the run was never set up completely (no {', '.join(missing)}); start the search again"
         )
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    finalists = known.get(FINALISTS, {})
-    records = [record for trial in trials if (record := _record(trial, str(where), finalists)) is not None]
+    records = [record for trial in trials if (record := _record(trial, str(where), known)) is not None]
     return Run(
         _with_promotions(records),
         list(known["objectives"]),
@@ -174,7 +172,7 @@ def note_retraining(run_dir: Path | str, found: Retraining) -> None:
         raise UserError(f"{where}: cannot be written: {reason(error.__cause__ or error)}") from error
 
 
-def _record(trial: optuna.trial.FrozenTrial, source: str, finalists: Mapping[str, Any]) -> Record | None:
+def _record(trial: optuna.trial.FrozenTrial, source: str, study: Mapping[str, Any]) -> Record | None:
     found = attributes(trial)
     state = _STATES[trial.state.name]
     missing = [name for name in _REQUIRED if name not in found]
@@ -185,7 +183,7 @@ def _record(trial: optuna.trial.FrozenTrial, source: str, finalists: Mapping[str
             f"{source}: finished trial {trial.number} has no {', '.join(missing)}; not a run of this program"
         )
     known = {name: found[name] for name in ATTRIBUTES if name in found}
-    final = finalists.get(known["id"], {}) if state == "finished" else {}
+    final = study.get(f"{FINALIST}{known['id']}", {}) if state == "finished" else {}
     return Record(trial=trial.number, state=state, **known, **final)
 
 

@@ -81,10 +81,14 @@ class Database:
             names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
             raise UserError(f"{self.url}: has no study '{self.study}', studies there: {names}") from None
 
-    def note_in(self, run_dir: Path) -> None:
-        """Makes ``run_dir`` a folder of this study; :class:`UserError` when it is the folder of another."""
+    def check(self, run_dir: Path) -> None:
+        """:class:`UserError` when ``run_dir`` is the folder of another study."""
         if (run_dir / JOURNAL_NAME).exists() or ((run_dir / STORAGE_NAME).exists() and storage_of(run_dir) != self):
             raise UserError(f"{run_dir}: is a run that is kept in {storage_of(run_dir)}; choose another --out")
+
+    def note_in(self, run_dir: Path) -> None:
+        """Makes ``run_dir`` a folder of this study; raises as :meth:`check` does."""
+        self.check(run_dir)
         with replacing(run_dir / STORAGE_NAME) as path:
             path.write_text(json.dumps({"url": self.url, "study": self.study}, indent=1) + "\n", encoding="utf-8")
 

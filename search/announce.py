@@ -28,7 +28,9 @@ def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int
     height, width = plan.data.size
     limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
     counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
-    left = max(0, standing.target - standing.concluded)
+    left: int | str = max(0, standing.target - standing.concluded)
+    if not left and not standing.is_complete:
+        left = "further seeds of the front"
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
     lines = [
         ("space", f"{plan.name}: {plan.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"),

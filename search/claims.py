@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -25,8 +26,8 @@ from results.storage import Database, Journal, attributes
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
 BEAT_SECONDS, MISSED_BEATS = 10.0, 6
 """A worker beats so often; one whose heartbeat others saw unchanged at so many of theirs in a row is dead to them."""
-POLL_SECONDS = 2.0
-"""Who has nothing to do looks so often whether there is something again."""
+POLL_SECONDS, LOCAL_POLL_SECONDS = 2.0, 0.5
+"""Who has nothing to do looks so often whether there is something again, in a database and in a file."""
 
 
 class Claims(Protocol):
@@ -50,8 +51,8 @@ class Claims(Protocol):
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the running trials whose workers are dead."""
 
-    def wait(self, owners: Sequence[str]) -> None:
-        """Until the trials of these workers may have ended."""
+    def wait(self) -> None:
+        """For a moment, in which the trials of others may end."""
 
 
 def open_claims(where: Journal | Database, run_dir: Path, storage: BaseStorage) -> Claims:
@@ -100,9 +101,8 @@ class FileClaims:
                 found.append(trial)
         return found
 
-    def wait(self, owners: Sequence[str]) -> None:
-        # Nobody waits who has a trial, so these waits never form a ring.
-        is_held(self._lock_of(owners[0]), wait=True)
+    def wait(self) -> None:
+        time.sleep(LOCAL_POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _lock_of(self, token: str) -> Path:
         return self._run_dir / WORKERS / f"{token}.lock"
@@ -142,7 +142,7 @@ class HeartbeatClaims:
 
         from results.database import turn
 
-        with turn(self._engine, str(self._where)) as connection:
+        with turn(self._engine, self._where.study) as connection:
 
             def check() -> None:
                 connection.execute(text("SELECT 1"))
@@ -156,7 +156,7 @@ class HeartbeatClaims:
         seen = self._seen
         return [trial for trial in running if seen.get(trial._trial_id, (None, 0))[1] >= MISSED_BEATS]
 
-    def wait(self, owners: Sequence[str]) -> None:
+    def wait(self) -> None:
         self._stop.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _live(self) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that inspecting a run is qui
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,14 @@ for group in (run, launch, train, use, inspect, trust, latency):
 
 
 def main() -> None:
-    """Runs the command line. Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130."""
+    """Runs the command line.
+
+    Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130, and so are SIGTERM and SIGHUP.
+    """
+    # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
@@ -43,6 +51,12 @@ def main() -> None:
     except typer.Abort:  # what typer makes of Ctrl-C
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in a shell's background job
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _refuse(message: str) -> int:

@@ -55,6 +55,11 @@ class Standing:
     def concluded(self) -> int:
         return self.finished + self.failed
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do, nor being done."""
+        return self.step.do == "end" and not self.interrupted and not self.waiting
+
 
 @dataclass
 class Ledger:
@@ -130,6 +135,9 @@ class Ledger:
         """Whether it is the training that every network begins with."""
         return (job.rung, job.seed) == (0, self.ladder.seed)
 
+    def is_finished(self, job: Job) -> bool:
+        return job in self.ended and self.ended[job].state == "finished"
+
     def job(self, trial: FrozenTrial) -> Job:
         return _job(attributes(trial))
 
@@ -161,7 +169,7 @@ class Ledger:
         elif failure.startswith(REJECTED):
             self._left.pop(job, None)
             self._observe(job, "rejected")
-        else:
+        elif not self.is_finished(job):  # late results count all the same
             self.ended[job] = Training(*_fields(job), "failed")
             self._observe(job, "failed")
 

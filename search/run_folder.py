@@ -11,8 +11,8 @@ import optuna
 from boostformer.errors import UserError
 from results.storage import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
 from search.claims import PROPOSE_LOCK, WORKERS, open_claims
+from search.directions import directions
 from search.fingerprint import check_code, code_of
-from search.parameters import directions
 from search.plan import Plan, difference
 
 CHECKPOINTS = "checkpoints"
@@ -30,6 +30,8 @@ def set_up(
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
+    if database is not None:
+        database.check(run_dir)  # before anything is written there
     try:
         storage = where.open(create=True)
         with open_claims(where, run_dir, storage).exclusive():

@@ -111,6 +111,12 @@ class Store:
         """Where the training of this network with this seed keeps its state, on every rung."""
         return self.run_dir / CHECKPOINTS / f"{job.id}-{job.seed}"
 
+    def _asked_for_more(self) -> bool:
+        """Whether a search with other --trials has been begun since."""
+        known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
+        before, self._ledger.ladder = self._ledger.ladder, self.plan.ladder(known["trials"])
+        return self._ledger.ladder != before
+
     def _forget_states(self) -> None:
         """Of a run that is concluded: trainings that were not promoted would keep theirs for nothing.
 
@@ -152,14 +158,16 @@ class Store:
                 self._claims.holds(found.trial_id)
                 return found
             if not found:
+                if self._asked_for_more():
+                    continue
                 self._forget_states()
                 if self._used_up is not None:
                     raise self._used_up
                 return None
-            self._claims.wait(found)
+            self._claims.wait()
 
     def _try_to_claim(self, propose: Callable[[Sequence[Observation]], Architecture]) -> Ticket | list[str]:
-        """A trial, or else the workers to wait for."""
+        """A trial, or else the workers to wait for: none when all is concluded."""
         with self._claims.exclusive() as check:
             standing = self._standing()
             chosen = self._choose(standing, propose)
@@ -252,16 +260,16 @@ class Store:
         return True
 
     def _end_late(self, ticket: Ticket, record: Record) -> bool:
-        """A finished result of a trial that was taken over is kept unless the other worker was the first."""
+        """A finished result of a trial that was taken over is kept unless another worker finished it first."""
         with self._claims.exclusive() as check:
             self._standing()
-            if record.state != "finished" or ticket.job in self._ledger.ended:
+            if record.state != "finished" or self._ledger.is_finished(ticket.job):
                 return False
             for trial in self._trials():
                 if trial.state is TrialState.RUNNING and self._ledger.job(trial) == ticket.job:
                     self._interrupt(trial)
             self._standing()
-            if ticket.job in self._ledger.ended:  # the other one finished in this very moment
+            if self._ledger.is_finished(ticket.job):  # the other one finished in this very moment
                 return False
             check()
             self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))

@@ -6,7 +6,10 @@ import ast
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from boostformer.errors import UserError, nearest
@@ -57,11 +60,15 @@ def runner(name: str) -> Callable[[Contest], None]:
 
 
 def version(name: str) -> str:
-    """Changes with the code that a contestant's results hang on; comments and formatting do not count."""
-    files = [HERE / "contest.py"]
+    """Changes with the code and the package that a contestant's results hang on; comments and formatting do not."""
+    files, package = [HERE / "contest.py"], name.partition("/")[0]
     if name in OURS:
-        files += [HERE / "ours.py", ROOT / "search_space/genes.py", *sorted((ROOT / "search/strategies").glob("*.py"))]
+        files += [HERE / "ours.py", *sorted((ROOT / "search/strategies").glob("*.py"))]
+        files += [ROOT / file for file in ("search_space/genes.py", "search_space/encoding.py", "results/front.py")]
+        package = "optuna"
     else:
         files += [HERE / "filtered.py", HERE / f"{PEERS[name].partition(':')[0].removeprefix('racing.')}.py"]
     code = "".join(f"{file.name} {ast.dump(ast.parse(file.read_text()))}" for file in files)
+    with suppress(PackageNotFoundError):
+        code += metadata.version(package)
     return hashlib.sha256(code.encode()).hexdigest()[:12]

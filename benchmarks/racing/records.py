@@ -46,7 +46,7 @@ def read(file: Path, versions: Versions) -> list[Result]:
     for line in file.read_text().split("\n")[:-1]:
         try:
             result = Result(**json.loads(line))
-        except ValueError:  # two writers after a torn line
+        except (ValueError, TypeError):  # two writers after a torn line, or of another state of the code
             continue
         if versions.get((result.landscape, result.method)) != (result.landscape_version, result.version):
             continue

@@ -187,6 +187,7 @@ def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Dat
 def _quiet_worker(worker: int) -> None:
     # Ctrl-C reaches the whole process group; only the trainer decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _seed(seed: int, iteration: int) -> int:

@@ -55,7 +55,7 @@ def launch(
     addresses = found.listening(host)
     require_nni()
     progress = _Progress(run_dir, workers)
-    if progress.is_concluded:
+    if progress.is_complete:
         note("all trials of this run are concluded; a search with more --trials adds some")
         return
     command = _here(run_dir, data, own_devices=service is None) if found.is_local else _elsewhere(run_dir, data)
@@ -113,13 +113,11 @@ class _Progress:
 
         plan = read_plan(run_dir)
         self._run_dir, self._reporter = run_dir, ConsoleReporter(workers)
-        self._reporter.begins(Store(run_dir, plan, plan.problem(), note).standing())
+        standing = Store(run_dir, plan, plan.problem(), note).standing()
+        self._reporter.begins(standing)
+        self.is_complete = standing.is_complete
         self._told = {record.trial for record in read_run(run_dir).records if record.state != "running"}
         self._next = 0.0
-
-    @property
-    def is_concluded(self) -> bool:
-        return self._reporter.concluded >= self._reporter.target
 
     def show(self, *, now: bool = False) -> None:
         """The trials that have ended since, if it is time to look; a long run takes longer to read."""

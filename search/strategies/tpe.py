@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.parameters import directions
+from search.directions import directions
 from search.strategies.base import Candidates, Key, Observation, Strategy
 from search_space.encoding import INACTIVE
 

@@ -124,16 +124,17 @@ def test_workers_join_a_search_in_a_database(run_file: Path, tmp_path: Path, ser
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_says_how_to_resume_and_loses_nothing(
-    run_file: Path, tmp_path: Path, run_cli: Cli, workers: int
+@pytest.mark.parametrize(("workers", "stop"), [(1, signal.SIGINT), (2, signal.SIGTERM)])
+def test_a_stop_says_how_to_resume_and_loses_nothing(
+    run_file: Path, tmp_path: Path, run_cli: Cli, workers: int, stop: signal.Signals
 ) -> None:
+    """Ctrl-C, or what a time limit or a closed terminal does."""
     out = tmp_path / "out"
     run_file.write_text(RUN.replace("iterations: 2", "iterations: 40"))
     arguments = ("search", run_file, "--out", out, "--trials", 200, "--workers", workers)
     with start(*arguments) as process:
         read_until(process, "  2/200]")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert process.wait(timeout=120) == 130
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]

@@ -92,6 +92,26 @@ def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) ->
     assert len(read_run(tmp_path).records) == len(records), "a complete run has nothing left to do"
 
 
+def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has nothing to do while others train looks again soon, and takes part in what they make possible."""
+    monkeypatch.setattr("search.claims.LOCAL_POLL_SECONDS", 0.01)
+    this = plan(final_seeds=3)
+    set_up(tmp_path, this, 4, [])
+    together = FORK.Barrier(2)
+
+    def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+        if seed != this.seed:
+            together.wait(60)  # both further seeds of a network are trained at once, or this breaks
+        return Score(quality(arch), 0.01, "made up")
+
+    workers = [FORK.Process(target=work, args=(this, tmp_path, objective, Watcher())) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
 def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path: Path) -> None:
     this = plan(small(), {"params": 11_500}, final_seeds=2)
     fitting = sum(this.problem().affords(arch) for arch in small())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import uuid
@@ -28,6 +29,8 @@ from search.problem import Problem
 from search.run_folder import join, plan_of, read_plan, set_up
 from search.store import DEATHS, INTERRUPTED, KILLER, Store, Ticket
 from search.strategies.base import Observation
+
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +121,8 @@ def test_a_folder_names_its_study_and_keeps_no_password(
     [
         ("sqlite:///x.db", "is not an address of the form postgresql://USER@HOST/DATABASE"),
         ("postgresql://me:secret@host", "'postgresql://me:***@host' is not an address"),
+        ("postgresql://me:secret@host:port/db", "'postgresql://…@host:port/db' is not an address"),
+        ("postgresql://me@host/db?password=secret", "'password' in the address would be kept"),
     ],
 )
 def test_other_addresses_are_refused(url: str, said: str) -> None:
@@ -170,6 +175,38 @@ def test_workers_claim_different_networks_and_wait_for_each_other(tmp_path: Path
         second.finish(two, score(two))
         assert claim(first) is None
     assert states(tmp_path) == ["finished"] * 2
+
+
+def test_workers_take_turns_however_they_write_the_address(tmp_path: Path, database: Database) -> None:
+    begin(tmp_path / "one", database, 40)
+    other = Database(database.url.replace("@/", "@:5432/"), database.study)
+    assert other.url != database.url
+    join(tmp_path / "two", other)
+
+    def run_worker(folder: Path) -> None:
+        work(plan(), folder, quick, Watcher())
+
+    workers = [FORK.Process(target=run_worker, args=(tmp_path / name,)) for name in ("one", "two", "one", "two")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    records = read_run(tmp_path / "one").records
+    assert [record.state for record in records] == ["finished"] * 40
+    assert len({record.id for record in records}) == 40
+
+
+def test_a_refused_folder_leaves_the_study_as_it_was(tmp_path: Path, database: Database) -> None:
+    run(tmp_path / "journal", 1, plan=plan())
+    begin(tmp_path / "run", database, 50)
+    with pytest.raises(UserError, match="is a run that is kept in"):
+        begin(tmp_path / "journal", database, 3)
+    storage = database.open()
+    assert storage.get_study_user_attrs(database.study_id(storage))["trials"] == 50
+    with pytest.raises(UserError, match="is a run that is kept in"):
+        begin(tmp_path / "journal", Database(database.url, database.study + "-new"), 3)
+    with pytest.raises(UserError, match="has no study"):
+        Database(database.url, database.study + "-new").study_id(storage)
 
 
 def test_what_a_worker_leaves_is_given_back(tmp_path: Path, database: Database) -> None:
@@ -231,6 +268,27 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(tmp_path: Path, database:
     work(read_plan(tmp_path), tmp_path, quick, watcher)
     assert states(tmp_path) == [*[INTERRUPTED] * DEATHS, KILLER]
     assert watcher.messages[-1]["ended"]["failure"] == KILLER
+
+
+def test_who_was_only_thought_dead_proves_that_the_job_kills_nobody(tmp_path: Path, database: Database) -> None:
+    begin(tmp_path, database, 1)
+    with store(tmp_path) as late:
+        first = take(late)
+        for _ in range(DEATHS - 1):
+            with store(tmp_path) as other:
+                beats(other, claims.MISSED_BEATS + 1)
+                dying = store(tmp_path)
+                dying._claims.__enter__()
+                dying._claims._seen = other._claims._seen  # type: ignore[attr-defined,union-attr]
+                take(dying)
+        with store(tmp_path) as other:
+            beats(other, claims.MISSED_BEATS + 1)
+            last = take(other)
+            assert last.deadly
+            assert other.fail(last, KILLER, 0.0).failure == KILLER
+        assert late.finish(first, score(first)).state == "finished"
+        assert claim(late) is None and late.standing().finished == 1
+    assert states(tmp_path)[-1] == "finished"
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])

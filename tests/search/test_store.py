@@ -218,5 +218,5 @@ def test_locks_end_with_their_holder(tmp_path: Path) -> None:
     process.start()
     assert reader.poll(60) and is_held(path)
     process.kill()
-    assert not is_held(path, wait=True)
     process.join()
+    assert not is_held(path)
