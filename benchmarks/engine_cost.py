@@ -1,10 +1,12 @@
-"""What a search costs beside its trainings: milliseconds per trial of a search that trains nothing.
+"""What a search costs beside its trainings: milliseconds per proposal, and per trial of a search that trains nothing.
 
 `python benchmarks/engine_cost.py [--trials 1000] [--peer-trials 200] [--nni-trials 10]`
 
-Ours beside Optuna with the same choices, objectives and budget, in the same storages, and beside NNI on this machine,
-whose trials are processes of their own; all with one worker. Optuna is told that networks over budget are infeasible,
-and so spends trials on them; that is not counted against it.
+Proposals of every strategy of ours, in one process with one thread, when so many trials are finished: the first, which
+prepares what later ones reuse, and the median of the next, each told of one more trial. Then whole searches: ours
+beside Optuna with the same choices, objectives and budget, in the same storages, and beside NNI on this machine, whose
+trials are processes of their own; all with one worker. Optuna is told that networks over budget are infeasible, and so
+spends trials on them; that is not counted against it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import statistics
 import sys
 import tempfile
 import time
@@ -21,6 +24,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import optuna
 from machine import cores, processor, versions
 from racing.nni_peers import nested_space
@@ -36,12 +40,15 @@ from search.nni.service import LOOPBACK
 from search.problem import Problem
 from search.run_config import SearchConfig
 from search.run_folder import set_up
+from search.strategies import STRATEGIES, strategy_class
+from search.strategies.base import Observation
 from search_space.encoding import INACTIVE
-from search_space.genes import GeneSpace
+from search_space.genes import GeneSpace, keys
 
 Line = dict[str, str]
 TRIAL = "import nni; nni.get_next_parameter(); nni.report_final_result(0.5)"
 PORT = 18_080
+KNOWN, REPEATS, SLOW_FROM = (100, 1000, 5000), 5, 1000
 
 
 def line(engine: str, strategy: str, storage: str, trials: int, act: Callable[[], None]) -> Line:
@@ -59,6 +66,34 @@ def line(engine: str, strategy: str, storage: str, trials: int, act: Callable[[]
     }
     print(found, flush=True)
     return found
+
+
+def proposals(problem: Problem) -> list[Line]:
+    """On a space of 146 choices, with made-up scores."""
+    rng = np.random.default_rng(0)
+    genes = problem.genes.sample(rng, 60_000)
+    known = list(dict.fromkeys(keys(genes[problem.excess(genes) <= 0])))[: max(KNOWN) + REPEATS]
+    effects = rng.normal(0, 1, sum(problem.genes.sizes))
+    scores = problem.genes.one_hot(np.array(known, dtype=np.int16)) @ effects + rng.normal(0, 1, len(known))
+    scores = 0.3 + 0.05 * (scores - scores.mean()) / scores.std()
+    history = [Observation(key, "finished", float(score)) for key, score in zip(known, scores, strict=True)]
+    lines = []
+    for name in STRATEGIES:
+        found = {"strategy": name}
+        for count in KNOWN:
+            if name == "tpe" and count > SLOW_FROM:
+                found |= {f"{count:,}: first": "-", f"{count:,}: next": "-"}
+                continue
+            strategy, took = strategy_class(name)(problem, 0), []
+            for more in range(REPEATS + 1):
+                started = time.perf_counter()
+                strategy.learn(history[: count + more])
+                strategy.propose()
+                took.append(1e3 * (time.perf_counter() - started))
+            found |= {f"{count:,}: first": f"{took[0]:.0f}", f"{count:,}: next": f"{statistics.median(took[1:]):.0f}"}
+        lines.append(found)
+        print(found, flush=True)
+    return lines
 
 
 def ours(strategy: str, server: Server, trials: int) -> list[Line]:
@@ -146,6 +181,7 @@ def main() -> None:
     print(f"{processor()}, {cores()} cores; {versions('optuna', 'nni', 'SQLAlchemy', 'psycopg')}")
     problem = make_plan("random").problem()
     problem.share(draws=1)
+    print("\n" + table(proposals(problem)) + "\n")
     lines = []
     with Server() as server:
         print(f"PostgreSQL {server.sql('SHOW server_version')}, load {os.getloadavg()[0]:.1f}\n")

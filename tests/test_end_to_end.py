@@ -25,7 +25,8 @@ proxy: {iterations: 4, batch_size: 4}
 search: {trials: 3, seed: 1}
 """
 
-pytestmark = pytest.mark.slow
+# All in one process, which walks once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("walk")]
 
 
 @pytest.fixture(scope="module")

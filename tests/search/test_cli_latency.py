@@ -26,11 +26,11 @@ mine: {kind: table, of: desk, file: tables/mine.jsonl}
 """
 SPACE = """\
 version: 1
-size: 32x32
+size: 128x128
 classes: 2
 stages:
   - &stage
-    width: 8
+    width: 16
     depth: [1, 2]
     embed: {overlap_conv: {kernel: 3}}
     mixer: {identity: {}}
@@ -40,7 +40,7 @@ stages:
   - *stage
 decoder: {width: 8, fusion: {concat: {}}}
 """
-"""Sixteen networks of the same few elements."""
+"""Sixteen networks of the same few elements, each large enough to be timed on a busy machine."""
 RUN = """\
 space: tiny
 data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
@@ -136,7 +136,7 @@ def test_a_front_says_where_its_milliseconds_come_from(tmp_path: Path, run_cli: 
 def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None:
     arguments = ("latency", "measure", "net.yaml", "--device", "desk", "--builds", 3)
     found = answer(run_cli(*arguments, "--format", "json", cwd=here))
-    assert found["provenance"].startswith("measured: onnxruntime ") and found["size"] == [32, 32]
+    assert found["provenance"].startswith("measured: onnxruntime ") and found["size"] == [128, 128]
     assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"] and found["labels_ms"] > 0
     assert len(found["state"]["builds_ms"]) == 3
 
