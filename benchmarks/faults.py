@@ -10,10 +10,10 @@ a busy machine workers are also thought dead that are not.
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,7 +32,6 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from optuna.storages.journal import JournalFileBackend
 from scale import FORK, Ready, make_plan
 from throwaway_postgresql import Server
 
@@ -113,6 +112,8 @@ class Ground:
     faults: int = 0
     together: Any = None
     """A barrier at which its workers wait before they begin."""
+    room: int | None = None
+    """No worker that is started from now on can make a file larger, in bytes."""
 
     def __post_init__(self) -> None:
         self.said = self.folder.with_name("stderr.txt")
@@ -127,6 +128,8 @@ class Ground:
     def _work(self) -> None:
         with self.said.open("a") as file:  # the tracebacks of faults that are meant to be too
             os.dup2(file.fileno(), 2)
+            if self.room is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.room))
             work(plan(), self.folder, self.objective, Ready(self.together))
 
     def pause(self, longest: float = 0.5) -> None:
@@ -231,25 +234,16 @@ def restarted_server(ground: Ground) -> None:
 
 
 def full_disk(ground: Ground) -> None:
-    """A write to the journal stops in the middle of a line: no space left."""
-    journal, append_whole = ground.folder / JOURNAL_NAME, JournalFileBackend.append_logs
+    """No file may grow beyond some size: as on a full disk, the write that would stops in the middle."""
     for _ in range(3):
-        full = journal.stat().st_size + int(ground.rng.integers(1, 60_000))
-
-        def append(backend: JournalFileBackend, logs: list[dict[str, Any]], full: int = full) -> None:
-            size = journal.stat().st_size
-            append_whole(backend, logs)
-            if journal.stat().st_size > full:
-                os.truncate(journal, max(size, full))
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        with patch.object(JournalFileBackend, "append_logs", append):
-            workers = [ground.start() for _ in range(CROWD)]
-            for worker in workers:
-                worker.join(HANGS_AFTER)
-                assert worker.exitcode is not None, "it hangs"
-                ground.faults += worker.exitcode != 0
+        ground.room = (ground.folder / JOURNAL_NAME).stat().st_size + int(ground.rng.integers(1, 60_000))
+        workers = [ground.start() for _ in range(CROWD)]
+        for worker in workers:
+            worker.join(HANGS_AFTER)
+            assert worker.exitcode is not None, "it hangs"
+            ground.faults += worker.exitcode != 0
         ground.look()
+    ground.room = None
     ground.conclude()
 
 
