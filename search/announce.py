@@ -29,7 +29,7 @@ def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int
     limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
     counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
     left: int | str = max(0, standing.target - standing.concluded)
-    if not left and not standing.is_complete:
+    if not left and standing.step.do == "train" and standing.step.seed != plan.recipe.seed:
         left = "further seeds of the front"
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
     lines = [

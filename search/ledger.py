@@ -39,7 +39,7 @@ class Standing:
     """How far a run is, in trainings; ``history`` has every network once, in the order of their first trials."""
 
     target: int
-    """About how many there will be: promotions depend on how many fail, repetitions on the front."""
+    """About how many there will be: promotions depend on how many fail. Further seeds count when they have ended."""
     finished: int
     failed: int
     history: list[Observation]
@@ -110,7 +110,7 @@ class Ledger:
         self._begun = [*self.ended.values(), *running.values(), *waits]
         states = [training.state for training in self.ended.values()]
         return Standing(
-            target=sum(most_trainings(self.ladder)),
+            target=sum(most_trainings(self.ladder)) + sum(job.seed != self.ladder.seed for job in self.ended),
             finished=states.count("finished"),
             failed=states.count("failed"),
             history=list(self._history.values()),

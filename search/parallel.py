@@ -46,7 +46,8 @@ def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
                 working -= 1
     except BaseException:
         for child in children:
-            child.send_signal(signal.SIGINT)
+            assert child.stdin is not None
+            child.stdin.close()  # a signal would be lost on one that is still starting
         raise
     finally:
         failed = sum(child.wait() != 0 for child in children)
@@ -78,8 +79,10 @@ def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int,
 
 
 def stop_with_parent() -> None:
-    """In a child: Ctrl-C to itself as soon as its standard input closes, which it does when the parent dies."""
+    """In a child: Ctrl-C to itself as soon as its standard input closes: the parent stops it so, or died."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # sent to all processes of a job: once is enough, by the parent
+        signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
         os.read(0, 1)  # nothing is ever written

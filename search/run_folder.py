@@ -46,7 +46,9 @@ def make_folder(run_dir: Path) -> None:
     """Makes ``run_dir`` if need be; :class:`UserError` when it cannot be a run's folder."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        foreign = {entry.name for entry in run_dir.iterdir()} - _OURS
+        # One that another worker is about to note in .storage.json.… is not foreign.
+        names = {entry.name for entry in run_dir.iterdir()}
+        foreign = {name for name in names if not name.startswith(f".{STORAGE_NAME}.")} - _OURS
         if foreign and not is_run(run_dir):
             raise UserError(f"{run_dir}: not a run directory, and not empty ({min(foreign)}); choose another --out")
         (run_dir / WORKERS).mkdir(exist_ok=True)

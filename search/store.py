@@ -111,9 +111,9 @@ class Store:
         """Where the training of this network with this seed keeps its state, on every rung."""
         return self.run_dir / CHECKPOINTS / f"{job.id}-{job.seed}"
 
-    def _asked_for_more(self) -> bool:
+    def _read_target(self) -> bool:
         """Whether a search with other --trials has been begun since."""
-        known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
+        known = self._storage.get_study_user_attrs(self._study_id)
         before, self._ledger.ladder = self._ledger.ladder, self.plan.ladder(known["trials"])
         return self._ledger.ladder != before
 
@@ -158,7 +158,7 @@ class Store:
                 self._claims.holds(found.trial_id)
                 return found
             if not found:
-                if self._asked_for_more():
+                if self._reliably(self._read_target):
                     continue
                 self._forget_states()
                 if self._used_up is not None:
@@ -168,6 +168,7 @@ class Store:
 
     def _try_to_claim(self, propose: Callable[[Sequence[Observation]], Architecture]) -> Ticket | list[str]:
         """A trial, or else the workers to wait for: none when all is concluded."""
+        self._read_target()
         with self._claims.exclusive() as check:
             standing = self._standing()
             chosen = self._choose(standing, propose)
@@ -240,7 +241,7 @@ class Store:
             return record
         kept = self._reliably(lambda: self._end_late(ticket, record))
         self._say(
-            f"trial {record.trial} was taken over, because this worker was thought dead: its result is "
+            f"trial {record.trial} was taken over, because a worker was thought dead: this result is "
             + ("kept all the same" if kept else "dropped")
         )
         return record if kept else replace(record, state="failed", failure=INTERRUPTED)
@@ -264,7 +265,7 @@ class Store:
         with self._claims.exclusive() as check:
             self._standing()
             if record.state != "finished" or self._ledger.is_finished(ticket.job):
-                return False
+                return self._finished_it(ticket.job)  # before the connection broke
             for trial in self._trials():
                 if trial.state is TrialState.RUNNING and self._ledger.job(trial) == ticket.job:
                     self._interrupt(trial)
@@ -274,6 +275,11 @@ class Store:
             check()
             self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))
             return True
+
+    def _finished_it(self, job: Job) -> bool:
+        """Whether the job's finished trial is this worker's."""
+        done = [trial for trial in self._trials() if trial.state is TrialState.COMPLETE]
+        return any(self._owns(trial) for trial in done if self._ledger.job(trial) == job)
 
     def _create(self, job: Job, arch: Architecture, *, patient: bool) -> Ticket:
         known = self._ledger.latencies.get(job.id, {}) | self._ledger.known.get(job, {})

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,8 @@ def fit(
             saved_at = time.monotonic()
 
         with deferred_interrupt(resume_dir is not None) as interrupted:
-            for iteration, (images, targets) in enumerate(loader, start):
+            done = start
+            for iteration, (images, targets) in enumerate(_until(interrupted, loader), start):
                 torch.manual_seed(_seed(recipe.seed, iteration))
                 for group in optimizer.param_groups:
                     group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
@@ -152,6 +153,9 @@ def fit(
                 except KeyboardInterrupt:
                     save(done)
                     raise
+            if done < recipe.iterations:
+                save(done)
+                raise KeyboardInterrupt
     finally:
         accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # takes autocast off the model again
     return TrainingReport(
@@ -161,6 +165,15 @@ def fit(
         seconds=time.perf_counter() - started,
         device=str(accelerator.device),
     )
+
+
+def _until(interrupted: Callable[[], bool], loader: DataLoader) -> Iterator[Any]:
+    """Its batches; fewer when a stop that was told to all processes, as a batch system does, has ended the loader's."""
+    try:
+        yield from loader
+    except (RuntimeError, OSError):
+        if not interrupted():
+            raise
 
 
 def report_every(device: torch.device) -> int:
@@ -185,8 +198,10 @@ def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Dat
 
 
 def _quiet_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole process group; only the trainer decides when to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals for the whole process group are not for it: only the trainer decides when to stop, by a SIGTERM.
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -160,6 +162,55 @@ def test_signals(tmp_path: Path, whole, name: str, kept: int) -> None:
     report = train(model, colours(), short(), size=SIZE, resume_dir=tmp_path)
     assert report.resumed_from == kept
     assert_same(whole, model.state_dict())
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_stop_that_ends_the_loader_s_processes_too_is_a_stop(
+    tmp_path: Path, whole, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """As of a batch system, which tells every process of a job."""
+    loader = loop._loader
+
+    def broken(*arguments: Any) -> Iterator[Any]:
+        batches = iter(loader(*arguments))
+        yield next(batches)
+        yield next(batches)
+        if stopped:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    monkeypatch.setattr(loop, "_loader", broken)
+    with pytest.raises(KeyboardInterrupt if stopped else RuntimeError):
+        trained(short(), resume_dir=tmp_path)
+    monkeypatch.undo()
+    model = tiny_net(3)
+    report = train(model, colours(), short(), size=SIZE, resume_dir=tmp_path)
+    assert report.resumed_from == (2 if stopped else 0)
+    assert_same(whole, model.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_loader_s_processes_leave_a_stop_to_the_trainer(tmp_path: Path, number: signal.Signals) -> None:
+    """All processes of the group are told, as by a terminal that is closed, while one is wanted for the next batch."""
+    script = f"""
+import sys
+sys.path[:0] = [{str(Path(__file__).parent)!r}]
+from test_training_endings import *
+from search.cli import _interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, _interrupt)
+def progress(iteration, iterations, loss):
+    if iteration == 3:
+        os.killpg(0, {int(number)})
+trained(short(workers=2), progress=progress, resume_dir=Path({str(tmp_path)!r}))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path.cwd(), start_new_session=True
+    )
+    assert process.stderr.endswith("KeyboardInterrupt\n"), process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000003"]
 
 
 def test_ctrl_c_is_the_caller_s_again_afterwards(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from search_factories import plan, problem, proxy_recipe
 
@@ -17,6 +18,7 @@ from results.record import Record
 from search.announce import announcement, cost
 from search.jobs import Step
 from search.ledger import Standing
+from search.strategies.base import Observation
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,17 @@ def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch
         "cost     about 60 s, 20 s and 40 s a trial, 18 min in all on this machine, then 2 times 70 s for each network "
         "on the front (the median of 3 trials so far and an estimate"
     )
+
+
+def test_further_seeds_are_only_announced_when_they_come_next() -> None:
+    def said(target: int, finished: int, step: Step) -> str:
+        key = problem().random(np.random.default_rng(0), ())
+        standing = Standing(target, finished, 0, [Observation(key, "finished", 0.5)], [], [], [], step)
+        return announcement(plan(final_seeds=3), problem(), standing, target).splitlines()[-1]
+
+    assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
+    assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
+    assert said(10, 10, Step("end")).endswith(": 10 done, 0 to do")
 
 
 def test_what_is_trained_is_announced() -> None:

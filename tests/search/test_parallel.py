@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -43,6 +45,53 @@ def test_a_killed_worker_is_replaced(
     failed, started = workers_that_die(tmp_path, DEATHS, monkeypatch)
     assert failed == 0 and started == [f"{number} 3 2" for number in range(DEATHS + 1)]
     assert capsys.readouterr().err.count("worker 1 was killed, perhaps for want of memory") == DEATHS
+
+
+SLOW_STARTER = """\
+import os, pathlib, signal, sys, threading
+from search.parallel import stop_with_parent
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+place = pathlib.Path(sys.argv[2])
+(place / "starting").touch()
+while not (place / "stopped").exists():
+    pass
+stop_with_parent()
+try:
+    threading.Event().wait(60)
+except KeyboardInterrupt:
+    (place / "ended").touch()
+"""
+"""Ignores Ctrl-C until it knows its parent, as a shell's background job does, and is stopped before."""
+
+
+def test_a_worker_that_is_starting_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "worker"
+    script.write_text(SLOW_STARTER)
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.setattr(parallel, "PROGRAM", [sys.executable, str(script)])
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+
+    class Stopped(Exception):
+        pass
+
+    class Lines(SimpleQueue):
+        def get(self, *arguments: object) -> object:
+            while not (place / "starting").exists():
+                pass
+            raise Stopped
+
+    monkeypatch.setattr(parallel, "SimpleQueue", Lines)
+    wait = subprocess.Popen.wait
+
+    def waited(child: subprocess.Popen[str], *arguments: object) -> int:
+        (place / "stopped").touch()
+        return wait(child, *arguments)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", waited)
+    with ConsoleReporter() as reporter, pytest.raises(Stopped):
+        run_workers(place, 1, reporter)
+    assert (place / "ended").exists()
 
 
 def test_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,26 @@ def test_a_run_that_is_asked_for_fewer_repeats_fewer(tmp_path: Path) -> None:
     assert sorted(record.state for record in read_run(tmp_path).records) == ["failed", "failed", "finished"]
 
 
+def test_who_began_when_fewer_were_asked_for_proposes_before_it_repeats_finalists(tmp_path: Path) -> None:
+    this = plan(final_seeds=2)
+    set_up(tmp_path, this, 1, [])
+    with Store(tmp_path, this, this.problem()) as mine:
+        ticket = mine.claim(proposer(mine))
+        assert ticket is not None
+        mine.finish(ticket, Score(0.5, 1.0, ""))
+        set_up(tmp_path, this, 2, [])
+        ticket = mine.claim(proposer(mine))
+        assert ticket is not None and ticket.job.seed == this.recipe.seed
+        mine.finish(ticket, Score(0.4, 1.0, ""))
+        again = mine.claim(proposer(mine))
+        assert again is not None and again.job.seed == this.recipe.seed + 1
+        mine.finish(again, Score(0.5, 1.0, ""))
+    set_up(tmp_path, this, 3, [])
+    standing = Store(tmp_path, this, this.problem()).standing()
+    # The seed that was repeated is not taken for one of the networks.
+    assert standing.target - standing.concluded == 1 and standing.step.do == "propose"
+
+
 def test_a_score_outlives_its_worker(tmp_path: Path) -> None:
     """Who dies between the score and the end of the trial has not trained in vain."""
     set_up(tmp_path, plan(), 1, [])
