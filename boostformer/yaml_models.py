@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from boostformer.errors import UserError, nearest
 from boostformer.yaml_lines import Keys, Place
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "path": "a path",
+    "list": "a list, such as [a, b]",
+    "tuple": "a list, such as [a, b]",
+    "dict": "keys with values, such as {a: 1}",
+    "model": "keys with values, such as {a: 1}",
+}
+"""What a value must be, by the beginning of pydantic's name for the error that it is not."""
+_TYPE = re.compile(r"(?P<kind>[a-z]+)_(attributes_)?(type|parsing|from_float)")
 
 
 def invalid(top: Place, error: ValidationError, model: type[BaseModel], above: Keys = ()) -> UserError:
@@ -23,6 +38,8 @@ def invalid(top: Place, error: ValidationError, model: type[BaseModel], above: K
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if first["type"] == "value_error":
         return top.at(*keys).error(message)
+    if (found := _TYPE.fullmatch(first["type"])) and found["kind"] in _KINDS:
+        message = f"must be {_KINDS[found['kind']]}"
     return top.at(*keys).error(f"{first['input']!r} {message}")
 
 

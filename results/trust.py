@@ -10,7 +10,7 @@ higher than between trainings that have nothing in common.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -30,6 +30,9 @@ AGREES_WITHIN_TOP = 0.2
 """The same within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
 TOP_SHARE, TOP_AT_LEAST = 3, 5
 """The top are the best by the longer training: one network in three, but at least five."""
+FLAT = 0.5
+"""Where more than this share of the networks have one and the same short score, it ranks nothing: mostly because the
+training is so short that all still say background everywhere."""
 DRAWS = 1000
 """Resamples of the networks for an interval of tau."""
 
@@ -103,7 +106,7 @@ def trust(run: Run) -> Trust:
     most = max(map(len, longer.values()), default=0)
     unknown = f"not known: {most} networks were trained longer, at least {ENOUGH} are needed"
     return Trust(
-        enough[-1].verdict if enough else unknown,
+        _flat(list(short.values())) or (enough[-1].verdict if enough else unknown),
         enough[-1] if enough else None,
         comparisons,
         _noise(run, trained),
@@ -183,6 +186,19 @@ def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement
     taus = np.divide(concord, norms, out=np.zeros_like(norms), where=norms > 0)
     low, high = np.quantile(taus[1:], [0.025, 0.975])
     return Agreement(float(taus[0]), float(low), float(high), count)
+
+
+def _flat(short: list[Record]) -> str | None:
+    """What is said when the short trainings tell hardly any networks apart."""
+    if len(short) < TOP_AT_LEAST:
+        return None
+    (score, count), *_ = Counter(round(record.miou or 0.0, 4) for record in short).most_common(1)
+    if count <= FLAT * len(short):
+        return None
+    return (
+        f"do not trust it: {count} of {len(short)} networks score {100 * score:.2f} %, which says nothing of them; "
+        "train longer (proxy.iterations), or at a higher rate (proxy.lr)"
+    )
 
 
 def _noise(run: Run, trained: list[Record]) -> Noise | None:

@@ -83,6 +83,10 @@ class ConsoleReporter:
         costs = f"{human('params', record.params)} params, {human('macs', record.macs)} MACs"
         if record.latency_ms is not None:
             costs += f", {human('latency_ms', record.latency_ms)}"
+        if record.rung:
+            costs += f", trained on to {record.iterations} iterations"
+        if record.seed:
+            costs += f", seed {record.seed}"
         left = "" if self.console.is_terminal else self._left(", ")
         self.console.print(
             f"[{self.concluded:>{len(str(self.target))}}/{self.target}] trial {record.trial} {record.id}: "

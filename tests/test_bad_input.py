@@ -237,6 +237,11 @@ class TestFolders:
         Path("out/journal.log").write_text("")
         assert "name one of its trials too: out:TRIAL" in refused("profile", "out")
 
+    def test_a_network_named_twice_or_by_no_rule(self, refused: Refused) -> None:
+        assert "--trial, --pick: give one" in refused("retrain", "out", "--out", "net", "--trial", 4, "--pick", "knee")
+        line = refused("retrain", "out", "--out", "net", "--pick", "knees")
+        assert "--pick: unknown rule 'knees'; did you mean 'knee'" in line
+
     def test_a_checkpoint_for_other_classes(self, refused: Refused) -> None:
         checkpoint(classes=5)
         assert "has 5 classes, the data have 3" in refused("evaluate", "net", "--data", "data")

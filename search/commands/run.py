@@ -129,9 +129,10 @@ def worker(
                 return
             with ConsoleReporter() as console, shown_by_nni(console) as reporter:
                 work(plan, run_dir, proxy.evaluate, reporter, proxy.tidy)
+        note(f"nothing is left to do: {_so_far(run_dir)}; a search with more --trials adds some")
     except KeyboardInterrupt:
         if not child:
-            note(f"stopped: {_so_far(run_dir)}")
+            note(f"stopped: {_so_far(run_dir)}; the same command joins again")
         raise typer.Exit(130) from None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, nearest
 from search.commands.output import note
 from search.commands.recipe_options import (
     BatchOption,
@@ -52,7 +52,9 @@ def retrain(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)],
     out: OutOption,
     trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
-    pick: Annotated[str, typer.Option(help="knee, best-miou, smallest or fastest, on the front.")] = "knee",
+    pick: Annotated[
+        str | None, typer.Option(help="knee, which is the default, best-miou, smallest or fastest, on the front.")
+    ] = None,
     data: DataOption = None,
     size: SizeOption = None,
     iterations: IterationsOption = None,
@@ -67,12 +69,18 @@ def retrain(
     The run keeps its mIoU for `boostformer trust`.
     """
     from boostformer.architecture import Architecture
+    from results.front import PICKS
     from results.front import pick as choose
     from results.record import Retraining, note_retraining, read_run
     from search.run_folder import read_plan
 
+    if trial is not None and pick is not None:
+        raise UserError("--trial, --pick: give one of them")
+    if pick is not None and pick not in PICKS:
+        raise UserError(f"--pick: unknown rule '{pick}'; {nearest(pick, PICKS)}")
     run = read_run(run_dir)
-    wanted = pick if trial is None else (int(trial) if trial.isdigit() else trial)
+    rule = pick or "knee"
+    wanted = rule if trial is None else (int(trial) if trial.isdigit() else trial)
     record = choose(run.records, run.objectives, wanted)
     plan = read_plan(run_dir)
     recipe = plan.recipe
@@ -85,7 +93,7 @@ def retrain(
         "run": run_dir.name,
         "trial": record.trial,
         "id": record.id,
-        "picked": f"the {pick} of the front" if trial is None else "as asked",
+        "picked": f"the {rule} of the front" if trial is None else "as asked",
         "proxy_miou": record.miou,
     }
     for name in ("latency_ms", "latency_provenance", "final_latency_ms", "final_labels_ms", "final_provenance"):

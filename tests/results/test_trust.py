@@ -106,6 +106,14 @@ def test_of_few_networks_nothing_is_concluded() -> None:
     assert trust(run_of(ladder([0.5, 0.6]))).comparisons == []
 
 
+def test_scores_that_are_all_alike_rank_nothing() -> None:
+    """As of trainings that are too short: background everywhere."""
+    flat = [short(network, 0.09971) for network in range(6)]
+    (said,) = trust_lines(run_of([*flat, short(7, 0.2)]))
+    assert "do not trust it: 6 of 7 networks score 9.97 %" in said and "proxy.iterations" in said
+    assert "not known" in trust_lines(run_of([short(network, 0.1 + 0.01 * network) for network in range(7)]))[0]
+
+
 def test_lengths_are_not_mixed_and_the_longest_of_enough_networks_decides() -> None:
     """At 900 iterations, with six networks, the order is another; longer trainings score higher throughout."""
     records = ladder([0.5 + i / 100 for i in range(12)])

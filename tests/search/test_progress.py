@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
     for line in written.getvalue().splitlines():
         relay(line, parent)
     assert capsys.readouterr().err.splitlines() == expected
+
+
+def test_what_is_trained_again_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = ConsoleReporter()
+    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
+    record = Record(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, seconds=2.0, iterations=8)
+    reporter.ended(record)
+    reporter.ended(replace(record, rung=1, seed=2))
+    first, second = capsys.readouterr().err.splitlines()
+    assert "iterations" not in first and ", trained on to 8 iterations, seed 2" in second
 
 
 def test_a_measured_latency_is_shown_beside_the_costs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
         ("segformer_b0", "segformer_b9", "run.yaml:5: budgets.baseline: unknown preset .* did you mean"),
         ("params: 50%", "counted: trained", "run.yaml:6: budgets.counted: unknown 'trained'; did you mean 'training'"),
-        ("params: 50%", "counted: [training]", r"run.yaml:6: budgets.counted: \['training'\] should be a valid string"),
+        ("params: 50%", "counted: [training]", r"run.yaml:6: budgets.counted: \['training'\] must be a text"),
         (
             "space: tiny",
             "space: boostformer_b2",
@@ -252,8 +252,8 @@ def test_another_device_is_another_search(here: Path) -> None:
         ),
         ("jetson-nano}", "jetson-nano, threads: 2}", r"run\.yaml:10: latency\.threads: unknown key; allowed: device"),
         ("{device: jetson-nano}", "{}", r"run\.yaml:10: latency\.device: missing"),
-        ("{device: jetson-nano}", "jetson-nano", r"run\.yaml:10: latency: 'jetson-nano' should be a valid dict"),
-        ("jetson-nano", "[host]", r"run\.yaml:10: latency\.device: \['host'\] should be a valid string"),
+        ("{device: jetson-nano}", "jetson-nano", r"run\.yaml:10: latency: 'jetson-nano' must be keys with values"),
+        ("jetson-nano", "[host]", r"run\.yaml:10: latency\.device: \['host'\] must be a text"),
         (
             "latency_ms]",
             "latency]",
