@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas
 
 Row = dict[str, Any]
+FOLDED, LEGIBLE = 12, 30
+"""Characters at least of a text that is folded, and of an architecture: with fewer it is left out."""
 
 
 class Format(StrEnum):
@@ -92,6 +94,14 @@ def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None)
     if fmt != "table":
         return tabulate(rows, fmt, columns=COLUMNS)
     columns = [column for column in _SHOWN if not rows or any(_tells(row, column) for row in rows)]
+    narrower = [column for column in columns if column != "architecture"]
+    if (
+        width is not None
+        and narrower != columns
+        and _least_width(rows, columns, _record_cell) + LEGIBLE - FOLDED > width
+    ):
+        told = "architectures: in a wider terminal, or with --format csv\n"
+        return tabulate(rows, fmt, columns=narrower, cell=_record_cell, width=width) + told
     return tabulate(rows, fmt, columns=columns, cell=_record_cell, width=width)
 
 
@@ -107,8 +117,8 @@ def tabulate(
     """``columns`` of ``rows`` as text that ends in one newline.
 
     "table": under a ``caption``, values written by ``cell(column, value)``; ``width`` characters wide, or as
-    wide as it needs. "json": a list of objects, whole. "csv": a header and one line per row, lists and
-    mappings as JSON.
+    wide as it needs: numbers and ids are never cut. "json": a list of objects, whole. "csv": a header and one line per
+    row, lists and mappings as JSON.
 
     Raises :class:`UserError` for another format.
     """
@@ -164,19 +174,34 @@ def _table(
 
     table = Table()
     for column in columns:
-        number = all(isinstance(row[column], int | float | None) for row in rows)
-        # Numbers are compared and ids copied, so they stay in one piece.
-        no_wrap = number or column == "id"
-        table.add_column(column, justify="right" if number else "left", no_wrap=no_wrap, overflow="fold")
+        whole = _is_whole(rows, column)
+        right = whole and column != "id"
+        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
     for row in rows:
         # As Text, because a string may hold what rich takes for markup.
         table.add_row(*(Text(cell(column, row[column])) for column in columns))
     text = io.StringIO()
-    console = Console(file=text, width=width or 10_000, color_system=None, highlight=False, legacy_windows=False)
+    wide = max(width, _least_width(rows, columns, cell)) if width else 10_000
+    console = Console(file=text, width=wide, color_system=None, highlight=False, legacy_windows=False)
     if caption:
         console.print(Text(caption))
     console.print(table)
     return text.getvalue()
+
+
+def _is_whole(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Whether its values stay in one piece: numbers are compared and ids copied."""
+    return column == "id" or all(isinstance(row[column], int | float | None) for row in rows)
+
+
+def _least_width(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], cell: Callable[[str, Any], str]) -> int:
+    """Characters that a table needs: values in one piece, texts folded, and the lines between."""
+
+    def least(column: str) -> int:
+        longest = max(len(text) for text in (column, *(cell(column, row[column]) for row in rows)))
+        return longest if _is_whole(rows, column) else min(longest, FOLDED)
+
+    return sum(map(least, columns)) + 3 * len(columns) + 1
 
 
 def _tells(row: Row, column: str) -> bool:

@@ -38,8 +38,8 @@ class Reporter(Protocol):
 
     def begins(self, standing: Standing) -> None: ...
 
-    def trial(self, number: int, record: Record) -> None:
-        """A trial was claimed."""
+    def trial(self, record: Record, standing: Standing) -> None:
+        """A trial was claimed; how far the run was then, by the work of all."""
 
     def step(self, done: int, total: int, loss: float) -> None:
         """The trial's training has done so many of its iterations."""
@@ -84,7 +84,7 @@ def work(
         rejected = 0
         try:
             while (ticket := store.claim(propose)) is not None:
-                reporter.trial(ticket.record.trial, ticket.record)
+                reporter.trial(ticket.record, ticket.standing)
                 record = evaluation(ticket)
                 over = (record.failure or "").startswith(REJECTED)
                 aside = over or record.failure == INTERRUPTED or (record.failure or "").startswith(WAITING)

@@ -40,6 +40,7 @@ class ConsoleReporter:
             console=self.console,
             transient=True,
         )
+        self._working = workers
         self._trials: TaskID | None = None
         self._training: TaskID | None = None
 
@@ -55,15 +56,23 @@ class ConsoleReporter:
             self._bars.stop()
 
     def begins(self, standing: Standing) -> None:
-        self.concluded, self.target = standing.concluded, standing.target
+        self.stands(standing.concluded, standing.target, 0)
         self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
         if self.workers == 1:
             self._training = self._bars.add_task("training", total=None, note="")
 
-    def trial(self, number: int, record: Record) -> None:
+    def stands(self, concluded: int, target: int, others: int) -> None:
+        """How far the run is by the work of all; ``others`` are at trials."""
+        self.concluded, self.target = concluded, target
+        self._working = max(self.workers, others + 1)
+        if self._trials is not None:
+            self._bars.update(self._trials, total=target, completed=concluded, note=self._note())
+
+    def trial(self, record: Record, standing: Standing) -> None:
         self._step = (0.0, time.monotonic())
+        self.stands(standing.concluded, standing.target, len(standing.owners))
         if self._training is not None:
-            note = f"trial {number}, {human('params', record.params)} params"
+            note = f"trial {record.trial}, {human('params', record.params)} params"
             self._bars.reset(self._training, total=None, note=note)
 
     def step(self, done: int, total: int, loss: float) -> None:
@@ -119,7 +128,7 @@ class ConsoleReporter:
             return ""
         if left < 1:
             return ""
-        return f"{prefix}about {duration(mean * (left - share) / min(self.workers, left))} left"
+        return f"{prefix}about {duration(mean * (left - share) / min(self._working, left))} left"
 
 
 class LineReporter:
@@ -131,8 +140,8 @@ class LineReporter:
     def begins(self, standing: Standing) -> None:
         pass
 
-    def trial(self, number: int, record: Record) -> None:
-        pass
+    def trial(self, record: Record, standing: Standing) -> None:
+        self._write({"stands": (standing.concluded, standing.target, len(standing.owners))})
 
     def step(self, done: int, total: int, loss: float) -> None:
         pass
@@ -162,6 +171,8 @@ def relay(line: str, reporter: ConsoleReporter) -> None:
         return
     if "ended" in message:
         reporter.ended(Record(**message["ended"]))
+    elif "stands" in message:
+        reporter.stands(*message["stands"])
     elif "says" in message:
         reporter.says(message["says"])
     else:

@@ -50,6 +50,8 @@ class Ticket:
     job: Job
     architecture: Architecture
     record: Record
+    standing: Standing
+    """How far the run was when it was claimed."""
     patient: bool = False
     deaths: int = 0
     """So many workers died at this job before."""
@@ -176,7 +178,7 @@ class Store:
                 return standing.owners
             check()
             job, arch = chosen
-            return self._create(job, arch, patient=job in standing.waiting)
+            return self._create(job, arch, standing)
 
     def _choose(
         self, standing: Standing, propose: Callable[[Sequence[Observation]], Architecture]
@@ -281,13 +283,14 @@ class Store:
         done = [trial for trial in self._trials() if trial.state is TrialState.COMPLETE]
         return any(self._owns(trial) for trial in done if self._ledger.job(trial) == job)
 
-    def _create(self, job: Job, arch: Architecture, *, patient: bool) -> Ticket:
+    def _create(self, job: Job, arch: Architecture, standing: Standing) -> Ticket:
         known = self._ledger.latencies.get(job.id, {}) | self._ledger.known.get(job, {})
         record = new_record(job, self.plan.rungs[job.rung], arch, self.problem, known)
         trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))
         # Nobody else has made one in this turn; to ask for the number would take as long again.
         record = replace(record, trial=self._ledger.trials)
-        return Ticket(trial_id, job, arch, record, patient, self._ledger.deaths.get(job, 0))
+        patient, deaths = job in standing.waiting, self._ledger.deaths.get(job, 0)
+        return Ticket(trial_id, job, arch, record, standing, patient, deaths)
 
     def _give_back(self, trial: FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):

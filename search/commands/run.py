@@ -209,7 +209,8 @@ def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path, network
 
     standing = Store(run_dir, plan, problem, note).standing()
     note(announcement(plan, problem, standing, networks))
-    if (price := cost(plan, problem, proxy, read_run(run_dir).records, networks)) is not None:
+    price = None if standing.is_complete else cost(plan, problem, proxy, read_run(run_dir).records, networks)
+    if price is not None:
         note(price)
     return standing
 
@@ -251,8 +252,11 @@ def _so_far(run_dir: Path) -> str:
 
     records = [record for record in read_run(run_dir).records if record.failure != INTERRUPTED]
     last = {(record.id, record.rung, record.seed): record for record in records}
-    finished = sum(record.state == "finished" for record in last.values())
+    finished = [record.id for record in last.values() if record.state == "finished"]
+    networks = len(set(finished))
+    of = f" of {networks} networks" if networks < len(finished) else ""
     reasons = [record.failure or "" for record in last.values() if record.state == "failed"]
     over, waiting = (sum(reason.startswith(how) for reason in reasons) for how in (REJECTED, WAITING))
-    told = {"failed": len(reasons) - over - waiting, "over budget": over, "waiting for the device": waiting}
-    return ", ".join([f"{finished} trials finished", *(f"{count} {what}" for what, count in told.items() if count)])
+    others = {"failed": len(reasons) - over - waiting, "over budget": over, "waiting for the device": waiting}
+    told = [f"{count} {what}" for what, count in others.items() if count]
+    return ", ".join([f"{len(finished)} trials{of} finished", *told])

@@ -62,8 +62,8 @@ class NniReporter:
     def begins(self, standing: Standing) -> None:
         self._inner.begins(standing)
 
-    def trial(self, number: int, record: Record) -> None:
-        self._inner.trial(number, record)
+    def trial(self, record: Record, standing: Standing) -> None:
+        self._inner.trial(record, standing)
 
     def step(self, done: int, total: int, loss: float) -> None:
         self._inner.step(done, total, loss)

@@ -77,6 +77,15 @@ def test_table_folds_into_a_given_width() -> None:
     assert all(any(row["id"] in line for line in lines) for row in ROWS)
 
 
+@pytest.mark.parametrize("width", [20, 60, 80, 100])
+def test_numbers_and_ids_are_whole_on_any_terminal(width: int) -> None:
+    wide, narrow = render(ROWS), render(ROWS, width=width)
+    whole = [cell.strip() for line in wide.splitlines()[3:-1] for cell in line.split("│")[1:-2]]
+    shown = [cell.strip() for line in narrow.splitlines()[3:-2] for cell in line.split("│")[1:-1]]
+    assert shown == whole and "architecture" not in narrow.splitlines()[1]
+    assert narrow.splitlines()[-1] == "architectures: in a wider terminal, or with --format csv"
+
+
 def test_table_of_nothing_shows_the_columns() -> None:
     assert "trial" in render([], "table")
 

@@ -18,6 +18,7 @@ from evaluators.proxy import Progress, Score
 from results.front import front
 from results.record import Record, read_run
 from search.engine import work
+from search.ledger import Standing
 from search.run_folder import set_up
 from search.store import INTERRUPTED
 from search.strategies import STRATEGIES
@@ -252,8 +253,8 @@ def test_reports_come_in_order(tmp_path: Path) -> None:
     events: list[str] = []
 
     class Recorder(Watcher):
-        def trial(self, number: int, record: Record) -> None:
-            events.append(f"trial {number}")
+        def trial(self, record: Record, standing: Standing) -> None:
+            events.append(f"trial {record.trial} after {standing.concluded} of {standing.target}")
 
         def step(self, done: int, total: int, loss: float) -> None:
             events.append(f"step {done}/{total}")
@@ -262,4 +263,7 @@ def test_reports_come_in_order(tmp_path: Path) -> None:
             events.append(f"ended {record.trial} {record.state}")
 
     run(tmp_path, 2, plan=plan(), watcher=Recorder())
-    assert events == ["trial 0", "step 1/1", "ended 0 finished", "trial 1", "step 1/1", "ended 1 finished"]
+    assert events == [
+        *("trial 0 after 0 of 2", "step 1/1", "ended 0 finished"),
+        *("trial 1 after 1 of 2", "step 1/1", "ended 1 finished"),
+    ]

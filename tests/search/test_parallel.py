@@ -55,8 +55,8 @@ place = pathlib.Path(sys.argv[2])
 (place / "starting").touch()
 while not (place / "stopped").exists():
     pass
-stop_with_parent()
 try:
+    stop_with_parent()
     threading.Event().wait(60)
 except KeyboardInterrupt:
     (place / "ended").touch()

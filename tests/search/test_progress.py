@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from search_factories import plan, quick
+from search_factories import plan, problem, quick
 
+from evaluators.proxy import Score
 from results.record import Record, read_run
 from search.engine import work
 from search.jobs import Step
 from search.progress import ConsoleReporter, LineReporter, duration, relay
 from search.run_folder import set_up
-from search.store import Standing
+from search.store import Standing, Store
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,24 @@ def test_without_a_terminal_there_is_a_line_per_trial(tmp_path: Path, capsys: py
     one, two = read_run(tmp_path).records
     assert first.startswith(f"[1/2] trial 0 {one.id}: mIoU {100 * (one.miou or 0):.2f} %") and "left" in first
     assert second.startswith(f"[2/2] trial 1 {two.id}") and "left" not in second
+
+
+def test_what_others_did_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker that joins, and one that works on a run that others finish part of."""
+    set_up(tmp_path, plan(), 4, [])
+
+    def meanwhile(*arguments: Any, **how: Any) -> Score:
+        if len(read_run(tmp_path).records) == 1:
+            with Store(tmp_path, plan(), plan().problem()) as other:
+                ticket = other.claim(lambda history: problem().space.decode(problem().random(rng, ())))
+                assert ticket is not None
+                other.finish(ticket, Score(0.5, 1.0, ""))
+        return quick(*arguments, **how)
+
+    rng = np.random.default_rng(5)
+    with ConsoleReporter() as reporter:
+        work(plan(), tmp_path, meanwhile, reporter)
+    assert [line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()] == ["[1/4]", "[3/4]", "[4/4]"]
 
 
 def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
