@@ -156,7 +156,10 @@ class Plan:
             known = nearest(config.space, shipped_spaces())
             raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
         space = read_space(config.space)
-        proxy = Proxy(config.data, config.proxy.recipe, data_cache(), config.proxy.rungs)
+        try:
+            proxy = Proxy(config.data, config.proxy.recipe, data_cache(), config.proxy.rungs)
+        except UserError as error:
+            raise top.at("data").error(str(error)) from None
         try:
             space = space.replace(size=config.data.size, classes=len(proxy.labels))
         except UserError as error:
