@@ -17,7 +17,9 @@ from search.store import Standing
 
 
 def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3 h 20 min``."""
+    """``0.4 s``, ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if 0 < seconds < 0.95:
+        return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

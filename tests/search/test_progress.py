@@ -22,7 +22,7 @@ from search.store import Standing, Store
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "60 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (36_000, "10 h 0 min")],
+    [(0.4, "0.4 s"), (59.6, "60 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (36_000, "10 h 0 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
