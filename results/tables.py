@@ -87,9 +87,9 @@ def to_rows(records: Sequence[Record]) -> list[Row]:
 def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
     """The ``rows`` of :func:`to_rows` as :func:`tabulate` writes them.
 
-    The table is for people: with units, a summary for the architecture, and without columns that are empty
-    throughout, or say that there is but one length of training, or one seed. JSON and CSV have all, the architecture in
-    full.
+    The table is for people: with units, a summary for the architecture where there is room for it, and without columns
+    that are empty throughout, or say that there is but one length of training, or one seed. JSON and CSV have all, the
+    architecture in full.
     """
     if fmt != "table":
         return tabulate(rows, fmt, columns=COLUMNS)

@@ -82,7 +82,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Trust:
-    """Comparisons of five networks and more, by rising length; the verdict is of the longest with enough networks."""
+    """Comparisons of five networks and more, by rising length.
+
+    The verdict is of the longest with enough networks, unless the short scores are so alike that they rank nothing.
+    """
 
     verdict: str
     decisive: Comparison | None

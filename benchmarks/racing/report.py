@@ -113,10 +113,9 @@ class Report:
             "front": vars(self.front),
             "methods": {method: summary(method) for method in sorted(self.by_method)},
             "comparisons": {
-                f"{self.default}@{ours} against": {
+                f"{self.default}@{ours} against peers@{theirs}": {
                     name: vars(c) | {"verdict": c.verdict} for name, c in self.comparisons(ours, theirs).items()
                 }
-                | {"of": f"peers@{theirs}"}
                 for ours, theirs in ((HALF, HALF), (FULL, FULL), (HALF, FULL))
             },
         }

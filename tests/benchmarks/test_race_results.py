@@ -116,6 +116,9 @@ def test_a_report_compares_with_peers_that_had_less(tmp_path: Path) -> None:
     assert set(report.comparisons(100, 200)) == {"random@200", "archai/mobananas@100"}
     assert report.comparisons(100, 100)["random@100"].verdict == "significantly better"
     assert report.to_dict()["methods"]["random"]["mean"][-1] == pytest.approx((0.4 + 0.025) / 2)
+    assert list(report.to_dict()["comparisons"]) == [
+        f"ours/surrogate@{ours} against peers@{theirs}" for ours, theirs in ((100, 100), (200, 200), (100, 200))
+    ]
     report.draw(tmp_path / "line.png")
     assert (tmp_path / "line.png").stat().st_size > 10_000
 
