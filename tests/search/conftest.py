@@ -1,8 +1,9 @@
-"""A PostgreSQL server for the tests that need one."""
+"""A PostgreSQL server and NNI, for the tests that need them."""
 
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from throwaway_postgresql import Server, programs
 
+from results.storage import Database
+from search import claims, outage
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
@@ -19,3 +23,21 @@ def server() -> Iterator[Server]:
         pytest.skip("no PostgreSQL server on this machine (initdb, pg_ctl), nor the package pgserver")
     with Server() as running:
         yield running
+
+
+@pytest.fixture
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hearts beat when a test says so, and nobody waits."""
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(claims, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "PAUSES", (0.01,))
+
+
+@pytest.fixture
+def database(server: Server, no_clock: None) -> Database:
+    return Database(server.url, uuid.uuid4().hex)
+
+
+@pytest.fixture
+def real_nni() -> None:
+    pytest.importorskip("nni", reason="NNI is not installed: pip install -e '.[nni]'")
