@@ -18,6 +18,16 @@ class UserError(Exception):
     """
 
 
+def os_refusal(where: object, what: str, error: OSError) -> UserError:
+    """``where: what: why`` of an ``error`` that the user can mend.
+
+    A full disk, which ends otherwise, is raised again.
+    """
+    if error.errno in FULL:
+        raise OSError(error.errno, error.strerror, str(where)) from None
+    return UserError(f"{where}: {what}: {error.strerror or error}")
+
+
 def nearest(name: object, allowed: Iterable[object]) -> str:
     """``did you mean 'x'? allowed: a, b, c``: the end of a message about an unknown name."""
     names = [str(item) for item in allowed]

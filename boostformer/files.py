@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 
 
 def cache_folder() -> Path:
@@ -33,7 +33,7 @@ def replacing(file: Path) -> Iterator[Path]:
     """A name beside ``file`` to write to, which becomes ``file`` when the block ends well.
 
     So ``file`` is the old one or the new one, whole, whatever happens. Of files that belong together the
-    innermost block's comes first. An OSError in the block becomes a :class:`UserError`.
+    innermost block's comes first. An OSError in the block becomes a :class:`UserError`, unless the disk is full.
     """
     # The process's number, so that two that write the same file do not write into each other's.
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
@@ -41,7 +41,7 @@ def replacing(file: Path) -> Iterator[Path]:
         yield part
         part.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+        raise os_refusal(file, "cannot be written", error) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -115,6 +115,17 @@ def turn(engine: Engine, name: str) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def answering(url: str) -> Iterator[None]:
+    """:class:`UserError` when the server goes away while it is asked."""
+    try:
+        yield
+    except Exception as error:
+        if (why := outage(error)) is None:
+            raise
+        raise UserError(f"{url}: {why}") from None
+
+
 def outage(error: BaseException) -> str | None:
     """Why the server could not be asked, or None when ``error`` is none of that kind."""
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError

@@ -11,7 +11,7 @@ from pathlib import Path
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from results.locks import FileLock
 
 # Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
@@ -69,7 +69,7 @@ def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
         _refuse_foreign(path)
         return JournalStorage(JournalFileBackend(str(file), lock_obj=_JournalLock(file)))
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened: {error.strerror}") from error
+        raise os_refusal(path, "cannot be opened", error) from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         # What Optuna's replay throws at lines that it cannot read or that are not its own.
         raise UserError(f"{path}: damaged journal ({type(error).__name__}: {error})") from error

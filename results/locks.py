@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from boostformer.errors import os_refusal
+
 
 class FileLock:
     """An exclusive lock on ``path``, which is created unless it must exist; also a context manager.
@@ -20,8 +22,14 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> int:
-        """Waits for the lock; the descriptor of the file, for its holder to use."""
-        descriptor = os.open(self.path, self._flags, 0o644)
+        """Waits for the lock; the descriptor of the file, for its holder to use.
+
+        :class:`UserError` when the file cannot be opened to be written.
+        """
+        try:
+            descriptor = os.open(self.path, self._flags, 0o644)
+        except OSError as error:
+            raise os_refusal(self.path, "cannot be written", error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except BaseException:

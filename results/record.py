@@ -120,14 +120,15 @@ def read_run(run_dir: Path | str) -> Run:
     """
     where = storage_of(run_dir)
     storage = where.open()
-    study_id = where.study_id(storage)
-    known = storage.get_study_user_attrs(study_id)
+    with where.answering():
+        study_id = where.study_id(storage)
+        known = storage.get_study_user_attrs(study_id)
+        trials = storage.get_all_trials(study_id, deepcopy=False)
     missing = [name for name in ("objectives", "budgets", "references", "config") if name not in known]
     if missing:
         raise UserError(
             f"{where}: the run was never set up completely (no {', '.join(missing)}); start the search again"
         )
-    trials = storage.get_all_trials(study_id, deepcopy=False)
     records = [record for trial in trials if (record := _record(trial, str(where), known)) is not None]
     return Run(
         _with_promotions(records),
@@ -157,13 +158,22 @@ def note_retraining(run_dir: Path | str, found: Retraining) -> None:
 
     Raises :class:`UserError` as :func:`read_run` does, and when the run cannot be written to.
     """
-    from optuna.exceptions import StorageInternalError
-
     # The same training once more takes the place of the one before.
     how = hashlib.sha256(f"{found.iterations} {found.seed} {found.provenance}".encode()).hexdigest()[:8]
+    _note(run_dir, f"{_RETRAINING}{found.id} {how}", asdict(found))
+
+
+def note_finalist(run_dir: Path | str, id: str, values: Mapping[str, Any]) -> None:
+    """Keeps the ``final_…`` values of an architecture in the run; raises as :func:`note_retraining` does."""
+    _note(run_dir, FINALIST + id, values)
+
+
+def _note(run_dir: Path | str, name: str, values: Mapping[str, Any]) -> None:
+    from optuna.exceptions import StorageInternalError
+
     where = storage_of(run_dir)
     try:
-        open_study(run_dir).set_user_attr(f"{_RETRAINING}{found.id} {how}", asdict(found))
+        open_study(run_dir).set_user_attr(name, values)
     except OSError as error:
         raise UserError(f"{where}: cannot be written: {error.strerror}") from error
     except StorageInternalError as error:

@@ -6,6 +6,7 @@ Everybody opens it through :func:`storage_of`, so that all who look at a run nee
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,10 @@ class Journal:
 
         return open_journal(self.run_dir / JOURNAL_NAME, create=create)
 
+    def answering(self) -> AbstractContextManager[None]:
+        """A journal is read when it is opened, and answers ever after."""
+        return nullcontext()
+
     def study_id(self, storage: BaseStorage) -> int:
         """The study's number; :class:`UserError` when there is none."""
         try:
@@ -72,6 +77,12 @@ class Database:
         from results.database import open_database
 
         return open_database(self.url, create=create, lasting=lasting)
+
+    def answering(self) -> AbstractContextManager[None]:
+        """In which :class:`UserError` is raised when the database goes away."""
+        from results.database import answering
+
+        return answering(self.url)
 
     def study_id(self, storage: BaseStorage) -> int:
         """The study's number; :class:`UserError` when there is none, which names those there are."""

@@ -42,6 +42,8 @@ def human(column: str, value: float | None) -> str:
         return f"{value:.2f} ms"
     if column == "seconds":
         return f"{value:.1f} s"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return str(value)
 
 

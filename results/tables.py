@@ -67,16 +67,23 @@ _SHOWN = (
     "miou",
     "miou_std",
     "seeds",
+    "seed",
     "iterations",
+    "promoted",
     "params",
     "macs",
     "latency_ms",
     "final_latency_ms",
     "final_labels_ms",
     "seconds",
+    "state",
     "failure",
     "architecture",
 )
+
+
+_USUAL = {"seeds": 1, "promoted": False, "state": "finished"}
+"""Not worth a column where all rows have it."""
 
 
 def to_rows(records: Sequence[Record]) -> list[Row]:
@@ -88,12 +95,13 @@ def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None)
     """The ``rows`` of :func:`to_rows` as :func:`tabulate` writes them.
 
     The table is for people: with units, a summary for the architecture where there is room for it, and without columns
-    that are empty throughout, or say that there is but one length of training, or one seed. JSON and CSV have all, the
-    architecture in full.
+    that are empty throughout, or say what is usual: one length of training, one seed, finished. JSON and CSV have all,
+    the architecture in full.
     """
     if fmt != "table":
         return tabulate(rows, fmt, columns=COLUMNS)
-    columns = [column for column in _SHOWN if not rows or any(_tells(row, column) for row in rows)]
+    usual = _USUAL | ({"seed": rows[0]["seed"]} if rows else {})
+    columns = [column for column in _SHOWN if not rows or any(_tells(row, column, usual) for row in rows)]
     narrower = [column for column in columns if column != "architecture"]
     if (
         width is not None
@@ -204,11 +212,11 @@ def _least_width(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], cell
     return sum(map(least, columns)) + 3 * len(columns) + 1
 
 
-def _tells(row: Row, column: str) -> bool:
+def _tells(row: Row, column: str, usual: Mapping[str, Any]) -> bool:
     """Whether a column is worth its place for this row."""
     if column == "iterations":
         return bool(row["rung"])
-    return row[column] is not None and (column, row[column]) != ("seeds", 1)
+    return row[column] is not None and usual.get(column) != row[column]
 
 
 def _plain_cell(column: str, value: Any) -> str:

@@ -65,9 +65,9 @@ def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], netw
         return None
     then = ""
     try:
-        known = [_seconds(problem, proxy, records, rung) for rung in range(len(plan.rungs))]
+        known = [_seconds(problem, proxy, records, rung) for rung in range(len(left))]
         if plan.final_seeds > 1:
-            again = proxy.estimate_seconds(_typical(problem), len(plan.rungs) - 1, from_scratch=True)
+            again = proxy.estimate_seconds(_typical(problem), len(left) - 1, from_scratch=True)
             then = f", then {plan.final_seeds - 1} times {duration(again)} for each network on the front"
     except TrainingFailure as failure:
         return f"{'cost':<8} unknown: {failure}"
@@ -78,7 +78,7 @@ def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], netw
 
 
 def _trainings(plan: Plan, networks: int) -> str:
-    first, *longer = zip(plan.rungs, most_trainings(plan.ladder(networks)), strict=True)
+    first, *longer = zip(plan.rungs, _most(plan, networks), strict=False)
     text = f"{first[0]} iterations of {plan.recipe.batch_size} images, from scratch"
     if longer:
         further = [f"to {iterations} for up to {count}" for iterations, count in longer]
@@ -88,16 +88,20 @@ def _trainings(plan: Plan, networks: int) -> str:
     return text
 
 
+def _most(plan: Plan, networks: int) -> list[int]:
+    """How many trainings there will be at most, of the rungs that so many networks come to."""
+    return [count for count in most_trainings(plan.ladder(networks)) if count]
+
+
 def _left(plan: Plan, records: list[Record], networks: int) -> list[int]:
-    """At each rung, how many networks are still to be trained at most."""
+    """How many networks are still to be trained at most, of the rungs that any come to."""
     concluded: list[set[str]] = [set() for _ in plan.rungs]
     for record in records:
         reason = record.failure or ""
         again = reason == INTERRUPTED or reason.startswith((WAITING, REJECTED))
         if record.state != "running" and not again:
             concluded[record.rung].add(record.id)
-    most = most_trainings(plan.ladder(networks))
-    return [max(0, count - len(done)) for count, done in zip(most, concluded, strict=True)]
+    return [max(0, count - len(done)) for count, done in zip(_most(plan, networks), concluded, strict=False)]
 
 
 def _seconds(problem: Problem, proxy: Proxy, records: list[Record], rung: int) -> tuple[float, str]:

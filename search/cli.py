@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from boostformer.errors import FULL, UserError
-from search.commands import inspect, latency, launch, run, train, trust, use
+from search.commands import inspect, latency, launch, outcome, run, train, trust, use
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (run, launch, train, use, inspect, trust, latency):
+for group in (run, launch, outcome, trust, train, use, inspect, latency):
     group.register(app)
 
 

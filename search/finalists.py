@@ -9,7 +9,7 @@ from boostformer.errors import UserError
 from evaluators.latency.backend import Latency, MeasureFailure, Say, Unavailable
 from evaluators.latency.opening import measuring, open_backend
 from results.front import front
-from results.record import FINALIST, Record, open_study, read_run
+from results.record import Record, note_finalist, read_run
 from search.latency import Timing
 
 BUILDS = 3
@@ -54,7 +54,7 @@ def _measure(
         known.add(found.provenance)
         if limit is not None and found.ms > limit:
             say(f"finalist {member.trial} took {found.ms:.2f} ms, over the budget of {limit:g} ms")
-        open_study(run_dir).set_user_attr(FINALIST + member.id, _values(found))
+        note_finalist(run_dir, member.id, _values(found))
 
 
 def _values(latency: Latency) -> dict[str, object]:

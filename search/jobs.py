@@ -1,7 +1,9 @@
 """What a run does next: try another network, train a good one for longer, repeat a finalist with another seed, or wait.
 
 Successive fidelities go by MO-ASHA: of the networks that were trained up to a rung the best share, taken from the whole
-non-dominated order, goes on to the next rung; nobody waits for a rung to fill, and no more go up than that share.
+non-dominated order, goes on to the next rung, and nobody waits for a rung to fill. Unlike there, new networks come
+before promotions: the number of both is fixed, and places that are given away early go to the best of a few. Strategies
+learn from the first rung alone, so nothing is lost by it.
 Source: Schmucker et al., "Multi-objective asynchronous successive halving", 2021.
 """
 
@@ -19,7 +21,10 @@ from search.strategies.ranking import best_first, front_of
 
 @dataclass(frozen=True)
 class Ladder:
-    """``target`` networks are begun, one in ``reduction_factor`` of a rung goes up, the front gets ``final_seeds``."""
+    """``target`` networks are begun, one in ``reduction_factor`` of a rung goes up, the front gets ``final_seeds``.
+
+    The front is that of the highest rung that any network came to.
+    """
 
     target: int
     seed: int
@@ -52,24 +57,24 @@ class Step:
 def next_step(trainings: Iterable[Training], ladder: Ladder) -> Step:
     """The most useful thing to do, given all trainings but interrupted ones, which are to be repeated before."""
     rungs: list[dict[str, Training]] = [{} for _ in range(ladder.rungs)]
-    top: dict[str, dict[int, Training]] = defaultdict(dict)
+    by_seed: list[dict[str, dict[int, Training]]] = [defaultdict(dict) for _ in range(ladder.rungs)]
     running = False
     for training in trainings:
         running |= training.state == "running"
         if training.seed == ladder.seed:
             rungs[training.rung][training.id] = training
-        if training.rung == ladder.rungs - 1:
-            top[training.id][training.seed] = training
-    for rung in reversed(range(ladder.rungs - 1)):
-        if (chosen := _promoted(rungs[rung], rungs[rung + 1], ladder.reduction_factor)) is not None:
-            return Step("train", chosen, rung + 1, ladder.seed)
+        by_seed[training.rung][training.id][training.seed] = training
     if len(rungs[0]) < ladder.target:
         return Step("propose", seed=ladder.seed)
+    for rung in range(ladder.rungs - 1):
+        if (chosen := _promoted(rungs[rung], rungs[rung + 1], ladder.reduction_factor)) is not None:
+            return Step("train", chosen, rung + 1, ladder.seed)
     if not any(training.state == "running" for rung in rungs for training in rung.values()):
-        for name in _front(top):
+        top = max((rung for rung in range(ladder.rungs) if _finished(rungs[rung])), default=0)
+        for name in _front(by_seed[top]):
             for seed in range(ladder.seed + 1, ladder.seed + ladder.final_seeds):
-                if seed not in top[name]:
-                    return Step("train", name, ladder.rungs - 1, seed)
+                if seed not in by_seed[top][name]:
+                    return Step("train", name, top, seed)
     return Step("wait" if running else "end")
 
 

@@ -69,7 +69,9 @@ class Ledger:
     ladder: Ladder
     architectures: dict[str, Architecture] = field(default_factory=dict)
     deaths: dict[Job, int] = field(default_factory=dict)
-    """How many workers died at a job."""
+    """How many workers died at a job in a row, none of which brought it further."""
+    reached: dict[Job, int] = field(default_factory=dict)
+    """After how many iterations a job's state was saved when it was last taken over from the dead."""
     known: dict[Job, dict[str, Any]] = field(default_factory=dict)
     """The score that a job had before it was interrupted or had to wait."""
     latencies: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -138,6 +140,11 @@ class Ledger:
     def is_finished(self, job: Job) -> bool:
         return job in self.ended and self.ended[job].state == "finished"
 
+    def deaths_at(self, job: Job, reached: int) -> int:
+        """How many workers died at the job in vain, once its state is saved after ``reached`` iterations."""
+        gained = 0 < self.reached.get(job, 0) < reached
+        return 0 if gained else self.deaths.get(job, 0)
+
     def job(self, trial: FrozenTrial) -> Job:
         return _job(attributes(trial))
 
@@ -163,7 +170,8 @@ class Ledger:
             self._observe(job, "finished", found["miou"])
         elif failure == INTERRUPTED or failure.startswith(WAITING):
             self._left[job] = failure != INTERRUPTED
-            self.deaths[job] = self.deaths.get(job, 0) + ("end" not in trial.user_attrs)
+            self.deaths[job] = self.deaths_at(job, found.get("reached", 0)) + ("end" not in trial.user_attrs)
+            self.reached[job] = max(found.get("reached", 0), self.reached.get(job, 0))
             if job not in self.ended:
                 self._observe(job, "running")
         elif failure.startswith(REJECTED):

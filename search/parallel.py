@@ -14,7 +14,8 @@ from search.accelerators import share
 from search.progress import ConsoleReporter, relay
 from search.store import DEATHS
 
-PROGRAM = [sys.executable, "-m", "search.cli"]
+PROGRAM = [sys.executable, "-P", "-m", "search.cli"]
+"""Not from the folder it is called in, where the user may have a file named as one of our packages."""
 KILLED = -signal.SIGKILL
 """How a process ends that the kernel killed for want of memory, or somebody outright."""
 

@@ -6,6 +6,7 @@ Two searches with equal plans are the same search; the number of trials is not p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -212,19 +213,13 @@ def _budget(entries: dict[str, Any], top: Place, table: CostTable, space: Search
     if baseline and str(entries["baseline"]) not in presets.names():
         known = nearest(entries["baseline"], presets.names())
         raise top.at("budgets", "baseline").error(f"unknown preset '{entries['baseline']}'; {known}")
+    resolve = partial(Budget.resolve, table=table, classes=space.classes, size=space.size)
     limits: list[tuple[str, float]] = []
     for key in entries:
         if key in ("baseline", "counted"):
             continue
-        one = Budget.resolve(
-            baseline | {key: entries[key]},
-            table,
-            classes=space.classes,
-            size=space.size,
-            source=top.at("budgets", key).where,
-        )
-        limits += one.limits
-    return Budget(tuple(limits))
+        limits += resolve(baseline | {key: entries[key]}, source=top.at("budgets", key).where).limits
+    return Budget(tuple(limits)) if limits else resolve(baseline, source=top.at("budgets").where)
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str | None:

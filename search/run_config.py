@@ -31,7 +31,7 @@ class SearchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: int = Field(default=60, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     strategy: str = "surrogate"
     reduction_factor: int = Field(default=3, ge=2)
     final_seeds: int = Field(default=1, ge=1)

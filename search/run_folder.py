@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from results.storage import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
 from search.claims import PROPOSE_LOCK, WORKERS, open_claims
 from search.directions import directions
@@ -37,7 +37,7 @@ def set_up(
         with open_claims(where, run_dir, storage).exclusive():
             _set_up(where, storage, plan, trials, references)
     except OSError as error:
-        raise UserError(f"{run_dir}: cannot be written: {error.strerror}") from None
+        raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
         database.note_in(run_dir)
 
@@ -55,7 +55,7 @@ def make_folder(run_dir: Path) -> None:
     except FileExistsError:
         raise UserError(f"{run_dir}: not a directory; --out names the run's folder") from None
     except OSError as error:
-        raise UserError(f"{run_dir}: cannot be written: {error.strerror}") from None
+        raise os_refusal(run_dir, "cannot be written", error) from None
 
 
 def _set_up(
@@ -97,7 +97,8 @@ def plan_of(run_dir: Path, database: Database | None = None) -> Plan | None:
         return None
     storage = where.open(create=database is not None)
     try:
-        attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(where.study))
+        with where.answering():
+            attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(where.study))
     except KeyError:
         return None
     return Plan.from_dict(attributes["config"], str(where)) if "config" in attributes else None
@@ -107,7 +108,8 @@ def read_plan(run_dir: Path) -> Plan:
     """The plan of an existing run."""
     where = storage_of(run_dir)
     storage = where.open()
-    attributes = storage.get_study_user_attrs(where.study_id(storage))
+    with where.answering():
+        attributes = storage.get_study_user_attrs(where.study_id(storage))
     if "config" not in attributes:
         raise UserError(f"{run_dir}: the run was never set up completely; start the search again")
     return Plan.from_dict(attributes["config"], str(where))

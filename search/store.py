@@ -21,6 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from boostformer.architecture import Architecture
+from boostformer.training.state import newest_state
 from evaluators.latency.backend import Latency
 from evaluators.proxy import Score
 from results.record import Record, State
@@ -38,7 +39,8 @@ from search.trials import STATES, latency_values, new_record, objectives, score_
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 DEATHS = 3
-"""After so many workers died at a job it has failed: it may well be what kills them, by taking all the memory."""
+"""After so many workers died at a job and none brought it further it has failed: it may well be what kills them, by
+taking all the memory."""
 KILLER = f"its worker was killed {DEATHS} times"
 
 
@@ -54,7 +56,7 @@ class Ticket:
     """How far the run was when it was claimed."""
     patient: bool = False
     deaths: int = 0
-    """So many workers died at this job before."""
+    """So many workers died at this job before, in vain."""
 
     @property
     def deadly(self) -> bool:
@@ -286,10 +288,11 @@ class Store:
     def _create(self, job: Job, arch: Architecture, standing: Standing) -> Ticket:
         known = self._ledger.latencies.get(job.id, {}) | self._ledger.known.get(job, {})
         record = new_record(job, self.plan.rungs[job.rung], arch, self.problem, known)
-        trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))
+        reached = newest_state(self.folder(job)) if self._ledger.deaths.get(job) else 0
+        trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token, reached))
         # Nobody else has made one in this turn; to ask for the number would take as long again.
         record = replace(record, trial=self._ledger.trials)
-        patient, deaths = job in standing.waiting, self._ledger.deaths.get(job, 0)
+        patient, deaths = job in standing.waiting, self._ledger.deaths_at(job, reached)
         return Ticket(trial_id, job, arch, record, standing, patient, deaths)
 
     def _give_back(self, trial: FrozenTrial) -> None:

@@ -43,12 +43,13 @@ def new_record(job: Job, iterations: int, arch: Architecture, problem: Problem, 
     )
 
 
-def trial_of(record: Record, problem: Problem, owner: str) -> FrozenTrial:
+def trial_of(record: Record, problem: Problem, owner: str, reached: int = 0) -> FrozenTrial:
     """What creates the trial in one go: it exists with its owner, or not at all.
 
+    ``reached``: after how many iterations those had saved their state who died at the same job.
     Constraints it has none: what is over budget never becomes a trial, or one that failed.
     """
-    groups: dict[str, dict[str, Any]] = {"network": {"owner": owner}}
+    groups: dict[str, dict[str, Any]] = {"network": {"owner": owner} | ({"reached": reached} if reached else {})}
     for name, value in record.attributes().items():
         if value not in (None, ""):
             group = "latency" if name in LATENCY else "score" if name in SCORE else "network"

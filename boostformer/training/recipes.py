@@ -45,7 +45,7 @@ class Recipe(BaseModel):
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
     scale: tuple[float, float] = Field(default=(0.5, 2.0), description="range of the random resizing")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
     workers: int | None = Field(None, ge=0, description="loading processes; by default 0 on a CPU, else up to 8")
 

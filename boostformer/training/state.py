@@ -101,6 +101,11 @@ class ResumableState:
         return saved is not None and not _differing(saved["about"], self._about_at(iteration))
 
 
+def newest_state(folder: Path) -> int:
+    """After how many iterations the newest state in ``folder`` was saved; 0 without one."""
+    return max((iteration for iteration, _ in _states(folder)), default=0)
+
+
 def keep_state(folder: Path, iteration: int | None) -> None:
     """Removes what trainings left in ``folder`` but for the state after ``iteration`` iterations; for None, all."""
     kept = [path for number, path in _states(folder) if number == iteration]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +12,8 @@ import typer
 
 from boostformer.errors import UserError
 from results.record import read_run
-from search.commands.output import note
-from search.commands.run import RunDir
+from search.commands.outcome import conclude
+from search.commands.output import RunDir, note
 
 _SHARE = 0.1
 """Of the time at most is spent on reading the run to show its progress."""
@@ -57,6 +56,7 @@ def launch(
     progress = _Progress(run_dir, workers)
     if progress.is_complete:
         note("all trials of this run are concluded; a search with more --trials adds some")
+        conclude(run_dir, progress.plan)
         return
     command = _here(run_dir, data, own_devices=service is None) if found.is_local else _elsewhere(run_dir, data)
     folder = (run_dir / "nni").absolute()
@@ -75,7 +75,7 @@ def launch(
     if "ended" not in ends.values():
         note("all workers ended early; the same command goes on with the run")
         raise typer.Exit(1)
-    note(f"done. Next: boostformer pareto {shlex.quote(str(run_dir))}")
+    conclude(run_dir, progress.plan)
 
 
 def _here(run_dir: Path, data: Path | None, *, own_devices: bool) -> str:
@@ -83,11 +83,12 @@ def _here(run_dir: Path, data: Path | None, *, own_devices: bool) -> str:
     if data is not None:
         raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
     from search.accelerators import visible
+    from search.parallel import PROGRAM
 
     devices = len(visible()) if own_devices else 0
     turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
     # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.
-    words = [sys.executable, "-m", "search.cli", "worker", str(run_dir.absolute())]
+    words = [*PROGRAM, "worker", str(run_dir.absolute())]
     return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}{turn}"
 
 
@@ -111,9 +112,9 @@ class _Progress:
         from search.run_folder import read_plan
         from search.store import Store
 
-        plan = read_plan(run_dir)
+        self.plan = read_plan(run_dir)
         self._run_dir, self._reporter = run_dir, ConsoleReporter(workers)
-        standing = Store(run_dir, plan, plan.problem(), note).standing()
+        standing = Store(run_dir, self.plan, self.plan.problem(), note).standing()
         self._reporter.begins(standing)
         self.is_complete = standing.is_complete
         self._told = {record.trial for record in read_run(run_dir).records if record.state != "running"}

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,15 +16,21 @@ from results.tables import Format, render, tabulate, to_json, to_rows
 if TYPE_CHECKING:
     from results.record import Record
 
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 
 
-def emit(fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, caption: str = "") -> None:
-    """Print ``document`` as JSON, or ``rows`` (all with the same keys) as CSV or as a table under ``caption``."""
+def emit(
+    fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, columns: Sequence[str] = (), caption: str = ""
+) -> None:
+    """Print ``document`` as JSON, or ``rows`` as CSV or as a table under ``caption``.
+
+    ``columns`` are the rows' keys; they may be left out where there always are rows.
+    """
     if fmt is Format.json:
         text = to_json(document)
     else:
-        text = tabulate(rows, fmt, columns=list(rows[0]) if rows else [], caption=caption, width=_width())
+        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=_width())
     print(text, end="", flush=True)
 
 

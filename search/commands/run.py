@@ -1,10 +1,11 @@
-"""The commands that run a search and show its front: `search`, `worker`, `pareto`."""
+"""The commands that run a search: `search`, `worker`."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import FULL, UserError
-from results.tables import Format
-from search.commands.output import FormatOption, emit_records, note
+from search.commands.outcome import conclude, so_far
+from search.commands.output import note
 
 if TYPE_CHECKING:
     from evaluators.proxy import Proxy
-    from results.record import Record
     from results.storage import Database
     from search.plan import Plan
     from search.problem import Problem
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
 ]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
     app.command()(search)
     app.command()(worker)
-    app.command()(pareto)
 
 
 def search(
@@ -44,7 +42,9 @@ def search(
     trials: Annotated[
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes on this machine; 0 sets the run up for `worker` and `launch`.")
+    ] = 1,
     storage: StorageOption = None,
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
@@ -53,8 +53,8 @@ def search(
     from search.progress import ConsoleReporter
     from search.run_folder import plan_of, set_up
 
-    database = _database(storage, study or out.resolve().name) if storage else None
-    if study and not storage:
+    database = _database(storage, study or out.resolve().name) if storage is not None else None
+    if study and storage is None:
         raise UserError("--study names a search in a database: --storage is missing")
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
@@ -65,24 +65,24 @@ def search(
     if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
         device = plan.timing.device
         note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
-    with _resumable(out), ConsoleReporter(workers) as reporter:
+    with _resumable(out):
         standing = _announce(plan, problem, proxy, out, networks)
-        if workers == 1:
-            from search.engine import work
+        if workers == 0:
+            note(f"set up. Next:\n{_joining(out, database)}")
+            return
+        with ConsoleReporter(workers) as reporter:
+            if workers == 1:
+                from search.engine import work
 
-            work(plan, out, proxy.evaluate, reporter, proxy.tidy)
-        else:
-            from search.parallel import run_workers
+                work(plan, out, proxy.evaluate, reporter, proxy.tidy)
+            else:
+                from search.parallel import run_workers
 
-            reporter.begins(standing)
-            if failed := run_workers(out, workers, reporter):
-                note(f"{failed} of {workers} workers failed: {_so_far(out)}; the same command resumes")
-                raise typer.Exit(1)
-        if plan.timing is not None:
-            from search.finalists import measure_finalists
-
-            measure_finalists(out, plan.timing, note)
-    _conclude(out)
+                reporter.begins(standing)
+                if failed := run_workers(out, workers, reporter):
+                    note(f"{failed} of {workers} workers failed: {so_far(out)}; the same command resumes")
+                    raise typer.Exit(1)
+        conclude(out, plan)
 
 
 def worker(
@@ -129,10 +129,10 @@ def worker(
                 return
             with ConsoleReporter() as console, shown_by_nni(console) as reporter:
                 work(plan, run_dir, proxy.evaluate, reporter, proxy.tidy)
-        note(f"nothing is left to do: {_so_far(run_dir)}; a search with more --trials adds some")
+        note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials adds some")
     except KeyboardInterrupt:
         if not child:
-            note(f"stopped: {_so_far(run_dir)}; the same command joins again")
+            note(f"stopped: {so_far(run_dir)}; the same command joins again")
         raise typer.Exit(130) from None
 
 
@@ -141,28 +141,6 @@ def _database(storage: str, study: str) -> Database:
     from results.storage import Database
 
     return Database(without_password(storage), study)
-
-
-def pareto(
-    run_dir: RunDir,
-    fmt: FormatOption = Format.table,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
-) -> None:
-    """Show the best networks of a run: feasible, none dominated by another."""
-    from results.front import front
-    from results.record import read_run
-
-    run = read_run(run_dir)
-    members = front(run.records, run.objectives)
-    emit_records(fmt, members)
-    _say_latency(members)
-    if plot is not None:
-        from results.plots import plot_front
-
-        largest = max((record.params for record in run.records if record.state == "finished"), default=0)
-        near = [reference for reference in run.references if reference["params"] <= 2 * largest]
-        plot_front(run.records, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
-        note(f"drawn: {plot}")
 
 
 @contextmanager
@@ -185,8 +163,9 @@ def _resumable(run_dir: Path) -> Iterator[None]:
         with _full_disk(run_dir):
             yield
     except KeyboardInterrupt:
-        again = shlex.join(["boostformer", *sys.argv[1:]])
-        note(f"stopped: {_so_far(run_dir)}; to resume: {again}")
+        # A password in an address is not to be shown.
+        again = shlex.join(["boostformer", *(re.sub(r"//([^:/@]*):.*@", r"//\1@", word) for word in sys.argv[1:])])
+        note(f"stopped: {so_far(run_dir)}; to resume: {again}")
         raise typer.Exit(130) from None
 
 
@@ -215,48 +194,11 @@ def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path, network
     return standing
 
 
-def _conclude(run_dir: Path) -> None:
-    """The front, how far to trust it, and what to type next."""
-    from results.front import front
-    from results.record import read_run
-    from results.trust import trust_lines
-
-    run = read_run(run_dir)
-    members = front(run.records, run.objectives)
-    emit_records(Format.table, members)
-    _say_latency(members)
-    for line in trust_lines(run):
-        note(line)
-    if not members:
-        note(f"{_so_far(run_dir)}; the front is empty")
-        return
+def _joining(run_dir: Path, database: Database | None) -> str:
+    """The commands that put workers on a run."""
     folder = shlex.quote(str(run_dir))
-    note(
-        f"{_so_far(run_dir)}; {len(members)} on the front. Next:\n"
-        f"  boostformer pareto {folder} --plot front.html\n"
-        f"  boostformer retrain {folder} --pick knee --out checkpoint"
-    )
-
-
-def _say_latency(members: Sequence[Record]) -> None:
-    """From where the front's milliseconds come, above all when nobody measured them."""
-    for column, source in (("latency_ms", "latency_provenance"), ("final_latency_ms", "final_provenance")):
-        for provenance in sorted({found for member in members if (found := getattr(member, source))}):
-            count = sum(getattr(member, source) == provenance for member in members)
-            note(f"{column}: {provenance} ({count} of {len(members)})")
-
-
-def _so_far(run_dir: Path) -> str:
-    from results.record import read_run
-    from search.store import INTERRUPTED, REJECTED, WAITING
-
-    records = [record for record in read_run(run_dir).records if record.failure != INTERRUPTED]
-    last = {(record.id, record.rung, record.seed): record for record in records}
-    finished = [record.id for record in last.values() if record.state == "finished"]
-    networks = len(set(finished))
-    of = f" of {networks} networks" if networks < len(finished) else ""
-    reasons = [record.failure or "" for record in last.values() if record.state == "failed"]
-    over, waiting = (sum(reason.startswith(how) for reason in reasons) for how in (REJECTED, WAITING))
-    others = {"failed": len(reasons) - over - waiting, "over budget": over, "waiting for the device": waiting}
-    told = [f"{count} {what}" for what, count in others.items() if count]
-    return ", ".join([f"{len(finished)} trials{of} finished", *told])
+    lines = [f"  boostformer worker {folder}", f"  boostformer launch {folder} --workers 4"]
+    if database is not None:
+        elsewhere = ["boostformer", "worker", "--storage", database.url, "--study", database.study]
+        lines.append(f"  {shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")
+    return "\n".join(lines)

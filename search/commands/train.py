@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
-from search.commands.output import note
+from search.commands.output import RunDir, note
 from search.commands.recipe_options import (
     BatchOption,
     DataOption,
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def retrain(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)],
+    run_dir: RunDir,
     out: OutOption,
     trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
     pick: Annotated[

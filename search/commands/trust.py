@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from operator import attrgetter
 
 import typer
 
 from results.tables import Format
-from search.commands.output import FormatOption, emit
+from search.commands.output import FormatOption, RunDir, emit
+
+_COLUMNS = {
+    "short": "short_iterations",
+    "long": "iterations",
+    "training": "provenance",
+    "networks": "overall.networks",
+    "tau": "overall.tau",
+    "low": "overall.low",
+    "high": "overall.high",
+    "top_networks": "top.networks",
+    "top_tau": "top.tau",
+    "top_low": "top.low",
+    "top_high": "top.high",
+    "params_tau": "params.tau",
+    "macs_tau": "macs.tau",
+}
+"""Of the table, and where a comparison has them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def trust(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)],
+    run_dir: RunDir,
     fmt: FormatOption = Format.table,
 ) -> None:
     """How well a run's short trainings predict longer ones: of higher rungs, and of what was retrained from it."""
@@ -29,25 +45,8 @@ def trust(
     run = read_run(run_dir)
     found = examine(run)
     document = asdict(found)
-    rows: list[dict[str, Any]] = [
-        {
-            "short": comparison.short_iterations,
-            "long": comparison.iterations,
-            "training": comparison.provenance,
-            "networks": comparison.overall.networks,
-            "tau": comparison.overall.tau,
-            "low": comparison.overall.low,
-            "high": comparison.overall.high,
-            "top_networks": comparison.top.networks,
-            "top_tau": comparison.top.tau,
-            "top_low": comparison.top.low,
-            "top_high": comparison.top.high,
-            "params_tau": comparison.params.tau,
-            "macs_tau": comparison.macs.tau,
-        }
-        for comparison in found.comparisons
-    ]
+    rows = [{name: attrgetter(path)(comparison) for name, path in _COLUMNS.items()} for comparison in found.comparisons]
     if fmt is Format.table and not rows:
         print(*trust_lines(run), sep="\n")
         return
-    emit(fmt, document, rows, caption="\n".join(trust_lines(run)))
+    emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)))

@@ -22,8 +22,9 @@ from throwaway_postgresql import Server
 from results.front import front
 from results.locks import FileLock
 from results.record import read_run
+from results.storage import Database
 from search import cli
-from search.commands.run import worker
+from search.commands.run import _resumable, worker
 from search.plan import Plan
 from search.run_folder import plan_of, set_up
 from search.store import INTERRUPTED
@@ -170,6 +171,7 @@ def test_children_stop_when_their_parent_is_killed(run_file: Path, tmp_path: Pat
         (("search", "run.yaml", "--out", "run.yaml"), "run.yaml: not a directory"),
         (("pareto", "nowhere"), "nowhere does not exist"),
         (("search", "run.yaml", "--out", "x", "--study", "y"), "--storage is missing"),
+        (("search", "run.yaml", "--out", "x", "--storage", ""), "'' is not an address of the form postgresql://"),
         (("search", "run.yaml", "--out", "x", "--storage", "sqlite:///x"), "not an address of the form postgresql://"),
         (("worker",), "name the search by RUN_DIR, or by --storage and --study"),
         (("worker", "x", "--study", "y"), "name the search by RUN_DIR, or by --storage and --study"),
@@ -184,6 +186,30 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--storage=", "--storage "])
+def test_a_stop_while_the_database_is_away_says_how_to_resume_and_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    Database("postgresql://me@127.0.0.1:9/x", "streets").note_in(tmp_path)
+    typed = f"boostformer search r.yaml --out run {option}postgresql://me:p@ss@127.0.0.1:9/x"
+    monkeypatch.setattr(sys, "argv", typed.split())
+    with pytest.raises(typer.Exit) as ended, _resumable(tmp_path):
+        raise KeyboardInterrupt
+    assert ended.value.exit_code == 130
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("stopped: how far the run is cannot be read (postgresql://me@127.0.0.1:9/x: ")
+    assert said.endswith(f"; to resume: {typed.replace(':p@ss', '')}")
+
+
+@pytest.mark.slow
+def test_a_run_is_set_up_without_working_on_it(run_file: Path, tmp_path: Path, run_cli: Cli) -> None:
+    out = tmp_path / "out"
+    done = run_cli("search", run_file, "--out", out, "--workers", 0)
+    assert done.returncode == 0 and f"\n  boostformer worker {out}\n" in done.stderr, done.stderr
+    assert states(out) == [] and run_cli("worker", out).returncode == 0
+    assert states(out) == ["finished"] * 3
 
 
 def test_inspecting_loads_no_torch(tmp_path: Path) -> None:

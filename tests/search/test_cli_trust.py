@@ -45,6 +45,10 @@ def test_the_run_has_what_the_report_needs(run_dir: Path) -> None:
     lengths = [record.iterations for record in found.records]
     assert lengths.count(2) == 20 and lengths.count(6) >= 10
     assert {record.promoted for record in found.records} == {True, False}
+    shown = invoke("pareto", run_dir, "--all", "--format", "csv")
+    assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == [str(r.trial) for r in found.records]
+    assert invoke("pareto", run_dir).stderr == "compared: the 5 of 20 networks with 18 iterations\n"
+    assert "promoted" in invoke("pareto", run_dir, "--all").stdout
     assert {member.iterations for member in front(found.records, found.objectives)} == {18}
 
 
@@ -66,6 +70,7 @@ def test_of_a_run_of_one_length_nothing_is_known(tmp_path: Path) -> None:
     said = "the proxy's ranking: not known: 0 networks were trained longer, at least 8 are needed\n"
     assert invoke("trust", tmp_path).stdout == said
     assert json.loads(invoke("trust", tmp_path, "--format", "json").stdout)["comparisons"] == []
+    assert invoke("trust", tmp_path, "--format", "csv").stdout.startswith("short,long,training,networks,tau,")
 
 
 def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from search.jobs import Ladder, Step, Training, most_trainings, next_step
+from search.strategies.ranking import best_first
 
 
 def finished(name: str, rung: int = 0, seed: int = 0, *, loss: float = 0.0, cost: float = 0.0) -> Training:
@@ -48,6 +49,15 @@ def test_every_rung_gets_its_share_and_nothing_is_trained_twice(workers: int) ->
         assert {t.id for t in done if t.rung == rung} <= {t.id for t in done if t.rung == rung - 1}
 
 
+@pytest.mark.parametrize("target", [12, 27, 60])
+def test_the_best_of_all_go_up_however_late_they_were_begun(target: int) -> None:
+    done = run(Ladder(target=target, seed=0, rungs=3, reduction_factor=3), seed=target)
+    for rung in (0, 1):
+        here, above = ([t for t in done if t.rung == number] for number in (rung, rung + 1))
+        best = best_first(np.array([t.values for t in here]), len(here) // 3)
+        assert {t.id for t in above} == {here[i].id for i in best}
+
+
 def test_the_best_go_up_over_the_whole_front() -> None:
     ladder = Ladder(target=6, seed=0, rungs=2, reduction_factor=3)
     front = [finished("small", loss=3, cost=1), finished("large", loss=1, cost=3)]
@@ -71,6 +81,16 @@ def test_finalists_get_their_seeds_when_all_else_is_done() -> None:
         known.append(Training(step.id, step.rung, step.seed, "running"))
     assert asked == {("a", 0, 6), ("a", 0, 7), ("b", 0, 6), ("b", 0, 7)}
     assert step == Step("wait")
+
+
+def test_seeds_are_those_of_the_highest_rung_that_any_came_to() -> None:
+    ladder = Ladder(target=3, seed=0, rungs=3, reduction_factor=3, final_seeds=2)
+    known = [finished(name, loss=loss) for name, loss in (("a", 1), ("b", 2), ("c", 3))]
+    assert next_step(known, ladder) == Step("train", "a", 1, 0)
+    known.append(finished("a", 1))
+    assert next_step(known, ladder) == Step("train", "a", 1, 1)
+    known[-1] = Training("a", 1, 0, "failed")
+    assert next_step(known, ladder) == Step("train", "a", 0, 1)
 
 
 def test_who_scored_nothing_is_never_promoted() -> None:

@@ -157,6 +157,7 @@ def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
     }
+    assert "on the front. Next:" in done.stderr and "params" in done.stdout
     records = read_run(run).records
     assert [found.state for found in records] == ["finished"] * 4
     assert all(f"trial {found.trial} {found.id}: mIoU" in done.stderr for found in records)

@@ -93,7 +93,7 @@ def test_workers_here_replace_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     run = tmp_path / "a run"
     command = launch._here(Path("a run"), None, own_devices=True)
-    assert command == f"cd {tmp_path} && exec {sys.executable} -m search.cli worker '{run}'"
+    assert command == f"cd {tmp_path} && exec {sys.executable} -P -m search.cli worker '{run}'"
 
 
 @pytest.mark.parametrize(("own_devices", "turn"), [(True, "0 1 2 0"), (False, "")])

@@ -17,6 +17,7 @@ from results.database import outage
 from results.record import read_run
 from results.storage import Database
 from search import outage as patience
+from search.run_folder import plan_of, read_plan
 from search.store import INTERRUPTED
 from search.strategies.base import Observation
 
@@ -93,6 +94,23 @@ def test_a_turn_that_was_lost_creates_nothing(tmp_path: Path, database: Database
 
         assert mine.claim(cut) is not None and cuts == ["t"]
     assert len(read_run(tmp_path).records) == 1
+
+
+def test_who_only_reads_is_told(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes away between the connection and the question."""
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import OperationalError
+
+    begin(tmp_path, database, 2)
+
+    def away(*arguments: object) -> None:
+        raise StorageInternalError("") from OperationalError("", None, Exception("server closed the connection"))
+
+    monkeypatch.setattr(RDBStorage, "get_study_user_attrs", away)
+    for read in (read_run, read_plan, plan_of):
+        with pytest.raises(UserError, match=r"^postgresql://.*: server closed the connection$"):
+            read(tmp_path)
 
 
 def test_patience_ends(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

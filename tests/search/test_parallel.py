@@ -64,6 +64,13 @@ except KeyboardInterrupt:
 """Ignores Ctrl-C until it knows its parent, as a shell's background job does, and is stopped before."""
 
 
+def test_files_of_the_user_are_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results.py").write_text("raise AssertionError('this is mine')")
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    done = subprocess.run([*parallel.PROGRAM, "pareto", "no"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == "error: run directory no does not exist\n"
+
+
 def test_a_worker_that_is_starting_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "worker"
     script.write_text(SLOW_STARTER)

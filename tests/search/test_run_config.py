@@ -91,6 +91,8 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("trials: 7", "trials: eight", "run.yaml:9: search.trials: 'eight' must be a whole number"),
         ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
         ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
+        ("  params: 50%\n  macs: 5M\n", "", "run.yaml:4: budgets: a baseline alone limits nothing; add params"),
+        ("seed: 4", "seed: 4294967296", "run.yaml:9: search.seed: 4294967296 should be less than or equal to"),
         ("segformer_b0", "segformer_b9", "run.yaml:5: budgets.baseline: unknown preset .* did you mean"),
         ("params: 50%", "counted: trained", "run.yaml:6: budgets.counted: unknown 'trained'; did you mean 'training'"),
         ("params: 50%", "counted: [training]", r"run.yaml:6: budgets.counted: \['training'\] must be a text"),

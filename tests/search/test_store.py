@@ -20,8 +20,8 @@ from results.locks import FileLock, is_held
 from results.record import read_run
 from results.storage import JOURNAL_NAME, storage_of
 from search.problem import Problem
-from search.run_folder import plan_of, read_plan, set_up
-from search.store import INTERRUPTED, Store
+from search.run_folder import CHECKPOINTS, plan_of, read_plan, set_up
+from search.store import DEATHS, INTERRUPTED, KILLER, Store
 from search.strategies.base import Observation
 
 FORK = multiprocessing.get_context("fork")
@@ -144,6 +144,19 @@ def test_who_began_when_fewer_were_asked_for_proposes_before_it_repeats_finalist
     assert standing.target - standing.concluded == 1 and standing.step.do == "propose"
 
 
+@pytest.mark.parametrize("gains", [True, False])
+def test_a_training_is_given_up_when_nobody_brings_it_further(tmp_path: Path, gains: bool) -> None:
+    set_up(tmp_path, plan(), 1, [])
+    for number in range(1, DEATHS + 3 if gains else DEATHS + 1):
+        claim_and_die(tmp_path)
+        (lost, *_) = read_run(tmp_path).records
+        saved = tmp_path / CHECKPOINTS / f"{lost.id}-{lost.seed}" / f"iteration-{number if gains else 1:08d}"
+        saved.mkdir(parents=True, exist_ok=True)
+    run(tmp_path, 1, plan=plan())
+    *_, last = read_run(tmp_path).records
+    assert (last.failure or last.state) == ("finished" if gains else KILLER)
+
+
 def test_a_score_outlives_its_worker(tmp_path: Path) -> None:
     """Who dies between the score and the end of the trial has not trained in vain."""
     set_up(tmp_path, plan(), 1, [])
@@ -226,6 +239,8 @@ def test_locks_end_with_their_holder(tmp_path: Path) -> None:
     with FileLock(path):
         assert is_held(path)
     assert not is_held(path)
+    with pytest.raises(UserError, match=r"gone/a\.lock: cannot be written: No such file"):
+        FileLock(tmp_path / "gone" / "a.lock").acquire()
 
     reader, writer = FORK.Pipe(duplex=False)
 
