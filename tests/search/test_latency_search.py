@@ -20,7 +20,7 @@ from evaluators.proxy import Progress, Score
 from results.front import front
 from results.record import Record, read_run
 from search import engine, latency
-from search.commands.run import _so_far
+from search.commands.outcome import so_far
 from search.latency import Timing
 from search.store import INTERRUPTED, Store
 from search.strategies import STRATEGIES
@@ -114,7 +114,7 @@ def test_what_is_measured_over_budget_is_set_aside(tmp_path: Path, device: Devic
         assert (record.latency_ms, record.latency_low_ms, record.latency_high_ms) == (ms, 0.9 * ms, 1.1 * ms)
         assert record.latency_provenance == PROVENANCE and record.latency_state == {"clock": 921}
         assert record.feasible == (ms <= limit) == (record.miou is not None)
-    assert _so_far(tmp_path) == f"15 trials finished, {len(rejected)} over budget"
+    assert so_far(tmp_path) == f"15 trials finished, {len(rejected)} over budget"
     first = rejected[0]
     assert first.failure == f"over budget: {first.latency_ms:.2f} ms of {limit:.2f} ms"
     assert f"trial {first.trial} {first.id}: {first.failure}" in said(watcher)
@@ -188,7 +188,7 @@ def test_while_a_device_is_off_networks_are_scored_and_measured_later(tmp_path: 
         assert record.seconds is not None and record.provenance == "made up"
         assert (record.latency_ms is None) == (record.state == "failed")
     assert "device 'host' cannot be reached (no route to host); trying again in 0 s" in said(watcher)
-    assert _so_far(tmp_path) == "5 trials finished"
+    assert so_far(tmp_path) == "5 trials finished"
     assert run(tmp_path, 5, objective, plan=timed_plan()).messages == []
 
 
