@@ -23,14 +23,22 @@ from search.strategies.ranking import best_first, front_of
 class Ladder:
     """``target`` networks are begun, one in ``reduction_factor`` of a rung goes up, the front gets ``final_seeds``.
 
-    The front is that of the highest rung that any network came to.
+    ``lengths`` are the iterations of the rungs. The front is that of the highest rung that any network came to.
     """
 
     target: int
     seed: int
-    rungs: int = 1
+    lengths: tuple[int, ...] = (1,)
     reduction_factor: int = 3
     final_seeds: int = 1
+
+    @property
+    def rungs(self) -> int:
+        return len(self.lengths)
+
+    def iterations(self, rung: int, seed: int) -> int:
+        """What a training takes: above the first rung it is carried on, but for further seeds."""
+        return self.lengths[rung] - (self.lengths[rung - 1] if rung and seed == self.seed else 0)
 
 
 @dataclass(frozen=True, slots=True)

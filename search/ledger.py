@@ -6,6 +6,7 @@ after thousands of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,8 @@ class Standing:
 
     target: int
     """About how many there will be: promotions depend on how many fail. Further seeds count when they have ended."""
+    iterations_left: int
+    """Of the trainings that are left of about so many; those of further seeds are not known before."""
     finished: int
     failed: int
     history: list[Observation]
@@ -50,6 +53,7 @@ class Standing:
     """Scored, but to be measured once their device is back."""
     step: Step
     """What comes next, after the interrupted ones."""
+    ladder: Ladder
 
     @property
     def concluded(self) -> int:
@@ -111,8 +115,14 @@ class Ledger:
         waits = [Training(*_fields(job), "running") for job in waiting]
         self._begun = [*self.ended.values(), *running.values(), *waits]
         states = [training.state for training in self.ended.values()]
+        most = most_trainings(self.ladder)
+        left_of = Counter(dict(enumerate(most)))
+        left_of.subtract(job.rung for job in self.ended if job.seed == self.ladder.seed)
         return Standing(
-            target=sum(most_trainings(self.ladder)) + sum(job.seed != self.ladder.seed for job in self.ended),
+            target=sum(most) + sum(job.seed != self.ladder.seed for job in self.ended),
+            iterations_left=sum(
+                count * self.ladder.iterations(rung, self.ladder.seed) for rung, count in (+left_of).items()
+            ),
             finished=states.count("finished"),
             failed=states.count("failed"),
             history=list(self._history.values()),
@@ -120,6 +130,7 @@ class Ledger:
             interrupted=self._to_repeat([job for job, waits in left.items() if not waits]),
             waiting=waiting,
             step=self.step(),
+            ladder=self.ladder,
         )
 
     def step(self) -> Step:

@@ -72,7 +72,7 @@ class Plan:
 
     def ladder(self, target: int) -> Ladder:
         """In which order a run of ``target`` networks trains what."""
-        return Ladder(target, self.recipe.seed, len(self.rungs), self.reduction_factor, self.final_seeds)
+        return Ladder(target, self.recipe.seed, self.rungs, self.reduction_factor, self.final_seeds)
 
     def make_strategy(self, problem: Problem) -> Strategy:
         return strategy_class(self.strategy)(problem, self.seed)

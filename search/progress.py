@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from results.record import Record
 from results.summary import human
+from search.jobs import Ladder
 from search.store import Standing
 
 
@@ -33,8 +34,11 @@ class ConsoleReporter:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.workers = workers
         self.concluded = self.target = 0
-        self._seconds: list[float] = []
-        self._step: tuple[float, float] = (0.0, 0.0)  # share done of the current trial, when it began
+        self._ladder = Ladder(0, 0)
+        self._seconds, self._iterations = 0.0, 0  # of the trials that were seen to end
+        self._iterations_left = 0
+        self._base = 0  # iterations that the current trial is carried on from
+        self._step = (0, 0.0)  # iterations done by the current trial, when it began
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,27 +62,29 @@ class ConsoleReporter:
             self._bars.stop()
 
     def begins(self, standing: Standing) -> None:
-        self.stands(standing.concluded, standing.target, 0)
+        self._ladder = standing.ladder
+        self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
         self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
         if self.workers == 1:
             self._training = self._bars.add_task("training", total=None, note="")
 
-    def stands(self, concluded: int, target: int, others: int) -> None:
+    def stands(self, concluded: int, target: int, others: int, iterations_left: int) -> None:
         """How far the run is by the work of all; ``others`` are at trials."""
-        self.concluded, self.target = concluded, target
+        self.concluded, self.target, self._iterations_left = concluded, target, iterations_left
         self._working = max(self.workers, others + 1)
         if self._trials is not None:
             self._bars.update(self._trials, total=target, completed=concluded, note=self._note())
 
     def trial(self, record: Record, standing: Standing) -> None:
-        self._step = (0.0, time.monotonic())
-        self.stands(standing.concluded, standing.target, len(standing.owners))
+        self._step = (0, time.monotonic())
+        self._base = (record.iterations or 0) - self._ladder.iterations(record.rung, record.seed or 0)
+        self.stands(standing.concluded, standing.target, len(standing.owners), standing.iterations_left)
         if self._training is not None:
             note = f"trial {record.trial}, {human('params', record.params)} params"
             self._bars.reset(self._training, total=None, note=note)
 
     def step(self, done: int, total: int, loss: float) -> None:
-        self._step = (done / total, self._step[1])
+        self._step = (max(0, done - self._base), self._step[1])
         if self._training is not None and self._trials is not None:
             self._bars.update(self._training, total=total, completed=done)
             self._bars.update(self._trials, note=self._note())
@@ -86,8 +92,10 @@ class ConsoleReporter:
     def ended(self, record: Record) -> None:
         self.concluded += 1
         self.target = max(self.target, self.concluded)  # how many finalists get more seeds is not known before
-        self._seconds.append(record.seconds or 0.0)
-        self._step = (0.0, time.monotonic())
+        iterations = self._ladder.iterations(record.rung, record.seed or 0)
+        self._seconds, self._iterations = self._seconds + (record.seconds or 0.0), self._iterations + iterations
+        self._iterations_left = max(0, self._iterations_left - iterations)
+        self._step = (0, time.monotonic())
         if self._trials is not None:
             self._bars.update(self._trials, completed=self.concluded, note=self._note())
         scored = f"mIoU {human('miou', record.miou)}" if record.miou is not None else f"failed: {record.failure}"
@@ -95,7 +103,7 @@ class ConsoleReporter:
         if record.latency_ms is not None:
             costs += f", {human('latency_ms', record.latency_ms)}"
         if record.rung:
-            costs += f", trained on to {record.iterations} iterations"
+            costs += f", {record.iterations} iterations"
         if record.seed:
             costs += f", seed {record.seed}"
         left = "" if self.console.is_terminal else self._left(", ")
@@ -106,7 +114,7 @@ class ConsoleReporter:
         )
 
     def set_aside(self, record: Record) -> None:
-        self._step = (0.0, time.monotonic())
+        self._step = (0, time.monotonic())
         self.says(f"trial {record.trial} {record.id}: {record.failure}")
 
     def says(self, line: str) -> None:
@@ -120,17 +128,18 @@ class ConsoleReporter:
 
     def _left(self, prefix: str) -> str:
         """The time left, from the trials so far; before the first, from the steps of the current."""
-        share, began = self._step
+        done, began = self._step
         left = self.target - self.concluded
-        if self._seconds:
-            mean = sum(self._seconds) / len(self._seconds)
-        elif share > 0:
-            mean = (time.monotonic() - began) / share
-        else:
-            return ""
         if left < 1:
             return ""
-        return f"{prefix}about {duration(mean * (left - share) / min(self._working, left))} left"
+        if self._iterations:
+            pace = self._seconds / self._iterations
+        elif done:
+            pace = (time.monotonic() - began) / done
+        else:
+            return ""
+        seconds = pace * max(0, self._iterations_left - done) / min(self._working, left)
+        return f"{prefix}about {duration(seconds)} left"
 
 
 class LineReporter:
@@ -143,7 +152,8 @@ class LineReporter:
         pass
 
     def trial(self, record: Record, standing: Standing) -> None:
-        self._write({"stands": (standing.concluded, standing.target, len(standing.owners))})
+        others, left = len(standing.owners), standing.iterations_left
+        self._write({"stands": (standing.concluded, standing.target, others, left)})
 
     def step(self, done: int, total: int, loss: float) -> None:
         pass

@@ -15,6 +15,8 @@ from evaluators.budget import Budget
 from evaluators.cost_table import CostTable
 from evaluators.proxy import Score
 from search.engine import work
+from search.jobs import Ladder, Step
+from search.ledger import Standing
 from search.plan import Plan
 from search.problem import Problem
 from search.progress import LineReporter
@@ -126,6 +128,20 @@ def propose(strategy: Strategy, history: Sequence[Observation]) -> Key:
 def network(strategy: Strategy, key: Key) -> Architecture:
     assert isinstance(strategy.candidates, Problem)
     return strategy.candidates.space.decode(key)
+
+
+def standing(target: int, finished: int = 0, *, step: Step | None = None, **changes: Any) -> Standing:
+    """Of a run whose trainings all take ten iterations."""
+    values: dict[str, Any] = {
+        "iterations_left": 10 * (target - finished),
+        "failed": 0,
+        "history": [],
+        "owners": [],
+        "interrupted": [],
+        "waiting": [],
+        "ladder": Ladder(target, 0, (10,)),
+    }
+    return Standing(target=target, finished=finished, step=step or Step("propose"), **(values | changes))
 
 
 class Watcher(LineReporter):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import plan, problem, proxy_recipe
+from search_factories import plan, problem, proxy_recipe, standing
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SceneCounts
@@ -17,7 +17,6 @@ from evaluators.proxy import Proxy
 from results.record import Record
 from search.announce import announcement, cost
 from search.jobs import Step
-from search.ledger import Standing
 from search.strategies.base import Observation
 
 
@@ -98,8 +97,8 @@ def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch
 def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     def said(target: int, finished: int, step: Step) -> str:
         key = problem().random(np.random.default_rng(0), ())
-        standing = Standing(target, finished, 0, [Observation(key, "finished", 0.5)], [], [], [], step)
-        return announcement(plan(final_seeds=3), problem(), standing, target).splitlines()[-1]
+        known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
+        return announcement(plan(final_seeds=3), problem(), known, target).splitlines()[-1]
 
     assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
     assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
@@ -108,8 +107,7 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
 
 def test_what_is_trained_is_announced() -> None:
     def proxies(**changes: Any) -> str:
-        standing = Standing(18, 0, 0, [], [], [], [], Step("propose"))
-        lines = announcement(plan(**changes), problem(), standing, 18).splitlines()
+        lines = announcement(plan(**changes), problem(), standing(18), 18).splitlines()
         (found,) = [line for line in lines if line.startswith("proxy ")]
         return found
 

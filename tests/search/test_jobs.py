@@ -40,7 +40,7 @@ def test_one_rung_and_one_seed_is_one_training_of_each_network() -> None:
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_every_rung_gets_its_share_and_nothing_is_trained_twice(workers: int) -> None:
-    ladder = Ladder(target=27, seed=0, rungs=3, reduction_factor=3)
+    ladder = Ladder(target=27, seed=0, lengths=(1, 3, 9), reduction_factor=3)
     done = run(ladder, workers)
     assert len({(t.id, t.rung, t.seed) for t in done}) == len(done)
     counts = [sum(t.rung == rung for t in done) for rung in range(3)]
@@ -51,7 +51,7 @@ def test_every_rung_gets_its_share_and_nothing_is_trained_twice(workers: int) ->
 
 @pytest.mark.parametrize("target", [12, 27, 60])
 def test_the_best_of_all_go_up_however_late_they_were_begun(target: int) -> None:
-    done = run(Ladder(target=target, seed=0, rungs=3, reduction_factor=3), seed=target)
+    done = run(Ladder(target=target, seed=0, lengths=(1, 3, 9), reduction_factor=3), seed=target)
     for rung in (0, 1):
         here, above = ([t for t in done if t.rung == number] for number in (rung, rung + 1))
         best = best_first(np.array([t.values for t in here]), len(here) // 3)
@@ -59,7 +59,7 @@ def test_the_best_of_all_go_up_however_late_they_were_begun(target: int) -> None
 
 
 def test_the_best_go_up_over_the_whole_front() -> None:
-    ladder = Ladder(target=6, seed=0, rungs=2, reduction_factor=3)
+    ladder = Ladder(target=6, seed=0, lengths=(1, 3), reduction_factor=3)
     front = [finished("small", loss=3, cost=1), finished("large", loss=1, cost=3)]
     dominated = [finished(name, loss=4, cost=4 + i) for i, name in enumerate("abcd")]
     first = next_step([*front, *dominated], ladder)
@@ -71,7 +71,7 @@ def test_the_best_go_up_over_the_whole_front() -> None:
 
 
 def test_finalists_get_their_seeds_when_all_else_is_done() -> None:
-    ladder = Ladder(target=3, seed=5, rungs=1, final_seeds=3)
+    ladder = Ladder(target=3, seed=5, final_seeds=3)
     known = [finished("a", seed=5, loss=1, cost=2), finished("b", seed=5, loss=2, cost=1)]
     assert next_step([*known, Training("c", 0, 5, "running")], ladder) == Step("wait")
     known.append(finished("c", seed=5, loss=3, cost=3))
@@ -84,7 +84,7 @@ def test_finalists_get_their_seeds_when_all_else_is_done() -> None:
 
 
 def test_seeds_are_those_of_the_highest_rung_that_any_came_to() -> None:
-    ladder = Ladder(target=3, seed=0, rungs=3, reduction_factor=3, final_seeds=2)
+    ladder = Ladder(target=3, seed=0, lengths=(1, 3, 9), reduction_factor=3, final_seeds=2)
     known = [finished(name, loss=loss) for name, loss in (("a", 1), ("b", 2), ("c", 3))]
     assert next_step(known, ladder) == Step("train", "a", 1, 0)
     known.append(finished("a", 1))
@@ -94,7 +94,7 @@ def test_seeds_are_those_of_the_highest_rung_that_any_came_to() -> None:
 
 
 def test_who_scored_nothing_is_never_promoted() -> None:
-    ladder = Ladder(target=3, seed=0, rungs=2, reduction_factor=3)
+    ladder = Ladder(target=3, seed=0, lengths=(1, 3), reduction_factor=3)
     known = [Training("a", 0, 0, "failed"), finished("b", loss=float("nan")), finished("c", loss=1)]
     assert next_step(known, ladder) == Step("end")
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import plan, problem, quick
+from search_factories import plan, problem, quick, standing
 
 from evaluators.proxy import Score
 from results.record import Record, read_run
 from search.engine import work
-from search.jobs import Step
+from search.jobs import Ladder
 from search.progress import ConsoleReporter, LineReporter, duration, relay
 from search.run_folder import set_up
-from search.store import Standing, Store
+from search.store import Store
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_others_did_counts(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     failed = Record(3, "abc", "failed", {}, 10**6, 10**9, 0, 0, True, seconds=2.0, failure="diverged")
     reporter = ConsoleReporter()
-    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
+    reporter.begins(standing(9, 4))
     reporter.ended(failed)
     reporter.exhausted("nothing left")
     lines = capsys.readouterr().err
@@ -72,7 +72,7 @@ def test_what_a_child_writes_its_parent_shows(tmp_path: Path, capsys: pytest.Cap
     written = io.StringIO()
     work(plan(), tmp_path, quick, LineReporter(written))
     parent = ConsoleReporter(workers=2)
-    parent.begins(Standing(2, 0, 0, [], [], [], [], Step("propose")))
+    parent.begins(standing(2))
     for line in written.getvalue().splitlines():
         relay(line, parent)
     shown = capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
     )
     written = io.StringIO()
     child, parent = LineReporter(written), ConsoleReporter()
-    parent.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
+    parent.begins(standing(9, 4))
     for reporter in (child, parent):
         reporter.set_aside(over)
         reporter.says("build 2 of 3")
@@ -98,16 +98,27 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
 
 def test_what_is_trained_again_says_how(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = ConsoleReporter()
-    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
+    reporter.begins(standing(9, 4, ladder=Ladder(9, 0, (4, 8))))
     record = Record(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, seconds=2.0, iterations=8)
     reporter.ended(record)
     reporter.ended(replace(record, rung=1, seed=2))
     first, second = capsys.readouterr().err.splitlines()
-    assert "iterations" not in first and ", trained on to 8 iterations, seed 2" in second
+    assert "iterations" not in first and ", 8 iterations, seed 2" in second
+
+
+def test_longer_trainings_take_longer(capsys: pytest.CaptureFixture[str]) -> None:
+    ladder = Ladder(9, 0, (10, 30, 90))
+    reporter = ConsoleReporter(workers=2)
+    reporter.begins(standing(13, 6, ladder=ladder, iterations_left=3 * 10 + 3 * 20 + 60))
+    record = Record(6, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, seconds=10.0, iterations=10)
+    reporter.ended(record)
+    reporter.ended(replace(record, rung=1, iterations=30, seconds=20.0))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("10 s, about 70 s left") and second.endswith("20 s, about 60 s left")
 
 
 def test_a_measured_latency_is_shown_beside_the_costs(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = ConsoleReporter()
-    reporter.begins(Standing(9, 4, 0, [], [], [], [], Step("propose")))
+    reporter.begins(standing(9, 4))
     reporter.ended(Record(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, latency_ms=12.345, seconds=2.0))
     assert "mIoU 50.00 %, 1.000 M params, 1.000 G MACs, 12.35 ms, 2 s" in capsys.readouterr().err
