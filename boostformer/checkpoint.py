@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from boostformer.files import replacing
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def claim(folder: str | Path) -> Path:
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
-        raise UserError(f"--out: {folder} cannot be written: {error.strerror}") from None
+        raise os_refusal(f"--out: {folder}", "cannot be written", error) from None
     return folder
 
 
@@ -59,7 +61,8 @@ def save(model: Network, folder: str | Path) -> Path:
         try:
             save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
         except SafetensorError as error:  # what it makes of a full disk or a refused file
-            raise UserError(f"{folder}: cannot be written: {error}") from None
+            found = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(found[1]) if found else errno.EIO, str(error)) from None
         config = {
             "library": "boostformer",
             "version": FORMAT_VERSION,

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from boostformer.data import fitted_shape, read_image, resize_image
 from boostformer.data.config import Fit
 from boostformer.data.normalise import normalise
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from boostformer.model import BoostFormer
 from boostformer.training import predict_labels
 
@@ -56,7 +56,7 @@ def predict_file(
         Image.fromarray(predicted + 1).save(labels)
         _overlay(pixels, predicted, model.labels or [str(i) for i in range(model.architecture.classes)]).save(overlay)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+        raise os_refusal(out, "cannot be written", error) from None
     return labels, overlay
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from results.storage import attributes, storage_of
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _note(run_dir: Path | str, name: str, values: Mapping[str, Any]) -> None:
     try:
         open_study(run_dir).set_user_attr(name, values)
     except OSError as error:
-        raise UserError(f"{where}: cannot be written: {error.strerror}") from error
+        raise os_refusal(where, "cannot be written", error) from error
     except StorageInternalError as error:
         from results.database import reason
 

@@ -45,7 +45,7 @@ class Journal:
         return open_journal(self.run_dir / JOURNAL_NAME, create=create)
 
     def answering(self) -> AbstractContextManager[None]:
-        """A journal is read when it is opened, and answers ever after."""
+        """Nothing: what is wrong with a file was said when it was opened."""
         return nullcontext()
 
     def study_id(self, storage: BaseStorage) -> int:

@@ -23,8 +23,8 @@ ENOUGH = 3
 """So many trials that took their time already tell more than measured steps."""
 
 
-def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int) -> str:
-    """Some lines about the space, the budgets, the data and the trials, which so many ``networks`` are the first of."""
+def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
+    """Some lines about the space, the budgets, the data and the trials."""
     height, width = plan.data.size
     limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
     counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
@@ -40,7 +40,7 @@ def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int
             f"{plan.data.root or plan.data.kind}: {plan.images['training']} training and "
             f"{plan.images['validation']} validation images at {height}x{width}, {len(plan.labels)} classes",
         ),
-        ("proxy", _trainings(plan, networks)),
+        ("proxy", _trainings(plan, standing)),
         ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
     ]
     if plan.timing is not None:
@@ -53,14 +53,14 @@ def announcement(plan: Plan, problem: Problem, standing: Standing, networks: int
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 
-def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], networks: int) -> str | None:
+def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], standing: Standing) -> str | None:
     """How long the trainings that are left will take, from those that ended or from some steps measured now.
 
     How many are promoted is known before, who is on the front is not: further seeds are told for each network there.
     None when nothing is left. When the network that is measured cannot be trained, says so: others in the space may
     well be.
     """
-    left = _left(plan, records, networks)
+    left = _left(records, standing)
     if not any(left) and plan.final_seeds == 1:
         return None
     then = ""
@@ -77,8 +77,8 @@ def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], netw
     return f"{'cost':<8} about {each} a trial, {total} in all on this machine{then} ({sources})"
 
 
-def _trainings(plan: Plan, networks: int) -> str:
-    first, *longer = zip(plan.rungs, _most(plan, networks), strict=False)
+def _trainings(plan: Plan, standing: Standing) -> str:
+    first, *longer = zip(plan.rungs, _most(standing), strict=False)
     text = f"{first[0]} iterations of {plan.recipe.batch_size} images, from scratch"
     if longer:
         further = [f"to {iterations} for up to {count}" for iterations, count in longer]
@@ -88,20 +88,20 @@ def _trainings(plan: Plan, networks: int) -> str:
     return text
 
 
-def _most(plan: Plan, networks: int) -> list[int]:
-    """How many trainings there will be at most, of the rungs that so many networks come to."""
-    return [count for count in most_trainings(plan.ladder(networks)) if count]
+def _most(standing: Standing) -> list[int]:
+    """How many trainings there will be at most, of the rungs that any network comes to."""
+    return [count for count in most_trainings(standing.ladder) if count]
 
 
-def _left(plan: Plan, records: list[Record], networks: int) -> list[int]:
-    """How many networks are still to be trained at most, of the rungs that any come to."""
-    concluded: list[set[str]] = [set() for _ in plan.rungs]
+def _left(records: list[Record], standing: Standing) -> list[int]:
+    """How many networks are still to be trained at most, of the rungs that any comes to."""
+    concluded: list[set[str]] = [set() for _ in standing.ladder.lengths]
     for record in records:
         reason = record.failure or ""
         again = reason == INTERRUPTED or reason.startswith((WAITING, REJECTED))
         if record.state != "running" and not again:
             concluded[record.rung].add(record.id)
-    return [max(0, count - len(done)) for count, done in zip(_most(plan, networks), concluded, strict=False)]
+    return [max(0, count - len(done)) for count, done in zip(_most(standing), concluded, strict=False)]
 
 
 def _seconds(problem: Problem, proxy: Proxy, records: list[Record], rung: int) -> tuple[float, str]:

@@ -93,7 +93,7 @@ def work(
                     tidy(store.folder(ticket.job), ticket.job.rung)
                 rejected = rejected + 1 if over else 0
                 if rejected == HOPELESS:
-                    raise Exhausted(f"{rejected} networks in a row were measured over budget")
+                    store.begin_no_more(f"{rejected} networks in a row were measured over budget")
         except Exhausted as end:
             reporter.exhausted(str(end))
 

@@ -54,6 +54,7 @@ class Standing:
     step: Step
     """What comes next, after the interrupted ones."""
     ladder: Ladder
+    """Its target is what was begun, should fewer be asked for now."""
 
     @property
     def concluded(self) -> int:
@@ -73,7 +74,7 @@ class Ledger:
     ladder: Ladder
     architectures: dict[str, Architecture] = field(default_factory=dict)
     deaths: dict[Job, int] = field(default_factory=dict)
-    """How many workers died at a job in a row, none of which brought it further."""
+    """How many workers in a row died at a job that got no further."""
     reached: dict[Job, int] = field(default_factory=dict)
     """After how many iterations a job's state was saved when it was last taken over from the dead."""
     known: dict[Job, dict[str, Any]] = field(default_factory=dict)
@@ -115,7 +116,9 @@ class Ledger:
         waits = [Training(*_fields(job), "running") for job in waiting]
         self._begun = [*self.ended.values(), *running.values(), *waits]
         states = [training.state for training in self.ended.values()]
-        most = most_trainings(self.ladder)
+        begun = sum(self._is_first(training) for training in self._begun)
+        ladder = replace(self.ladder, target=max(self.ladder.target, begun))
+        most = most_trainings(ladder)
         left_of = Counter(dict(enumerate(most)))
         left_of.subtract(job.rung for job in self.ended if job.seed == self.ladder.seed)
         return Standing(
@@ -130,7 +133,7 @@ class Ledger:
             interrupted=self._to_repeat([job for job, waits in left.items() if not waits]),
             waiting=waiting,
             step=self.step(),
-            ladder=self.ladder,
+            ladder=ladder,
         )
 
     def step(self) -> Step:
@@ -152,7 +155,7 @@ class Ledger:
         return job in self.ended and self.ended[job].state == "finished"
 
     def deaths_at(self, job: Job, reached: int) -> int:
-        """How many workers died at the job in vain, once its state is saved after ``reached`` iterations."""
+        """How many died in a row, if the job's state is saved after ``reached`` iterations now."""
         gained = 0 < self.reached.get(job, 0) < reached
         return 0 if gained else self.deaths.get(job, 0)
 

@@ -39,9 +39,9 @@ from search.trials import STATES, latency_values, new_record, objectives, score_
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 DEATHS = 3
-"""After so many workers died at a job and none brought it further it has failed: it may well be what kills them, by
+"""After so many workers in a row died at a job that got no further it has failed: it may well be what kills them, by
 taking all the memory."""
-KILLER = f"its worker was killed {DEATHS} times"
+KILLER = f"its worker was killed {DEATHS} times in a row"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ticket:
     """How far the run was when it was claimed."""
     patient: bool = False
     deaths: int = 0
-    """So many workers died at this job before, in vain."""
+    """So many workers in a row died at this job before, and it got no further."""
 
     @property
     def deadly(self) -> bool:
@@ -82,6 +82,7 @@ class Store:
         self._claims = open_claims(where, run_dir, self._storage)
         self._say = say
         self._current: int | None = None
+        self._device_answers = False  # when it was last asked
         self._used_up: Exhausted | None = None
 
     @property
@@ -127,6 +128,10 @@ class Store:
         Should it be asked for more networks later, what is promoted then is trained from the start, to the same score.
         """
         shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
+
+    def begin_no_more(self, reason: str) -> None:
+        """What was begun is brought to its end, and then the search ends early, for this ``reason``."""
+        self._used_up, self._ledger.used_up = Exhausted(reason), True
 
     def standing(self) -> Standing:
         """How far the run is now, once the trials of dead workers have been recorded as interrupted."""
@@ -194,15 +199,16 @@ class Store:
             try:
                 arch = propose(standing.history)
             except Exhausted as error:
-                self._used_up, self._ledger.used_up = error, True
+                self.begin_no_more(str(error))
                 step = self._ledger.step()
             else:
                 return Job(arch.id, 0, step.seed), arch
-        if step.do == "train":
-            return Job(step.id, step.rung, step.seed), architectures[step.id]
-        if standing.waiting:
+        # Before others are promoted in its place, if the device is back.
+        if standing.waiting and (step.do != "train" or self._device_answers):
             job = standing.waiting[0]
             return job, architectures[job.id]
+        if step.do == "train":
+            return Job(step.id, step.rung, step.seed), architectures[step.id]
         return None
 
     def finish(self, ticket: Ticket, score: Score) -> Record:
@@ -218,6 +224,7 @@ class Store:
 
     def postpone(self, ticket: Ticket, reason: str) -> Record:
         """Ends a trial that is scored, to be repeated for its latency alone once the device is back."""
+        self._device_answers = False
         return self._end(ticket, "failed", failure=WAITING + reason)
 
     def scored(self, ticket: Ticket, score: Score) -> Ticket:
@@ -226,6 +233,7 @@ class Store:
 
     def measured(self, ticket: Ticket, latency: Latency) -> Ticket:
         """Records a latency; the ticket with it."""
+        self._device_answers = True
         return self._told(ticket, "latency", latency_values(latency))
 
     def _told(self, ticket: Ticket, group: str, values: dict[str, Any]) -> Ticket:
@@ -292,7 +300,8 @@ class Store:
         trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token, reached))
         # Nobody else has made one in this turn; to ask for the number would take as long again.
         record = replace(record, trial=self._ledger.trials)
-        patient, deaths = job in standing.waiting, self._ledger.deaths_at(job, reached)
+        patient = job in standing.waiting and standing.step.do not in ("propose", "train")
+        deaths = self._ledger.deaths_at(job, reached)
         return Ticket(trial_id, job, arch, record, standing, patient, deaths)
 
     def _give_back(self, trial: FrozenTrial) -> None:

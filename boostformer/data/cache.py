@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.split import Array, SegmentationSplit, fitted_shape, resize_image, resize_label
-from boostformer.errors import UserError
+from boostformer.errors import os_refusal
 
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory
 _DRAFT = ".tmp-"
@@ -86,7 +86,7 @@ def packed(
                 _discard(entry)
         _build(entry, kinds, count, decode)
     except OSError as error:
-        raise UserError(f"{folder}: the cache folder cannot be used ({error.strerror or error})") from error
+        raise os_refusal(folder, "the cache folder cannot be used", error) from error
     return _opened(entry, kinds)
 
 

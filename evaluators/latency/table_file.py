@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from boostformer.architecture import Architecture
-from boostformer.errors import UserError
+from boostformer.errors import UserError, os_refusal
 from boostformer.parts import Part
 from evaluators.cost_table import part_key
 from evaluators.latency.backend import Measured
@@ -117,7 +117,7 @@ class TableFile:
                     stream.truncate(self._whole)
                 stream.write(line)
         except OSError as error:
-            raise UserError(f"{self.file}: cannot be written: {error.strerror}") from None
+            raise os_refusal(self.file, "cannot be written", error) from None
         self._torn, self._whole = False, None
         self._take(entry)
 

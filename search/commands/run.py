@@ -60,15 +60,14 @@ def search(
     with _busy("preparing data and costs …"):
         plan, asked, proxy = Plan.read(run_file, plan_of(out, database))
         problem = plan.problem()
-        networks = trials or asked
-        set_up(out, plan, networks, plan.references(problem), database)
+        set_up(out, plan, trials or asked, plan.references(problem), database)
     if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
         device = plan.timing.device
         note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
     with _resumable(out):
-        standing = _announce(plan, problem, proxy, out, networks)
-        if workers == 0:
-            note(f"set up. Next:\n{_joining(out, database)}")
+        standing = _announce(plan, problem, proxy, out)
+        if workers == 0 and not standing.is_complete:
+            note(f"set up. Next:\n{_joining(out)}")
             return
         with ConsoleReporter(workers) as reporter:
             if workers == 1:
@@ -181,24 +180,26 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path, networks: int) -> Standing:
+def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path) -> Standing:
     from results.record import read_run
     from search.announce import announcement, cost
     from search.store import Store
 
     standing = Store(run_dir, plan, problem, note).standing()
-    note(announcement(plan, problem, standing, networks))
-    price = None if standing.is_complete else cost(plan, problem, proxy, read_run(run_dir).records, networks)
+    note(announcement(plan, problem, standing))
+    price = None if standing.is_complete else cost(plan, problem, proxy, read_run(run_dir).records, standing)
     if price is not None:
         note(price)
     return standing
 
 
-def _joining(run_dir: Path, database: Database | None) -> str:
+def _joining(run_dir: Path) -> str:
     """The commands that put workers on a run."""
-    folder = shlex.quote(str(run_dir))
+    from results.storage import Database, storage_of
+
+    folder, where = shlex.quote(str(run_dir)), storage_of(run_dir)
     lines = [f"  boostformer worker {folder}", f"  boostformer launch {folder} --workers 4"]
-    if database is not None:
-        elsewhere = ["boostformer", "worker", "--storage", database.url, "--study", database.study]
+    if isinstance(where, Database):
+        elsewhere = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
         lines.append(f"  {shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")
     return "\n".join(lines)

@@ -28,7 +28,8 @@ def proxy() -> Proxy:
 
 def told(proxy: Proxy, records: list[Record], networks: int = 3, **changes: Any) -> str:
     """The line about the cost."""
-    line = cost(plan(**changes), problem(), proxy, records, networks)
+    this = plan(**changes)
+    line = cost(this, problem(), proxy, records, standing(networks, ladder=this.ladder(networks)))
     assert line is not None and line.startswith("cost     ")
     return line
 
@@ -70,7 +71,7 @@ def unmeasured(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
 def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
     records = ended(60.0, 120.0, 600.0)
     assert "about 2 min a trial, 10 min in all" in told(unmeasured, records, networks=8)
-    assert cost(plan(), problem(), unmeasured, records, 3) is None
+    assert cost(plan(), problem(), unmeasured, records, standing(3)) is None
     failed = [replace(record, state="failed", failure=why) for record, why in zip(records, WHY, strict=True)]
     again = [replace(record, trial=9, id=f"again{record.id}") for record in failed]
     assert "10 min in all" in told(unmeasured, [*records, *again], networks=9), "the one that failed is not repeated"
@@ -98,7 +99,7 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     def said(target: int, finished: int, step: Step) -> str:
         key = problem().random(np.random.default_rng(0), ())
         known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
-        return announcement(plan(final_seeds=3), problem(), known, target).splitlines()[-1]
+        return announcement(plan(final_seeds=3), problem(), known).splitlines()[-1]
 
     assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
     assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
@@ -107,7 +108,8 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
 
 def test_what_is_trained_is_announced() -> None:
     def proxies(**changes: Any) -> str:
-        lines = announcement(plan(**changes), problem(), standing(18), 18).splitlines()
+        this = plan(**changes)
+        lines = announcement(this, problem(), standing(18, ladder=this.ladder(18))).splitlines()
         (found,) = [line for line in lines if line.startswith("proxy ")]
         return found
 

@@ -17,13 +17,14 @@ from evaluators.latency.backend import MeasureFailure, Unavailable
 from evaluators.latency.devices import Entry, find
 from evaluators.latency.estimate import Estimate
 from evaluators.proxy import Progress, Score
-from results.front import front
+from results.front import front, minimised
 from results.record import Record, read_run
 from search import engine, latency
 from search.commands.outcome import so_far
 from search.latency import Timing
 from search.store import INTERRUPTED, Store
 from search.strategies import STRATEGIES
+from search.strategies.ranking import best_first
 
 every = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -146,6 +147,29 @@ def test_a_search_without_any_network_within_budget_ends(
     watcher = run(tmp_path, 3, objective, plan=timed_plan(0.001))
     assert watcher.ended_early == "5 networks in a row were measured over budget"
     assert (len(device.asked), objective.trained) == (5, [])
+
+
+def test_who_gives_up_brings_to_its_end_what_was_begun(
+    tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "HOPELESS", 20)
+    fast = sorted(milliseconds(arch) for arch in medium())[len(list(medium())) // 8]
+    watcher = run(tmp_path, 300, plan=timed_plan(fast, rungs=(2, 6), final_seeds=2, strategy="random"))
+    assert watcher.ended_early == "20 networks in a row were measured over budget"
+    finished = ended(tmp_path, "finished")
+    counts = [len({record.id for record in finished if record.rung == rung}) for rung in (0, 1)]
+    assert counts[1] == counts[0] // 3 > 0 and any(record.seed for record in finished)
+
+
+def test_what_waits_is_measured_before_others_are_promoted(tmp_path: Path, device: Device) -> None:
+    """As soon as the device has answered again."""
+    device.before = lambda number: unavailable(number) if number < 9 else None
+    run(tmp_path, 9, plan=timed_plan(rungs=(2, 6)))
+    finished = ended(tmp_path, "finished")
+    rungs = [record.rung for record in finished]
+    assert rungs == [0] * 9 + [1] * 3
+    order = best_first(minimised(finished[:9], ["miou", "latency_ms"]), 3)
+    assert {record.id for record in finished[9:]} == {finished[i].id for i in order}
 
 
 @pytest.mark.parametrize("limit", [None, 1000.0])

@@ -124,6 +124,21 @@ def test_a_run_that_is_asked_for_fewer_repeats_fewer(tmp_path: Path) -> None:
     assert sorted(record.state for record in read_run(tmp_path).records) == ["failed", "failed", "finished"]
 
 
+def test_who_is_asked_for_fewer_than_are_tried_promotes_of_all_and_says_so(tmp_path: Path) -> None:
+    this = plan(rungs=(2, 6))
+    set_up(tmp_path, this, 9, [])
+    with Store(tmp_path, this, this.problem()) as mine:
+        for number in range(9):
+            ticket = mine.claim(proposer(mine))
+            assert ticket is not None
+            mine.finish(ticket, Score(number / 10, 1.0, ""))
+        set_up(tmp_path, this, 3, [])
+        standing = mine.standing()
+        assert (standing.target, standing.iterations_left) == (12, 3 * 4) and mine.claim(proposer(mine)) is not None
+    run(tmp_path, 3, plan=this)
+    assert sum(record.rung == 1 and record.state == "finished" for record in read_run(tmp_path).records) == 3
+
+
 def test_who_began_when_fewer_were_asked_for_proposes_before_it_repeats_finalists(tmp_path: Path) -> None:
     this = plan(final_seeds=2)
     set_up(tmp_path, this, 1, [])
