@@ -201,10 +201,10 @@ def killed_parent(ground: Ground) -> None:
             raise AssertionError(f"the search ended too soon: {''.join(said)}")
         ground.pause(5.0)
         parent.kill()
-        parent.communicate()  # its children hold the pipe too, so until they have ended
+        _, words = parent.communicate()  # its children hold the pipe too, so until they have ended
         records = read_run(out).records
         assert all(record in records for record in before if record.state == "finished"), "a finished trial was lost"
-        assert all(record.state != "running" for record in records), "left running"
+        assert all(record.state != "running" for record in records), f"left running: {words[-4000:]}"
         before, ground.faults = records, ground.faults + 1
     target = sum(record.state == "finished" for record in before) + 1
     subprocess.run([*command, str(target)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)

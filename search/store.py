@@ -71,7 +71,7 @@ class Store:
 
     def __init__(self, run_dir: Path, plan: Plan, problem: Problem, say: Callable[[str], None] = lambda line: None):
         self.run_dir, self.plan, self.problem = run_dir, plan, problem
-        where = storage_of(run_dir)
+        self._where = where = storage_of(run_dir)
         self._reliably = Patience(where, say)
         # The storage alone: a study would only add a sampler, which is never asked.
         self._storage = where.open(lasting=True)
@@ -103,6 +103,7 @@ class Store:
                 self._reliably(self._leave)
             else:
                 with suppress(Exception):  # who cannot write any more leaves its trial behind, as a dead worker does
+                    self._storage = self._where.open(lasting=True)  # what was being read when it broke off is half read
                     self._leave()
         finally:
             self._claims.__exit__(kind, error, trace)

@@ -172,6 +172,19 @@ def test_a_training_is_given_up_when_nobody_brings_it_further(tmp_path: Path, ga
     assert (last.failure or last.state) == ("finished" if gains else KILLER)
 
 
+def test_a_stop_in_the_midst_of_reading_gives_back_all_the_same(tmp_path: Path) -> None:
+    """Optuna counts a line as read before it has taken it in."""
+    set_up(tmp_path, plan(), 1, [])
+
+    def stopped(log: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), store(tmp_path) as mine:
+        mine._storage._replay_result._apply_create_trial = stopped  # type: ignore[attr-defined]
+        mine.claim(proposer(mine))
+    assert [record.failure for record in read_run(tmp_path).records] == [INTERRUPTED]
+
+
 def test_a_score_outlives_its_worker(tmp_path: Path) -> None:
     """Who dies between the score and the end of the trial has not trained in vain."""
     set_up(tmp_path, plan(), 1, [])
