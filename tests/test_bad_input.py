@@ -186,7 +186,7 @@ class TestFolders:
         assert "file/net.onnx" in refused("export", "net", "--out", "file/net.onnx")
         assert "file" in refused("predict", "net", "data/images/training/0.jpg", "--out", "file/pictures")
         line = refused("train", "boostformer_b0", "--data", "data", "--size", "32x64", "--out", "file/net")
-        assert "file/net cannot be written" in line
+        assert "file/net: cannot be written" in line
 
     def test_a_checkpoint_of_another_version(self, refused: Refused) -> None:
         checkpoint()
@@ -224,7 +224,7 @@ class TestFolders:
         assert "net already holds a config.json" in refused("import", theirs, "--out", "net")
         assert Path("net/config.json").read_text() == before
         Path("file").write_text("")
-        assert "file/net cannot be written" in refused("import", theirs, "--out", "file/net")
+        assert "file/net: cannot be written" in refused("import", theirs, "--out", "file/net")
         assert "file/config.json: no such file" in refused("import", "file", "--out", "new")
 
     def test_predictions_that_would_overwrite_each_other(self, refused: Refused) -> None:
