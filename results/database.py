@@ -38,6 +38,14 @@ _CONNECTION: dict[str, Any] = {
 }
 
 
+class Unreachable(UserError):
+    """The database cannot be connected to, now at least."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url}: {why}")
+        self.why = why
+
+
 def without_password(url: str) -> str:
     """``url`` as it may be kept; its password goes to ``PGPASSWORD``, for this process and those it starts.
 
@@ -66,7 +74,8 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     """Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
 
     A ``lasting`` one keeps its connections, others connect anew for every question: servers admit some hundred.
-    :class:`UserError` when the driver is missing, the server cannot be reached or refuses, or there are no tables.
+    :class:`UserError` when the driver is missing or there are no tables, :class:`Unreachable` when the server cannot be
+    reached or refuses.
     """
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -85,9 +94,9 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
             if not create and not sqlalchemy.inspect(connection).has_table("studies"):
                 raise UserError(f"{url}: holds no search yet")
             storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
-    except SQLAlchemyError as error:
-        raise UserError(f"{url}: {reason(error)}") from None
-    except StorageInternalError as error:  # Optuna's wrapping of the same
+    except (SQLAlchemyError, StorageInternalError) as error:  # the latter is Optuna's wrapping of the former
+        if (why := outage(error)) is not None:
+            raise Unreachable(url, why) from None
         raise UserError(f"{url}: {reason(error.__cause__ or error)}") from None
     return get_storage(storage)
 
@@ -132,6 +141,8 @@ def outage(error: BaseException) -> str | None:
 
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, Unreachable):
+            return cause.why
         if isinstance(cause, OperationalError | InterfaceError):
             return reason(cause)
         if isinstance(cause, DBAPIError) and cause.connection_invalidated:

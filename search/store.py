@@ -74,9 +74,9 @@ class Store:
         self._where = where = storage_of(run_dir)
         self._reliably = Patience(where, say)
         # The storage alone: a study would only add a sampler, which is never asked.
-        self._storage = where.open(lasting=True)
-        self._study_id = where.study_id(self._storage)
-        known = self._storage.get_study_user_attrs(self._study_id)
+        self._storage = self._reliably(lambda: where.open(lasting=True))
+        self._study_id = self._reliably(lambda: where.study_id(self._storage))
+        known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
         check_code(known["code"], code_of(plan, problem.table), str(where))
         self._ledger = Ledger(problem, plan.ladder(known["trials"]))
         self._claims = open_claims(where, run_dir, self._storage)

@@ -35,7 +35,11 @@ def pareto(
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    emit_records(fmt, run.records if every else members)
+    shown = run.records if every else members
+    if shown or fmt is not Format.table:
+        emit_records(fmt, shown)
+    else:
+        note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.records, members)
     _say_latency(members)
     if plot is not None:
@@ -59,7 +63,8 @@ def conclude(run_dir: Path, plan: Plan) -> None:
         measure_finalists(run_dir, plan.timing, note)
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
-    emit_records(Format.table, members)
+    if members:
+        emit_records(Format.table, members)
     _say_compared(run.records, members)
     _say_latency(members)
     for line in trust_lines(run):

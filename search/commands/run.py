@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,8 +103,10 @@ def worker(
         from search.accelerators import use
 
         use(device)
+    from results.storage import storage_of
     from search.engine import work
     from search.nni.worker import shown_by_nni
+    from search.outage import Patience
     from search.progress import ConsoleReporter, LineReporter
     from search.run_folder import join, read_plan
 
@@ -117,7 +120,9 @@ def worker(
         run_dir = out or Path(study)
         join(run_dir, _database(storage, study))
     assert run_dir is not None
-    plan = read_plan(run_dir)
+    read = partial(read_plan, run_dir)
+    # A child's parent has just reached the database; else the address may be wrong.
+    plan = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
     if data is not None:
         plan = replace(plan, data=plan.data.model_copy(update={"root": data}))
     proxy = plan.open_proxy()

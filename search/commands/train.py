@@ -205,10 +205,13 @@ def _train(
     model = build(architecture, recipe.drop_path)
     if init is not None:
         model.load_encoder(init)
-    cost = CostTable(deployed=False).cost(architecture)
+    trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
     height, width = data.size
+    folded = ""
+    if deployed != trained:
+        folded = f" ({human('params', deployed.params)} and {human('macs', deployed.macs)} once it is folded)"
     note(
-        f"{architecture.id}: {human('params', cost.params)} params, {human('macs', cost.macs)} MACs at "
+        f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_factories import begin, claim, score, states, store, take
-from search_factories import propose
+from database_factories import begin, claim, problem_of_plan, score, states, store, take
+from search_factories import plan, propose
 from throwaway_postgresql import Server
 
 from boostformer.architecture import Architecture
@@ -18,7 +18,7 @@ from results.record import read_run
 from results.storage import Database
 from search import outage as patience
 from search.run_folder import plan_of, read_plan
-from search.store import INTERRUPTED
+from search.store import INTERRUPTED, Store
 from search.strategies.base import Observation
 
 
@@ -111,6 +111,25 @@ def test_who_only_reads_is_told(tmp_path: Path, database: Database, monkeypatch:
     for read in (read_run, read_plan, plan_of):
         with pytest.raises(UserError, match=r"^postgresql://.*: server closed the connection$"):
             read(tmp_path)
+
+
+def test_who_begins_while_it_is_away_waits(tmp_path: Path, database: Database, server: Server) -> None:
+    begin(tmp_path, database, 2)
+    server.stop("fast")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 1:
+            server.start()
+
+    read = patience.Patience(database, say)
+    assert read(lambda: read_plan(tmp_path)) == plan_of(tmp_path)
+    server.stop("fast")
+    said.clear()
+    with Store(tmp_path, plan(), problem_of_plan(), say) as mine:
+        assert claim(mine) is not None
+    assert len(said) == 2 and "trying again" in said[0] and "back after" in said[1]
 
 
 def test_patience_ends(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
