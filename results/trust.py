@@ -134,9 +134,12 @@ def trust_lines(run: Run) -> list[str]:
     if (noise := found.noise) is not None:
         lines.append(
             f"noise: from seed to seed the mIoU of a network varies by {100 * noise.std:.2f} % (standard deviation, "
-            f"{noise.networks} networks); {noise.alike} of the {noise.members} on the front are too close to another "
-            "one to be told apart"
+            f"{noise.networks} network{'s' if noise.networks > 1 else ''})"
         )
+        if noise.members > 1:
+            lines[-1] += (
+                f"; {noise.alike} of the {noise.members} on the front are too close to another one to be told apart"
+            )
     return lines
 
 

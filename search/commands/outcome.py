@@ -35,6 +35,13 @@ def pareto(
 
     run = read_run(run_dir)
     members = front(run.records, run.objectives)
+    if plot is not None:  # first, since it may be refused
+        from results.plots import plot_front
+
+        largest = max((record.params for record in run.records if record.state == "finished"), default=0)
+        near = [reference for reference in run.references if reference["params"] <= 2 * largest]
+        plot_front(run.records, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
+        note(f"drawn: {plot}")
     shown = run.records if every else members
     if shown or fmt is not Format.table:
         emit_records(fmt, shown)
@@ -42,13 +49,6 @@ def pareto(
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.records, members)
     _say_latency(members)
-    if plot is not None:
-        from results.plots import plot_front
-
-        largest = max((record.params for record in run.records if record.state == "finished"), default=0)
-        near = [reference for reference in run.references if reference["params"] <= 2 * largest]
-        plot_front(run.records, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
-        note(f"drawn: {plot}")
 
 
 def conclude(run_dir: Path, plan: Plan) -> None:
