@@ -103,7 +103,7 @@ def retrain(
     found = Retraining(record.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
     try:
         note_retraining(run_dir, found)
-    except UserError as error:
+    except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
         note(f"the run does not learn of this training: {error}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from pathlib import Path
@@ -96,3 +97,10 @@ def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, mon
     assert done.exit_code == 0 and (tmp_path / "two" / "config.json").exists()
     assert "the run does not learn of this training: journal.log: cannot be written: Read-only" in done.stderr
     assert len(read_run(run_dir).retrainings) == 1
+
+    def full(run_dir: Path, found: Retraining) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "journal.log")
+
+    monkeypatch.setattr("results.record.note_retraining", full)
+    done = invoke(*arguments, "--out", tmp_path / "three")
+    assert done.exit_code == 0 and "the run does not learn of this training: [Errno 28] No space left" in done.stderr
