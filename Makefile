@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from boostformer.data import open_split
 from PIL import Image
-from search.run_config import read_run_config
+from search.config.run_file import read_run_config
 data = read_run_config(Path("configs/demo.yaml"))[0].data
 Image.fromarray(open_split(data, "validation").image(0)).save(sys.argv[1])
 endef

@@ -74,7 +74,7 @@ def _open_to_append(file: Path) -> TextIO:
 def trained() -> tuple[SearchSpace, Genes, NDArray[np.float64], NDArray[np.float64]]:
     """The space, and of every network that was trained: genes (P, G), MACs and parameters (P, 2), and the mIoU of the
     short training with seed 0 (P,)."""
-    from evaluators.cost_table import CostTable
+    from evaluators.costs.table import CostTable
 
     space, table = read_space(DATA / "space.yaml"), CostTable()
     scores = {t["id"]: t["miou"] for t in trainings() if "miou" in t and (t["iterations"], t["seed"]) == (120, 0)}
@@ -106,7 +106,7 @@ def export() -> None:
     """Writes ``networks.csv``: costs, latencies and scores of every network, one line each."""
     import pandas as pd
 
-    from evaluators.cost_table import CostTable
+    from evaluators.costs.table import CostTable
     from evaluators.latency.devices import find
     from evaluators.latency.opening import open_backend
 
@@ -141,7 +141,7 @@ def train(root: Path, genes: tuple[int, ...], iterations: int, seed: int) -> dic
     from boostformer.training import TrainingFailure
     from boostformer.training.recipes import recipe
     from evaluators.proxy import Proxy
-    from search.plan import data_cache
+    from search.config.experiment import data_cache
 
     space = read_space(DATA / "space.yaml")
     if iterations not in _proxies:

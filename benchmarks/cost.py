@@ -26,9 +26,9 @@ from machine import processor, versions
 
 from boostformer import build
 from boostformer.architecture import Architecture
-from evaluators.cost_table import CostTable
-from evaluators.part_sums import Population
-from evaluators.referee import count_with_fvcore
+from evaluators.costs.populations import Population
+from evaluators.costs.referee import count_with_fvcore
+from evaluators.costs.table import CostTable
 from search_space import SearchSpace, read_space, shipped_spaces, slot_indices
 
 Counts = Sequence[tuple[int | None, int]]

@@ -31,17 +31,17 @@ from racing.nni_peers import nested_space
 from scale import Ready, Sleeping, make_plan, table
 from throwaway_postgresql import Server
 
-from results.record import read_run
-from results.storage import Database
-from search.directions import directions
-from search.engine import work
-from search.nni.experiment import require_nni, running
-from search.nni.service import LOOPBACK
-from search.problem import Problem
-from search.run_config import SearchConfig
-from search.run_folder import set_up
+from results.schema import read_run
+from results.storage.location import Database
+from search.config.problem import Problem
+from search.config.run_file import SearchConfig
 from search.strategies import STRATEGIES, strategy_class
 from search.strategies.base import Observation
+from search.strategies.directions import directions
+from search.study.folder import set_up
+from search.worker.launchers.nni.experiment import require_nni, running
+from search.worker.launchers.nni.service import LOOPBACK
+from search.worker.loop import work
 from search_space.encoding import INACTIVE
 from search_space.genes import GeneSpace, keys
 

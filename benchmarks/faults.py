@@ -40,12 +40,14 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Score
-from results.record import Record, read_run
-from results.storage import INTERRUPTED, JOURNAL_NAME, Database
-from search import claims, outage, store
-from search.engine import work
-from search.plan import Plan
-from search.run_folder import join, set_up
+from results.schema import Record, read_run
+from results.storage.location import INTERRUPTED, JOURNAL_NAME, Database
+from search.config.experiment import Plan
+from search.study import leases as claims
+from search.study import outage
+from search.study import queue as store
+from search.study.folder import join, set_up
+from search.worker.loop import work
 
 RUN_FILE = """\
 space: tiny
@@ -187,7 +189,7 @@ def killed_parent(ground: Ground) -> None:
     """kill -9 of a `search --workers 2` of the command line, of real trainings; its children stop by themselves."""
     run_file, out = ground.folder.with_name("run.yaml"), ground.folder.with_name("out")
     run_file.write_text(RUN_FILE)
-    command = [sys.executable, "-m", "search.cli", "search", str(run_file), "--out", str(out), "--trials"]
+    command = [sys.executable, "-m", "search.cli.program", "search", str(run_file), "--out", str(out), "--trials"]
     before: list[Record] = []
     for _ in range(3):
         parent = subprocess.Popen([*command, "1000", "--workers", "2"], stderr=subprocess.PIPE, text=True)
@@ -334,7 +336,7 @@ def other_code(ground: Ground) -> None:
         if number % 2:
             wrong = patch.object(boostformer, "__version__", "0.0.0")
         else:
-            wrong = patch("search.fingerprint.SAMPLES", 7)
+            wrong = patch("search.study.fingerprint.SAMPLES", 7)
         with wrong, tempfile.TemporaryDirectory() as elsewhere:
             assert ground.database is not None
             join(Path(elsewhere), ground.database)

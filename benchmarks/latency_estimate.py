@@ -15,10 +15,10 @@ from statistics import fmean
 import torch
 from reference_networks import NETWORKS, Network
 
-from evaluators.counting import count, shapes_only
-from evaluators.latency.boards import boards
-from evaluators.latency.estimate import UNKNOWN_ERROR, Estimate
-from evaluators.latency.kernels import Kernel, kernels
+from evaluators.costs.counting import count, shapes_only
+from evaluators.latency.estimate.boards import boards
+from evaluators.latency.estimate.estimate import UNKNOWN_ERROR, Estimate
+from evaluators.latency.estimate.kernels import Kernel, kernels
 
 
 def launched(name: str, network: Network) -> tuple[Kernel, ...]:

@@ -20,8 +20,7 @@ import onnx
 from boostformer.architecture import Architecture
 from boostformer.files import cache_folder, replacing
 from boostformer.parts import Part
-from evaluators.cost_table import CostTable
-from evaluators.latency.correction import fit, rank_correlation
+from evaluators.costs.table import CostTable
 from evaluators.latency.graphs import (
     code_of_graphs,
     element_graph,
@@ -31,9 +30,10 @@ from evaluators.latency.graphs import (
     network_graph,
 )
 from evaluators.latency.host import HostMeter
-from evaluators.latency.profiling import choose
-from evaluators.latency.table import Table
-from evaluators.latency.table_file import TableFile
+from evaluators.latency.table.correction import fit, rank_correlation
+from evaluators.latency.table.file import TableFile
+from evaluators.latency.table.profiling import choose
+from evaluators.latency.table.table import Table
 from search_space import read_space
 
 CALIBRATING, PREDICTED, REPEATED = 10, 30, 5

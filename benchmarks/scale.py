@@ -32,16 +32,16 @@ from throwaway_postgresql import Server
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig
 from boostformer.training import recipe
-from evaluators.budget import Budget
-from evaluators.cost_table import CostTable
+from evaluators.costs.budget import Budget
+from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
-from results.record import read_run
-from results.storage import Database
-from search import claims
-from search.engine import work
-from search.plan import Plan
-from search.progress import LineReporter
-from search.run_folder import join, set_up
+from results.schema import read_run
+from results.storage.location import Database
+from search.config.experiment import Plan
+from search.study import leases as claims
+from search.study.folder import join, set_up
+from search.worker.loop import work
+from search.worker.progress import LineReporter
 from search_space import read_space
 
 FORK = multiprocessing.get_context("fork")

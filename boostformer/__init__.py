@@ -20,14 +20,14 @@ _LAZY = {
     "BoostFormer": "boostformer.model",
     "Classifier": "boostformer.model",
     "build": "boostformer.model",
-    "import_checkpoint": "boostformer.importers",
+    "import_checkpoint": "boostformer.weights.importers",
 }
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
     from boostformer.errors import UserError
-    from boostformer.importers import import_checkpoint
     from boostformer.model import BoostFormer, Classifier, build
+    from boostformer.weights.importers import import_checkpoint
 
 __all__ = [
     "Architecture",

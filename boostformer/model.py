@@ -10,12 +10,12 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from boostformer import checkpoint
 from boostformer.architecture import STRIDES, Architecture
 from boostformer.blocks import registry
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import Part, parts
+from boostformer.weights import checkpoint
 
 
 def _roles(arch: Architecture, section: str) -> dict[str, Part]:

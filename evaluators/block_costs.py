@@ -12,11 +12,11 @@ import torch
 
 from boostformer.architecture import STRIDES, BlockSpec
 from boostformer.blocks import registry
-from boostformer.export import to_onnx
+from boostformer.deploy.export import to_onnx
 from boostformer.files import cache_folder, replacing
 from boostformer.parts import Part
-from evaluators.cost_table import CostTable, code_fingerprint
-from evaluators.counting import Cost
+from evaluators.costs.counting import Cost
+from evaluators.costs.table import CostTable, code_fingerprint
 from evaluators.latency.backend import Measured
 from evaluators.latency.host import HostMeter, processor
 

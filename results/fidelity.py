@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
-from results.record import Record
+from results.schema import Record
 
 
 def standing(records: Sequence[Record]) -> list[Record]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
-from results.record import Record
+from results.schema import Record
 from results.summary import human, summary
 
 if TYPE_CHECKING:

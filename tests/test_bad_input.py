@@ -14,7 +14,7 @@ from PIL import Image
 
 from boostformer import BoostFormer, build, presets
 from boostformer.architecture import BlockSpec
-from search import cli
+from search.cli import program as cli
 
 RUN = """\
 space: tiny

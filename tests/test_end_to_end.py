@@ -129,7 +129,8 @@ def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Call
 def test_a_training_is_stopped_and_goes_on_where_it_was(walked: Path, run_cli: Cli) -> None:
     # As a shell starts it: Ctrl-C is not ignored, whoever runs the tests.
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.cli import main; main()"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from search.cli.program import main; main()"
     )
     arguments = ["train", "net", "--data", "run.yaml", "--iterations", "60", "--batch-size", "2", "--out", "long"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"}

@@ -144,14 +144,14 @@ def test_torch_is_not_loaded_by(module: str) -> None:
         ("boostformer.model", "def f():\n    import importlib\n    importlib.import_module('results')"),
         ("boostformer.model", "__import__('results')"),
         ("boostformer.model", "if TYPE_CHECKING:\n    from search import cli"),
-        ("search_space.space", "from evaluators.cost_table import CostTable"),
-        ("evaluators.proxy", "try:\n    import results.front as front\nexcept ImportError:\n    pass"),
-        ("results.front", "class A:\n    from search.cli import main"),
+        ("search_space.space", "from evaluators.costs.table import CostTable"),
+        ("evaluators.proxy", "try:\n    import results.pareto as front\nexcept ImportError:\n    pass"),
+        ("results.pareto", "class A:\n    from search.cli.program import main"),
         ("results.__init__", "LAZY = {'space': 'search_space.space'}"),
     ],
 )
 def test_a_wrong_direction_is_seen(module: str, source: str) -> None:
-    sources = {"search_space.space": "", "evaluators.cost_table": "", "results.front": "", "search.cli": ""}
+    sources = {"search_space.space": "", "evaluators.costs.table": "", "results.pareto": "", "search.cli": ""}
     assert len(wrong_directions(read_imports(sources | {module: source}))) == 1
 
 
@@ -159,9 +159,9 @@ def test_right_directions_are_not_complained_about() -> None:
     sources = {
         "boostformer.__init__": "",
         "boostformer.model": "import torch, search_engine\nkey = 'results'",
-        "results.front": "from boostformer import model\nfrom . import record",
-        "results.record": "import numpy",
-        "search.cli": "def f():\n    import results.front, evaluators, search_space, boostformer",
+        "results.pareto": "from boostformer import model\nfrom . import record",
+        "results.schema": "import numpy",
+        "search.cli": "def f():\n    import results.pareto, evaluators, search_space, boostformer",
     }
     assert wrong_directions(read_imports(sources)) == []
 

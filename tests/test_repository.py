@@ -61,7 +61,7 @@ def test_every_imported_package_is_required() -> None:
 
 
 def test_readme_shows_every_command() -> None:
-    from search.cli import app
+    from search.cli.program import app
 
     readme = (REPOSITORY / "README.md").read_text()
     commands = set(typer.main.get_command(app).commands)

@@ -20,10 +20,10 @@ from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.model_selection import KFold
 
 from boostformer.errors import UserError
-from evaluators.budget import Budget
-from evaluators.cost_table import CostTable
+from evaluators.costs.budget import Budget
+from evaluators.costs.table import CostTable
 from racing.landscape import Floats, Landscape, normal
-from search.problem import Problem
+from search.config.problem import Problem
 from search.strategies.base import Key
 from search_space import read_space
 from search_space.genes import Genes, GeneSpace

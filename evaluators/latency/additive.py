@@ -8,8 +8,8 @@ from typing import Any
 
 from boostformer.architecture import Architecture
 from boostformer.parts import labels_part
+from evaluators.costs.populations import PartSums
 from evaluators.latency.backend import Backend, Latency, Say, silent
-from evaluators.part_sums import PartSums
 
 
 class Additive(Backend, PartSums[float]):

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 import boostformer
 from boostformer.architecture import Architecture, BlockSpec
-from boostformer.export import to_onnx
+from boostformer.deploy.export import to_onnx
 from boostformer.fold import fold
 from boostformer.model import build
 from boostformer.parts import Part, labels_part, parts
-from evaluators.cost_table import left_beside
-from evaluators.part_sums import PartSums, Population
+from evaluators.costs.populations import PartSums, Population
+from evaluators.costs.table import left_beside
 
 LOGITS = "logits"
 IDENTITY = BlockSpec("identity")
@@ -164,7 +164,7 @@ def code_of_graphs() -> str:
     """Hash of the code that decides a graph, so that a kept figure is not taken for another graph's."""
     root = Path(boostformer.__file__).parent
     digest = hashlib.sha256(torch.__version__.encode())
-    names = ("parts", "layers", "fold", "export", "onnx_graph", "onnx_simplify", "onnx_opset")
-    for file in [*sorted((root / "blocks").glob("*.py")), *(root / f"{name}.py" for name in names), Path(__file__)]:
+    names = ("parts.py", "layers.py", "fold.py", "blocks/*.py", "deploy/*.py")
+    for file in [*(file for name in names for file in sorted(root.glob(name))), Path(__file__)]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from boostformer.export import OPSET
+from boostformer.deploy.export import OPSET
 from evaluators.latency.backend import Measured, Say, silent
 
 WARM_UP = 3

@@ -8,7 +8,7 @@ import onnx
 import torch
 
 from boostformer.architecture import Architecture
-from boostformer.export import to_onnx
+from boostformer.deploy.export import to_onnx
 from boostformer.layers import LabelMap
 from evaluators.latency.backend import Backend, Latency, Meter, Say, silent
 from evaluators.latency.graphs import LOGITS, graph_hash, network_graph

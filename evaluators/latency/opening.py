@@ -13,7 +13,7 @@ def open_meter(entry: Entry) -> Meter:
 
         return HostMeter(entry.device.threads, entry.device.seconds)
     assert isinstance(entry.device, JetsonDevice), entry
-    from evaluators.latency.jetson import JetsonMeter
+    from evaluators.latency.jetson.meter import JetsonMeter
 
     return JetsonMeter(entry.name, entry.device, entry.folder)
 
@@ -21,16 +21,16 @@ def open_meter(entry: Entry) -> Meter:
 def open_backend(entry: Entry) -> Backend:
     """What says how long networks take; :class:`UserError` for a table that cannot predict yet."""
     if isinstance(entry.device, TableDevice):
-        from evaluators.latency.table import Table
-        from evaluators.latency.table_file import TableFile
+        from evaluators.latency.table.file import TableFile
+        from evaluators.latency.table.table import Table
 
         return Table(TableFile(entry.folder / entry.device.file), entry.name)
     if isinstance(entry.device, EstimateDevice):
-        from evaluators.latency.estimate import Estimate
+        from evaluators.latency.estimate.estimate import Estimate
 
         return Estimate(entry.device.board, entry.device.power_mode, entry.device.precision)
     if isinstance(entry.device, CudaDevice):
-        from evaluators.latency.cuda import CudaGraphs
+        from evaluators.latency.gpu import CudaGraphs
 
         return CudaGraphs(entry.device.precision)
     from evaluators.latency.measured import Metered

@@ -42,7 +42,7 @@ class Observation:
 
 
 class Candidates(Protocol):
-    """The networks that may be proposed, with what they cost; :class:`search.problem.Problem` is one."""
+    """The networks that may be proposed, with what they cost; :class:`search.config.problem.Problem` is one."""
 
     @property
     def genes(self) -> GeneSpace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from results.front import crowding_distance
+from results.pareto import crowding_distance
 
 Points = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.directions import directions
 from search.strategies.base import Candidates, Key, Observation, Strategy
+from search.strategies.directions import directions
 from search_space.encoding import INACTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

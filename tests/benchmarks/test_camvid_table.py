@@ -10,7 +10,7 @@ import camvid_table
 import pandas as pd
 import pytest
 
-from evaluators.cost_table import CostTable
+from evaluators.costs.table import CostTable
 from search_space import read_space
 
 SHORT, LONG = 120, 360

@@ -11,7 +11,7 @@ from torch import Tensor
 from boostformer import BoostFormer, build
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.fold import fold
-from evaluators.counting import shapes_only
+from evaluators.costs.counting import shapes_only
 from search_space import read_space
 
 STEM = BlockSpec.of("resizer", blocks=1, shrink=2)

@@ -11,8 +11,8 @@ from boostformer.blocks import registry
 from boostformer.blocks.norms import LayerScale
 from boostformer.fold import fold
 from boostformer.layers import Branch
-from evaluators.counting import count
-from evaluators.referee import count_with_fvcore
+from evaluators.costs.counting import count
+from evaluators.costs.referee import count_with_fvcore
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 from boostformer.blocks.norms import LayerScale
-from boostformer.export import parity, to_onnx
+from boostformer.deploy.export import parity, to_onnx
 from boostformer.fold import fold
 from boostformer.layers import Branch
 from boostformer.parts import Part

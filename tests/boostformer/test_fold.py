@@ -17,8 +17,8 @@ from boostformer import Classifier, presets
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.fold import fold
 from boostformer.parts import Part
-from evaluators.cost_table import CostTable
-from evaluators.counting import count
+from evaluators.costs.counting import count
+from evaluators.costs.table import CostTable
 from search_space import read_space
 
 

@@ -14,8 +14,8 @@ from boostformer import build, presets
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.fold import fold
 from boostformer.layers import UpsampledSum
-from evaluators.cost_table import CostTable
-from evaluators.counting import count, shapes_only
+from evaluators.costs.counting import count, shapes_only
+from evaluators.costs.table import CostTable
 from search_space import read_space, shipped_spaces
 
 TABLE = {deployed: CostTable(file=None, deployed=deployed) for deployed in (False, True)}

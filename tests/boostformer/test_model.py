@@ -216,7 +216,7 @@ class TestCheckpoint:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
-        from boostformer import checkpoint
+        from boostformer.weights import checkpoint
 
         with pytest.raises(UserError, match="cannot be written"):
             checkpoint.save(build(small()), tmp_path / "file" / "checkpoint")

@@ -16,7 +16,7 @@ from boostformer.blocks import registry
 from boostformer.fold import fold
 from evaluators import block_costs as module
 from evaluators.block_costs import BlockCost, block_costs, reference_part
-from evaluators.counting import Cost, count
+from evaluators.costs.counting import Cost, count
 from evaluators.latency import host
 from evaluators.latency.backend import Measured
 from evaluators.latency.host import HostMeter

@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
-from results.record import Record
-from results.storage import Journal
+from results.schema import Record
+from results.storage.location import Journal
 
 OBJECTIVES = ["miou", "macs", "params"]
 

@@ -13,10 +13,10 @@ from result_factories import make_record
 from test_plots import figure_of
 
 from results.fidelity import standing
-from results.front import front, pick
-from results.picture import AXES, Picture
-from results.plots import plot_front
-from results.record import Record
+from results.pareto import front, pick
+from results.report.picture import AXES, Picture
+from results.report.plots import plot_front
+from results.schema import Record
 from results.tables import render, to_rows
 
 OBJECTIVES = ["miou", "params"]

@@ -13,8 +13,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from throwaway_postgresql import Server, programs
 
-from results.storage import Database
-from search import claims, outage
+from results.storage.location import Database
+from search.study import leases as claims
+from search.study import outage
 
 
 @pytest.fixture(scope="session")

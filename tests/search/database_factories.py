@@ -11,13 +11,13 @@ from search_factories import plan, propose, quality
 
 from boostformer.architecture import Architecture
 from evaluators.proxy import Score
-from results.record import read_run
-from results.storage import Database
-from search import claims
-from search.problem import Problem
-from search.run_folder import set_up
-from search.store import Store, Ticket
+from results.schema import read_run
+from results.storage.location import Database
+from search.config.problem import Problem
 from search.strategies.base import Observation
+from search.study import leases as claims
+from search.study.folder import set_up
+from search.study.queue import Store, Ticket
 
 
 def begin(folder: Path, database: Database, trials: int, **changes: Any) -> Path:

@@ -9,8 +9,8 @@ from search_factories import medium, plan, table
 
 from boostformer.architecture import Architecture
 from evaluators.latency.backend import Backend, Latency, Say, silent
-from search.latency import Timing
-from search.plan import Plan
+from search.config.experiment import Plan
+from search.config.timing import Timing
 from search_space import SearchSpace
 
 PROVENANCE = "measured: made up, 1 thread"

@@ -11,17 +11,17 @@ from typing import Any
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig
 from boostformer.training import Recipe, recipe
-from evaluators.budget import Budget
-from evaluators.cost_table import CostTable
+from evaluators.costs.budget import Budget
+from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
-from search.engine import work
-from search.jobs import Ladder, Step
-from search.ledger import Standing
-from search.plan import Plan
-from search.problem import Problem
-from search.progress import LineReporter
-from search.run_folder import set_up
+from search.config.experiment import Plan
+from search.config.problem import Problem
 from search.strategies.base import Key, Observation, Strategy
+from search.study.folder import set_up
+from search.study.scheduler import Ladder, Step
+from search.study.state import Standing
+from search.worker.loop import work
+from search.worker.progress import LineReporter
 from search_space import SearchSpace, read_space
 
 LIMITS = {"params": 60_000, "macs": 6_000_000}

@@ -13,7 +13,7 @@ from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 from boostformer.errors import UserError
 from boostformer.model import build
-from evaluators.counting import shapes_only
+from evaluators.costs.counting import shapes_only
 from search_space import read_space, shipped_spaces
 
 

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from board_server import Board, BoardServer
 
-from evaluators.latency import board
 from evaluators.latency.devices import JetsonDevice
-from evaluators.latency.host_keys import fetch_key, trust
-from evaluators.latency.jetson import JetsonMeter
-from evaluators.latency.ssh import Connection
+from evaluators.latency.jetson.host_keys import fetch_key, trust
+from evaluators.latency.jetson.meter import JetsonMeter, board
+from evaluators.latency.jetson.ssh import Connection
 
 SSHD = "/usr/sbin/sshd"
 

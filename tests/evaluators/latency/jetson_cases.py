@@ -12,9 +12,9 @@ import onnx
 from board_server import BoardServer
 from onnxscript import ir
 
-from boostformer.onnx_opset import convert
+from boostformer.deploy.onnx_opset import convert
 from evaluators.latency.backend import Measured
-from evaluators.latency.jetson import JetsonMeter
+from evaluators.latency.jetson.meter import JetsonMeter
 
 Meters = Callable[..., JetsonMeter]
 NANO_MS = 90.0183

@@ -12,11 +12,11 @@ import onnx
 
 from boostformer.architecture import Architecture
 from boostformer.parts import Part
-from evaluators.cost_table import part_key
+from evaluators.costs.table import part_key
 from evaluators.latency.backend import Measured, MeasureFailure, Say, silent
 from evaluators.latency.graphs import elements, space_elements
-from evaluators.latency.table import Table
-from evaluators.latency.table_file import TableFile
+from evaluators.latency.table.file import TableFile
+from evaluators.latency.table.table import Table
 from search_space import SearchSpace
 
 PROVENANCE = "measured: made up, 1 thread"

@@ -22,7 +22,7 @@ from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend, Kind
 from evaluators.latency.devices import KINDS, CudaDevice, Entry, EstimateDevice, HostDevice, TableDevice
 from evaluators.latency.graphs import network_graph
-from evaluators.latency.jetson import JetsonMeter
+from evaluators.latency.jetson.meter import JetsonMeter
 from evaluators.latency.measured import Metered
 from evaluators.latency.opening import open_backend
 

@@ -8,7 +8,6 @@ import pytest
 
 from boostformer.errors import UserError
 from boostformer.files import cache_folder
-from evaluators.latency.boards import boards
 from evaluators.latency.devices import (
     DEFAULT,
     KINDS,
@@ -21,6 +20,7 @@ from evaluators.latency.devices import (
     find,
     read_devices,
 )
+from evaluators.latency.estimate.boards import boards
 from evaluators.latency.opening import measuring, open_backend
 
 MINE = """\

@@ -11,9 +11,9 @@ from latency_cases import all_elements, sampled, space
 from onnx import TensorProto, helper, numpy_helper
 
 from boostformer.architecture import BlockSpec
-from boostformer.export import opset_of
+from boostformer.deploy.export import opset_of
 from boostformer.parts import Part, labels_part, parts
-from evaluators.cost_table import part_key
+from evaluators.costs.table import part_key
 from evaluators.latency.graphs import (
     IMAGE,
     NARROW,

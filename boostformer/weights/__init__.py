@@ -1,0 +1,1 @@
+"""Weights on disk: checkpoints of this program, and those of others that can be imported."""

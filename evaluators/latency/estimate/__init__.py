@@ -1,0 +1,1 @@
+"""Milliseconds estimated from a board's datasheet, kernel by kernel."""

@@ -1,0 +1,181 @@
+"""What is run on a Jetson board: the script that builds and runs an engine under the board's lock, and its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evaluators.latency.jetson import board
+from evaluators.latency.jetson.board import Sample, State
+from evaluators.latency.jetson.ssh import GRACE_SECONDS, STOP
+from evaluators.latency.jetson.trtexec import Version
+
+BUSY, UNUSABLE, GONE = 75, 66, 67
+"""Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
+KEPT = 60
+"""How many graphs and engines stay in the board's folder, the last used ones."""
+ENGINE, TIMES = "run/engine", "run/times.json"
+"""Where trtexec is to write to; the folder `run` is of one run alone."""
+
+_SCRIPT = r"""
+exec 3<&0
+{ read -r told <&3; [ "$told" = STOP ] && kill -TERM 0; } > /dev/null 2>&1 &
+listener=$!
+trap 'kill "$listener" 2> /dev/null' EXIT
+cd -- "$folder" && exec 9> lock || exit 66
+flock -w "$wait" -E 75 9 || exit
+rm -rf run && mkdir run || exit 66
+trap 'kill "$listener" 2> /dev/null; rm -rf run' EXIT
+trap 'exit 143' TERM HUP INT
+say() { printf '\n%s %s\n' "$mark" "$*"; }
+limited() {
+  start=$(date +%s)
+  timeout --foreground -k GRACE "$@" < /dev/null
+  code=$?
+  took=$(($(date +%s) - start))
+}
+code=0
+if [ -s "$engine" ]; then
+  touch -c "$engine"
+else
+  [ -s "$graph" ] || exit 67
+  say build
+  build
+  say built "$code" "$took"
+  [ "$code" = 0 ] && { mv -f run/engine "$engine" || code=1; }
+fi
+if [ "$code" = 0 ]; then
+  say before; state
+  tegrastats --interval 200 > run/tegrastats 2> /dev/null < /dev/null 9>&- &
+  watcher=$!
+  say run
+  run
+  say ran "$code" "$took"
+  kill "$watcher" 2> /dev/null
+  say after; state
+  say during; cat run/tegrastats
+  say times; grep -o '"computeMs" : [0-9.e+-]*' run/times.json
+fi
+say free; df -Pm . | awk 'NR == 2 { print $4 }'
+[ "$code" = 0 ] || rm -f "$engine"
+ls -1t | grep -E '^[0-9a-f]{32}\.(onnx|engine)$' | tail -n +KEPT | xargs -r rm -f
+exit 0
+"""
+
+_IDENTITY = r"""
+command -v "$trtexec" > /dev/null || { echo "there is no such program"; exit 66; }
+timeout --foreground -k GRACE 60 "$trtexec" --help < /dev/null | grep -o '\[TensorRT v[0-9]*\]' | head -n 1
+echo "package $(dpkg-query -W -f '${Version}' libnvinfer-bin 2> /dev/null)"
+echo "model $(tr -d '\0' < MODEL 2> /dev/null)"
+echo state
+state
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a board is: the version of its TensorRT, its model, its settings when it was first asked."""
+
+    version: Version
+    model: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Job:
+    """A graph to be measured: its name for people, what is sent, and the files' names in the board's folder."""
+
+    name: str
+    content: bytes
+    graph: str
+    engine: str
+    build: tuple[str, ...]
+    """trtexec's command that builds :data:`ENGINE`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of trtexec: its exit code, the seconds it took, what it printed."""
+
+    code: int
+    seconds: int
+    log: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a board answered. Without ``build`` the engine was there already, without ``run`` there is none."""
+
+    build: Step | None
+    run: Step | None
+    before: State
+    after: State
+    during: list[Sample] = field(hash=False)
+    times: list[float] = field(hash=False)
+    """Milliseconds on the GPU of every query."""
+    free: int | None
+    """MiB on the board's disk."""
+
+
+def digest(content: bytes) -> str:
+    """What a file in the board's folder is named after."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def measure_script(
+    job: Job, run: Sequence[str], mark: str, *, folder: str, wait: int, build_seconds: int, run_seconds: int
+) -> str:
+    """Build the job's engine unless it is there, and ``run`` it, all under the lock of ``folder``.
+
+    Each part of the answer begins with ``mark``; at the line :data:`evaluators.latency.jetson.ssh.STOP` all of it ends.
+    The inner time limits stay in the process group of the outer one, so that whatever ends the script also ends
+    trtexec, and with it the lock.
+    """
+    names = {"folder": folder, "wait": str(wait), "mark": mark, "engine": job.engine, "graph": job.graph}
+    head = [f"{name}={shlex.quote(value)}" for name, value in names.items()]
+    head.append(f"build() {{ limited {build_seconds} {shlex.join(job.build)}; }}")
+    head.append(f"run() {{ limited {run_seconds} {shlex.join(run)}; }}")
+    body = _SCRIPT.replace("GRACE", str(GRACE_SECONDS)).replace("KEPT", str(KEPT + 1)).replace("STOP", STOP)
+    return "\n".join([*head, board.query_script(), body])
+
+
+def identity_script(trtexec: str) -> str:
+    """Print the version of ``trtexec``, the board's model, and its state after a line ``state``."""
+    body = _IDENTITY.replace("GRACE", str(GRACE_SECONDS)).replace("MODEL", board.MODEL)
+    return "\n".join([f"trtexec={shlex.quote(trtexec)}", board.query_script(), body])
+
+
+def read_identity(output: str) -> Identity | None:
+    """From what :func:`identity_script` printed; None where no version is in it."""
+    said, _, state = output.partition("\nstate\n")
+    package = re.search(r"^package (.+)$", said, re.MULTILINE)
+    model = re.search(r"^model (.+)$", said, re.MULTILINE)
+    version = Version.read(said) or (Version.of_package(package[1]) if package else None)
+    if version is None:
+        return None
+    return Identity(version, model[1].strip() if model else "unknown board", board.read_state(state))
+
+
+def read_outcome(output: str, mark: str) -> Outcome:
+    """From what :func:`measure_script` printed."""
+    parts: dict[str, str] = {}
+    ends: dict[str, tuple[int, int]] = {}
+    for part in output.split(f"\n{mark} ")[1:]:
+        title, _, body = part.partition("\n")
+        name, *numbers = title.split()
+        parts[name] = body
+        if numbers:
+            ends[name] = (int(numbers[0]), int(numbers[1]))
+    free = re.match(r"\d+", parts.get("free", ""))
+    return Outcome(
+        build=Step(*ends["built"], parts["build"]) if "built" in ends else None,
+        run=Step(*ends["ran"], parts["run"]) if "ran" in ends else None,
+        before=board.read_state(parts.get("before", "")),
+        after=board.read_state(parts.get("after", "")),
+        during=board.read_tegrastats(parts.get("during", "")),
+        times=[float(time) for time in re.findall(r'"computeMs" : ([\d.e+-]+)', parts.get("times", ""))],
+        free=int(free[0]) if free else None,
+    )

@@ -1,0 +1,265 @@
+"""A shell on a board over SSH: commands and uploads that end in time, whatever happens.
+
+Nothing of ours is installed on the board: it needs `sh`, coreutils and an SSH server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shlex
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boostformer.errors import UserError
+from evaluators.latency.backend import Unavailable
+from evaluators.latency.devices import JetsonDevice
+from evaluators.latency.jetson.host_keys import (
+    CONNECT_SECONDS,
+    changed,
+    dial,
+    known_hosts,
+    load_keys,
+    paramiko,
+    reason,
+    refusal,
+)
+
+KEEPALIVE_SECONDS = 10
+GRACE_SECONDS = 5
+"""Between the signal that asks a command to end and the one that makes it."""
+MARGIN_SECONDS = 20.0
+"""How much longer than the board itself this side waits for a command."""
+UPLOAD_SECONDS = 300.0
+LARGEST_OUTPUT = 64 * 2**20
+"""Of a longer output the end is kept."""
+STOP = "stop"
+TIMED_OUT = (124, 137)
+"""Exit codes of `timeout` when the command took too long: it ended when asked, or had to be killed."""
+_CHUNK = 2**16
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+
+_DIFFERS = 65
+_IS_THERE = """
+found=$(sha256sum < "$path" 2>/dev/null) && [ "${found%% *}" = "$digest" ] && touch -c -- "$path"
+"""
+_WRITE = f"""
+trap 'rm -f -- "$part"' EXIT
+trap 'exit 143' TERM HUP INT
+case $path in */*) mkdir -p -- "${{path%/*}}" || exit 1 ;; esac
+cat > "$part" || exit 1
+found=$(sha256sum < "$part")
+[ "${{found%% *}}" = "$digest" ] || exit {_DIFFERS}
+mv -f -- "$part" "$path"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed on both its outputs."""
+
+    code: int
+    output: str
+
+
+class Connection:
+    """A board: connected when first used, and again after a connection was lost.
+
+    What the user has to mend, a key or the login, is a :class:`UserError`; everything that may pass, a board that is
+    off, restarts or drops the connection, is :class:`Unavailable`. Not for several threads at once.
+    """
+
+    def __init__(self, name: str, device: JetsonDevice, folder: Path) -> None:
+        """``name`` is the device's in ``devices.yaml``, which lies in ``folder``."""
+        self.name, self.device, self.folder = name, device, folder
+        self._client: Any = None
+
+    def run(self, command: Sequence[str] | str, seconds: float, stdin: bytes = b"", *, listens: bool = False) -> Ran:
+        """Run a command, or a script for `sh`, in the home folder; the board itself ends it after ``seconds``.
+
+        Its arguments arrive as they are, whatever they hold. The exit code is one of :data:`TIMED_OUT` when it was
+        ended; its children are ended with it. A script that ``listens`` ends at the line :data:`STOP`, which it is
+        told on Ctrl-C: it would go on alone, since a connection that is cut must not end what is nearly done.
+        """
+        script = command if isinstance(command, str) else shlex.join(command)
+        limited = f"timeout -k {GRACE_SECONDS} {seconds:.3f} sh -c {shlex.quote(script)} 2>&1"
+        # Whatever shell the user has there, it is only asked to start sh; which stays, so that a code always comes.
+        line = f"sh -c {shlex.quote(limited + '; exit $?')}"
+        with self._reached(), contextlib.closing(self._channel()) as channel:
+            with self._hanging_up_after(seconds + GRACE_SECONDS + MARGIN_SECONDS):
+                channel.exec_command(line)
+                try:
+                    _send(channel, stdin, last=not listens)
+                    output = _receive(channel)
+                    code = channel.recv_exit_status()
+                except KeyboardInterrupt:
+                    if listens:
+                        _stop(channel)
+                    raise
+            if code < 0:
+                raise EOFError("the connection was lost before the command ended")
+        return Ran(code, output.decode(errors="replace"))
+
+    def upload(self, content: bytes, path: str) -> None:
+        """Write ``path``, relative to the home folder, whole or not at all; a file that holds it already is kept.
+
+        Raises :class:`Unavailable` also for a full disk, :class:`UserError` where nothing may be written.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        names = f"path={shlex.quote(path)}; part=$path.{secrets.token_hex(4)}.part; digest={digest}\n"
+        if self.run(names + _IS_THERE, UPLOAD_SECONDS).code == 0:
+            return
+        ran = self.run(names + _WRITE, UPLOAD_SECONDS, stdin=content)
+        if ran.code == 0:
+            return
+        full = [line for line in ran.output.splitlines() if any(mark in line for mark in _FULL)]
+        if full:
+            raise Unavailable(f"{self._who}: the disk is full, {path} was not written: {full[0]}")
+        if ran.code in TIMED_OUT:
+            raise Unavailable(f"{self._who}: {path} was not written within {UPLOAD_SECONDS:g} s")
+        if ran.code == _DIFFERS:
+            raise Unavailable(f"{self._who}: {path} did not arrive whole")
+        raise UserError(f"{self._who}: folder: {path} cannot be written on the board: {ran.output.strip()}")
+
+    def close(self) -> None:
+        """Hang up; the next use connects anew."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    @property
+    def _who(self) -> str:
+        return f"{self.name} ({self.device.address})"
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """What goes wrong with the connection is said in a line, and the connection is not used again."""
+        try:
+            yield
+        except (OSError, EOFError, paramiko().SSHException) as error:
+            self.close()
+            raise Unavailable(f"{self._who}: {reason(error)}") from None
+
+    @contextlib.contextmanager
+    def _hanging_up_after(self, seconds: float) -> Iterator[None]:
+        """Not every wait of paramiko's can be limited, but each ends with the connection."""
+        late = threading.Event()
+
+        def hang_up() -> None:
+            late.set()
+            self._client.close()
+
+        timer = threading.Timer(seconds, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if late.is_set():
+                raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+    def _channel(self) -> Any:
+        """A new channel. One that an idle connection no longer gives, as after a restart, is asked of a new one."""
+        if self._client is not None:
+            with contextlib.suppress(OSError, EOFError, paramiko().SSHException):
+                return self._client.get_transport().open_session(timeout=CONNECT_SECONDS)
+            self.close()
+        self._client = self._connect()
+        return self._client.get_transport().open_session(timeout=CONNECT_SECONDS)
+
+    def _connect(self) -> Any:
+        key = self._private_key()
+        client = paramiko().SSHClient()
+        client.set_missing_host_key_policy(refusal(self.name, self.device))
+        known = known_hosts(self.device, self.folder)
+        if known.exists():
+            load_keys(client, known)
+        try:
+            self._log_in(client, key)
+        except BaseException:
+            client.close()
+            raise
+        client.get_transport().set_keepalive(KEEPALIVE_SECONDS)
+        return client
+
+    def _log_in(self, client: Any, key: Any) -> None:
+        device = self.device
+        try:
+            client.connect(
+                device.address,
+                device.port,
+                username=device.user,
+                pkey=key,
+                look_for_keys=key is None,
+                allow_agent=key is None,
+                sock=dial(device),
+                timeout=CONNECT_SECONDS,
+                banner_timeout=CONNECT_SECONDS,
+                auth_timeout=CONNECT_SECONDS,
+            )
+        except paramiko().BadHostKeyException as error:
+            raise changed(self.name, device, error.expected_key, error.key) from None
+        except paramiko().SSHException as error:
+            if _may_pass(error):
+                raise
+            user = "" if device.user is None else f" of {device.user}"
+            raise UserError(
+                f"{self._who}: the login{user} was refused: {reason(error)}; put a key that the board accepts into "
+                "the agent, or name it as `key`"
+            ) from None
+
+    def _private_key(self) -> Any:
+        if self.device.key is None:
+            return None
+        ssh = paramiko()
+        file = self.folder / self.device.key.expanduser()
+        try:
+            return ssh.PKey.from_path(file)
+        except OSError as error:
+            raise UserError(f"{self.name}: key: {file}: {error.strerror}") from None
+        except (ssh.PasswordRequiredException, TypeError):
+            raise UserError(
+                f"{self.name}: key: {file} has a passphrase: put it into the agent and leave `key` out"
+            ) from None
+        except (ssh.SSHException, ValueError, ssh.pkey.UnknownKeyType):
+            raise UserError(f"{self.name}: key: {file} is no private key") from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is the connection that failed, not the login; paramiko tells by its wording alone."""
+    said = str(error)
+    if isinstance(error, paramiko().AuthenticationException):
+        return "EOF" in said or "timeout" in said
+    return "No authentication methods available" not in said
+
+
+def _send(channel: Any, content: bytes, *, last: bool = True) -> None:
+    """Send all, or as much as the command reads before it ends: why it did is in its output."""
+    view = memoryview(content)
+    with contextlib.suppress(OSError, EOFError):
+        while view:
+            view = view[channel.send(view[:_CHUNK]) :]
+        if last:
+            channel.shutdown_write()
+
+
+def _stop(channel: Any) -> None:
+    """Tell a command that listens to end, and wait a little until it has."""
+    channel.settimeout(2 * GRACE_SECONDS)
+    _send(channel, f"{STOP}\n".encode())
+    with contextlib.suppress(OSError, EOFError):
+        _receive(channel)
+
+
+def _receive(channel: Any) -> bytearray:
+    output = bytearray()
+    while chunk := channel.recv(_CHUNK):
+        output += chunk
+        if len(output) > 2 * LARGEST_OUTPUT:
+            del output[:-LARGEST_OUTPUT]
+    return output

@@ -1,0 +1,226 @@
+"""How far a run's short trainings can be trusted: whether longer ones rank its networks alike, and how they scatter.
+
+Ranks are compared by Kendall's tau-b: 1 for the same order, 0 for none in common, so that (1 + tau) / 2 of all pairs
+are in the same order. Longer trainings are those of higher rungs, finalists with the mean of their seeds, and
+retrainings; only such of equal length and recipe are put into one order. What no figure shows: the networks that are
+trained longer are not drawn at random but the best by the shorter training, and among these tau is lower than it would
+be among all. And a longer training carries the shorter one on, with its seed, so that both share their luck: tau is
+higher than between trainings that have nothing in common.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.fidelity import standing
+from results.pareto import front
+from results.schema import Record, Run
+
+ENOUGH = 8
+"""Of fewer networks nothing is concluded: of 8 that are in random orders, one time in 20 tau still reaches 0.5."""
+AGREES = 0.5
+"""From this tau on a ranking is trusted: three of four pairs in the same order. Two seeds of one full training reach
+some 0.9 (NAS-Bench-201); DPC's proxy some 0.3 (Spearman 0.36 to 0.47), and its best had to be trained longer."""
+AGREES_WITHIN_TOP = 0.2
+"""The same within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
+TOP_SHARE, TOP_AT_LEAST = 3, 5
+"""The top are the best by the longer training: one network in three, but at least five."""
+FLAT = 0.5
+"""Where more than this share of the networks have one and the same short score, it ranks nothing: mostly because the
+training is so short that all still say background everywhere."""
+DRAWS = 1000
+"""Resamples of the networks for an interval of tau."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Tau-b between two orders of ``networks``, and its 95 % interval; 0 where one of them has all equal."""
+
+    tau: float
+    low: float
+    high: float
+    networks: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The shortest training beside a longer one of the same networks, and what merely counting would have reached."""
+
+    short_iterations: int | None
+    iterations: int
+    provenance: str
+    overall: Agreement
+    top: Agreement
+    params: Agreement
+    macs: Agreement
+
+    @property
+    def verdict(self) -> str:
+        if self.overall.tau < AGREES:
+            return "do not trust it"
+        return "trust it" if self.top.tau >= AGREES_WITHIN_TOP else "trust it overall but not within the top"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far trainings of the same network with several seeds lie apart.
+
+    ``std`` is the standard deviation of a training's mIoU, pooled over ``networks`` with several seeds. ``alike`` of
+    the ``members`` of the front differ from another one by less than noise explains in 95 of 100 cases.
+    """
+
+    std: float
+    networks: int
+    alike: int
+    members: int
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Comparisons of five networks and more, by rising length.
+
+    The verdict is of the longest with enough networks, unless the short scores are so alike that they rank nothing.
+    """
+
+    verdict: str
+    decisive: Comparison | None
+    comparisons: list[Comparison]
+    noise: Noise | None
+
+
+def trust(run: Run) -> Trust:
+    """What the longer trainings of a run, if there are any, say about its shortest."""
+    trained = [record for record in run.records if record.state == "finished" and _known(record)]
+    short: dict[str, Record] = {}
+    for record in sorted(trained, key=lambda record: (record.rung, record.trial)):
+        short.setdefault(record.id, record)
+    longer = _longer(run, trained, short)
+    comparisons = [
+        _comparison([short[network] for network in scores], np.array(list(scores.values())), *kind)
+        for kind, scores in sorted(longer.items())
+        if len(scores) >= TOP_AT_LEAST
+    ]
+    enough = [comparison for comparison in comparisons if comparison.overall.networks >= ENOUGH]
+    most = max(map(len, longer.values()), default=0)
+    unknown = f"not known: {most} networks were trained longer, at least {ENOUGH} are needed"
+    return Trust(
+        _flat(list(short.values())) or (enough[-1].verdict if enough else unknown),
+        enough[-1] if enough else None,
+        comparisons,
+        _noise(run, trained),
+    )
+
+
+def trust_lines(run: Run) -> list[str]:
+    """The same in a few lines for the end of a search."""
+    found = trust(run)
+    lines = [f"the proxy's ranking: {found.verdict}"]
+    if (best := found.decisive) is not None:
+        overall, top = best.overall, best.top
+        lines[0] += (
+            f"; tau {overall.tau:.2f} ({overall.low:.2f} to {overall.high:.2f}) between {best.short_iterations} and "
+            f"{best.iterations} iterations of {overall.networks} networks, {top.tau:.2f} within the best {top.networks}"
+        )
+        no_better = max(best.params.tau, best.macs.tau) >= overall.tau
+        lines.append(
+            f"merely counting reaches tau {best.params.tau:.2f} (params) and {best.macs.tau:.2f} (MACs)"
+            + (": the short trainings rank no better" if no_better else "")
+        )
+    if (noise := found.noise) is not None:
+        lines.append(
+            f"noise: from seed to seed the mIoU of a network varies by {100 * noise.std:.2f} % (standard deviation, "
+            f"{noise.networks} network{'s' if noise.networks > 1 else ''})"
+        )
+        if noise.members > 1:
+            lines[-1] += (
+                f"; {noise.alike} of the {noise.members} on the front are too close to another one to be told apart"
+            )
+    return lines
+
+
+def _longer(run: Run, trained: list[Record], short: dict[str, Record]) -> dict[tuple[int, str], dict[str, float]]:
+    """mIoU by network, of each kind of longer training: (iterations, provenance)."""
+    seeds: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in trained:
+        seeds[record.iterations or 0, "proxy training"][record.id].append(record.miou or 0.0)
+    for found in run.retrainings:
+        seeds[found.iterations, found.provenance][found.id].append(found.miou)
+    shortest = min((record.iterations or 0 for record in short.values()), default=0)
+    return {
+        kind: {network: fmean(scores) for network, scores in networks.items() if network in short}
+        for kind, networks in seeds.items()
+        if kind[0] > shortest
+    }
+
+
+def _comparison(short: list[Record], scores: NDArray[np.float64], iterations: int, provenance: str) -> Comparison:
+    columns = {
+        name: np.array([getattr(record, name) for record in short], float) for name in ("miou", "params", "macs")
+    }
+    count = min(len(short), max(TOP_AT_LEAST, -(-len(short) // TOP_SHARE)))
+    best = np.argsort(-scores, kind="stable")[:count]
+    return Comparison(
+        short[0].iterations,
+        iterations,
+        provenance,
+        overall=agreement(columns["miou"], scores),
+        top=agreement(columns["miou"][best], scores[best]),
+        params=agreement(columns["params"], scores),
+        macs=agreement(columns["macs"], scores),
+    )
+
+
+def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement:
+    """Kendall's tau-b of the values (n,) of n networks, with a percentile interval from resampled networks.
+
+    Source: Kendall, "The treatment of ties in ranking problems", 1945.
+    """
+    signs, others = (np.sign(values[:, None] - values[None, :]) for values in (one, other))
+    count = len(one)
+    # How often each network is in: once in the sample itself, then as resampling with replacement has it.
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
+    times = np.vstack([np.ones(count), drawn])
+    concord, ranked, others_ranked = (
+        np.einsum("di,di->d", times @ pairs, times) for pairs in (signs * others, signs**2, others**2)
+    )
+    norms = np.sqrt(ranked * others_ranked)
+    taus = np.divide(concord, norms, out=np.zeros_like(norms), where=norms > 0)
+    low, high = np.quantile(taus[1:], [0.025, 0.975])
+    return Agreement(float(taus[0]), float(low), float(high), count)
+
+
+def _flat(short: list[Record]) -> str | None:
+    """What is said when the short trainings tell hardly any networks apart."""
+    if len(short) < TOP_AT_LEAST:
+        return None
+    (score, count), *_ = Counter(round(record.miou or 0.0, 4) for record in short).most_common(1)
+    if count <= FLAT * len(short):
+        return None
+    return (
+        f"do not trust it: {count} of {len(short)} networks score {100 * score:.2f} %, which says nothing of them; "
+        "train longer (proxy.iterations), or at a higher rate (proxy.lr)"
+    )
+
+
+def _noise(run: Run, trained: list[Record]) -> Noise | None:
+    repeated = [record for record in standing(trained) if record.miou_std is not None]
+    if not repeated:
+        return None
+    degrees = [record.seeds - 1 for record in repeated]
+    std = float(
+        np.sqrt(np.average([record.miou_std**2 for record in repeated if record.miou_std is not None], weights=degrees))
+    )
+    members = [record for record in front(run.records, run.objectives) if _known(record)]
+    miou = np.array([record.miou for record in members], float)
+    shares = np.array([1 / record.seeds for record in members])
+    alike = np.abs(miou[:, None] - miou) <= 1.96 * std * np.sqrt(shares[:, None] + shares)
+    return Noise(std, len(repeated), int((alike.sum(axis=1) > 1).sum()), len(members))
+
+
+def _known(record: Record) -> bool:
+    return record.miou is not None and bool(np.isfinite(record.miou))

@@ -1,0 +1,206 @@
+"""The Pareto front of a run: dominance, ranks, crowding, hypervolume, and picking one network.
+
+Functions on arrays take ``values`` of shape (points, objectives), all minimised and without NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from boostformer.errors import UserError, nearest
+from results.fidelity import standing
+from results.schema import Record
+
+Values = npt.NDArray[np.float64]
+
+#: What a run may optimise, with the factor that turns it into something to minimise.
+OBJECTIVES = {"miou": -1.0, "macs": 1.0, "params": 1.0, "latency_ms": 1.0}
+PICKS = ("knee", "best-miou", "smallest", "fastest")
+
+
+def minimised(records: Sequence[Record], objectives: Sequence[str]) -> Values:
+    """Shape (records, objectives): the values with signs turned so that less is better; NaN where unknown.
+
+    Raises :class:`UserError` for an unknown objective.
+    """
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise UserError(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
+    rows = [[_number(getattr(record, name)) * OBJECTIVES[name] for name in objectives] for record in records]
+    return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
+
+
+def front(records: Sequence[Record], objectives: Sequence[str]) -> list[Record]:
+    """The feasible, finished, non-dominated networks, one record each, sorted by params.
+
+    A record with an objective missing or NaN cannot be compared and is never on the front. Of a run with several
+    lengths of training the networks with the longest are compared, and with several seeds their means, as
+    :func:`results.fidelity.standing` has it. mIoU is maximised, all else minimised.
+    """
+    candidates = [record for record in records if record.state == "finished" and record.feasible]
+    known = [bool(np.isfinite(row).all()) for row in minimised(candidates, objectives)]
+    networks = standing([record for record, comparable in zip(candidates, known, strict=True) if comparable])
+    ranks = non_dominated_rank(minimised(networks, objectives))
+    chosen = [record for record, rank in zip(networks, ranks, strict=True) if rank == 0]
+    return sorted(chosen, key=lambda record: (record.params, record.trial))
+
+
+def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:
+    """Shape (points,): 0 for the non-dominated points, 1 for those that are once the former are gone, ….
+
+    A point dominates another when it is nowhere worse and somewhere better; equal points share a rank.
+    Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
+    """
+    values = _checked(values)
+    count = len(values)
+    no_worse = np.ones((count, count), dtype=bool)
+    better = np.zeros((count, count), dtype=bool)
+    for column in values.T:
+        no_worse &= column[:, None] <= column[None, :]
+        better |= column[:, None] < column[None, :]
+    dominates = no_worse & better
+    dominators = dominates.sum(axis=0)
+    ranks = np.full(count, -1, dtype=np.int64)
+    rank = 0
+    while (ranks < 0).any():
+        layer = (dominators == 0) & (ranks < 0)
+        ranks[layer] = rank
+        dominators = dominators - dominates[layer].sum(axis=0)
+        rank += 1
+    return ranks
+
+
+def crowding_distance(values: Values) -> Values:
+    """Shape (points,): how lonely each point of one front is; infinite at the ends of every objective.
+
+    The sum over objectives of the gap between a point's two neighbours, as a share of the objective's range.
+    Source: Deb et al., NSGA-II, 2002.
+    """
+    values = _checked(values)
+    distance = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        distance[order[:1]] = distance[order[-1:]] = np.inf
+        if len(ordered) > 2 and ordered[-1] > ordered[0]:
+            distance[order[1:-1]] += (ordered[2:] - ordered[:-2]) / (ordered[-1] - ordered[0])
+    return distance
+
+
+def hypervolume(values: Values, reference: Sequence[float] | Values) -> float:
+    """The exact volume that the points dominate below ``reference`` (shape (objectives,)).
+
+    By slicing along the last objective (While et al., "A faster algorithm for calculating hypervolume",
+    2006): quick up to three objectives, exponential beyond. Points that do not beat the reference in every
+    objective add nothing.
+    """
+    values = _checked(values)
+    corner = np.asarray(reference, dtype=np.float64)
+    if corner.shape != values.shape[1:]:
+        raise ValueError(f"reference has shape {corner.shape}, the points have {values.shape[1]} objectives")
+    return _volume(values[(values < corner).all(axis=1)], corner)
+
+
+def _volume(values: Values, corner: Values) -> float:
+    if len(values) == 0:
+        return 0.0
+    if len(corner) == 1:
+        return float(corner[0] - values.min())
+    if len(corner) == 2:
+        ordered = values[np.argsort(values[:, 0], kind="stable")]
+        widths = np.diff(np.append(ordered[:, 0], corner[0]))
+        return float(widths @ (corner[1] - np.minimum.accumulate(ordered[:, 1])))
+    ordered = values[np.argsort(values[:, -1], kind="stable")]
+    heights = np.diff(np.append(ordered[:, -1], corner[-1]))
+    return sum(
+        float(height) * _volume(ordered[: i + 1, :-1], corner[:-1]) for i, height in enumerate(heights) if height > 0
+    )
+
+
+def pick(records: Sequence[Record], objectives: Sequence[str], how: str | int) -> Record:
+    """One finished record: off the front by a rule (``PICKS``), or any finished trial by its number or id.
+
+    "knee": see :func:`knee`; "best-miou": highest mIoU; "smallest": fewest params; "fastest": least
+    ``latency_ms``. Ties go to the higher mIoU, then fewer params, then the earlier trial.
+
+    Raises :class:`UserError` for an unknown rule, trial or id, an empty front, or "fastest"
+    without latencies.
+    """
+    if str(how) not in PICKS:
+        return _finished(records, str(how))
+    members = front(records, objectives)
+    if not members:
+        raise UserError(f"cannot pick '{how}': no finished trial fits the budgets ({_states(records)})")
+    if how == "knee":
+        return knee(members, objectives)
+    if how == "best-miou":
+        return min(members, key=_preference)
+    if how == "smallest":
+        return min(members, key=lambda record: (record.params, *_preference(record)))
+    timed = [record for record in members if record.latency_ms is not None]
+    if not timed:
+        raise UserError("cannot pick 'fastest': no latency_ms in this run; allowed: knee, best-miou, smallest")
+    return min(timed, key=lambda record: (record.latency_ms, *_preference(record)))
+
+
+def knee(members: Sequence[Record], objectives: Sequence[str]) -> Record:
+    """The member of a front that lies deepest beneath the line between the front's two ends.
+
+    Each objective is scaled to 0 (best on the front) … 1 (worst on it). The line joins the end of best mIoU
+    and highest cost to the end of worst mIoU and lowest cost; with several costs it is the hyperplane
+    ``loss + mean(costs) = 1`` through both ends, so that correlated costs (params, macs) together weigh as
+    much as the mIoU. The knee is the point at the largest distance from it towards the ideal. Ties, as on a
+    front of one or two points, go to the higher mIoU, then fewer params, then the earlier trial.
+
+    Source: Das, "On characterizing the 'knee' of the Pareto curve based on normal-boundary intersection",
+    1999 (largest distance to the line of the individual optima); the equal sharing among the costs is ours.
+    """
+    values = minimised(members, objectives)
+    spread = np.ptp(values, axis=0)
+    scaled = (values - values.min(axis=0)) / np.where(spread > 0, spread, 1.0)
+    costs = len(objectives) - ("miou" in objectives)
+    weights = np.array([1.0 if name == "miou" else 1.0 / costs for name in objectives])
+    depth = (1.0 - scaled @ weights) / np.linalg.norm(weights)
+    # Rounded, so that points that differ only by the arithmetic's last bits are a tie.
+    best = min(range(len(members)), key=lambda i: (-round(float(depth[i]), 9), *_preference(members[i])))
+    return members[best]
+
+
+def _finished(records: Sequence[Record], wanted: str) -> Record:
+    matches = [record for record in records if wanted in (record.id, str(record.trial))]
+    matches.sort(key=lambda record: (-record.rung, record.trial))  # of an id the longest training
+    finished = [record for record in matches if record.state == "finished"]
+    if finished:
+        return finished[0]
+    if matches:
+        found = matches[0]
+        because = f": {found.failure}" if found.failure else ""
+        raise UserError(f"trial {found.trial} ({found.id}) is {found.state}{because}; a finished trial is needed")
+    numbers = sorted(record.trial for record in records if record.state == "finished")
+    listed = ", ".join(str(number) for number in numbers[:30]) + (", …" if len(numbers) > 30 else "")
+    raise UserError(f"no trial or id '{wanted}'; finished trials: {listed or 'none'}; rules: {', '.join(PICKS)}")
+
+
+def _states(records: Sequence[Record]) -> str:
+    states = [record.state for record in records]
+    return ", ".join(f"{states.count(state)} {state}" for state in ("finished", "failed", "running"))
+
+
+def _preference(record: Record) -> tuple[float, int, int]:
+    return (-record.miou if record.miou is not None else np.inf, record.params, record.trial)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _checked(values: Values) -> Values:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"values must have shape (points, objectives), got {values.shape}")
+    if np.isnan(values).any():
+        raise ValueError("values hold NaN, which cannot be ranked")
+    return values

@@ -1,0 +1,1 @@
+"""Pictures of the front: PNG and self-contained HTML."""

@@ -1,0 +1,114 @@
+"""Draws a picture of the front with plotly: one self-contained page with details on hovering."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
+
+from results.report.picture import (
+    FRONT_COLOUR,
+    OTHER_COLOUR,
+    REFERENCE_COLOUR,
+    Axis,
+    Picture,
+    Reference,
+    percent,
+    spread,
+)
+from results.schema import Record
+from results.summary import human, summary
+
+_NUMBERS = ("miou", "miou_std", "params", "macs", "latency_ms")
+
+
+def html(picture: Picture) -> bytes:
+    figure = make_subplots(rows=1, cols=len(picture.axes), shared_yaxes=True, horizontal_spacing=0.04)
+    for column, axis in enumerate(picture.axes, start=1):
+        for trace in _traces(picture, axis):
+            trace.update(legendgroup=trace.name, showlegend=column == 1)
+            figure.add_trace(trace, row=1, col=column)
+        _add_cost_lines(figure, column, axis, picture.references)
+        figure.update_xaxes(type="log", title_text=f"{axis.label}, log scale", dtick="D2", row=1, col=column)
+    figure.update_yaxes(title_text="mIoU (%)", row=1, col=1)
+    heading = f"{escape(picture.title)}<br><sub>{escape(picture.latency_note())}</sub>"
+    figure.update_layout(title=heading, template="plotly_white", hoverlabel_align="left")
+    page: str = figure.to_html(include_plotlyjs=True, div_id="front", config={"displaylogo": False})
+    return page.encode()
+
+
+def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
+    others, front = picture.others(), picture.front
+    faint = {"color": OTHER_COLOUR, "opacity": 0.5, "size": 7}
+    traces = [_markers("within budget", axis.values(others), percent(others), _hover(others), faint)]
+    if shorter := picture.shorter:
+        fainter = {"color": OTHER_COLOUR, "opacity": 0.25, "size": 5, "symbol": "circle-open"}
+        traces.append(_markers(picture.lengths(), axis.values(shorter), percent(shorter), _hover(shorter), fainter))
+    if front:
+        steps = picture.staircase(axis)
+        line = {"shape": "hv", "color": FRONT_COLOUR, "width": 1.5}
+        name = "best mIoU up to this cost"
+        x, y = axis.values(steps), percent(steps)
+        traces.append(Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
+        solid = {"color": FRONT_COLOUR, "size": 10, "line": {"color": "white", "width": 1}}
+        traces.append(_markers("Pareto front", axis.values(front), percent(front), _hover(front), solid))
+        if any(deviations := spread(front)):
+            traces[-1].update(error_y={"array": deviations, "color": FRONT_COLOUR, "thickness": 1})
+    measured = [r for r in picture.references if r.get("miou") is not None and axis.cost(r) is not None]
+    if measured:
+        diamond = {"color": REFERENCE_COLOUR, "size": 12, "symbol": "diamond"}
+        hover = [_details(reference["name"], reference) for reference in measured]
+        costs, y = [axis.cost(r) for r in measured], [100 * r["miou"] for r in measured]
+        traces.append(_markers("reference", costs, y, hover, diamond))
+    return traces
+
+
+def _markers(name: str, x: Sequence[float | None], y: list[float], hover: list[str], marker: dict[str, Any]) -> Scatter:
+    template = "%{text}<extra></extra>"
+    return Scatter(x=x, y=y, text=hover, hovertemplate=template, name=name, mode="markers", marker=marker)
+
+
+def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequence[Reference]) -> None:
+    for reference in references:
+        cost = axis.cost(reference)
+        if cost is None or reference.get("miou") is not None:
+            continue
+        figure.add_vline(x=cost, line_dash="dash", line_color=REFERENCE_COLOUR, row=1, col=column)
+        # On a logarithmic axis plotly places lines by the value, but annotations by its logarithm.
+        figure.add_annotation(
+            x=math.log10(cost),
+            y=0,
+            yref="y domain",
+            xanchor="right",
+            yanchor="bottom",
+            text=escape(reference["name"]),
+            textangle=-90,
+            font_color=REFERENCE_COLOUR,
+            showarrow=False,
+            row=1,
+            col=column,
+        )
+
+
+def _hover(records: Sequence[Record]) -> list[str]:
+    return [
+        _details(_name(record), vars(record))
+        + "<br>"
+        + escape(summary(record.architecture, separator="\n")).replace("\n", "<br>")
+        for record in records
+    ]
+
+
+def _name(record: Record) -> str:
+    trained = f", {record.iterations} iterations" if record.promoted is not None else ""
+    seeds = f", {record.seeds} seeds" if record.seeds > 1 else ""
+    return f"trial {record.trial}, id {record.id}{trained}{seeds}"
+
+
+def _details(name: str, numbers: Reference) -> str:
+    known = [f"{column}: {human(column, numbers[column])}" for column in _NUMBERS if numbers.get(column) is not None]
+    return "<br>".join([f"<b>{escape(name)}</b>", *known])

@@ -1,0 +1,1 @@
+"""The command line, `boostformer`: one file per group of commands; `program` puts them together."""

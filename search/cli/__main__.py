@@ -1,0 +1,5 @@
+"""Run the command line as `python -m search.cli`."""
+
+from search.cli.program import main
+
+main()

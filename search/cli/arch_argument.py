@@ -1,0 +1,42 @@
+"""``ARCH`` on the command line: a preset's name, an architecture file, a checkpoint folder, or RUN_DIR:TRIAL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boostformer import presets
+from boostformer.architecture import Architecture
+from boostformer.blocks.registry import complete
+from boostformer.errors import UserError, nearest
+from boostformer.files import read_text
+from boostformer.weights import checkpoint
+from results.pareto import pick
+from results.schema import read_run
+from results.storage.location import is_run
+
+FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
+
+
+def read_architecture(text: str) -> Architecture:
+    """The architecture that ``text`` names; :class:`UserError` when it names none."""
+    path = Path(text)
+    if text in presets.names():
+        return presets.load(text)
+    if path.is_dir():
+        if is_run(path):
+            raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
+        return checkpoint.architecture_in(checkpoint.read_config(path), path)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        read = Architecture.from_json if path.suffix == ".json" else Architecture.from_yaml
+        return complete(read(read_text(path), text), text)
+    run_dir, separator, trial = text.rpartition(":")
+    if separator and Path(run_dir).is_dir():
+        run = read_run(Path(run_dir))
+        record = pick(run.records, run.objectives, int(trial) if trial.isdigit() else trial)
+        return complete(Architecture.from_dict(record.architecture, text), text)
+    raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
+
+
+def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:
+    """The same network for ``--size``; :class:`UserError` when one of its blocks cannot do it."""
+    return complete(architecture.replace(size=size), "--size") if size else architecture

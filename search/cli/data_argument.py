@@ -1,0 +1,53 @@
+"""``--data`` on the command line: a folder in ADE20K's layout, ``scenes``, or a run file's ``data`` section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from boostformer.data.config import DataConfig, parse_size
+from boostformer.errors import UserError
+
+HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file."
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """``--size 512x512`` as (H, W)."""
+    try:
+        return parse_size(text) if text is not None else None
+    except ValueError as error:
+        raise UserError(f"--size: {error}") from None
+
+
+def data_of(text: str | None, size: str | None, default: DataConfig | None, fallback: tuple[int, int]) -> DataConfig:
+    """The data that ``text`` names, at ``--size`` if given; without ``text``, ``default``.
+
+    Where neither says at what size networks see the images, it is ``fallback``, the architecture's own.
+    """
+    wanted = size_of(size)
+    if text is None:
+        if default is None:
+            raise UserError(f"--data is missing: {HELP}")
+        return default.model_copy(update={"size": wanted}) if wanted else default
+    if Path(text).suffix in (".yaml", ".yml"):
+        from search.config.run_file import read_run_config
+
+        found = read_run_config(Path(text))[0].data
+        return found.model_copy(update={"size": wanted}) if wanted else found
+    # A network that was scored on whole images still is, on other data.
+    settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
+    if text == "scenes":
+        return DataConfig(kind="scenes", **settings)
+    if not Path(text).is_dir():
+        raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")
+    return DataConfig(kind="ade20k", root=Path(text).resolve(), **settings)
+
+
+def data_in(provenance: dict[str, Any]) -> DataConfig | None:
+    """The data a checkpoint was trained on, if it says so."""
+    if "data" not in provenance:
+        return None
+    try:
+        return DataConfig(**provenance["data"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint's provenance names no data that can be read: {error}") from None

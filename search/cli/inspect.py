@@ -1,0 +1,203 @@
+"""Commands that look at what there is: ``profile``, ``space``, ``blocks``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from results.tables import Format
+from search.cli.data_argument import size_of
+from search.cli.output import FormatOption, emit, note
+
+if TYPE_CHECKING:
+    from evaluators.costs.counting import Cost
+
+SizeOption = Annotated[str | None, typer.Option("--size", help="Input size HxW; by default the architecture's.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the program."""
+    app.command()(profile)
+    app.command()(space)
+    app.command()(blocks)
+
+
+def profile(
+    arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
+    size: SizeOption = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Number of classes.")] = None,
+    fmt: FormatOption = Format.table,
+) -> None:
+    """Exact parameters and MACs of an architecture, in all and by stage."""
+    from boostformer.parts import parts
+    from evaluators.costs.counting import Cost
+    from evaluators.costs.table import CostTable
+    from search.cli.arch_argument import at_size, read_architecture
+
+    architecture = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
+    nothing, tables = Cost(0, 0, 0), {"training": CostTable(deployed=False), "deploy": CostTable()}
+    by_part: dict[str, dict[str, Cost]] = {}
+    by_section: dict[str, dict[str, Cost]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for form, table in tables.items():
+        for name, part, times in parts(architecture, table.deployed):
+            about.setdefault(name, {"part": name, "block": part.spec.name, "times": times})
+            for costs in (
+                by_part.setdefault(name, dict.fromkeys(tables, nothing)),
+                by_section.setdefault(name.rpartition(".")[0], dict.fromkeys(tables, nothing)),
+            ):
+                costs[form] += table.part(part) * times
+    total = {form: table.cost(architecture) for form, table in tables.items()}
+    rows = [about[name] | _side_by_side(costs) for name, costs in by_part.items()]
+    rows.append({"part": "total", "block": "", "times": 1} | _side_by_side(total))
+    document = {
+        "id": architecture.id,
+        "size": list(architecture.size),
+        "classes": architecture.classes,
+        **_nested(total),
+        "stages": [{"part": name, **_nested(costs)} for name, costs in by_section.items()],
+        "provenance": "counted from shapes, batch 1, one MAC per multiply-add; the tests check the counts with fvcore; "
+        "deploy: after folding",
+        "architecture": architecture.to_dict(),
+    }
+    height, width = architecture.size
+    caption = f"{arch} ({architecture.id}) at {height}x{width}, {architecture.classes} classes, batch 1"
+    emit(fmt, document, rows, caption=caption)
+
+
+def _figures(cost: Cost) -> dict[str, int]:
+    known = asdict(cost)
+    return {"params": known.pop("params"), "macs": cost.macs, **known}
+
+
+def _nested(costs: dict[str, Cost]) -> dict[str, Any]:
+    return {**_figures(costs["training"]), "deploy": _figures(costs["deploy"])}
+
+
+def _side_by_side(costs: dict[str, Cost]) -> dict[str, int]:
+    deploy = costs["deploy"]
+    return {**_figures(costs["training"]), "deploy_params": deploy.params, "deploy_macs": deploy.macs}
+
+
+def space(
+    name: Annotated[str, typer.Argument(metavar="SPACE", help="A shipped space's name, or a file.")],
+    run_file: Annotated[Path | None, typer.Option("--run", help="A run file: use its size, classes, budget.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Networks drawn to estimate the share within budget.")] = 100_000,
+    fmt: FormatOption = Format.table,
+) -> None:
+    """What a space holds: its choices, the number of networks, and their range of cost."""
+    import numpy as np
+
+    from evaluators.costs.budget import COUNTED
+    from evaluators.costs.populations import Population
+    from evaluators.costs.table import CostTable
+    from search_space import read_space, slot_indices
+
+    found = read_space(name)
+    budget: dict[str, float] = {}
+    deployed, latency = True, None
+    if run_file is not None:
+        from search.config.experiment import Plan
+
+        plan, _, _ = Plan.read(run_file)
+        found, budget = found.replace(size=plan.space.size, classes=plan.space.classes), plan.budget.to_dict()
+        deployed, latency = plan.deployed, plan.problem().latency
+    counted = COUNTED[not deployed]
+    indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
+    drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
+    figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
+    quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}
+    if latency is not None:
+        times = Population(latency, found.slots, found.size, found.classes).figures(indices)[:, 0]
+        figures["latency_ms"] = times + latency.overhead_ms
+        quantiles["latency_ms"] = np.quantile(figures["latency_ms"], [0, 0.5, 1]).round(3).tolist()
+    document: dict[str, Any] = {
+        "space": name,
+        "size": list(found.size),
+        "classes": found.classes,
+        "networks": found.count,
+        "samples": samples,
+        "counted": counted,
+        **{f"{key}_min_median_max": value for key, value in quantiles.items()},
+        "choices": {choice.name: list(choice.values) for choice in found.choices},
+    }
+    height, width = found.size
+    lines = [f"{name}: {found.count:,} networks at {height}x{width}, {found.classes} classes"]
+    for key, (low, middle, high) in quantiles.items():
+        lines.append(
+            f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} by {middle:,} (median) to {high:,}"
+        )
+    if unknown := set(budget) - set(figures):
+        lines.append(f"{', '.join(unknown)}: measured of each network when it is tried, so not in the share below")
+        budget = {key: limit for key, limit in budget.items() if key in figures}
+    if budget:
+        inside = int(np.all([figures[key] <= limit for key, limit in budget.items()], axis=0).sum())
+        low, high = _wilson(inside, samples)
+        document |= {
+            "budget": budget,
+            "share_within_budget": inside / samples,
+            "share_within_budget_95": [low, high],
+        }
+        lines.append(
+            f"within {budget}, {counted}: {inside / samples:.2%} of those drawn, "
+            f"so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)"
+        )
+    rows = [{"choice": key, "values": ", ".join(map(str, v))} for key, v in document["choices"].items()]
+    emit(fmt, document, rows, caption="\n".join(lines))
+
+
+def _wilson(hits: int, draws: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share: right also near 0 and 1, where the usual one is not."""
+    share, spread = hits / draws, z * z / draws
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * (share * (1 - share) / draws + spread / draws / 4) ** 0.5 / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def blocks(
+    latency: Annotated[bool, typer.Option(help="Measure milliseconds in ONNX Runtime, or take those kept.")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, also where milliseconds are kept.")] = False,
+    fmt: FormatOption = Format.table,
+) -> None:
+    """The registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
+    from boostformer.blocks import registry
+    from evaluators.block_costs import METER, REFERENCE, block_costs
+
+    def progress(name: str) -> None:
+        note(f"measuring {name} …")
+
+    found = registry.declarations()
+    costs = block_costs(progress if latency else None, fresh=fresh)
+    document = [
+        {
+            "kind": item.kind,
+            "block": item.name,
+            "knobs": {k.name: {"default": k.default, "allowed": list(k.allowed)} for k in item.knobs.values()},
+            "source": item.source,
+            "summary": item.doc,
+            "reference": REFERENCE,
+            **_figures(cost.training),
+            "deploy": _figures(cost.deploy),
+            "latency": cost.latency and asdict(cost.latency) | {"provenance": METER.provenance()},
+        }
+        for item, cost in zip(found, costs, strict=True)
+    ]
+    rows = [
+        {
+            "kind": item.kind,
+            "block": item.name,
+            "knobs": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.knobs.values()),
+            "params": cost.training.params,
+            "macs": cost.training.macs,
+            "deploy_params": cost.deploy.params,
+            "deploy_macs": cost.deploy.macs,
+            "ms": f"{cost.latency.median_ms:.2f}" if cost.latency else "",
+            "source": item.source,
+        }
+        for item, cost in zip(found, costs, strict=True)
+    ]
+    caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
+    emit(fmt, document, rows, caption=caption)

@@ -1,0 +1,145 @@
+"""The command `launch`: the workers of a run, started and shown by NNI."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boostformer.errors import UserError
+from results.schema import read_run
+from search.cli.outcome import conclude
+from search.cli.output import RunDir, note
+
+_SHARE = 0.1
+"""Of the time at most is spent on reading the run to show its progress."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(launch)
+
+
+def launch(
+    run_dir: RunDir,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, over all machines.")] = 1,
+    service: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Where they run: the section 'trainingService' of NNI's configuration, for other machines over SSH "
+            "or Kubernetes. Without it, this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the images are on other machines.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=1025, max=65534, help="Of the web page; --service uses the next one too.")
+    ] = 8080,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where NNI listens besides 127.0.0.1. Whoever reaches it commands NNI."),
+    ] = "127.0.0.1",
+) -> None:
+    """Let NNI start workers of a run, and show them on its web page; Ctrl-C stops them."""
+    from search.worker.launchers.nni.experiment import follow, require_nni, running
+    from search.worker.launchers.nni.service import experiment_config, read_service
+
+    found = read_service(service)
+    addresses = found.listening(host)
+    require_nni()
+    progress = _Progress(run_dir, workers)
+    if progress.is_complete:
+        note("all trials of this run are concluded; a search with more --trials adds some")
+        conclude(run_dir, progress.plan)
+        return
+    command = _here(run_dir, data, own_devices=service is None) if found.is_local else _elsewhere(run_dir, data)
+    folder = (run_dir / "nni").absolute()
+    config = experiment_config(found, run_dir.absolute().name, command, workers, folder, host)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // workers))} if found.is_local else {}
+    try:
+        with running(config, port, addresses, **threads) as experiment:
+            note(f"NNI's web page: http://{f'[{host}]' if ':' in host else host}:{port}")
+            ends = follow(experiment, note, progress.show)
+    except KeyboardInterrupt:
+        note("stopped; the same command goes on with the run")
+        raise typer.Exit(130) from None
+    progress.show(now=True)
+    # A worker ends by itself only when there is nothing more to do.
+    if "ended" not in ends.values():
+        note("all workers ended early; the same command goes on with the run")
+        raise typer.Exit(1)
+    conclude(run_dir, progress.plan)
+
+
+def _here(run_dir: Path, data: Path | None, *, own_devices: bool) -> str:
+    """What a shell on this machine runs to join the run; with ``own_devices`` each worker has its CUDA device."""
+    if data is not None:
+        raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
+    from search.worker.accelerators import visible
+    from search.worker.local import PROGRAM
+
+    devices = len(visible()) if own_devices else 0
+    turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
+    # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.
+    words = [*PROGRAM, "worker", str(run_dir.absolute())]
+    return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}{turn}"
+
+
+def _elsewhere(run_dir: Path, data: Path | None) -> str:
+    """What a shell on another machine runs to join the run, which keeps its folder there in ``~/boostformer``."""
+    from results.storage.location import Database, storage_of
+
+    where = storage_of(run_dir)
+    if not isinstance(where, Database):
+        raise UserError(f"{run_dir}: is kept in a file; for workers on other machines search with --storage")
+    words = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
+    words += ["--data", str(data)] if data is not None else []
+    return f"mkdir -p ~/boostformer && cd ~/boostformer && exec {shlex.join(words)}"
+
+
+class _Progress:
+    """Shows the trials that end, read from the run: what the workers write themselves goes to NNI."""
+
+    def __init__(self, run_dir: Path, workers: int) -> None:
+        from search.study.folder import read_plan
+        from search.study.queue import Store
+        from search.worker.progress import ConsoleReporter
+
+        self.plan = read_plan(run_dir)
+        self._run_dir, self._reporter = run_dir, ConsoleReporter(workers)
+        standing = Store(run_dir, self.plan, self.plan.problem(), note).standing()
+        self._reporter.begins(standing)
+        self.is_complete = standing.is_complete
+        self._told = {record.trial for record in read_run(run_dir).records if record.state != "running"}
+        self._next = 0.0
+
+    def show(self, *, now: bool = False) -> None:
+        """The trials that have ended since, if it is time to look; a long run takes longer to read."""
+        from results.storage.location import INTERRUPTED
+        from search.study.state import REJECTED, WAITING
+
+        began = time.monotonic()
+        if began < self._next and not now:
+            return
+        try:
+            records = read_run(self._run_dir).records
+        except UserError as error:  # a database may be away for a while, and the workers wait for it
+            note(f"the run cannot be read now: {error}")
+            records = []
+        for record in records:
+            if record.state == "running" or record.trial in self._told:
+                continue
+            self._told.add(record.trial)
+            failure = record.failure or ""
+            if failure.startswith((REJECTED, WAITING)):
+                self._reporter.set_aside(record)
+            elif failure != INTERRUPTED:
+                self._reporter.ended(record)
+        self._next = time.monotonic() + (time.monotonic() - began) / _SHARE

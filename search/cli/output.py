@@ -1,0 +1,73 @@
+"""How commands print: one JSON document, CSV, or a table, on stdout alone."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from results.tables import Format, render, tabulate, to_json, to_rows
+
+if TYPE_CHECKING:
+    from results.schema import Record
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+
+
+def emit(
+    fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, columns: Sequence[str] = (), caption: str = ""
+) -> None:
+    """Print ``document`` as JSON, or ``rows`` as CSV or as a table under ``caption``.
+
+    ``columns`` are the rows' keys; they may be left out where there always are rows.
+    """
+    if fmt is Format.json:
+        text = to_json(document)
+    else:
+        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=_width())
+    print(text, end="", flush=True)
+
+
+def emit_records(fmt: Format, records: Sequence[Record]) -> None:
+    """Print the records of trials."""
+    print(render(to_rows(records), fmt, width=_width()), end="", flush=True)
+
+
+def _width() -> int | None:
+    """A table is as wide as the terminal, or as it needs when piped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def note(message: str) -> None:
+    """A line for the person watching, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left on a terminal, else a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        told = 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if done == total or done - told >= total / 10:
+                told = done
+                note(f"{done}/{total} {what}")
+
+        yield tell
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,64 @@
+"""The command line, `boostformer`: its groups of commands, and how mistakes are answered.
+
+Nothing heavy is imported before a command runs, so that inspecting a run is quick.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from boostformer.errors import FULL, UserError
+from search.cli import inspect, latency, launch, outcome, run, train, trust, use
+
+# Typer has its own copy of click, and exports of its errors only this one's child.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="boostformer",
+    help="Networks for semantic segmentation that fit a budget: search, inspect, train, export.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (run, launch, outcome, trust, train, use, inspect, latency):
+    group.register(app)
+
+
+def main() -> None:
+    """Runs the command line.
+
+    Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130, and so are SIGTERM and SIGHUP.
+    """
+    # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UserError as error:
+        code = _refuse(str(error))
+    except _UsageError as error:
+        code = _refuse(error.format_message())
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _refuse(f"{error.filename or Path.cwd()}: {error.strerror}; free some and repeat the command")
+        code = 1
+    except typer.Abort:  # what typer makes of Ctrl-C
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in a shell's background job
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

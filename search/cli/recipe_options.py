@@ -1,0 +1,49 @@
+"""The options of the commands that train: what changes a recipe, and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from boostformer.errors import UserError
+from search.cli.data_argument import HELP
+
+if TYPE_CHECKING:
+    from boostformer.training import Recipe
+
+DataOption = Annotated[str | None, typer.Option("--data", help=HELP)]
+SizeOption = Annotated[str | None, typer.Option("--size", help="HxW at which the network sees the images.")]
+IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=2)]
+LrOption = Annotated[float | None, typer.Option(help="Largest learning rate.")]
+SeedOption = Annotated[int | None, typer.Option(min=0)]
+PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
+InitOption = Annotated[
+    Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """``recipe`` with ``changes``, checked."""
+    return checked(lambda: type(recipe)(**(recipe.model_dump() | changes)))
+
+
+def checked(make: Callable[[], Recipe]) -> Recipe:
+    """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"])) or "recipe"
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        value = "" if first["type"] == "value_error" else f"{first['input']!r} "
+        raise UserError(f"--{option.replace('_', '-')}: {value}{reason}") from None

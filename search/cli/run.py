@@ -1,0 +1,210 @@
+"""The commands that run a search: `search`, `worker`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from boostformer.errors import FULL, UserError
+from search.cli.outcome import conclude, so_far
+from search.cli.output import note
+
+if TYPE_CHECKING:
+    from evaluators.proxy import Proxy
+    from results.storage.location import Database
+    from search.config.experiment import Plan
+    from search.config.problem import Problem
+    from search.study.queue import Standing
+
+StorageOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(search)
+    app.command()(worker)
+
+
+def search(
+    run_file: Annotated[
+        Path, typer.Argument(metavar="RUN.yaml", help="What to search: see configs/.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run; resumed if it exists.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes on this machine; 0 sets the run up for `worker` and `launch`.")
+    ] = 1,
+    storage: StorageOption = None,
+    study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
+) -> None:
+    """Search for the networks that score best within the budgets; the same command resumes."""
+    from search.config.experiment import Plan
+    from search.study.folder import plan_of, set_up
+    from search.worker.progress import ConsoleReporter
+
+    database = _database(storage, study or out.resolve().name) if storage is not None else None
+    if study and storage is None:
+        raise UserError("--study names a search in a database: --storage is missing")
+    # The first time this decodes the images and counts the space's parts, which are kept for later runs.
+    with _busy("preparing data and costs …"):
+        plan, asked, proxy = Plan.read(run_file, plan_of(out, database))
+        problem = plan.problem()
+        set_up(out, plan, trials or asked, plan.references(problem), database)
+    if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
+        device = plan.timing.device
+        note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
+    with _resumable(out):
+        standing = _announce(plan, problem, proxy, out)
+        if workers == 0 and not standing.is_complete:
+            note(f"set up. Next:\n{_joining(out)}")
+            return
+        with ConsoleReporter(workers) as reporter:
+            if workers == 1:
+                from search.worker.loop import work
+
+                work(plan, out, proxy.evaluate, reporter, proxy.tidy)
+            else:
+                from search.worker.local import run_workers
+
+                reporter.begins(standing)
+                if failed := run_workers(out, workers, reporter):
+                    note(f"{failed} of {workers} workers failed: {so_far(out)}; the same command resumes")
+                    raise typer.Exit(1)
+        conclude(out, plan)
+
+
+def worker(
+    run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="The folder of a run.")] = None,
+    storage: StorageOption = None,
+    study: Annotated[str | None, typer.Option(help="Name of the search in the database.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder here of the search; by default named as the study.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="Where the search's data are on this machine.")
+    ] = None,
+    device: Annotated[int | None, typer.Option(min=0, help="Number of the CUDA device to train on.")] = None,
+    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+) -> None:
+    """Join a search that was started elsewhere, as one more process, from any machine; any number may."""
+    if device is not None:
+        from search.worker.accelerators import use
+
+        use(device)
+    from results.storage.location import storage_of
+    from search.study.folder import join, read_plan
+    from search.study.outage import Patience
+    from search.worker.launchers.nni.worker import shown_by_nni
+    from search.worker.loop import work
+    from search.worker.progress import ConsoleReporter, LineReporter
+
+    if child:
+        from search.worker.local import stop_with_parent
+
+        stop_with_parent()
+    if (storage is None) != (study is None) or (run_dir is None) != (storage is not None) or (run_dir and out):
+        raise UserError("worker: name the search by RUN_DIR, or by --storage and --study (and --out)")
+    if storage is not None and study is not None:
+        run_dir = out or Path(study)
+        join(run_dir, _database(storage, study))
+    assert run_dir is not None
+    read = partial(read_plan, run_dir)
+    # A child's parent has just reached the database; else the address may be wrong.
+    plan = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
+    if data is not None:
+        plan = replace(plan, data=plan.data.model_copy(update={"root": data}))
+    proxy = plan.open_proxy()
+    try:
+        with _full_disk(run_dir):
+            if child:
+                work(plan, run_dir, proxy.evaluate, LineReporter(), proxy.tidy)
+                return
+            with ConsoleReporter() as console, shown_by_nni(console) as reporter:
+                work(plan, run_dir, proxy.evaluate, reporter, proxy.tidy)
+        note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials adds some")
+    except KeyboardInterrupt:
+        if not child:
+            note(f"stopped: {so_far(run_dir)}; the same command joins again")
+        raise typer.Exit(130) from None
+
+
+def _database(storage: str, study: str) -> Database:
+    from results.storage.database import without_password
+    from results.storage.location import Database
+
+    return Database(without_password(storage), study)
+
+
+@contextmanager
+def _busy(what: str) -> Iterator[None]:
+    """Shows on a terminal that something takes its time."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+@contextmanager
+def _resumable(run_dir: Path) -> Iterator[None]:
+    """On Ctrl-C, says in one line how far the run is and how it is resumed."""
+    try:
+        with _full_disk(run_dir):
+            yield
+    except KeyboardInterrupt:
+        # A password in an address is not to be shown.
+        again = shlex.join(["boostformer", *(re.sub(r"//([^:/@]*):.*@", r"//\1@", word) for word in sys.argv[1:])])
+        note(f"stopped: {so_far(run_dir)}; to resume: {again}")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _full_disk(run_dir: Path) -> Iterator[None]:
+    """A full disk is nobody's bug: one line and exit code 1."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free some and the same command resumes")
+        raise typer.Exit(1) from None
+
+
+def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path) -> Standing:
+    from results.schema import read_run
+    from search.cli.announce import announcement, cost
+    from search.study.queue import Store
+
+    standing = Store(run_dir, plan, problem, note).standing()
+    note(announcement(plan, problem, standing))
+    price = None if standing.is_complete else cost(plan, problem, proxy, read_run(run_dir).records, standing)
+    if price is not None:
+        note(price)
+    return standing
+
+
+def _joining(run_dir: Path) -> str:
+    """The commands that put workers on a run."""
+    from results.storage.location import Database, storage_of
+
+    folder, where = shlex.quote(str(run_dir)), storage_of(run_dir)
+    lines = [f"  boostformer worker {folder}", f"  boostformer launch {folder} --workers 4"]
+    if isinstance(where, Database):
+        elsewhere = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
+        lines.append(f"  {shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")
+    return "\n".join(lines)

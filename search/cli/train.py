@@ -1,0 +1,301 @@
+"""Commands that train one network in full: ``train``, ``retrain``, ``pretrain``."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from boostformer.errors import UserError, nearest
+from search.cli.data_argument import data_of, size_of
+from search.cli.output import RunDir, note
+from search.cli.recipe_options import (
+    BatchOption,
+    DataOption,
+    InitOption,
+    IterationsOption,
+    LrOption,
+    PrecisionOption,
+    SeedOption,
+    SizeOption,
+    changed,
+    checked,
+    given,
+)
+
+if TYPE_CHECKING:
+    from boostformer.architecture import Architecture
+    from boostformer.data import DataConfig
+    from boostformer.training import Metrics, Recipe
+    from evaluators.proxy import Proxy
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
+RETRAIN_FACTOR = 10
+"""``retrain`` goes on so many times as long as the longest proxy training, with the same recipe."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the program."""
+    app.command()(retrain)
+    app.command()(train)
+    app.command()(pretrain)
+
+
+def retrain(
+    run_dir: RunDir,
+    out: OutOption,
+    trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="knee, which is the default, best-miou, smallest or fastest, on the front.")
+    ] = None,
+    data: DataOption = None,
+    size: SizeOption = None,
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    init: InitOption = None,
+) -> None:
+    """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
+
+    The run keeps its mIoU for `boostformer trust`.
+    """
+    from boostformer.architecture import Architecture
+    from results.pareto import PICKS
+    from results.pareto import pick as choose
+    from results.schema import Retraining, note_retraining, read_run
+    from search.study.folder import read_plan
+
+    if trial is not None and pick is not None:
+        raise UserError("--trial, --pick: give one of them")
+    if pick is not None and pick not in PICKS:
+        raise UserError(f"--pick: unknown rule '{pick}'; {nearest(pick, PICKS)}")
+    run = read_run(run_dir)
+    rule = pick or "knee"
+    wanted = rule if trial is None else (int(trial) if trial.isdigit() else trial)
+    record = choose(run.records, run.objectives, wanted)
+    plan = read_plan(run_dir)
+    recipe = plan.recipe
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    length = changes.setdefault("iterations", plan.rungs[-1] * RETRAIN_FACTOR)
+    share = recipe.warmup_iterations / recipe.iterations
+    recipe = changed(recipe, changes | {"warmup_iterations": int(share * length)})
+    config = data_of(data, size, plan.data, plan.data.size)
+    origin = {
+        "run": run_dir.name,
+        "trial": record.trial,
+        "id": record.id,
+        "picked": f"the {rule} of the front" if trial is None else "as asked",
+        "proxy_miou": record.miou,
+    }
+    for name in ("latency_ms", "latency_provenance", "final_latency_ms", "final_labels_ms", "final_provenance"):
+        if (value := getattr(record, name)) is not None:
+            origin[name] = value
+    metrics = _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
+    found = Retraining(record.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
+    try:
+        note_retraining(run_dir, found)
+    except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
+        note(f"the run does not learn of this training: {error}")
+
+
+def train(
+    arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
+    out: OutOption,
+    data: DataOption = None,
+    size: SizeOption = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="proxy, scratch or finetune; by default finetune with --init, else scratch.")
+    ] = None,
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    init: InitOption = None,
+) -> None:
+    """Train any architecture for segmentation."""
+    from boostformer.training import recipe as named
+    from search.cli.arch_argument import read_architecture
+
+    architecture = read_architecture(arch)
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    name = recipe or ("finetune" if init else "scratch")
+    chosen = checked(lambda: named(name, **changes))
+    config = data_of(data, size, None, architecture.size)
+    _train(architecture, config, chosen, out, init, {"recipe_name": name})
+
+
+def pretrain(
+    arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
+    out: OutOption,
+    data: Annotated[Path, typer.Option(help="Folder of Tiny-ImageNet-200 as distributed.")],
+    size: SizeOption = "224x224",
+    iterations: IterationsOption = None,
+    batch_size: BatchOption = None,
+    lr: LrOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
+    import torch
+
+    from boostformer.data import TinyImageNet
+    from boostformer.model import Classifier
+    from boostformer.training import pretrain as fit
+    from boostformer.training import recipe as named
+    from boostformer.training import top1
+    from search.cli.arch_argument import read_architecture
+
+    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    recipe = checked(lambda: named("pretrain", **changes))
+    shape = size_of(size) or (224, 224)
+    training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
+    architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
+    torch.manual_seed(recipe.seed)
+    model = Classifier(architecture, recipe.drop_path)
+    note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
+    with _sitting(out, recipe) as (state, progress):
+        about = {"architecture": architecture.id, "data": str(data.resolve())}
+        report = fit(model, training, recipe, size=shape, progress=progress, resume_dir=state, about=about)
+        accuracy = top1(model, validation, size=shape)
+        model.labels = training.labels
+        model.provenance = {
+            "pretrained_on": data.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "training": asdict(report),
+            "metrics": {"split": "validation", "top1": accuracy, "images": len(validation)},
+        }
+        model.save_pretrained(out)
+    note(f"top-1 accuracy {accuracy:.2%} on {len(validation)} images; saved in {out}")
+
+
+def _train(
+    architecture: Architecture,
+    data: DataConfig,
+    recipe: Recipe,
+    out: Path,
+    init: Path | None,
+    origin: dict[str, Any],
+) -> Metrics:
+    import torch
+
+    from boostformer.model import build
+    from boostformer.training import evaluate, train
+    from boostformer.weights import checkpoint
+    from evaluators.costs.table import CostTable
+    from evaluators.proxy import Proxy
+    from results.summary import human
+    from search.config.experiment import data_cache
+
+    checkpoint.claim(out)
+    if found := origin.get("searched"):
+        note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
+    proxy = Proxy(data, recipe, data_cache())
+    architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
+    torch.manual_seed(recipe.seed)
+    model = build(architecture, recipe.drop_path)
+    if init is not None:
+        model.load_encoder(init)
+    trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
+    height, width = data.size
+    folded = ""
+    if deployed != trained:
+        folded = f" ({human('params', deployed.params)} and {human('macs', deployed.macs)} once it is folded)"
+    note(
+        f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
+        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
+        f"{_time(proxy, architecture)}"
+    )
+    with _sitting(out, recipe) as (state, progress):
+        about = {
+            "architecture": architecture.id,
+            "data": data.model_dump(mode="json"),
+            "init": checkpoint.read_config(init)["weights_sha256"] if init else None,
+        }
+        report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state, about=about)
+        if report.resumed_from:
+            note(f"resumed after iteration {report.resumed_from}")
+        metrics = evaluate(model, proxy.validation, size=data.size)
+        model.labels = proxy.labels
+        model.provenance = {
+            **origin,
+            "data": data.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "initialised_from": init.name if init else None,
+            "training": asdict(report) | {"torch": torch.__version__},
+            "metrics": {"split": "validation", **asdict(metrics)},
+        }
+        model.save_pretrained(out)
+    note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
+    return metrics
+
+
+def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
+    """What must be equal of trainings of equal length for their mIoU to be compared."""
+    height, width = data.size
+    return (
+        f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
+        f"step, rate {recipe.lr:g}, {recipe.schedule}, {recipe.precision}, from {init.name if init else 'scratch'}"
+    )
+
+
+def _time(proxy: Proxy, architecture: Architecture) -> str:
+    """What a whole training will take on this machine, measured on a few steps."""
+    from boostformer.training import TrainingFailure
+    from search.worker.progress import duration
+
+    try:
+        return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
+    except TrainingFailure as failure:
+        return f"for a time that is unknown: {failure}"
+
+
+@contextmanager
+def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, int, float], None]]]:
+    """Where to keep resumable states, and progress with time left; afterwards the states are removed.
+
+    Ctrl-C ends with one line that says how to go on, exit code 130.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from boostformer.training import TrainingFailure
+    from boostformer.weights import checkpoint
+
+    checkpoint.claim(out)
+    state = out / "training-state"
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True)
+    task = bars.add_task("training", total=recipe.iterations, loss=float("nan"))
+    tenth = max(recipe.iterations // 10, 1)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        bars.update(task, completed=done, loss=loss)
+        if not console.is_terminal and done % tenth == 0:
+            console.print(f"{done}/{total} iterations, loss {loss:.3f}")
+
+    try:
+        with bars if console.is_terminal else _nothing():
+            yield state, progress
+    except TrainingFailure as failure:
+        note(f"error: the training ended without a result: {failure}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        note(f"stopped; to go on from here: {shlex.join(['boostformer', *sys.argv[1:]])}")
+        raise typer.Exit(130) from None
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,52 @@
+"""The command that says how far a search's short trainings can be trusted: ``trust``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from operator import attrgetter
+
+import typer
+
+from results.tables import Format
+from search.cli.output import FormatOption, RunDir, emit
+
+_COLUMNS = {
+    "short": "short_iterations",
+    "long": "iterations",
+    "training": "provenance",
+    "networks": "overall.networks",
+    "tau": "overall.tau",
+    "low": "overall.low",
+    "high": "overall.high",
+    "top_networks": "top.networks",
+    "top_tau": "top.tau",
+    "top_low": "top.low",
+    "top_high": "top.high",
+    "params_tau": "params.tau",
+    "macs_tau": "macs.tau",
+}
+"""Of the table, and where a comparison has them."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the program."""
+    app.command()(trust)
+
+
+def trust(
+    run_dir: RunDir,
+    fmt: FormatOption = Format.table,
+) -> None:
+    """How well a run's short trainings predict longer ones: of higher rungs, and of what was retrained from it."""
+    from results.agreement import trust as examine
+    from results.agreement import trust_lines
+    from results.schema import read_run
+
+    run = read_run(run_dir)
+    found = examine(run)
+    document = asdict(found)
+    rows = [{name: attrgetter(path)(comparison) for name, path in _COLUMNS.items()} for comparison in found.comparisons]
+    if fmt is Format.table and not rows:
+        print(*trust_lines(run), sep="\n")
+        return
+    emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)))

@@ -1,0 +1,1 @@
+"""The run's study as its workers share it: what is done, what comes next, who does it."""

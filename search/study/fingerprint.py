@@ -1,0 +1,41 @@
+"""Whether all workers of a run mean the same by its plan: their version of the code, and what it makes of the space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+import boostformer
+from boostformer.errors import UserError
+from evaluators.costs.table import CostTable
+from search.config.experiment import Plan
+
+SAMPLES = 32
+
+
+def code_of(plan: Plan, table: CostTable | None = None) -> dict[str, Any]:
+    """This code's version and the fingerprint of its networks: what they are and cost, of a few drawn at random."""
+    drawn = plan.space.genes.sample(np.random.default_rng(0), SAMPLES)
+    networks = [plan.space.decode(row) for row in drawn]
+    costs = list(map((table or CostTable(deployed=plan.deployed)).cost, networks))
+    rows = [(network.id, cost.params, cost.macs) for network, cost in zip(networks, costs, strict=True)]
+    digest = hashlib.sha256(json.dumps([plan.space.fingerprint, rows]).encode()).hexdigest()
+    return {"version": boostformer.__version__, "fingerprint": digest[:12]}
+
+
+def check_code(known: dict[str, Any], mine: dict[str, Any], source: str, *, any_version: bool = False) -> None:
+    """:class:`UserError` when the run in ``source`` belongs to other code than this, so that results would be mixed."""
+    if known["version"] != mine["version"] and not any_version:
+        raise UserError(
+            f"{source}: the search runs with boostformer {known['version']}, this is {mine['version']}; "
+            f"install {known['version']} here, or start the search again with this version"
+        )
+    if known["fingerprint"] != mine["fingerprint"]:
+        raise UserError(
+            f"{source}: to this code (boostformer {mine['version']}) the networks of the space are others, or cost "
+            f"something else ({mine['fingerprint']}), than to the search's ({known['fingerprint']}); "
+            "install the search's code here, or begin another search"
+        )

@@ -1,0 +1,192 @@
+"""How the workers of a run take turns, and know of each other who is alive: by locks of files, or by heartbeats.
+
+Neither way looks at a clock, so none that is wrong, or jumps, does harm.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from results.storage.location import Database, Journal, attributes
+from results.storage.locks import FileLock, is_held
+
+PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
+BEAT_SECONDS, MISSED_BEATS = 10.0, 6
+"""A worker beats so often; one whose heartbeat others saw unchanged at so many of theirs in a row is dead to them."""
+POLL_SECONDS, LOCAL_POLL_SECONDS = 2.0, 0.5
+"""Who has nothing to do looks so often whether there is something again, in a database and in a file."""
+
+
+class Claims(Protocol):
+    """One worker's share in the turns of a run; a context manager, in which the worker counts as alive."""
+
+    token: str
+    """Names the worker in its trials."""
+
+    def __enter__(self) -> Claims: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def exclusive(self) -> AbstractContextManager[Callable[[], None]]:
+        """One worker at a time; what it gives raises when the turn was lost in the meantime."""
+
+    def holds(self, trial_id: int | None) -> None:
+        """The trial that the worker is at from now on."""
+
+    def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the running trials whose workers are dead."""
+
+    def wait(self) -> None:
+        """For a moment, in which the trials of others may end."""
+
+
+def open_claims(where: Journal | Database, run_dir: Path, storage: BaseStorage) -> Claims:
+    """The claims of a new worker on a run that is set up."""
+    if isinstance(where, Database):
+        return HeartbeatClaims(where, storage)
+    return FileClaims(run_dir)
+
+
+def _token() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+class FileClaims:
+    """Every worker holds the lock ``RUN_DIR/workers/<token>.lock`` while it lives: the kernel frees it when it dies."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.token = _token()
+        self._run_dir = run_dir
+        self._alive = ExitStack()
+
+    def __enter__(self) -> FileClaims:
+        self._alive.enter_context(FileLock(self._lock_of(self.token)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock_of(self.token).unlink(missing_ok=True)
+        self._alive.close()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Callable[[], None]]:
+        with FileLock(self._run_dir / PROPOSE_LOCK):
+            yield lambda: None
+
+    def holds(self, trial_id: int | None) -> None:
+        """Its lock is held for all of its trials."""
+
+    def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        found = []
+        for trial in running:
+            lock = self._lock_of(attributes(trial)["owner"])
+            if not is_held(lock):
+                lock.unlink(missing_ok=True)
+                found.append(trial)
+        return found
+
+    def wait(self) -> None:
+        time.sleep(LOCAL_POLL_SECONDS * random.uniform(0.5, 1.5))
+
+    def _lock_of(self, token: str) -> Path:
+        return self._run_dir / WORKERS / f"{token}.lock"
+
+
+class HeartbeatClaims:
+    """Turns by a lock in the database, which frees it when the session ends; every worker's trial has a heartbeat.
+
+    A heartbeat is only ever compared with itself: at each of its own beats a worker looks whose have not changed. So
+    while the database is away nobody grows old, and a worker that was away itself declares nobody dead for it.
+    """
+
+    def __init__(self, where: Database, storage: BaseStorage) -> None:
+        from results.storage.database import engine_of
+
+        self.token = _token()
+        self._where, self._storage = where, storage
+        self._engine = engine_of(storage)
+        self._trial_id: int | None = None
+        self._seen: dict[int, tuple[object, int]] = {}  # by trial: its heartbeat, and at how many looks it was that
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def __enter__(self) -> HeartbeatClaims:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Callable[[], None]]:
+        from sqlalchemy import text
+
+        from results.storage.database import turn
+
+        with turn(self._engine, self._where.study) as connection:
+
+            def check() -> None:
+                connection.execute(text("SELECT 1"))
+
+            yield check
+
+    def holds(self, trial_id: int | None) -> None:
+        self._trial_id = trial_id
+
+    def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        seen = self._seen
+        return [trial for trial in running if seen.get(trial._trial_id, (None, 0))[1] >= MISSED_BEATS]
+
+    def wait(self) -> None:
+        self._stop.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
+
+    def _live(self) -> None:
+        """In a thread of its own: beats and looks, again and again."""
+        from results.storage.database import outage
+
+        while not self._stop.wait(BEAT_SECONDS):
+            try:
+                self.beat()
+            except Exception as error:
+                if outage(error) is None:
+                    raise
+
+    def beat(self) -> None:
+        """Shows that this worker lives, and looks whether others do."""
+        from sqlalchemy import text
+
+        if (trial_id := self._trial_id) is not None:
+            self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
+        with self._engine.connect() as connection:
+            rows = connection.execute(text(_HEARTBEATS), {"study": self._where.study}).all()
+        seen = {}
+        for trial_id, heartbeat in rows:
+            before, looks = self._seen.get(trial_id, (_UNSEEN, 0))
+            seen[trial_id] = (heartbeat, looks + 1 if heartbeat == before else 0)
+        self._seen = seen
+
+
+_UNSEEN = object()
+_HEARTBEATS = """
+SELECT trial_id, heartbeat FROM trials JOIN studies USING (study_id) LEFT JOIN trial_heartbeats USING (trial_id)
+WHERE study_name = :study AND state = 'RUNNING'
+"""

@@ -1,0 +1,1 @@
+"""One worker's loop, and what starts workers: local processes and launchers."""

@@ -1,0 +1,110 @@
+"""A worker that NNI started: NNI's web page gets the curve of its trials, and its stop button works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from boostformer.errors import UserError
+from results.schema import Record
+
+if TYPE_CHECKING:
+    from search.study.queue import Standing
+    from search.worker.loop import Reporter
+
+JOB_VARIABLE = "NNI_TRIAL_JOB_ID"
+
+
+@contextmanager
+def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
+    """``reporter``, and in a process that NNI started one that also tells NNI of every trial.
+
+    There, Ctrl-C is how NNI stops it, and so is the end of the process that NNI started it from. It ends by that
+    signal, so that NNI counts it as stopped, not as failed. :class:`UserError` where NNI is not installed.
+    """
+    if JOB_VARIABLE not in os.environ:
+        yield reporter
+        return
+    try:
+        import nni
+    except ImportError:
+        raise UserError(f"{JOB_VARIABLE} is set, but NNI is not installed here: it comes with the extra nni") from None
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    _stop_with_parent()
+    telling = NniReporter(reporter, nni)
+    try:
+        yield telling
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
+    telling.close()
+
+
+class NniReporter:
+    """Tells NNI of every finished trial, as an intermediate result with the mIoU (0…1) and the record's other numbers.
+
+    At the end the best mIoU is the final result. The study has it all already: where NNI does not answer, that is
+    said once, and the search goes on.
+    """
+
+    def __init__(self, inner: Reporter, nni: Any) -> None:
+        self._inner, self._nni = inner, nni
+        self._best: float | None = None
+        self._answers = True
+        self._tell(nni.get_next_parameter)  # NNI takes no results before
+
+    def begins(self, standing: Standing) -> None:
+        self._inner.begins(standing)
+
+    def trial(self, record: Record, standing: Standing) -> None:
+        self._inner.trial(record, standing)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self._inner.step(done, total, loss)
+
+    def ended(self, record: Record) -> None:
+        self._inner.ended(record)
+        if record.state != "finished" or record.miou is None:
+            return
+        self._best = max(self._best or 0.0, record.miou)
+        numbers = {name: value for name, value in vars(record).items() if type(value) in (int, float)}
+        self._tell(self._nni.report_intermediate_result, {"default": record.miou, **numbers})
+
+    def set_aside(self, record: Record) -> None:
+        self._inner.set_aside(record)
+
+    def says(self, line: str) -> None:
+        self._inner.says(line)
+
+    def exhausted(self, reason: str) -> None:
+        self._inner.exhausted(reason)
+
+    def close(self) -> None:
+        if self._best is not None:
+            self._tell(self._nni.report_final_result, self._best)
+
+    def _tell(self, what: Callable[..., object], *arguments: object) -> None:
+        try:
+            what(*arguments)
+        except OSError as error:  # what requests raises is one
+            if self._answers:
+                self._inner.says(f"NNI does not answer, its page lacks what follows: {type(error).__name__}: {error}")
+            self._answers = False
+
+
+def _stop_with_parent(seconds: float = 1.0) -> None:
+    """Ctrl-C to this process as soon as its parent has died."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,92 @@
+"""Several local worker processes on one run, started and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+from search.study.queue import DEATHS
+from search.worker.accelerators import share
+from search.worker.progress import ConsoleReporter, relay
+
+PROGRAM = [sys.executable, "-P", "-m", "search.cli"]
+"""Not from the folder it is called in, where the user may have a file named as one of our packages."""
+KILLED = -signal.SIGKILL
+"""How a process ends that the kernel killed for want of memory, or somebody outright."""
+
+
+def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
+    """Runs ``count`` workers on a run that is set up; returns how many of them failed.
+
+    They divide the threads and the CUDA devices of this process among them. One that is killed is replaced, unless that
+    does not help. On Ctrl-C each gives back its trial; should this process be killed, they notice and do the same.
+    """
+    lines: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
+    children: list[subprocess.Popen[str]] = []
+    try:
+        for number in range(count):
+            children.append(_start(run_dir, number, count, lines))
+        working, killed_in_vain = count, 0
+        while working:
+            number, line = lines.get()
+            if line is not None:
+                concluded = reporter.concluded
+                relay(line, reporter)
+                if reporter.concluded > concluded:
+                    killed_in_vain = 0
+            elif children[number].wait() == KILLED and killed_in_vain < DEATHS * count:
+                killed_in_vain += 1
+                reporter.says(f"worker {number + 1} was killed, perhaps for want of memory: another takes its place")
+                children[number] = _start(run_dir, number, count, lines)
+            else:
+                working -= 1
+    except BaseException:
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()  # a signal would be lost on one that is still starting
+        raise
+    finally:
+        failed = sum(child.wait() != 0 for child in children)
+    return failed
+
+
+def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int, str | None]]) -> subprocess.Popen[str]:
+    """A worker whose output comes line by line into ``lines``, with its number, and None when it ends."""
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    # A session of its own: a Ctrl-C of the terminal must not reach it twice.
+    child = subprocess.Popen(
+        [*PROGRAM, "worker", str(run_dir), "--child"],
+        env=os.environ | threads | share(number),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+    def forward() -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            lines.put((number, line))
+        lines.put((number, None))
+
+    threading.Thread(target=forward, daemon=True).start()
+    return child
+
+
+def stop_with_parent() -> None:
+    """In a child: Ctrl-C to itself as soon as its standard input closes: the parent stops it so, or died."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # sent to all processes of a job: once is enough, by the parent
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        os.read(0, 1)  # nothing is ever written
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,191 @@
+"""What a search shows while it runs: bars with the time left on a terminal, else a line per trial."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from results.schema import Record
+from results.summary import human
+from search.study.queue import Standing
+from search.study.scheduler import Ladder
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if 0 < seconds < 0.95:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class ConsoleReporter:
+    """Shows the trials of a run on stderr. ``workers`` processes share the work, for the time left."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.workers = workers
+        self.concluded = self.target = 0
+        self._ladder = Ladder(0, 0)
+        self._seconds, self._iterations = 0.0, 0  # of the trials that were seen to end
+        self._iterations_left = 0
+        self._base = 0  # iterations that the current trial is carried on from
+        self._step = (0, 0.0)  # iterations done by the current trial, when it began
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._working = workers
+        self._trials: TaskID | None = None
+        self._training: TaskID | None = None
+
+    def __enter__(self) -> ConsoleReporter:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._bars.stop()
+
+    def begins(self, standing: Standing) -> None:
+        self._ladder = standing.ladder
+        self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
+        self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
+        if self.workers == 1:
+            self._training = self._bars.add_task("training", total=None, note="")
+
+    def stands(self, concluded: int, target: int, others: int, iterations_left: int) -> None:
+        """How far the run is by the work of all; ``others`` are at trials."""
+        self.concluded, self.target, self._iterations_left = concluded, target, iterations_left
+        self._working = max(self.workers, others + 1)
+        if self._trials is not None:
+            self._bars.update(self._trials, total=target, completed=concluded, note=self._note())
+
+    def trial(self, record: Record, standing: Standing) -> None:
+        self._step = (0, time.monotonic())
+        self._base = (record.iterations or 0) - self._ladder.iterations(record.rung, record.seed or 0)
+        self.stands(standing.concluded, standing.target, len(standing.owners), standing.iterations_left)
+        if self._training is not None:
+            note = f"trial {record.trial}, {human('params', record.params)} params"
+            self._bars.reset(self._training, total=None, note=note)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self._step = (max(0, done - self._base), self._step[1])
+        if self._training is not None and self._trials is not None:
+            self._bars.update(self._training, total=total, completed=done)
+            self._bars.update(self._trials, note=self._note())
+
+    def ended(self, record: Record) -> None:
+        self.concluded += 1
+        self.target = max(self.target, self.concluded)  # how many finalists get more seeds is not known before
+        iterations = self._ladder.iterations(record.rung, record.seed or 0)
+        self._seconds, self._iterations = self._seconds + (record.seconds or 0.0), self._iterations + iterations
+        self._iterations_left = max(0, self._iterations_left - iterations)
+        self._step = (0, time.monotonic())
+        if self._trials is not None:
+            self._bars.update(self._trials, completed=self.concluded, note=self._note())
+        scored = f"mIoU {human('miou', record.miou)}" if record.miou is not None else f"failed: {record.failure}"
+        costs = f"{human('params', record.params)} params, {human('macs', record.macs)} MACs"
+        if record.latency_ms is not None:
+            costs += f", {human('latency_ms', record.latency_ms)}"
+        if record.rung:
+            costs += f", {record.iterations} iterations"
+        if record.seed:
+            costs += f", seed {record.seed}"
+        left = "" if self.console.is_terminal else self._left(", ")
+        self.console.print(
+            f"[{self.concluded:>{len(str(self.target))}}/{self.target}] trial {record.trial} {record.id}: "
+            f"{scored}, {costs}, {duration(record.seconds or 0.0)}{left}",
+            markup=False,
+        )
+
+    def set_aside(self, record: Record) -> None:
+        self._step = (0, time.monotonic())
+        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+
+    def says(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def exhausted(self, reason: str) -> None:
+        self.console.print(f"the search ends early: {reason}", markup=False)
+
+    def _note(self) -> str:
+        return f"{self.concluded}/{self.target}{self._left(', ')}"
+
+    def _left(self, prefix: str) -> str:
+        """The time left, from the trials so far; before the first, from the steps of the current."""
+        done, began = self._step
+        left = self.target - self.concluded
+        if left < 1:
+            return ""
+        if self._iterations:
+            pace = self._seconds / self._iterations
+        elif done:
+            pace = (time.monotonic() - began) / done
+        else:
+            return ""
+        seconds = pace * max(0, self._iterations_left - done) / min(self._working, left)
+        return f"{prefix}about {duration(seconds)} left"
+
+
+class LineReporter:
+    """Tells a parent process about each ended trial, as a line of JSON."""
+
+    def __init__(self, stream: TextIO = sys.stdout) -> None:
+        self._stream = stream
+
+    def begins(self, standing: Standing) -> None:
+        pass
+
+    def trial(self, record: Record, standing: Standing) -> None:
+        others, left = len(standing.owners), standing.iterations_left
+        self._write({"stands": (standing.concluded, standing.target, others, left)})
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        pass
+
+    def ended(self, record: Record) -> None:
+        self._write({"ended": vars(record) | {"architecture": {}}})
+
+    def set_aside(self, record: Record) -> None:
+        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+
+    def says(self, line: str) -> None:
+        self._write({"says": line})
+
+    def exhausted(self, reason: str) -> None:
+        self._write({"exhausted": reason})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=self._stream, flush=True)
+
+
+def relay(line: str, reporter: ConsoleReporter) -> None:
+    """Passes on a line that a :class:`LineReporter` wrote."""
+    try:
+        message = json.loads(line)
+    except ValueError:  # something else that was printed in the worker
+        print(line, end="", file=sys.stderr)
+        return
+    if "ended" in message:
+        reporter.ended(Record(**message["ended"]))
+    elif "stands" in message:
+        reporter.stands(*message["stands"])
+    elif "says" in message:
+        reporter.says(message["says"])
+    else:
+        reporter.exhausted(message["exhausted"])

@@ -1,0 +1,117 @@
+"""Plots: whole files, the right content behind the HTML, and refusals that leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from result_factories import make_record
+
+from boostformer.errors import UserError
+from results.pareto import front
+from results.report.picture import AXES, Picture
+from results.report.plots import plot_front
+from results.schema import Record
+
+OBJECTIVES = ["miou", "macs", "params"]
+RECORDS = [
+    make_record(0, miou=0.30, params=1_000_000, macs=900_000_000),
+    make_record(1, miou=0.40, params=2_000_000, macs=500_000_000),
+    make_record(2, miou=0.35, params=3_000_000, macs=300_000_000),
+    make_record(3, miou=0.20, params=2_500_000, macs=950_000_000),
+    make_record(4, miou=0.90, params=900_000, macs=1, feasible=False),
+    make_record(5, miou=None, state="failed", failure="nan"),
+    make_record(6, miou=math.nan),
+]
+REFERENCES = [
+    {"name": "<Seg>$Former$", "params": 3_700_000, "macs": 1_000_000_000, "miou": None},
+    {"name": "Measured", "params": 3_000_000, "macs": 700_000_000, "miou": 0.38},
+]
+
+
+def draw(path: Path, records: list[Record] = RECORDS, **options: Any) -> Path:
+    plot_front(records, front(records, OBJECTIVES), REFERENCES, OBJECTIVES, path, **options)
+    return path
+
+
+def picture(records: list[Record], objectives: list[str] = OBJECTIVES) -> Picture:
+    return Picture.of(records, front(records, objectives), [], objectives, "a run")
+
+
+def test_only_finished_feasible_records_are_drawn_and_the_front_once() -> None:
+    drawn = picture(RECORDS)
+    assert [record.trial for record in drawn.dots] == [0, 1, 2, 3]
+    assert [record.trial for record in drawn.front] == [0, 1, 2]
+    assert [record.trial for record in drawn.others()] == [3]
+    assert [axis.field for axis in drawn.axes] == ["params", "macs"]
+
+
+def test_each_panel_has_its_own_staircase() -> None:
+    drawn = picture(RECORDS)
+    assert [record.trial for record in drawn.staircase(AXES[0])] == [0, 1]
+    assert [record.trial for record in drawn.staircase(AXES[1])] == [2, 1]
+
+
+def test_latency_is_drawn_with_its_provenance_when_all_have_one() -> None:
+    timed = [make_record(i, latency_ms=5.0 + i, latency_provenance="host, 1 thread") for i in range(3)]
+    assert [axis.field for axis in picture(timed).axes] == ["params", "macs", "latency_ms"]
+    assert picture(timed).latency_note() == "Latency: host, 1 thread"
+    assert picture(RECORDS).latency_note() == ""
+
+
+def test_png_shows_something(tmp_path: Path) -> None:
+    image = imread(draw(tmp_path / "front.PNG", title="camvid, $space$"))
+    assert image.shape[0] > 500 and image.shape[1] > 1000
+    shades = np.unique(image[::4, ::4].reshape(-1, image.shape[-1]), axis=0)
+    assert len(shades) > 50
+    assert [path.name for path in tmp_path.iterdir()] == ["front.PNG"]
+
+
+def figure_of(page: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The traces and the layout in a plotly page."""
+    decoder = json.JSONDecoder()
+    start = page.index("[", page.rindex("Plotly.newPlot("))
+    traces, end = decoder.raw_decode(page, start)
+    layout, _ = decoder.raw_decode(page, page.index("{", end))
+    return traces, layout
+
+
+def test_html_is_self_contained_and_tells_all_on_hovering(tmp_path: Path) -> None:
+    page = draw(tmp_path / "front.html", title="<b>run</b>").read_text(encoding="utf-8")
+    assert "<script src=" not in page and len(page) > 1_000_000  # plotly itself is inside
+    traces, layout = figure_of(page)
+    drawn = [trace for trace in traces if trace["name"] == "Pareto front"]
+    assert [trace["x"] for trace in drawn] == [[1.0, 2.0, 3.0], [0.9, 0.5, 0.3]]
+    assert [trace["y"] for trace in drawn] == [pytest.approx([30, 40, 35])] * 2
+    hover = drawn[0]["text"][1]
+    for part in (
+        "trial 1",
+        RECORDS[1].id,
+        "40.00 %",
+        "2.000 M",
+        "0.500 G",
+        "overlap_conv/efficient_attention",
+    ):
+        assert part in hover
+    assert layout["title"]["text"].startswith("&lt;b&gt;run&lt;/b&gt;")
+    notes = {(note["xref"], note["text"]): note["x"] for note in layout["annotations"]}
+    assert notes["x", "&lt;Seg&gt;$Former$"] == pytest.approx(math.log10(3.7))
+    assert [shape["x0"] for shape in layout["shapes"]] == [3.7, 1.0]
+
+
+def test_refusals_leave_no_file_behind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot plot to '\.pdf'; allowed: \.png, \.html"):
+        draw(tmp_path / "front.pdf")
+    with pytest.raises(UserError, match="nothing to plot"):
+        draw(tmp_path / "front.png", records=RECORDS[4:])
+    with pytest.raises(UserError, match=r"missing/front\.png: cannot be written: No such file or directory"):
+        draw(tmp_path / "missing" / "front.png")
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(UserError, match=r"taken\.png: cannot be written"):
+        draw(tmp_path / "taken.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]

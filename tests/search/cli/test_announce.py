@@ -1,0 +1,121 @@
+"""What is said before a search begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from search_factories import plan, problem, proxy_recipe, standing
+
+from boostformer.architecture import Architecture
+from boostformer.data import DataConfig, SceneCounts
+from boostformer.model import BoostFormer
+from boostformer.training import recipe
+from evaluators.proxy import Proxy
+from results.schema import Record
+from search.cli.announce import announcement, cost
+from search.strategies.base import Observation
+from search.study.scheduler import Step
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Proxy:
+    data = DataConfig(kind="scenes", size=(64, 64), scenes=SceneCounts(training=2, validation=1))
+    return Proxy(data, recipe("proxy", iterations=100_000, batch_size=2, lr=1e9))
+
+
+def told(proxy: Proxy, records: list[Record], networks: int = 3, **changes: Any) -> str:
+    """The line about the cost."""
+    this = plan(**changes)
+    line = cost(this, problem(), proxy, records, standing(networks, ladder=this.ladder(networks)))
+    assert line is not None and line.startswith("cost     ")
+    return line
+
+
+def ended(*seconds: float, rung: int = 0, **changes: Any) -> list[Record]:
+    values = {"seconds": 1.0, "rung": rung} | changes
+    return [
+        Record(100 * rung + n, f"id{n}", "finished", {}, 1, 1, 1, 0, True, **(values | {"seconds": s}))
+        for n, s in enumerate(seconds)
+    ]
+
+
+RUNGS: dict[str, Any] = {"recipe": proxy_recipe(iterations=10, schedule="wsd"), "rungs": (10, 30, 90)}
+
+
+def test_the_cost_is_measured_even_where_the_recipe_diverges(proxy: Proxy) -> None:
+    text = told(proxy, [])
+    assert text.startswith("cost     about ") and "from a few steps" in text
+
+
+def test_the_cost_is_unknown_when_memory_runs_out(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(self: BoostFormer, x: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(BoostFormer, "forward", forward)
+    monkeypatch.setattr(proxy, "_paces", {})
+    assert told(proxy, []) == "cost     unknown: out_of_memory: no room"
+
+
+@pytest.fixture
+def unmeasured(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    def estimate(arch: Architecture, rung: int = 0, *, from_scratch: bool = False) -> float:
+        raise AssertionError("nothing is measured")
+
+    monkeypatch.setattr(proxy, "estimate_seconds", estimate)
+    return proxy
+
+
+def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
+    records = ended(60.0, 120.0, 600.0)
+    assert "about 2 min a trial, 10 min in all" in told(unmeasured, records, networks=8)
+    assert cost(plan(), problem(), unmeasured, records, standing(3)) is None
+    failed = [replace(record, state="failed", failure=why) for record, why in zip(records, WHY, strict=True)]
+    again = [replace(record, trial=9, id=f"again{record.id}") for record in failed]
+    assert "10 min in all" in told(unmeasured, [*records, *again], networks=9), "the one that failed is not repeated"
+
+
+WHY = ("interrupted", "over budget: 9 ms of 5 ms", "nan")
+
+
+def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = ended(60, 60, 60) + ended(240, 240, 240, rung=1) + ended(900, 900, 900, rung=2)
+    assert told(unmeasured, records, 18, **RUNGS).startswith(
+        "cost     about 60 s, 4 min and 15 min a trial, 27 min in all on this machine (the median of 3 trials so far)"
+    )
+    seconds = {(0, False): 10.0, (1, False): 20.0, (2, False): 40.0, (2, True): 70.0}
+    monkeypatch.setattr(
+        proxy, "estimate_seconds", lambda arch, rung, *, from_scratch=False: seconds[rung, from_scratch]
+    )
+    assert told(proxy, records[:3], 18, final_seeds=3, **RUNGS).startswith(
+        "cost     about 60 s, 20 s and 40 s a trial, 18 min in all on this machine, then 2 times 70 s for each network "
+        "on the front (the median of 3 trials so far and an estimate"
+    )
+
+
+def test_further_seeds_are_only_announced_when_they_come_next() -> None:
+    def said(target: int, finished: int, step: Step) -> str:
+        key = problem().random(np.random.default_rng(0), ())
+        known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
+        return announcement(plan(final_seeds=3), problem(), known).splitlines()[-1]
+
+    assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
+    assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
+    assert said(10, 10, Step("end")).endswith(": 10 done, 0 to do")
+
+
+def test_what_is_trained_is_announced() -> None:
+    def proxies(**changes: Any) -> str:
+        this = plan(**changes)
+        lines = announcement(this, problem(), standing(18, ladder=this.ladder(18))).splitlines()
+        (found,) = [line for line in lines if line.startswith("proxy ")]
+        return found
+
+    assert proxies(recipe=proxy_recipe(iterations=10)) == "proxy    10 iterations of 4 images, from scratch"
+    assert proxies(**RUNGS) == (
+        "proxy    10 iterations of 4 images, from scratch, for 18 networks; "
+        "carried on to 30 for up to 6 and to 90 for up to 2 of them"
+    )
+    assert proxies(**RUNGS, final_seeds=3).endswith("2 of them; at the end 3 seeds for each network on the front")

@@ -1,0 +1,205 @@
+"""The commands about milliseconds, and a search for them, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from latency_factories import timed_plan
+from search_factories import run, small
+
+from evaluators.latency.devices import read_devices
+from evaluators.latency.estimate.boards import boards
+from results.pareto import front
+from results.schema import read_run
+from search_space import SearchSpace
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+DEVICES = """\
+desk: {kind: host, seconds: 0.02}
+mine: {kind: table, of: desk, file: tables/mine.jsonl}
+"""
+SPACE = """\
+version: 1
+size: 128x128
+classes: 2
+stages:
+  - &stage
+    width: 16
+    depth: [1, 2]
+    embed: {overlap_conv: {kernel: 3}}
+    mixer: {identity: {}}
+    ffn: {mix_ffn: {ratio: 2}}
+  - *stage
+  - *stage
+  - *stage
+decoder: {width: 8, fusion: {concat: {}}}
+"""
+"""Sixteen networks of the same few elements, each large enough to be timed on a busy machine."""
+RUN = """\
+space: tiny
+data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
+objectives: [miou, latency_ms]
+budgets: {params: 60k, latency_ms: 1000 ms}
+latency: {device: desk}
+proxy: {iterations: 2, batch_size: 2}
+search: {trials: 3, strategy: random}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with devices, a space and one of its networks."""
+    (tmp_path / "devices.yaml").write_text(DEVICES)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "run.yaml").write_text(RUN)
+    arch = SearchSpace.from_yaml(SPACE).sample(np.random.default_rng(0))
+    (tmp_path / "net.yaml").write_text(arch.to_json())
+    return tmp_path
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> Any:
+    """The document on stdout of a command that went well."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_devices_that_are_known(here: Path, run_cli: Cli) -> None:
+    rows = {row["device"]: row for row in answer(run_cli("latency", "devices", "--format", "json", cwd=here))}
+    assert {"host", "host-table", *boards().boards, "desk", "mine"} <= set(rows)
+    assert rows["mine"] == {
+        "device": "mine",
+        "kind": "table",
+        "settings": "of: desk, file: tables/mine.jsonl",
+        "from": "devices.yaml:2",
+    }
+    assert rows["host"]["from"] == "shipped"
+    shown = run_cli("latency", "devices", cwd=here)
+    assert shown.returncode == 0 and all(name in shown.stdout for name in read_devices())
+
+
+def test_an_estimate_needs_no_device(here: Path, run_cli: Cli) -> None:
+    found = answer(run_cli("latency", "estimate", "boostformer_b0", "--device", "jetson-nano", "--format", "json"))
+    assert found["provenance"].startswith("estimated: ") and found["device"] == "jetson-nano"
+    assert 0 < found["low_ms"] < found["latency_ms"] < found["high_ms"]
+    assert found["labels_ms"] > found["latency_ms"] and found["size"] == [512, 512]
+    arguments = (
+        "latency",
+        "estimate",
+        "boostformer_b0",
+        "--device",
+        "jetson-nano",
+        "--size",
+        "64x64",
+        "--classes",
+        "4",
+    )
+    shown = run_cli(*arguments)
+    assert shown.returncode == 0, shown.stderr
+    for said in ("boostformer_b0 at 64x64, 4 classes", found["provenance"], "latency_ms", "label map", "no bound"):
+        assert said in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("measure", "net.yaml", "--device", "jetson-nano"), "'jetson-nano' is a device of kind estimate; "),
+        (("estimate", "net.yaml", "--device", "desk"), "'desk' is a device of kind host; "),
+        (("estimate", "net.yaml", "--device", "mine"), "tables/mine.jsonl: holds 0 whole networks, a prediction needs"),
+        (("measure", "net.yaml", "--device", "dsk"), "unknown device 'dsk'; did you mean 'desk'?"),
+        (("calibrate", "--device", "mine"), "tables/mine.jsonl: no space was profiled; run: boostformer latency profi"),
+        (("profile-space", "space.yaml", "--device", "desk"), "'desk' is a device of kind host; "),
+        (("trust", "desk"), "'desk' is a device of kind host; "),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    here: Path, run_cli: Cli, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run_cli("latency", *arguments, cwd=here)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr and done.stdout == ""
+
+
+def test_a_front_says_where_its_milliseconds_come_from(tmp_path: Path, run_cli: Cli) -> None:
+    run(tmp_path, 4, plan=timed_plan(space=small(), device="jetson-nano"))
+    shown = run_cli("pareto", tmp_path)
+    assert shown.returncode == 0 and "latency_ms: estimated: datasheet of Jetson Nano" in shown.stderr, shown.stderr
+
+
+@pytest.mark.slow
+def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None:
+    arguments = ("latency", "measure", "net.yaml", "--device", "desk", "--builds", 3)
+    found = answer(run_cli(*arguments, "--format", "json", cwd=here))
+    assert found["provenance"].startswith("measured: onnxruntime ") and found["size"] == [128, 128]
+    assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"] and found["labels_ms"] > 0
+    assert len(found["state"]["builds_ms"]) == 3
+
+
+@pytest.mark.slow
+def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli) -> None:
+    profile = ("latency", "profile-space", "space.yaml", "--device", "mine")
+    first = run_cli(*profile, cwd=here)
+    assert first.returncode == 0, first.stderr
+    for said in ("0 known; measuring on 'desk': measured: onnx", "are left: about ", "latency calibrate --device mine"):
+        assert said in first.stderr
+    file = here / "tables" / "mine.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    count = sum(line.startswith('{"element"') for line in lines)
+    assert f"mine.jsonl: {count} of {count} elements of space.yaml" in first.stderr
+
+    file.write_text("".join(lines[:-2]) + lines[-2][:40])  # as a crash leaves it
+    again = run_cli(*profile, cwd=here)
+    assert again.returncode == 0, again.stderr
+    assert f"{count} elements, {count - 2} known" in again.stderr
+    done = run_cli(*profile, cwd=here)
+    assert done.returncode == 0 and f"{count} elements, {count} known" in done.stderr, done.stderr
+
+    many = run_cli("latency", "calibrate", "--device", "mine", "--networks", 17, cwd=here)
+    assert many.returncode == 2 and many.stderr.count("\n") == 1 and "16 networks of space.yaml" in many.stderr
+    found = answer(run_cli("latency", "calibrate", "--device", "mine", "--networks", 5, "--format", "json", cwd=here))
+    assert len({row["id"] for row in found["networks"]}) == 5
+    assert all(row["measured_ms"] > 0 and row["predicted_ms"] > 0 for row in found["networks"])
+    assert found["median_error"] >= 0 and -1 <= found["spearman"] <= 1 and -1 <= found["spearman_of_macs"] <= 1
+    assert found["provenance"].startswith(f"predicted: from {count} elements and 5 networks")
+
+    estimate = ("latency", "estimate", "net.yaml", "--device", "mine", "--format", "json")
+    predicted = answer(run_cli(*estimate, cwd=here))
+    assert predicted["provenance"] == found["provenance"]
+    assert predicted["low_ms"] <= predicted["latency_ms"] <= predicted["high_ms"]
+    assert 0 < predicted["latency_ms"] < predicted["labels_ms"]
+    other = run_cli("latency", "estimate", "boostformer_b0", "--device", "mine", cwd=here)
+    assert other.returncode == 2 and "lacks" in other.stderr and "latency profile-space" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_search_for_measured_milliseconds_from_the_run_file_to_the_front(here: Path, run_cli: Cli) -> None:
+    done = run_cli("search", "run.yaml", "--out", "out", cwd=here)
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "'desk': measured: onnxruntime",
+        "latency_ms at most 1000.00 ms",
+        "[3/3]",
+        "3 builds",
+        "latency_ms: mea",
+    ):
+        assert said in done.stderr
+    records = read_run(here / "out").records
+    assert [record.state for record in records] == ["finished"] * 3
+    assert all(record.latency_ms and record.latency_ms <= 1000 for record in records)
+    members = front(records, ["miou", "latency_ms"])
+    rows = answer(run_cli("pareto", "out", "--format", "json", cwd=here))
+    assert [row["id"] for row in rows] == [member.id for member in members] != []
+    (provenance,) = {row["latency_provenance"] for row in rows}
+    assert provenance.startswith("measured: onnxruntime ")
+    for row in rows:
+        assert 0 < row["latency_low_ms"] <= row["latency_ms"] <= row["latency_high_ms"]
+        assert 0 < row["final_low_ms"] <= row["final_latency_ms"] <= row["final_high_ms"]
+        assert row["final_labels_ms"] > 0 and row["final_provenance"] == provenance
+    again = run_cli("search", "run.yaml", "--out", "out", cwd=here)
+    assert again.returncode == 0 and "0 to do" in again.stderr and "measuring finalist" not in again.stderr

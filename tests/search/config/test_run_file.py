@@ -1,0 +1,302 @@
+"""Run files: what is left open gets its default, and every mistake names its file, line and key."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from search_factories import SMALL
+
+from boostformer import presets
+from boostformer.errors import UserError
+from boostformer.training import recipe
+from evaluators.costs.table import CostTable
+from search.config.experiment import Plan, difference
+from search.config.run_file import read_run_config
+
+GOOD = """\
+space: tiny
+data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
+objectives: [miou, macs]
+budgets:
+  baseline: segformer_b0
+  params: 50%
+  macs: 5M
+proxy: {iterations: 10, batch_size: 2}
+search: {trials: 7, seed: 4, strategy: nsga2}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_run_file_is_read(tmp_path: Path) -> None:
+    config, _ = read_run_config(write(tmp_path, GOOD))
+    assert config.data.size == (32, 64)
+    assert config.proxy.recipe == recipe("proxy", iterations=10, batch_size=2, seed=4)
+    assert (config.search.trials, config.search.strategy) == (7, "nsga2")
+
+
+def test_what_is_left_open_has_defaults(tmp_path: Path) -> None:
+    config, _ = read_run_config(write(tmp_path, "space: tiny\n"))
+    assert config.objectives == ["miou", "macs", "params"]
+    assert config.proxy.recipe == recipe("proxy")
+    assert (config.search.strategy, config.search.seed, config.budgets) == ("surrogate", 0, {})
+    assert (config.proxy.rungs, config.search.final_seeds) == ((300,), 1)
+
+
+def test_several_rungs_have_a_schedule_that_can_go_on(tmp_path: Path) -> None:
+    text = "space: tiny\nproxy: {iterations: [40, 120, 360]}\nsearch: {reduction_factor: 4, final_seeds: 3}\n"
+    config, _ = read_run_config(write(tmp_path, text))
+    assert config.proxy.rungs == (40, 120, 360)
+    assert config.proxy.recipe == recipe("proxy", iterations=40, schedule="wsd")
+    assert (config.search.reduction_factor, config.search.final_seeds) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("{iterations: [100, 100]}", "must grow from one rung to the next"),
+        ("{iterations: []}", "must grow from one rung to the next"),
+        ("{iterations: [100, soon]}", "'soon' is not a whole number"),
+        ("{iterations: [10, 20], schedule: poly}", "'poly' ends for good, several rungs need 'wsd'"),
+    ],
+)
+def test_rungs_that_cannot_be(tmp_path: Path, proxy: str, message: str) -> None:
+    with pytest.raises(UserError, match=r"run.yaml:2: proxy\..*" + re.escape(message)):
+        read_run_config(write(tmp_path, f"space: tiny\nproxy: {proxy}\n"))
+
+
+def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("not read here")
+    config, _ = read_run_config(write(tmp_path, "space: mine.yaml\ndata: {kind: ade20k, root: ../images}\n"))
+    assert config.space == str(tmp_path / "mine.yaml")
+    assert config.data.root == (tmp_path.parent / "images").resolve()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("space: tiny", "space: tinny", "run.yaml:1: space: 'tinny' is neither .* did you mean 'tiny'"),
+        ("space: tiny\n", "", "run.yaml: space: missing"),
+        ("budgets:", "budget:", "run.yaml:4: budget: unknown key; did you mean 'budgets'"),
+        ("  params: 50%", "  parms: 50%", "run.yaml:6: budgets.parms: unknown budget; did you mean 'params'"),
+        ("{kind: scenes, size", "{kind: ade20k, root: away, size", r"run.yaml:2: data: .*/away: no such data folder"),
+        ("objectives: [miou, macs]", "objectives: miou", "run.yaml:3: objectives: 'miou' must be a list"),
+        ("trials: 7", "trials: eight", "run.yaml:9: search.study.trials: 'eight' must be a whole number"),
+        ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
+        ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
+        ("  params: 50%\n  macs: 5M\n", "", "run.yaml:4: budgets: a baseline alone limits nothing; add params"),
+        ("seed: 4", "seed: 4294967296", "run.yaml:9: search.seed: 4294967296 should be less than or equal to"),
+        ("segformer_b0", "segformer_b9", "run.yaml:5: budgets.baseline: unknown preset .* did you mean"),
+        ("params: 50%", "counted: trained", "run.yaml:6: budgets.counted: unknown 'trained'; did you mean 'training'"),
+        ("params: 50%", "counted: [training]", r"run.yaml:6: budgets.counted: \['training'\] must be a text"),
+        (
+            "space: tiny",
+            "space: boostformer_b2",
+            r"run.yaml:1: space: boostformer_b2 at 32x64: stages\.0\.mixer\.efficient_attention: .* larger than the",
+        ),
+        ("params: 50%", "params: 100", r"run.yaml:4: budgets: no network of the space fits; .* params \(limit 100"),
+        ("tegy: nsga2", "tegy: nsga3", "run.yaml:9: search.strategy: unknown strategy .* 'nsga2'"),
+        ("trials: 7", "trial: 7", "run.yaml:9: search.trial: unknown key; did you mean 'trials'"),
+        ("trials: 7", "trials: 0", "run.yaml:9: search.study.trials: 0 should be greater"),
+        ("iterations: 10", "iteration: 10", "run.yaml:8: proxy.iteration: unknown key; did you mean"),
+        ("iterations: 10", "iterations: few", "run.yaml:8: proxy.iterations: 'few'"),
+        ("iterations: 10", "iterations: 10, lr: 0", "run.yaml:8: proxy.lr: 0 should be greater than 0"),
+        ("{iterations: 10, batch_size: 2}", "short", "run.yaml:8: proxy: 'short' is not a mapping"),
+        ("kind: scenes", "kind: scene", "run.yaml:2: data.kind: 'scene' should be 'ade20k' or 'scenes'"),
+        ("training: 4", "training: 4, test: 2", "run.yaml:2: data.scenes.test: unknown key"),
+        ("32x64", "32 64", "run.yaml:2: data.size: '32 64' is not a size"),
+        ("[miou, macs]", "[miou, mac]", "run.yaml:3: objectives.1: unknown objective 'mac'; did you mean 'macs'"),
+        ("[miou, macs]", "[macs]", "run.yaml:3: objectives: 'miou' must be among them"),
+        ("[miou, macs]", "[miou, miou]", "run.yaml:3: objectives.1: 'miou' is listed twice"),
+        ("search:", "space:", "run.yaml:9: space: given twice, first on line 1"),
+        ("[miou, macs]", "[miou, macs", "run.yaml:4: not YAML"),
+        ("[miou, macs]", "&loop [*loop]", "run.yaml:3: objectives.0: contains itself"),
+        ("seed: 4", "seed: !!bool 4", "run.yaml:9: search.seed: '4' cannot be read as a value"),
+        ("[miou, macs]", "!mine [miou]", "run.yaml:3: objectives: is not a list"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError, match=message) as caught:
+        Plan.read(write(tmp_path, GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_run_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_run_config(tmp_path / "run.yaml")
+    with pytest.raises(UserError, match="not a mapping"):
+        read_run_config(write(tmp_path, "- 1\n"))
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_run_config(tmp_path / "run.yaml")
+
+
+def test_a_plan_is_resolved_and_survives_the_study(tmp_path: Path) -> None:
+    plan, trials, proxy = Plan.read(write(tmp_path, GOOD))
+    assert (plan.space.size, plan.space.classes, trials) == ((32, 64), 8, 7)
+    assert plan.images == {"training": 4, "validation": 2}
+    assert plan.budget.to_dict()["macs"] == 5_000_000
+    assert len(proxy.labels) == 8
+    again = Plan.from_dict(plan.to_dict(), "study")
+    assert again == plan
+    assert difference(again.to_dict(), plan.to_dict()) is None
+
+
+def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(tmp_path: Path) -> None:
+    deployed, _, _ = Plan.read(write(tmp_path, GOOD))
+    same, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: deployed\n  baseline")))
+    training, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: training\n  baseline")))
+    assert same == deployed and (deployed.deployed, training.deployed) == (True, False)
+    assert deployed.problem().table.deployed and not training.problem().table.deployed
+    baseline = presets.load("segformer_b0", classes=8, size=(32, 64))
+    for plan in (deployed, training):
+        cost = CostTable(deployed=plan.deployed).cost(baseline)
+        assert plan.budget.to_dict() == {"params": cost.params // 2, "macs": 5_000_000}
+        assert Plan.from_dict(plan.to_dict(), "study") == plan
+    assert deployed.budget.to_dict()["params"] < training.budget.to_dict()["params"]
+    absolute = "counted is deployed there, training here"
+    limits = GOOD.replace("params: 50%", "params: 3M")
+    one, other = (
+        Plan.read(write(tmp_path, limits.replace("  baseline", f"  counted: {form}\n  baseline")))[0].to_dict()
+        for form in ("deployed", "training")
+    )
+    assert difference(one, other) == absolute
+
+
+def test_presets_are_counted_as_the_networks_of_the_run(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    for table in (CostTable(), CostTable(deployed=False)):
+        drawn = {entry["name"]: entry for entry in plan.references(plan.problem(table))}
+        cost = table.cost(presets.load("segformer_b0", classes=8, size=(32, 64)))
+        assert drawn["segformer_b0"] == {"name": "segformer_b0", "params": cost.params, "macs": cost.macs}
+
+
+def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    assert plan.to_dict()["version"] == 3
+    with pytest.raises(UserError, match="study: version 1 cannot be read, allowed: 3"):
+        Plan.from_dict(plan.to_dict() | {"version": 1}, "study")
+
+
+def test_the_first_difference_is_named_with_both_values(tmp_path: Path) -> None:
+    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    other, _, _ = Plan.read(write(tmp_path, GOOD.replace("seed: 4", "seed: 5")))
+    assert difference(plan.to_dict(), other.to_dict()) == "search.seed is 4 there, 5 here"
+    more, _, _ = Plan.read(write(tmp_path, GOOD.replace("trials: 7", "trials: 70")))
+    assert difference(plan.to_dict(), more.to_dict()) is None
+
+
+FEW = GOOD.replace("space: tiny", "space: small.yaml")
+NANO = FEW.replace("[miou, macs]", "[miou, latency_ms]") + "latency: {device: jetson-nano}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder one works in, with a small space; its devices are read, and what is measured is kept there too."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOSTFORMER_DEVICES", "")
+    monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("limit", ["20", "20 ms", "'20'", "20.0"])
+def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> None:
+    text = NANO.replace("params: 50%", f"latency_ms: {limit}")
+    plan, _, _ = Plan.read(write(here, text))
+    assert plan.objectives == ("miou", "latency_ms") and plan.budget.to_dict()["latency_ms"] == 20.0
+    assert plan.timing is not None and plan.timing.device == "jetson-nano"
+    assert plan.timing.entry == {"kind": "estimate", "board": "jetson-nano", "power_mode": None, "precision": "fp16"}
+    assert plan.timing.provenance.startswith("estimated: datasheet of ")
+    assert Plan.from_dict(plan.to_dict(), "study") == plan
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict())), "study") == plan
+    latency = plan.problem().latency
+    assert latency is not None and latency.provenance() == plan.timing.provenance
+
+
+def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:
+    plan, _, _ = Plan.read(write(here, NANO.replace("jetson-nano", "host")))
+    assert plan.problem().latency is None and plan.timing is not None
+    assert plan.timing.provenance.startswith("measured: onnxruntime ")
+
+
+def test_another_device_is_another_search(here: Path) -> None:
+    one, other, none = (
+        Plan.read(write(here, text))[0].to_dict() for text in (NANO, NANO.replace("-nano", "-tx2"), FEW)
+    )
+    assert difference(one, other) == "latency.device is jetson-nano there, jetson-tx2 here"
+    assert str(difference(none, one)).startswith("objectives is ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "latency: {device: jetson-nano}\n",
+            "",
+            r"run\.yaml:3: objectives: latency_ms needs a device; add `latency: {dev",
+        ),
+        ("[miou, latency_ms]", "[miou]", r"run\.yaml:10: latency: neither objectives nor budgets name latency_ms"),
+        (
+            "jetson-nano",
+            "jetson-nono",
+            r"run\.yaml:10: latency\.device: unknown device 'jetson-nono'; did you mean 'jetson-nan",
+        ),
+        (
+            "device: jetson-nano",
+            "devise: jetson-nano",
+            r"run\.yaml:10: latency\.devise: unknown key; did you mean 'device'",
+        ),
+        ("jetson-nano}", "jetson-nano, threads: 2}", r"run\.yaml:10: latency\.threads: unknown key; allowed: device"),
+        ("{device: jetson-nano}", "{}", r"run\.yaml:10: latency\.device: missing"),
+        ("{device: jetson-nano}", "jetson-nano", r"run\.yaml:10: latency: 'jetson-nano' must be keys with values"),
+        ("jetson-nano", "[host]", r"run\.yaml:10: latency\.device: \['host'\] must be a text"),
+        (
+            "latency_ms]",
+            "latency]",
+            r"run\.yaml:3: objectives\.1: unknown objective 'latency'; did you mean 'latency_ms'",
+        ),
+        (
+            "params: 50%",
+            "latency_ms: 20 s",
+            r"run\.yaml:6: budgets\.latency_ms: '20 s' is not a limit, allowed: millisec",
+        ),
+        ("params: 50%", "latency_ms: 80%", r"run\.yaml:6: budgets\.latency_ms: '80%' is not a limit"),
+        ("params: 50%", "latency_ms: 0.01", r"run\.yaml:4: budgets: no network .* [\d.]+ latency_ms \(limit 0.01\)"),
+        (
+            "jetson-nano",
+            "host-table",
+            r"run\.yaml:10: latency\.device: .*host\.jsonl: lacks \d+ elements .*profile-space",
+        ),
+        (
+            "jetson-nano",
+            "mine",
+            r"run\.yaml:10: latency\.device: board: unknown 'jetson-nona'; did you mean 'jetson-nano'",
+        ),
+    ],
+)
+def test_mistakes_about_latency_are_one_line_too(here: Path, old: str, new: str, message: str) -> None:
+    assert old in NANO
+    (here / "devices.yaml").write_text("mine: {kind: estimate, board: jetson-nona}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        Plan.read(write(here, NANO.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_in_milliseconds_needs_a_device_too(here: Path) -> None:
+    with pytest.raises(UserError, match=r"run\.yaml:4: budgets: latency_ms needs a device"):
+        Plan.read(write(here, FEW.replace("params: 50%", "latency_ms: 20 ms")))
+
+
+def test_a_mistake_in_the_devices_file_names_both_files(here: Path) -> None:
+    (here / "devices.yaml").write_text("mine: {kind: host, threats: 2}\n")
+    with pytest.raises(UserError, match=r"run\.yaml:10: latency\.device: devices\.yaml:1: mine\.threats: unknown key"):
+        Plan.read(write(here, NANO))

@@ -1,0 +1,82 @@
+"""The address of a run's database: its password is kept nowhere, and what is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from database_factories import begin
+from search_factories import plan
+from throwaway_postgresql import Server
+
+from boostformer.errors import UserError
+from results.storage.database import without_password
+from results.storage.location import Database, storage_of
+from search.study.folder import join, read_plan
+
+
+def test_a_folder_names_its_study_and_keeps_no_password(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "")
+    url = without_password(server.url.replace("postgres@", "postgres:se%2Fcret@"))
+    assert "cret" not in url
+    assert os.environ["PGPASSWORD"] == "se/cret"
+    begin(tmp_path / "run", Database(url, "mine"), 1)
+    assert "cret" not in (tmp_path / "run" / "storage.json").read_text()
+    assert storage_of(tmp_path / "run") == Database(url, "mine")
+    join(tmp_path / "elsewhere", Database(url, "mine"))
+    assert read_plan(tmp_path / "elsewhere") == plan()
+    with pytest.raises(UserError, match="is a run that is kept in study 'mine'"):
+        begin(tmp_path / "run", Database(url, "other"), 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///x.db", "is not an address of the form postgresql://USER@HOST/DATABASE"),
+        ("postgresql://me:secret@host", "'postgresql://me:***@host' is not an address"),
+        ("postgresql://me:secret@host:port/db", "'postgresql://…@host:port/db' is not an address"),
+        ("postgresql://me@host/db?password=secret", "'password' in the address would be kept"),
+    ],
+)
+def test_other_addresses_are_refused(url: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        without_password(url)
+    assert said in str(refused.value) and "secret" not in str(refused.value)
+
+
+def test_a_server_that_cannot_be_used_is_one_line(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="Connection refused|could not connect|failed") as away:
+        Database("postgresql://me@127.0.0.1:9/x", "s").open()
+    with pytest.raises(UserError, match='database "nowhere" does not exist'):
+        Database(server.url.replace("/postgres?", "/nowhere?"), "s").open()
+    assert "\n" not in str(away.value)
+    server.sql("CREATE DATABASE empty")
+    with pytest.raises(UserError, match="holds no search yet"):
+        Database(server.url.replace("/postgres?", "/empty?"), "s").open()
+    begin(tmp_path / "run", Database(server.url, "known"), 1)
+    with pytest.raises(UserError, match="has no study 'unknown', studies there: .*known"):
+        join(tmp_path / "new", Database(server.url, "unknown"))
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UserError, match=r"pip install 'boostformer\[postgresql\]'"):
+        Database(server.url, "known").open()
+
+
+def test_a_password_is_asked_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    rules = server.folder / "data" / "pg_hba.conf"
+    rules.write_text("local all guest scram-sha-256\n" + rules.read_text())
+    server.sql("CREATE ROLE guest LOGIN PASSWORD 'right'")
+    server.sql("SELECT pg_reload_conf()")
+    guest = Database(server.url.replace("postgres@", "guest@"), "x")
+    with pytest.raises(UserError, match="no password supplied; PGPASSWORD or ~/.pgpass has it"):
+        guest.open()
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    with pytest.raises(UserError, match='password authentication failed for user "guest"; PGPASSWORD'):
+        guest.open()

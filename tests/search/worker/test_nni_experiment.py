@@ -1,0 +1,168 @@
+"""An experiment of NNI, with a stand-in for its own, and one of the real NNI from its start to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from boostformer.errors import UserError
+from results.schema import read_run
+from search.config.experiment import Plan
+from search.study.folder import set_up
+from search.worker.launchers.nni import experiment as nni_experiment
+from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, follow, listening, running
+
+RUN = """\
+space: tiny
+data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
+budgets: {params: 60k, macs: 6M}
+proxy: {iterations: 2, batch_size: 2}
+search: {trials: 4, strategy: random}
+"""
+
+
+class Handle:
+    """Stands for NNI's Experiment, whose workers end after three looks."""
+
+    said: ClassVar[list[str]] = []
+    trouble: ClassVar[Exception | None] = None
+
+    def __init__(self, config: Any) -> None:
+        self.id, self.looks = "exp1", 0
+
+    def start(self, port: int, run_mode: object) -> None:
+        self.said.append(f"start {os.environ[LISTEN_VARIABLE]} {os.environ['THREADS']}")
+        assert "listen.js" in os.environ["NODE_OPTIONS"] and "localhost" in os.environ["no_proxy"]
+        if self.trouble is not None:
+            raise self.trouble
+
+    def stop(self) -> None:
+        self.said.append("stop")
+
+    def get_status(self) -> str:
+        self.looks += 1
+        return "DONE" if self.looks == 3 else "RUNNING"
+
+    def list_trial_jobs(self) -> list[Any]:
+        states = {1: ("WAITING", "RUNNING"), 2: ("RUNNING", "SUCCEEDED"), 3: ("USER_CANCELED", "SUCCEEDED")}
+        return [
+            SimpleNamespace(status=status, hyperParameters=[SimpleNamespace(parameters={"worker": number})])
+            for number, status in enumerate(states[self.looks])
+        ]
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch) -> type[Handle]:
+    package = ModuleType("nni.experiment")
+    package.Experiment = Handle  # type: ignore[attr-defined]
+    package.RunMode = SimpleNamespace(Detach="detach")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nni", ModuleType("nni"))
+    monkeypatch.setitem(sys.modules, "nni.experiment", package)
+    monkeypatch.setattr(Handle, "said", [])
+    monkeypatch.setattr(Handle, "trouble", None)
+    monkeypatch.setattr(nni_experiment, "PAUSE", 0.0)
+    return Handle
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    return SimpleNamespace(experiment_working_directory=str(tmp_path))
+
+
+@pytest.fixture
+def port() -> int:
+    """One that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    return number
+
+
+def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int) -> None:
+    said: list[str] = []
+    looks: list[None] = []
+    before = dict(os.environ)
+    with running(config, port, ["127.0.0.1"], THREADS="2") as experiment:
+        assert dict(os.environ) == before
+        ends = follow(experiment, said.append, lambda: looks.append(None))
+    assert said == ["worker 1 started", "worker 0 started", "worker 1 ended", "worker 0 was stopped or killed"]
+    assert ends == {0: "was stopped or killed", 1: "ended"} and len(looks) == 3
+    assert handle.said == ["start 127.0.0.1 2", "stop"]
+
+
+def test_an_experiment_that_breaks_off_is_stopped(handle: type[Handle], config: Any, port: int) -> None:
+    with pytest.raises(KeyboardInterrupt), running(config, port, ["127.0.0.1"], THREADS="2"):
+        raise KeyboardInterrupt
+    assert handle.said[-1] == "stop"
+
+
+def test_why_nni_did_not_start_is_read_from_its_log(
+    handle: type[Handle], config: Any, port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(handle, "trouble", ConnectionRefusedError())
+    log = tmp_path / "exp1" / "log" / "nnimanager.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("[now] INFO (main) Start\n[now] ERROR (Service) no way in\n[now] INFO (main) End\n")
+    with pytest.raises(UserError, match="NNI gave up: no way in; its log"):
+        running(config, port, ["127.0.0.1"], THREADS="2").__enter__()
+    assert handle.said[-1] == "stop"
+
+
+def test_an_experiment_that_listens_elsewhere_is_stopped(
+    handle: type[Handle], config: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nni_experiment, "listening", lambda: {"::", "127.0.0.1"})
+    with pytest.raises(UserError, match="NNI listens at ::, not only at 127.0.0.1: it was stopped"):
+        running(config, port, ["127.0.0.1"], THREADS="2").__enter__()
+    assert handle.said[-1] == "stop"
+
+
+def test_a_taken_port_is_refused(handle: type[Handle], config: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"--port {number}: Address already in use"):
+            running(config, number, ["127.0.0.1"], THREADS="2").__enter__()
+    assert handle.said == []
+
+
+def test_listening_processes_are_seen() -> None:
+    code = "import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\nprint(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert listening() == {"127.0.0.1"}
+        child.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_nni")
+def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port: int) -> None:
+    """They conclude the run, and NNI has the curve of each; its servers listen on the loopback address alone."""
+    run, run_file = tmp_path / "run", tmp_path / "run.yaml"
+    run_file.write_text(RUN)
+    plan, trials, _ = Plan.read(run_file)
+    set_up(run, plan, trials, [])
+    done = run_cli("launch", run, "--workers", 2, "--port", port, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
+        *done.stderr.splitlines()
+    }
+    assert "on the front. Next:" in done.stderr and "params" in done.stdout
+    records = read_run(run).records
+    assert [found.state for found in records] == ["finished"] * 4
+    assert all(f"trial {found.trial} {found.id}: mIoU" in done.stderr for found in records)
+    (database,) = (run / "nni").glob("[!_]*/db/nni.sqlite")
+    with sqlite3.connect(database) as connection:
+        told = connection.execute("SELECT data FROM MetricData WHERE type = 'PERIODICAL'").fetchall()
+    scores = sorted(json.loads(json.loads(data))["default"] for (data,) in told)
+    assert scores == pytest.approx(sorted(found.miou or 0 for found in records))
