@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from results.fidelity import standing
 from results.pareto import front
-from results.schema import Record, Run
+from results.run import Run
+from results.schema import Trial
 
 ENOUGH = 8
 """Of fewer networks nothing is concluded: of 8 that are in random orders, one time in 20 tau still reaches 0.5."""
@@ -95,10 +96,10 @@ class Trust:
 
 def trust(run: Run) -> Trust:
     """What the longer trainings of a run, if there are any, say about its shortest."""
-    trained = [record for record in run.records if record.state == "finished" and _known(record)]
-    short: dict[str, Record] = {}
-    for record in sorted(trained, key=lambda record: (record.rung, record.trial)):
-        short.setdefault(record.id, record)
+    trained = [trial for trial in run.trials if trial.is_finished and _known(trial)]
+    short: dict[str, Trial] = {}
+    for trial in sorted(trained, key=lambda trial: (trial.key.rung, trial.number)):
+        short.setdefault(trial.id, trial)
     longer = _longer(run, trained, short)
     comparisons = [
         _comparison([short[network] for network in scores], np.array(list(scores.values())), *kind)
@@ -143,14 +144,14 @@ def trust_lines(run: Run) -> list[str]:
     return lines
 
 
-def _longer(run: Run, trained: list[Record], short: dict[str, Record]) -> dict[tuple[int, str], dict[str, float]]:
+def _longer(run: Run, trained: list[Trial], short: dict[str, Trial]) -> dict[tuple[int, str], dict[str, float]]:
     """mIoU by network, of each kind of longer training: (iterations, provenance)."""
     seeds: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in trained:
-        seeds[record.iterations or 0, "proxy training"][record.id].append(record.miou or 0.0)
+    for trial in trained:
+        seeds[trial.iterations or 0, "proxy training"][trial.id].append(trial.miou or 0.0)
     for found in run.retrainings:
         seeds[found.iterations, found.provenance][found.id].append(found.miou)
-    shortest = min((record.iterations or 0 for record in short.values()), default=0)
+    shortest = min((trial.iterations or 0 for trial in short.values()), default=0)
     return {
         kind: {network: fmean(scores) for network, scores in networks.items() if network in short}
         for kind, networks in seeds.items()
@@ -158,10 +159,8 @@ def _longer(run: Run, trained: list[Record], short: dict[str, Record]) -> dict[t
     }
 
 
-def _comparison(short: list[Record], scores: NDArray[np.float64], iterations: int, provenance: str) -> Comparison:
-    columns = {
-        name: np.array([getattr(record, name) for record in short], float) for name in ("miou", "params", "macs")
-    }
+def _comparison(short: list[Trial], scores: NDArray[np.float64], iterations: int, provenance: str) -> Comparison:
+    columns = {name: np.array([getattr(trial, name) for trial in short], float) for name in ("miou", "params", "macs")}
     count = min(len(short), max(TOP_AT_LEAST, -(-len(short) // TOP_SHARE)))
     best = np.argsort(-scores, kind="stable")[:count]
     return Comparison(
@@ -194,11 +193,11 @@ def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement
     return Agreement(float(taus[0]), float(low), float(high), count)
 
 
-def _flat(short: list[Record]) -> str | None:
+def _flat(short: list[Trial]) -> str | None:
     """What is said when the short trainings tell hardly any networks apart."""
     if len(short) < TOP_AT_LEAST:
         return None
-    (score, count), *_ = Counter(round(record.miou or 0.0, 4) for record in short).most_common(1)
+    (score, count), *_ = Counter(round(trial.miou or 0.0, 4) for trial in short).most_common(1)
     if count <= FLAT * len(short):
         return None
     return (
@@ -207,20 +206,20 @@ def _flat(short: list[Record]) -> str | None:
     )
 
 
-def _noise(run: Run, trained: list[Record]) -> Noise | None:
-    repeated = [record for record in standing(trained) if record.miou_std is not None]
+def _noise(run: Run, trained: list[Trial]) -> Noise | None:
+    repeated = [trial for trial in standing(trained) if trial.miou_std is not None]
     if not repeated:
         return None
-    degrees = [record.seeds - 1 for record in repeated]
+    degrees = [trial.seeds - 1 for trial in repeated]
     std = float(
-        np.sqrt(np.average([record.miou_std**2 for record in repeated if record.miou_std is not None], weights=degrees))
+        np.sqrt(np.average([trial.miou_std**2 for trial in repeated if trial.miou_std is not None], weights=degrees))
     )
-    members = [record for record in front(run.records, run.objectives) if _known(record)]
-    miou = np.array([record.miou for record in members], float)
-    shares = np.array([1 / record.seeds for record in members])
+    members = [trial for trial in front(run.trials, run.objectives) if _known(trial)]
+    miou = np.array([trial.miou for trial in members], float)
+    shares = np.array([1 / trial.seeds for trial in members])
     alike = np.abs(miou[:, None] - miou) <= 1.96 * std * np.sqrt(shares[:, None] + shares)
     return Noise(std, len(repeated), int((alike.sum(axis=1) > 1).sum()), len(members))
 
 
-def _known(record: Record) -> bool:
-    return record.miou is not None and bool(np.isfinite(record.miou))
+def _known(trial: Trial) -> bool:
+    return trial.miou is not None and bool(np.isfinite(trial.miou))

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
-from results.schema import Record
+from results.schema import Trial
 
 
-def standing(records: Sequence[Record]) -> list[Record]:
-    """One record per network that was trained up to the highest rung any of the ``records`` has; the others drop out.
+def standing(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial per network that was trained up to the highest rung any of the ``trials`` has; the others drop out.
 
-    Only equals can be compared: a longer training scores higher. With several seeds it is the first trial's record with
+    Only equals can be compared: a longer training scores higher. With several seeds it is the first trial's trial with
     ``miou`` the mean, ``miou_std`` the standard deviation (n - 1) and ``seeds`` their number. A seed that was repeated
     counts once, as it came out first: repeating a noisy measurement must not lift a network.
     """
-    top = max((record.rung for record in records), default=0)
-    networks: dict[str, dict[int | None, Record]] = {}
-    for record in sorted(records, key=lambda record: record.trial):
-        if record.rung == top:
-            networks.setdefault(record.id, {}).setdefault(record.seed, record)
+    top = max((trial.key.rung for trial in trials), default=0)
+    networks: dict[str, dict[int | None, Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.key.rung == top:
+            networks.setdefault(trial.id, {}).setdefault(trial.key.seed, trial)
     return [_mean(list(trainings.values())) for trainings in networks.values()]
 
 
-def _mean(trainings: list[Record]) -> Record:
-    known = [record.miou for record in trainings if record.miou is not None]
+def _mean(trainings: list[Trial]) -> Trial:
+    known = [trial.miou for trial in trainings if trial.miou is not None]
     if len(known) < 2:
         return trainings[0]
     return replace(trainings[0], miou=fmean(known), miou_std=stdev(known), seeds=len(known))

@@ -1,51 +1,47 @@
-"""The Pareto front of a run: dominance, ranks, crowding, hypervolume, and picking one network.
+"""The Pareto front of a run: dominance, ranks, crowding distance, and picking one network.
 
 Functions on arrays take ``values`` of shape (points, objectives), all minimised and without NaN.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from boostformer.errors import UserError, nearest
+from boostformer.errors import UserError
 from results.fidelity import standing
-from results.schema import Record
+from results.schema import MIOU, Status, Trial, minimised_values
 
 Values = npt.NDArray[np.float64]
 
-#: What a run may optimise, with the factor that turns it into something to minimise.
-OBJECTIVES = {"miou": -1.0, "macs": 1.0, "params": 1.0, "latency_ms": 1.0}
 PICKS = ("knee", "best-miou", "smallest", "fastest")
 
 
-def minimised(records: Sequence[Record], objectives: Sequence[str]) -> Values:
-    """Shape (records, objectives): the values with signs turned so that less is better; NaN where unknown.
+def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> Values:
+    """Give the objectives' values, shape (trials, objectives), with signs turned so that less is better.
 
-    Raises :class:`UserError` for an unknown objective.
+    What is unknown is NaN. Raises :class:`UserError` for an unknown objective.
     """
-    for name in objectives:
-        if name not in OBJECTIVES:
-            raise UserError(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
-    rows = [[_number(getattr(record, name)) * OBJECTIVES[name] for name in objectives] for record in records]
-    return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
+    rows = [minimised_values(trial, objectives) for trial in trials]
+    return np.array(rows, dtype=np.float64).reshape(len(trials), len(objectives))
 
 
-def front(records: Sequence[Record], objectives: Sequence[str]) -> list[Record]:
-    """The feasible, finished, non-dominated networks, one record each, sorted by params.
+def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
+    """The feasible, finished, non-dominated networks, one trial each, sorted by params.
 
-    A record with an objective missing or NaN cannot be compared and is never on the front. Of a run with several
+    A trial with an objective missing or NaN cannot be compared and is never on the front. Of a run with several
     lengths of training the networks with the longest are compared, and with several seeds their means, as
     :func:`results.fidelity.standing` has it. mIoU is maximised, all else minimised.
     """
-    candidates = [record for record in records if record.state == "finished" and record.feasible]
+    candidates = [trial for trial in trials if trial.is_finished and trial.feasible]
     known = [bool(np.isfinite(row).all()) for row in minimised(candidates, objectives)]
-    networks = standing([record for record, comparable in zip(candidates, known, strict=True) if comparable])
+    networks = standing([trial for trial, comparable in zip(candidates, known, strict=True) if comparable])
     ranks = non_dominated_rank(minimised(networks, objectives))
-    chosen = [record for record, rank in zip(networks, ranks, strict=True) if rank == 0]
-    return sorted(chosen, key=lambda record: (record.params, record.trial))
+    chosen = [trial for trial, rank in zip(networks, ranks, strict=True) if rank == 0]
+    return sorted(chosen, key=lambda trial: (trial.params, trial.number))
 
 
 def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:
@@ -90,38 +86,8 @@ def crowding_distance(values: Values) -> Values:
     return distance
 
 
-def hypervolume(values: Values, reference: Sequence[float] | Values) -> float:
-    """The exact volume that the points dominate below ``reference`` (shape (objectives,)).
-
-    By slicing along the last objective (While et al., "A faster algorithm for calculating hypervolume",
-    2006): quick up to three objectives, exponential beyond. Points that do not beat the reference in every
-    objective add nothing.
-    """
-    values = _checked(values)
-    corner = np.asarray(reference, dtype=np.float64)
-    if corner.shape != values.shape[1:]:
-        raise ValueError(f"reference has shape {corner.shape}, the points have {values.shape[1]} objectives")
-    return _volume(values[(values < corner).all(axis=1)], corner)
-
-
-def _volume(values: Values, corner: Values) -> float:
-    if len(values) == 0:
-        return 0.0
-    if len(corner) == 1:
-        return float(corner[0] - values.min())
-    if len(corner) == 2:
-        ordered = values[np.argsort(values[:, 0], kind="stable")]
-        widths = np.diff(np.append(ordered[:, 0], corner[0]))
-        return float(widths @ (corner[1] - np.minimum.accumulate(ordered[:, 1])))
-    ordered = values[np.argsort(values[:, -1], kind="stable")]
-    heights = np.diff(np.append(ordered[:, -1], corner[-1]))
-    return sum(
-        float(height) * _volume(ordered[: i + 1, :-1], corner[:-1]) for i, height in enumerate(heights) if height > 0
-    )
-
-
-def pick(records: Sequence[Record], objectives: Sequence[str], how: str | int) -> Record:
-    """One finished record: off the front by a rule (``PICKS``), or any finished trial by its number or id.
+def pick(trials: Sequence[Trial], objectives: Sequence[str], how: str | int) -> Trial:
+    """One finished trial: off the front by a rule (``PICKS``), or any finished trial by its number or id.
 
     "knee": see :func:`knee`; "best-miou": highest mIoU; "smallest": fewest params; "fastest": least
     ``latency_ms``. Ties go to the higher mIoU, then fewer params, then the earlier trial.
@@ -130,23 +96,23 @@ def pick(records: Sequence[Record], objectives: Sequence[str], how: str | int) -
     without latencies.
     """
     if str(how) not in PICKS:
-        return _finished(records, str(how))
-    members = front(records, objectives)
+        return _finished(trials, str(how))
+    members = front(trials, objectives)
     if not members:
-        raise UserError(f"cannot pick '{how}': no finished trial fits the budgets ({_states(records)})")
+        raise UserError(f"cannot pick '{how}': no finished trial fits the budgets ({_statuses(trials)})")
     if how == "knee":
         return knee(members, objectives)
     if how == "best-miou":
         return min(members, key=_preference)
     if how == "smallest":
-        return min(members, key=lambda record: (record.params, *_preference(record)))
-    timed = [record for record in members if record.latency_ms is not None]
+        return min(members, key=lambda trial: (trial.params, *_preference(trial)))
+    timed = [trial for trial in members if trial.latency_ms is not None]
     if not timed:
         raise UserError("cannot pick 'fastest': no latency_ms in this run; allowed: knee, best-miou, smallest")
-    return min(timed, key=lambda record: (record.latency_ms, *_preference(record)))
+    return min(timed, key=lambda trial: (trial.latency_ms, *_preference(trial)))
 
 
-def knee(members: Sequence[Record], objectives: Sequence[str]) -> Record:
+def knee(members: Sequence[Trial], objectives: Sequence[str]) -> Trial:
     """The member of a front that lies deepest beneath the line between the front's two ends.
 
     Each objective is scaled to 0 (best on the front) … 1 (worst on it). The line joins the end of best mIoU
@@ -161,40 +127,39 @@ def knee(members: Sequence[Record], objectives: Sequence[str]) -> Record:
     values = minimised(members, objectives)
     spread = np.ptp(values, axis=0)
     scaled = (values - values.min(axis=0)) / np.where(spread > 0, spread, 1.0)
-    costs = len(objectives) - ("miou" in objectives)
-    weights = np.array([1.0 if name == "miou" else 1.0 / costs for name in objectives])
+    costs = len(objectives) - (MIOU in objectives)
+    weights = np.array([1.0 if name == MIOU else 1.0 / costs for name in objectives])
     depth = (1.0 - scaled @ weights) / np.linalg.norm(weights)
     # Rounded, so that points that differ only by the arithmetic's last bits are a tie.
     best = min(range(len(members)), key=lambda i: (-round(float(depth[i]), 9), *_preference(members[i])))
     return members[best]
 
 
-def _finished(records: Sequence[Record], wanted: str) -> Record:
-    matches = [record for record in records if wanted in (record.id, str(record.trial))]
-    matches.sort(key=lambda record: (-record.rung, record.trial))  # of an id the longest training
-    finished = [record for record in matches if record.state == "finished"]
+def _finished(trials: Sequence[Trial], wanted: str) -> Trial:
+    matches = [trial for trial in trials if wanted in (trial.id, str(trial.number))]
+    matches.sort(key=lambda trial: (-trial.key.rung, trial.number))  # of an id the longest training
+    finished = [trial for trial in matches if trial.is_finished]
     if finished:
         return finished[0]
     if matches:
         found = matches[0]
-        because = f": {found.failure}" if found.failure else ""
-        raise UserError(f"trial {found.trial} ({found.id}) is {found.state}{because}; a finished trial is needed")
-    numbers = sorted(record.trial for record in records if record.state == "finished")
+        because = f": {found.reason}" if found.reason else ""
+        raise UserError(f"trial {found.number} ({found.id}) is {found.status}{because}; a finished trial is needed")
+    numbers = sorted(trial.number for trial in trials if trial.is_finished)
     listed = ", ".join(str(number) for number in numbers[:30]) + (", …" if len(numbers) > 30 else "")
     raise UserError(f"no trial or id '{wanted}'; finished trials: {listed or 'none'}; rules: {', '.join(PICKS)}")
 
 
-def _states(records: Sequence[Record]) -> str:
-    states = [record.state for record in records]
-    return ", ".join(f"{states.count(state)} {state}" for state in ("finished", "failed", "running"))
+def _statuses(trials: Sequence[Trial]) -> str:
+    counts = Counter(trial.status for trial in trials)
+    shown = [
+        status for status in Status if counts[status] or status in (Status.FINISHED, Status.FAILED, Status.RUNNING)
+    ]
+    return ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in shown)
 
 
-def _preference(record: Record) -> tuple[float, int, int]:
-    return (-record.miou if record.miou is not None else np.inf, record.params, record.trial)
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
+def _preference(trial: Trial) -> tuple[float, int, int]:
+    return (-trial.miou if trial.miou is not None else np.inf, trial.params, trial.number)
 
 
 def _checked(values: Values) -> Values:

@@ -1,206 +1,340 @@
-"""The records of a run: one frozen value per trial, read from the run's Optuna study."""
+"""A trial of a search, what may be optimised about it, and how it is stored. Only this file knows the stored form.
+
+A trial is kept in the run's Optuna study as user attributes in four groups, because a database takes its time for each
+attribute: ``network`` when it begins, ``latency`` and ``score`` as soon as they are known, ``end`` when it is over.
+What a study holds may come from elsewhere: everything is checked when it is read.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from boostformer.errors import UserError, os_refusal
-from results.storage.location import attributes, storage_of
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError, nearest
+from boostformer.figures import Latency
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.trial import FrozenTrial
 
-State = Literal["finished", "failed", "running"]
-_STATES: dict[str, State] = {
-    "COMPLETE": "finished",
-    "FAIL": "failed",
-    "PRUNED": "failed",
-    "RUNNING": "running",
-    "WAITING": "running",
-}
+FORMAT_VERSION = 4
+"""Version of a stored study. 2 counts costs of the deployed network; 3 has rungs and seeds; 4 has statuses."""
+NETWORK, LATENCY, SCORE, END = "network", "latency", "score", "end"
+_WORKER = re.compile(r"[\w-]*(\.[\w-]+)*")  # becomes part of a lock's path
+
+
+class Status(StrEnum):
+    """What has become of a trial; the value is what is stored and shown."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    """It cannot be trained or measured: it counts as tried and is not repeated."""
+    INTERRUPTED = "interrupted"
+    """Its worker gave it back or died: it is repeated."""
+    WAITING = "waiting"
+    """It is scored; its latency is measured once its device is back."""
+    OVER_BUDGET = "over_budget"
+    """It was measured over budget: it is not repeated, and does not count as tried."""
+
+    @property
+    def concludes(self) -> bool:
+        """Whether a trial of this status counts as done."""
+        return self in (Status.FINISHED, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialKey:
+    """One training: of the network ``arch_id``, as long as ``rung`` says (counted from 0), with ``seed``."""
+
+    arch_id: str
+    rung: int
+    seed: int
 
 
 @dataclass(frozen=True)
-class Record:
-    """One trial, a training of one network: its architecture, what it costs and what it scored.
+class Trial:
+    """One try at a training of one network: what it costs and what it scored.
 
-    ``rung`` counts the run's lengths of training from 0, ``iterations`` is that length; ``promoted`` says whether a
-    longer training of the same network was begun, and is None in a run that has but one length. Where a record stands
-    for several ``seeds``, ``miou`` is their mean and ``miou_std`` their standard deviation.
-    ``miou`` is in 0…1, ``macs`` are multiply-adds, ``latency_ms`` is in milliseconds on what
-    ``latency_provenance`` names, between ``latency_low_ms`` and ``latency_high_ms`` (the spread of the runs, or the
-    band of a prediction or estimate), ``latency_state`` is what else was recorded with it. ``final_…`` are those of a
-    finalist that was measured again when the search ended, ``final_labels_ms`` up to the label map. ``seconds`` is
-    the wall-clock time of the evaluation. ``failure`` is the reason of a failed trial ("interrupted" when its process
-    died). ``provenance`` says how the score came about.
+    Attributes:
+        number: the trial's number in its run, from 0.
+        key: which training it is. Several trials have the same key when one was interrupted.
+        architecture: the network, as ``Architecture.to_dict`` writes it.
+        params, macs, conv_linear_macs, attention_macs: exact costs; multiply-adds at batch 1.
+        feasible: whether the network is within the run's budgets, so far as is known.
+        iterations: length of the training.
+        miou: score in 0…1; where a trial stands for several ``seeds`` their mean, ``miou_std`` their deviation.
+        seconds: wall-clock time of the evaluation.
+        provenance: how the score came about.
+        latency: milliseconds on the run's device.
+        final: milliseconds of a finalist, measured again when the search ended.
+        promoted: whether a longer training of the network was begun; None in a run of one length.
+        reason: why the trial failed, waits or is over budget.
+        owner: the worker that claimed it.
+        reached: iterations that were saved when it took over from a worker that died.
+        abandoned: whether an interrupted trial was left behind by a worker that died, and not given back.
     """
 
-    trial: int
-    id: str
-    state: State
+    number: int
+    key: TrialKey
+    status: Status
     architecture: dict[str, Any] = field(hash=False)
     params: int
     macs: int
     conv_linear_macs: int
     attention_macs: int
     feasible: bool
-    rung: int = 0
     iterations: int | None = None
-    promoted: bool | None = None
     miou: float | None = None
+    seconds: float | None = None
+    provenance: str = ""
+    latency: Latency | None = None
+    final: Latency | None = None
+    promoted: bool | None = None
     miou_std: float | None = None
     seeds: int = 1
-    latency_ms: float | None = None
-    latency_low_ms: float | None = None
-    latency_high_ms: float | None = None
-    latency_provenance: str | None = None
-    latency_state: dict[str, Any] | None = field(default=None, hash=False)
-    final_latency_ms: float | None = None
-    final_low_ms: float | None = None
-    final_high_ms: float | None = None
-    final_labels_ms: float | None = None
-    final_provenance: str | None = None
-    seed: int | None = None
-    seconds: float | None = None
-    failure: str | None = None
-    provenance: str = ""
+    reason: str | None = None
+    owner: str = ""
+    reached: int = 0
+    abandoned: bool = False
 
-    def attributes(self) -> dict[str, Any]:
-        """The user attributes that hold this record in the study: all but what Optuna keeps itself."""
-        return {name: getattr(self, name) for name in ATTRIBUTES}
+    @property
+    def id(self) -> str:
+        """The network's id."""
+        return self.key.arch_id
 
+    @property
+    def latency_ms(self) -> float | None:
+        return None if self.latency is None else self.latency.ms
 
-_DERIVED = ("trial", "state", "promoted", "miou_std", "seeds")
-ATTRIBUTES = tuple(f.name for f in fields(Record) if f.name not in _DERIVED and f.name[:6] != "final_")
-FINALIST, _RETRAINING = "finalist ", "retraining "
-"""So begin the study's attributes with the ``final_…`` values of one architecture, since a trial that ended cannot be
-added to, and with one retraining; no other process writes the same."""
-_REQUIRED = ("id", "architecture", "params", "macs", "conv_linear_macs", "attention_macs", "feasible")
+    @property
+    def is_finished(self) -> bool:
+        return self.status is Status.FINISHED
 
 
-@dataclass(frozen=True)
-class Retraining:
-    """A network of the run that was trained in full; ``provenance`` says how, all but ``iterations`` and ``seed``."""
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Something that a run may optimise or limit: a field or property of :class:`Trial` by its name.
 
-    id: str
-    miou: float
-    iterations: int
-    seed: int
-    provenance: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that one run directory holds: its records by trial number and the frozen configuration.
-
-    ``references`` are networks to draw beside the front: dicts with ``name``, ``params``, ``macs``, ``latency_ms``
-    where it is known.
+    Attributes:
+        maximised: the direction, stated here alone; every other objective is minimised.
+        label: title of a plot's axis.
+        unit: what the axis divides values by.
+        show: writes a value for people.
     """
 
-    records: list[Record]
-    objectives: list[str]
-    budgets: dict[str, float]
-    config: dict[str, Any]
-    references: list[dict[str, Any]]
-    retrainings: list[Retraining] = field(default_factory=list)
+    name: str
+    maximised: bool
+    label: str
+    unit: float
+    show: Callable[[float], str]
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Optuna's word for it."""
+        return "maximize" if self.maximised else "minimize"
+
+    @property
+    def sign(self) -> float:
+        """The factor that turns a value into one to minimise."""
+        return -1.0 if self.maximised else 1.0
+
+    def value(self, trial: Trial) -> float | None:
+        found: float | None = getattr(trial, self.name)
+        return found
 
 
-def read_run(run_dir: Path | str) -> Run:
-    """The records of the run in ``run_dir``; never writes, so it may be called while a search is writing.
+def _significant(value: float) -> str:
+    """Three decimals, and three significant digits at least: 62.338, 0.127, 0.00193."""
+    digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
+    return f"{value:.{digits}f}"
 
-    A trial that is still being proposed, or whose process died before it had an architecture, is not a
-    record.
 
-    Raises :class:`UserError` when there is no such directory, no study that it leads to, or the study is unreadable,
-    damaged or not one of ours.
+MIOU = "miou"
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective(MIOU, True, "mIoU (%)", 0.01, lambda value: f"{100 * value:.2f} %"),
+        Objective("params", False, "Parameters (M)", 1e6, lambda value: f"{_significant(value / 1e6)} M"),
+        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, lambda value: f"{_significant(value / 1e9)} G"),
+        Objective("latency_ms", False, "Latency (ms)", 1.0, lambda value: f"{value:.2f} ms"),
+    )
+}
+"""All objectives by name. All but ``miou`` are costs, which budgets may limit."""
+COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
+
+
+def objective(name: str) -> Objective:
+    """Look an objective up; :class:`UserError` for an unknown one."""
+    if name not in OBJECTIVES:
+        raise UserError(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def minimised_values(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...]:
+    """Give the objectives' values with signs turned so that less is better; NaN where one is unknown."""
+    found = (objective(name) for name in objectives)
+    return tuple(o.sign * math.nan if (value := o.value(trial)) is None else o.sign * float(value) for o in found)
+
+
+# Writing
+
+
+def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
+    """Give the attribute that a trial begins with, name and value."""
+    costs = ("params", "macs", "conv_linear_macs", "attention_macs")
+    return NETWORK, {
+        "id": trial.key.arch_id,
+        "rung": trial.key.rung,
+        "seed": trial.key.seed,
+        "iterations": trial.iterations,
+        "architecture": trial.architecture,
+        **{name: getattr(trial, name) for name in costs},
+        "feasible": trial.feasible,
+        "owner": trial.owner,
+        "reached": trial.reached,
+    }
+
+
+def score_attribute(miou: float, seconds: float, provenance: str) -> tuple[str, dict[str, Any]]:
+    """Give the attribute that keeps a score, name and value."""
+    return SCORE, {"miou": miou, "seconds": seconds, "provenance": provenance}
+
+
+def latency_attribute(latency: Latency) -> tuple[str, dict[str, Any]]:
+    """Give the attribute that keeps a latency, name and value."""
+    return LATENCY, latency.to_dict()
+
+
+def end_attribute(status: Status, reason: str | None, seconds: float | None = None) -> tuple[str, dict[str, Any]]:
+    """Give the attribute that ends a trial which did not finish, name and value."""
+    return END, {"status": status.value, "reason": reason, "seconds": seconds}
+
+
+def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
+    """Give what creates the trial in its study in one go: it exists with its owner, or not at all.
+
+    It has none of Optuna's parameters, since a database takes longer for some fifty of them than for all the rest, and
+    no constraints: what is over budget never becomes a trial, or one that failed.
     """
-    where = storage_of(run_dir)
-    storage = where.open()
-    with where.answering():
-        study_id = where.study_id(storage)
-        known = storage.get_study_user_attrs(study_id)
-        trials = storage.get_all_trials(study_id, deepcopy=False)
-    missing = [name for name in ("objectives", "budgets", "references", "config") if name not in known]
-    if missing:
-        raise UserError(
-            f"{where}: the run was never set up completely (no {', '.join(missing)}); start the search again"
-        )
-    records = [record for trial in trials if (record := _record(trial, str(where), known)) is not None]
-    return Run(
-        _with_promotions(records),
-        list(known["objectives"]),
-        dict(known["budgets"]),
-        dict(known["config"]),
-        list(known["references"]),
-        [Retraining(**values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
+    from optuna.trial import TrialState, create_trial
+
+    groups = dict([network_attribute(trial)])
+    if trial.latency is not None:
+        groups |= [latency_attribute(trial.latency)]
+    if trial.miou is not None and trial.seconds is not None:
+        groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance)]
+    if trial.status not in (Status.RUNNING, Status.FINISHED):
+        groups |= [end_attribute(trial.status, trial.reason, trial.seconds)]
+    states = {Status.RUNNING: TrialState.RUNNING, Status.FINISHED: TrialState.COMPLETE}
+    return create_trial(
+        state=states.get(trial.status, TrialState.FAIL),
+        values=stored_values(trial, objectives) if trial.is_finished else None,
+        user_attrs=groups,
     )
 
 
-def open_study(run_dir: Path | str) -> optuna.Study:
-    """The existing study of ``run_dir``, to be written to.
+def stored_values(trial: Trial, objectives: Sequence[str]) -> list[float]:
+    """Give the values that Optuna keeps of a finished trial, in natural units."""
+    values = [objective(name).value(trial) for name in objectives]
+    return [math.nan if value is None else float(value) for value in values]
 
-    Raises :class:`UserError` as :func:`read_run` does.
+
+# Reading
+
+
+def read_trial(frozen: FrozenTrial, source: str) -> Trial | None:
+    """Read a stored trial; None while it is being proposed, when there is no network yet.
+
+    Args:
+        frozen: as Optuna gives it.
+        source: the study, for messages.
+
+    Raises:
+        UserError: the stored trial is damaged, or none that this program wrote.
     """
-    import optuna
-
-    where = storage_of(run_dir)
-    storage = where.open()
-    where.study_id(storage)
-    return optuna.load_study(study_name=where.study, storage=storage)
-
-
-def note_retraining(run_dir: Path | str, found: Retraining) -> None:
-    """Keeps in the run how well one of its networks did when it was trained in full.
-
-    Raises :class:`UserError` as :func:`read_run` does, and when the run cannot be written to.
-    """
-    # The same training once more takes the place of the one before.
-    how = hashlib.sha256(f"{found.iterations} {found.seed} {found.provenance}".encode()).hexdigest()[:8]
-    _note(run_dir, f"{_RETRAINING}{found.id} {how}", asdict(found))
-
-
-def note_finalist(run_dir: Path | str, id: str, values: Mapping[str, Any]) -> None:
-    """Keeps the ``final_…`` values of an architecture in the run; raises as :func:`note_retraining` does."""
-    _note(run_dir, FINALIST + id, values)
-
-
-def _note(run_dir: Path | str, name: str, values: Mapping[str, Any]) -> None:
-    from optuna.exceptions import StorageInternalError
-
-    where = storage_of(run_dir)
-    try:
-        open_study(run_dir).set_user_attr(name, values)
-    except OSError as error:
-        raise os_refusal(where, "cannot be written", error) from error
-    except StorageInternalError as error:
-        from results.storage.database import reason
-
-        raise UserError(f"{where}: cannot be written: {reason(error.__cause__ or error)}") from error
-
-
-def _record(trial: optuna.trial.FrozenTrial, source: str, study: Mapping[str, Any]) -> Record | None:
-    found = attributes(trial)
-    state = _STATES[trial.state.name]
-    missing = [name for name in _REQUIRED if name not in found]
-    if missing and state != "finished":
+    groups = frozen.user_attrs
+    where = f"{source}: trial {frozen.number}"
+    if NETWORK not in groups:
+        if frozen.state.name == "COMPLETE":
+            raise UserError(f"{where} has no {NETWORK}; not a run of this program")
         return None
-    if missing:
-        raise UserError(
-            f"{source}: finished trial {trial.number} has no {', '.join(missing)}; not a run of this program"
-        )
-    known = {name: found[name] for name in ATTRIBUTES if name in found}
-    final = study.get(f"{FINALIST}{known['id']}", {}) if state == "finished" else {}
-    return Record(trial=trial.number, state=state, **known, **final)
+    try:
+        return _read(frozen.number, frozen.state.name, groups)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where}: damaged ({type(error).__name__}: {error})") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
-def _with_promotions(records: list[Record]) -> list[Record]:
-    highest: dict[str, int] = {}
-    for record in records:
-        highest[record.id] = max(record.rung, highest.get(record.id, 0))
-    if not any(highest.values()):
-        return records
-    return [replace(record, promoted=record.rung < highest[record.id]) for record in records]
+def key_of(frozen: FrozenTrial) -> TrialKey:
+    """Tell which training a stored trial is, without reading all of it."""
+    network = frozen.user_attrs[NETWORK]
+    return TrialKey(network["id"], network["rung"], network["seed"])
+
+
+def owner_of(frozen: FrozenTrial) -> str:
+    """Name the worker that claimed a stored trial, without reading all of it; empty when that is damaged."""
+    owner = frozen.user_attrs.get(NETWORK, {}).get("owner", "")
+    return owner if isinstance(owner, str) and _WORKER.fullmatch(owner) else ""
+
+
+def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
+    network, score, end = groups[NETWORK], groups.get(SCORE, {}), groups.get(END, {})
+    architecture = network["architecture"]
+    if Architecture.from_dict(architecture).id != network["id"]:
+        raise ValueError(f"the id {network['id']!r} is not the architecture's")
+    if not _WORKER.fullmatch(network["owner"]):
+        raise ValueError(f"{network['owner']!r} names no worker")
+    miou = _number(score, "miou", 0.0, 1.0)
+    if state == "COMPLETE" and miou is None:
+        raise ValueError("finished without a score")
+    return Trial(
+        number=number,
+        key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
+        status=_status(state, end),
+        architecture=architecture,
+        params=_count(network, "params"),
+        macs=_count(network, "macs"),
+        conv_linear_macs=_count(network, "conv_linear_macs"),
+        attention_macs=_count(network, "attention_macs"),
+        feasible=bool(network["feasible"]) and end.get("status") != Status.OVER_BUDGET,
+        iterations=None if network["iterations"] is None else _count(network, "iterations"),
+        miou=miou,
+        seconds=_number(score, "seconds") if score else _number(end, "seconds"),
+        provenance=str(score.get("provenance", "")),
+        latency=Latency.from_dict(groups[LATENCY]) if LATENCY in groups else None,
+        reason=None if end.get("reason") is None else str(end["reason"]),
+        owner=network["owner"],
+        reached=_count(network, "reached"),
+        abandoned=state == "FAIL" and not end,
+    )
+
+
+def _status(state: str, end: Mapping[str, Any]) -> Status:
+    if state == "COMPLETE":
+        return Status.FINISHED
+    if state in ("RUNNING", "WAITING"):
+        return Status.RUNNING
+    # A failed one of which nobody said why was left behind by a worker that died.
+    return Status(end["status"]) if end else Status.INTERRUPTED
+
+
+def _count(values: Mapping[str, Any], name: str) -> int:
+    value = values[name]
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} is {value!r}, a count from 0 is needed")
+    return value
+
+
+def _number(values: Mapping[str, Any], name: str, low: float = 0.0, high: float = math.inf) -> float | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}, from {low:g} to {high:g} is allowed")
+    return float(value)

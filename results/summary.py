@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 from boostformer.architecture import NO_STEM, Architecture, Stage
+from results.schema import OBJECTIVES
+
+_LIKE = {
+    "miou_std": "miou",
+    "conv_linear_macs": "macs",
+    "attention_macs": "macs",
+    **dict.fromkeys(("latency_low_ms", "latency_high_ms", "final_latency_ms"), "latency_ms"),
+    **dict.fromkeys(("final_low_ms", "final_high_ms", "final_labels_ms"), "latency_ms"),
+}
+"""Columns that are written as an objective is."""
 
 
 def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
@@ -29,28 +38,16 @@ def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
 
 
 def human(column: str, value: float | None) -> str:
-    """A value of a record's ``column`` with its unit; empty where it is unknown."""
+    """Write a value of a trial's ``column`` with its unit; empty where it is unknown."""
     if value is None:
         return ""
-    if column in ("miou", "miou_std"):
-        return f"{100 * value:.2f} %"
-    if column == "params":
-        return f"{_short(value / 1e6)} M"
-    if column in ("macs", "conv_linear_macs", "attention_macs"):
-        return f"{_short(value / 1e9)} G"
-    if column.endswith("_ms"):
-        return f"{value:.2f} ms"
+    if (named := OBJECTIVES.get(_LIKE.get(column, column))) is not None:
+        return named.show(value)
     if column == "seconds":
         return f"{value:.1f} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def _short(value: float) -> str:
-    """Three decimals, and three significant digits at least: 62.338, 0.127, 0.00193."""
-    digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
-    return f"{value:.{digits}f}"
 
 
 def _blocks(stage: Stage) -> str:

@@ -1,4 +1,4 @@
-"""Rows, those of records above all, as a table for people, as JSON and as CSV."""
+"""Rows, those of trials above all, as a table for people, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
-from results.schema import Record
+from results.schema import Trial
 from results.summary import human, summary
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ COLUMNS = (
     "final_provenance",
     "seed",
     "seconds",
-    "state",
+    "status",
     "feasible",
-    "failure",
+    "reason",
     "provenance",
     "architecture",
 )
@@ -76,19 +76,32 @@ _SHOWN = (
     "final_latency_ms",
     "final_labels_ms",
     "seconds",
-    "state",
-    "failure",
+    "status",
+    "reason",
     "architecture",
 )
 
 
-_USUAL = {"seeds": 1, "promoted": False, "state": "finished"}
+_USUAL = {"seeds": 1, "promoted": False, "status": "finished"}
 """Not worth a column where all rows have it."""
 
 
-def to_rows(records: Sequence[Record]) -> list[Row]:
-    """One dict per record with the keys ``COLUMNS``; what is unknown, or NaN, is None; ``miou`` in 0…1."""
-    return [{column: _known(getattr(record, column)) for column in COLUMNS} for record in records]
+def to_rows(trials: Sequence[Trial]) -> list[Row]:
+    """Give one dict per trial with the keys ``COLUMNS``; what is unknown, or NaN, is None; ``miou`` in 0…1."""
+    return [{column: _known(values[column]) for column in COLUMNS} for values in map(flat, trials)]
+
+
+def flat(trial: Trial) -> dict[str, Any]:
+    """Give a trial's values by the names of ``COLUMNS``, those of its key and latencies among the others."""
+    own = {name: getattr(trial, name, None) for name in COLUMNS}
+    own |= {"trial": trial.number, "status": trial.status.value, "rung": trial.key.rung, "seed": trial.key.seed}
+    if (found := trial.latency) is not None:
+        own |= {"latency_low_ms": found.figure.low, "latency_high_ms": found.figure.high}
+        own |= {"latency_provenance": str(found.provenance)}
+    if (final := trial.final) is not None:
+        own |= {"final_latency_ms": final.ms, "final_low_ms": final.figure.low, "final_high_ms": final.figure.high}
+        own |= {"final_labels_ms": final.labels_ms, "final_provenance": str(final.provenance)}
+    return own
 
 
 def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
@@ -144,11 +157,11 @@ def to_json(document: Any) -> str:
     return json.dumps(_known(document), indent=2, allow_nan=False) + "\n"
 
 
-def to_frame(records: Sequence[Record]) -> pandas.DataFrame:
-    """The same as a pandas frame, for a notebook: one row per record, ``architecture`` as a dict."""
+def to_frame(trials: Sequence[Trial]) -> pandas.DataFrame:
+    """The same as a pandas frame, for a notebook: one row per trial, ``architecture`` as a dict."""
     import pandas
 
-    return pandas.DataFrame(to_rows(records), columns=list(COLUMNS))
+    return pandas.DataFrame(to_rows(trials), columns=list(COLUMNS))
 
 
 def _known(value: Any) -> Any:

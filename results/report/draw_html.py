@@ -20,7 +20,7 @@ from results.report.picture import (
     percent,
     spread,
 )
-from results.schema import Record
+from results.schema import Trial
 from results.summary import human, summary
 
 _NUMBERS = ("miou", "miou_std", "params", "macs", "latency_ms")
@@ -58,11 +58,11 @@ def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
         traces.append(_markers("Pareto front", axis.values(front), percent(front), _hover(front), solid))
         if any(deviations := spread(front)):
             traces[-1].update(error_y={"array": deviations, "color": FRONT_COLOUR, "thickness": 1})
-    measured = [r for r in picture.references if r.get("miou") is not None and axis.cost(r) is not None]
+    measured = [r for r in picture.references if r.get("miou") is not None and axis.of(r) is not None]
     if measured:
         diamond = {"color": REFERENCE_COLOUR, "size": 12, "symbol": "diamond"}
         hover = [_details(reference["name"], reference) for reference in measured]
-        costs, y = [axis.cost(r) for r in measured], [100 * r["miou"] for r in measured]
+        costs, y = [axis.of(r) for r in measured], [100 * r["miou"] for r in measured]
         traces.append(_markers("reference", costs, y, hover, diamond))
     return traces
 
@@ -74,7 +74,7 @@ def _markers(name: str, x: Sequence[float | None], y: list[float], hover: list[s
 
 def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequence[Reference]) -> None:
     for reference in references:
-        cost = axis.cost(reference)
+        cost = axis.of(reference)
         if cost is None or reference.get("miou") is not None:
             continue
         figure.add_vline(x=cost, line_dash="dash", line_color=REFERENCE_COLOUR, row=1, col=column)
@@ -94,19 +94,19 @@ def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequenc
         )
 
 
-def _hover(records: Sequence[Record]) -> list[str]:
+def _hover(trials: Sequence[Trial]) -> list[str]:
     return [
-        _details(_name(record), vars(record))
+        _details(_name(trial), {column: getattr(trial, column) for column in _NUMBERS})
         + "<br>"
-        + escape(summary(record.architecture, separator="\n")).replace("\n", "<br>")
-        for record in records
+        + escape(summary(trial.architecture, separator="\n")).replace("\n", "<br>")
+        for trial in trials
     ]
 
 
-def _name(record: Record) -> str:
-    trained = f", {record.iterations} iterations" if record.promoted is not None else ""
-    seeds = f", {record.seeds} seeds" if record.seeds > 1 else ""
-    return f"trial {record.trial}, id {record.id}{trained}{seeds}"
+def _name(trial: Trial) -> str:
+    trained = f", {trial.iterations} iterations" if trial.promoted is not None else ""
+    seeds = f", {trial.seeds} seeds" if trial.seeds > 1 else ""
+    return f"trial {trial.number}, id {trial.id}{trained}{seeds}"
 
 
 def _details(name: str, numbers: Reference) -> str:

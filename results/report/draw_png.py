@@ -92,13 +92,13 @@ def _draw_records(panel: Axes, axis: Axis, picture: Picture) -> None:
         zorder=1.5,
         label="best mIoU up to this cost (labels: trial)",
     )
-    for record, x, y in zip(steps, axis.values(steps), percent(steps), strict=True):
+    for trial, x, y in zip(steps, axis.values(steps), percent(steps), strict=True):
         place: dict[str, Any] = {"xytext": (-4, 4), "textcoords": "offset points", "ha": "right"}
-        panel.annotate(str(record.trial), (x, y), fontsize=7.5, color=FRONT_COLOUR, **place)
+        panel.annotate(str(trial.number), (x, y), fontsize=7.5, color=FRONT_COLOUR, **place)
 
 
 def _draw_reference(panel: Axes, axis: Axis, reference: Reference) -> None:
-    cost, miou = axis.cost(reference), reference.get("miou")
+    cost, miou = axis.of(reference), reference.get("miou")
     if cost is None:
         return
     style: dict[str, Any] = {

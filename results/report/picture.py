@@ -10,7 +10,7 @@ import numpy as np
 
 from results.fidelity import standing
 from results.pareto import non_dominated_rank
-from results.schema import Record
+from results.schema import COSTS, OBJECTIVES, Objective, Trial
 
 #  A network to compare with: ``name``, ``params``, ``macs``, and optionally ``latency_ms`` and ``miou``
 # (0…1).
@@ -22,25 +22,25 @@ FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
 
 @dataclass(frozen=True)
 class Axis:
-    """A cost axis: the record's field, its label, and what its values are divided by."""
+    """The axis of one cost."""
 
-    field: str
-    label: str
-    unit: float
+    cost: Objective
 
-    def values(self, records: Sequence[Record]) -> list[float]:
-        return [getattr(record, self.field) / self.unit for record in records]
+    @property
+    def label(self) -> str:
+        return self.cost.label
 
-    def cost(self, reference: Reference) -> float | None:
-        value = reference.get(self.field)
-        return None if value is None else float(value) / self.unit
+    def values(self, trials: Sequence[Trial]) -> list[float]:
+        """Give the costs of trials that all have one, in the axis's unit."""
+        return [value / self.cost.unit for trial in trials if (value := self.cost.value(trial)) is not None]
+
+    def of(self, reference: Reference) -> float | None:
+        """Give the cost of a reference in the axis's unit, where it is known."""
+        value = reference.get(self.cost.name)
+        return None if value is None else float(value) / self.cost.unit
 
 
-AXES = (
-    Axis("params", "Parameters (M)", 1e6),
-    Axis("macs", "Multiply-adds (G MACs)", 1e9),
-    Axis("latency_ms", "Latency (ms)", 1.0),
-)
+AXES = tuple(Axis(OBJECTIVES[name]) for name in COSTS)
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Picture:
     ``dots`` were trained as long as the front, ``shorter`` less: their mIoU is not to be compared with the others'.
     """
 
-    dots: Sequence[Record]
-    shorter: Sequence[Record]
-    front: Sequence[Record]
+    dots: Sequence[Trial]
+    shorter: Sequence[Trial]
+    front: Sequence[Trial]
     references: Sequence[Reference]
     axes: Sequence[Axis]
     title: str
@@ -60,52 +60,52 @@ class Picture:
     @classmethod
     def of(
         cls,
-        records: Sequence[Record],
-        front: Sequence[Record],
+        trials: Sequence[Trial],
+        front: Sequence[Trial],
         references: Sequence[Reference],
         objectives: Sequence[str],
         title: str,
     ) -> Picture:
-        known = [r for r in records if r.state == "finished" and r.feasible and _known(r.miou)]
-        axes = [axis for axis in AXES if all(_known(getattr(record, axis.field)) for record in known)]
+        known = [r for r in trials if r.is_finished and r.feasible and _known(r.miou)]
+        axes = [axis for axis in AXES if all(_known(axis.cost.value(trial)) for trial in known)]
         heading = f"{title} (objectives: {', '.join(objectives)})"
-        top = max((record.rung for record in front or known), default=0)
-        dots = standing([record for record in known if record.rung == top])
-        shorter = [record for record in known if record.rung < top]
-        # A front without mIoU among its objectives may hold records that have none.
+        top = max((trial.key.rung for trial in front or known), default=0)
+        dots = standing([trial for trial in known if trial.key.rung == top])
+        shorter = [trial for trial in known if trial.key.rung < top]
+        # A front without mIoU among its objectives may hold trials that have none.
         return cls(dots, shorter, [r for r in front if _known(r.miou)], references, axes, heading)
 
-    def others(self) -> list[Record]:
-        on_front = {record.id for record in self.front}
-        return [record for record in self.dots if record.id not in on_front]
+    def others(self) -> list[Trial]:
+        on_front = {trial.id for trial in self.front}
+        return [trial for trial in self.dots if trial.id not in on_front]
 
     def lengths(self) -> str:
         """Names the ``shorter`` trainings."""
-        found = sorted({record.iterations for record in self.shorter if record.iterations is not None})
+        found = sorted({trial.iterations for trial in self.shorter if trial.iterations is not None})
         return f"shorter training ({', '.join(map(str, found))} iterations)"
 
-    def staircase(self, axis: Axis) -> list[Record]:
+    def staircase(self, axis: Axis) -> list[Trial]:
         """The members of the front that none beats on this axis and mIoU alone, by rising cost."""
         points = np.array([axis.values(self.front), [-y for y in percent(self.front)]]).T
         ranks = non_dominated_rank(points)
-        members = [record for record, rank in zip(self.front, ranks, strict=True) if rank == 0]
-        return sorted(members, key=lambda record: (getattr(record, axis.field), record.trial))
+        members = [trial for trial, rank in zip(self.front, ranks, strict=True) if rank == 0]
+        return sorted(members, key=lambda trial: (axis.values([trial]), trial.number))
 
     def latency_note(self) -> str:
         """Where the latencies come from; empty where none are drawn."""
-        if all(axis.field != "latency_ms" for axis in self.axes):
+        if all(axis.cost.name != "latency_ms" for axis in self.axes):
             return ""
-        return "Latency: " + "; ".join(sorted({record.latency_provenance or "unknown" for record in self.dots}))
+        return "Latency: " + "; ".join(sorted({str(trial.latency.provenance) for trial in self.dots if trial.latency}))
 
 
-def percent(records: Sequence[Record]) -> list[float]:
-    """mIoU in % of records that have one."""
-    return [100 * record.miou for record in records if record.miou is not None]
+def percent(trials: Sequence[Trial]) -> list[float]:
+    """mIoU in % of trials that have one."""
+    return [100 * trial.miou for trial in trials if trial.miou is not None]
 
 
-def spread(records: Sequence[Record]) -> list[float]:
+def spread(trials: Sequence[Trial]) -> list[float]:
     """The standard deviation over seeds in %; 0 where there is one seed."""
-    return [100 * (record.miou_std or 0.0) for record in records]
+    return [100 * (trial.miou_std or 0.0) for trial in trials]
 
 
 def _known(value: float | None) -> bool:

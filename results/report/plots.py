@@ -8,12 +8,12 @@ from pathlib import Path
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from results.report.picture import Picture, Reference
-from results.schema import Record
+from results.schema import Trial
 
 
 def plot_front(
-    records: Sequence[Record],
-    front: Sequence[Record],
+    trials: Sequence[Trial],
+    front: Sequence[Trial],
     references: Sequence[Reference],
     objectives: Sequence[str],
     path: Path | str,
@@ -35,7 +35,7 @@ def plot_front(
     suffix = path.suffix.lower()
     if suffix not in (".png", ".html"):
         raise UserError(f"{path}: cannot plot to '{path.suffix}'; allowed: .png, .html")
-    picture = Picture.of(records, front, references, objectives, title)
+    picture = Picture.of(trials, front, references, objectives, title)
     if not picture.dots:
         raise UserError(f"{path}: nothing to plot, no finished trial fits the budgets")
     # The libraries are slow to import, and only the one that is needed is.

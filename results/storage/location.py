@@ -9,20 +9,15 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boostformer.errors import UserError
 from boostformer.files import replacing
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 JOURNAL_NAME, STORAGE_NAME = "journal.log", "storage.json"
-INTERRUPTED = "interrupted"
-"""Why a trial failed that its worker gave back, or left behind when it died. It is repeated."""
-GROUPS = ("network", "latency", "score", "end")
-"""Attributes of a trial that hold several values of its record each, because a database takes its time for each."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +117,3 @@ def storage_of(run_dir: Path | str) -> Journal | Database:
 def is_run(folder: Path | str) -> bool:
     """Whether the folder is one of a run, of whatever storage."""
     return any((Path(folder) / name).exists() for name in (JOURNAL_NAME, STORAGE_NAME))
-
-
-def attributes(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's attributes by name, with the groups dissolved.
-
-    One that failed, but of which nobody said why, was left behind by a dead worker: it was interrupted.
-    """
-    kept = trial.user_attrs
-    found = {name: value for name, value in kept.items() if name not in GROUPS}
-    for group in GROUPS:
-        found |= kept.get(group, {})
-    if trial.state.name == "FAIL" and not found.get("failure"):
-        found["failure"] = INTERRUPTED
-    return found

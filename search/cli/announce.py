@@ -1,4 +1,4 @@
-"""What a search will do and what it will cost, said before it begins."""
+"""The announcement of a search: its space, budgets, data and trials, and what they will cost."""
 
 from __future__ import annotations
 
@@ -8,67 +8,66 @@ import numpy as np
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
-from evaluators.costs.budget import COUNTED
-from evaluators.proxy import Proxy
-from results.schema import Record
-from results.storage.location import INTERRUPTED
+from results.schema import Trial
 from results.summary import human
-from search.config.experiment import Plan
-from search.config.problem import Problem
-from search.study.scheduler import most_trainings
-from search.study.state import REJECTED, WAITING, Standing
+from search.config.opening import OpenExperiment
+from search.study.scheduler import Train
+from search.study.state import Standing
 from search.worker.progress import duration
 
 ENOUGH = 3
 """So many trials that took their time already tell more than measured steps."""
 
 
-def announcement(plan: Plan, problem: Problem, standing: Standing) -> str:
-    """Some lines about the space, the budgets, the data and the trials."""
-    height, width = plan.data.size
-    limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in plan.budget.limits)
-    counted = f" (of the {COUNTED[not plan.deployed]} network)" if limits else ""
+def announcement(opened: OpenExperiment, standing: Standing) -> str:
+    """Word some lines about the space, the budgets, the data and the trials."""
+    experiment, problem = opened.experiment, opened.problem
+    data, search = experiment.data, experiment.search
+    height, width = data.size
+    limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in experiment.budgets.items())
+    counted = f" (of the {experiment.counted} network)" if limits else ""
     left: int | str = max(0, standing.target - standing.concluded)
-    if not left and standing.step.do == "train" and standing.step.seed != plan.recipe.seed:
+    if not left and isinstance(standing.step, Train) and standing.step.key.seed != experiment.proxy.seed:
         left = "further seeds of the front"
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
+    networks = f"{experiment.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"
     lines = [
-        ("space", f"{plan.name}: {plan.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"),
+        ("space", f"{experiment.space_name}: {networks}"),
         ("budgets", (limits or "none") + counted),
         (
             "data",
-            f"{plan.data.root or plan.data.kind}: {plan.images['training']} training and "
-            f"{plan.images['validation']} validation images at {height}x{width}, {len(plan.labels)} classes",
+            f"{data.root or data.kind}: {experiment.images['training']} training and {experiment.images['validation']} "
+            f"validation images at {height}x{width}, {len(experiment.labels)} classes",
         ),
-        ("proxy", _trainings(plan, standing)),
-        ("search", f"{plan.strategy}, seed {plan.seed}, for {', '.join(plan.objectives)}: {done}"),
+        ("proxy", _trainings(opened, standing)),
+        ("search", f"{search.strategy}, seed {search.seed}, for {', '.join(experiment.objectives)}: {done}"),
     ]
-    if plan.timing is not None:
+    if experiment.latency is not None:
         if problem.latency is None:
             about = "the cost below leaves out that each candidate is measured there"
         else:
             low, high = problem.latency.band
             about = f"expected between {low:.0%} and {high:.0%} of a figure"
-        lines.insert(2, ("latency", f"'{plan.timing.device}': {plan.timing.provenance}; {about}"))
+        lines.insert(2, ("latency", f"'{experiment.latency.device}': {experiment.latency.provenance}; {about}"))
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 
-def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], standing: Standing) -> str | None:
-    """How long the trainings that are left will take, from those that ended or from some steps measured now.
+def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing) -> str | None:
+    """Estimate how long the trainings that are left will take, from those that ended or from some steps measured now.
 
     How many are promoted is known before, who is on the front is not: further seeds are told for each network there.
     None when nothing is left. When the network that is measured cannot be trained, says so: others in the space may
     well be.
     """
-    left = _left(records, standing)
-    if not any(left) and plan.final_seeds == 1:
+    left, seeds = _left(trials, standing), opened.experiment.search.final_seeds
+    if not any(left) and seeds == 1:
         return None
     then = ""
     try:
-        known = [_seconds(problem, proxy, records, rung) for rung in range(len(left))]
-        if plan.final_seeds > 1:
-            again = proxy.estimate_seconds(_typical(problem), len(left) - 1, from_scratch=True)
-            then = f", then {plan.final_seeds - 1} times {duration(again)} for each network on the front"
+        known = [_seconds(opened, trials, rung) for rung in range(len(left))]
+        if seeds > 1:
+            again = opened.proxy.estimate_seconds(_typical(opened), len(left) - 1, from_scratch=True)
+            then = f", then {seeds - 1} times {duration(again)} for each network on the front"
     except TrainingFailure as failure:
         return f"{'cost':<8} unknown: {failure}"
     each = _listed([duration(seconds) for seconds, _ in known])
@@ -77,43 +76,43 @@ def cost(plan: Plan, problem: Problem, proxy: Proxy, records: list[Record], stan
     return f"{'cost':<8} about {each} a trial, {total} in all on this machine{then} ({sources})"
 
 
-def _trainings(plan: Plan, standing: Standing) -> str:
-    first, *longer = zip(plan.rungs, _most(standing), strict=False)
-    text = f"{first[0]} iterations of {plan.recipe.batch_size} images, from scratch"
+def _trainings(opened: OpenExperiment, standing: Standing) -> str:
+    proxy, seeds = opened.experiment.proxy, opened.experiment.search.final_seeds
+    first, *longer = zip(proxy.rungs, _most(standing), strict=False)
+    text = f"{first[0]} iterations of {proxy.batch_size} images, from scratch"
     if longer:
         further = [f"to {iterations} for up to {count}" for iterations, count in longer]
         text += f", for {first[1]} networks; carried on {_listed(further)} of them"
-    if plan.final_seeds > 1:
-        text += f"; at the end {plan.final_seeds} seeds for each network on the front"
+    if seeds > 1:
+        text += f"; at the end {seeds} seeds for each network on the front"
     return text
 
 
 def _most(standing: Standing) -> list[int]:
     """How many trainings there will be at most, of the rungs that any network comes to."""
-    return [count for count in most_trainings(standing.ladder) if count]
+    return [count for count in standing.scheduler.most_trainings() if count]
 
 
-def _left(records: list[Record], standing: Standing) -> list[int]:
+def _left(trials: list[Trial], standing: Standing) -> list[int]:
     """How many networks are still to be trained at most, of the rungs that any comes to."""
-    concluded: list[set[str]] = [set() for _ in standing.ladder.lengths]
-    for record in records:
-        reason = record.failure or ""
-        again = reason == INTERRUPTED or reason.startswith((WAITING, REJECTED))
-        if record.state != "running" and not again:
-            concluded[record.rung].add(record.id)
+    concluded: list[set[str]] = [set() for _ in standing.scheduler.rungs]
+    for trial in trials:
+        if trial.status.concludes:
+            concluded[trial.key.rung].add(trial.id)
     return [max(0, count - len(done)) for count, done in zip(_most(standing), concluded, strict=False)]
 
 
-def _seconds(problem: Problem, proxy: Proxy, records: list[Record], rung: int) -> tuple[float, str]:
+def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[float, str]:
     """What a training takes, and where that is known from."""
-    known = [r.seconds for r in records if r.state == "finished" and r.rung == rung and r.seconds]
+    known = [t.seconds for t in trials if t.is_finished and t.key.rung == rung and t.seconds]
     if len(known) >= ENOUGH:
         return median(known), f"the median of {len(known)} trials so far"
-    return proxy.estimate_seconds(_typical(problem), rung), "an estimate, from a few steps of a network of median MACs"
+    measured = opened.proxy.estimate_seconds(_typical(opened), rung)
+    return measured, "an estimate, from a few steps of a network of median MACs"
 
 
-def _typical(problem: Problem) -> Architecture:
-    rng = np.random.default_rng(0)
+def _typical(opened: OpenExperiment) -> Architecture:
+    rng, problem = np.random.default_rng(0), opened.problem
     candidates = [problem.space.decode(problem.random(rng, ())) for _ in range(15)]
     candidates.sort(key=lambda arch: problem.table.cost(arch).macs)
     return candidates[len(candidates) // 2]

@@ -11,7 +11,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import read_text
 from boostformer.weights import checkpoint
 from results.pareto import pick
-from results.schema import read_run
+from results.run import read_run
 from results.storage.location import is_run
 
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
@@ -32,8 +32,8 @@ def read_architecture(text: str) -> Architecture:
     run_dir, separator, trial = text.rpartition(":")
     if separator and Path(run_dir).is_dir():
         run = read_run(Path(run_dir))
-        record = pick(run.records, run.objectives, int(trial) if trial.isdigit() else trial)
-        return complete(Architecture.from_dict(record.architecture, text), text)
+        found = pick(run.trials, run.objectives, int(trial) if trial.isdigit() else trial)
+        return complete(Architecture.from_dict(found.architecture, text), text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
 
 

@@ -30,9 +30,9 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
             raise UserError(f"--data is missing: {HELP}")
         return default.model_copy(update={"size": wanted}) if wanted else default
     if Path(text).suffix in (".yaml", ".yml"):
-        from search.config.run_file import read_run_config
+        from search.config.run_file import read_run_file
 
-        found = read_run_config(Path(text))[0].data
+        found = read_run_file(Path(text)).config.data
         return found.model_copy(update={"size": wanted}) if wanted else found
     # A network that was scored on whole images still is, on other data.
     settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}

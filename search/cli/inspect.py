@@ -91,7 +91,6 @@ def space(
     """What a space holds: its choices, the number of networks, and their range of cost."""
     import numpy as np
 
-    from evaluators.costs.budget import COUNTED
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
     from search_space import read_space, slot_indices
@@ -100,12 +99,13 @@ def space(
     budget: dict[str, float] = {}
     deployed, latency = True, None
     if run_file is not None:
-        from search.config.experiment import Plan
+        from search.config.opening import resolve
 
-        plan, _, _ = Plan.read(run_file)
-        found, budget = found.replace(size=plan.space.size, classes=plan.space.classes), plan.budget.to_dict()
-        deployed, latency = plan.deployed, plan.problem().latency
-    counted = COUNTED[not deployed]
+        opened, _ = resolve(run_file)
+        experiment = opened.experiment
+        found = found.replace(size=experiment.space.size, classes=experiment.space.classes)
+        budget, deployed, latency = dict(experiment.budgets), experiment.is_deployed, opened.problem.latency
+    counted = "deployed" if deployed else "training"
     indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
     drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
     figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}

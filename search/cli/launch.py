@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError
-from results.schema import read_run
+from results.run import read_run
+from results.schema import Status
 from search.cli.outcome import conclude
 from search.cli.output import RunDir, note
 
@@ -56,7 +57,7 @@ def launch(
     progress = _Progress(run_dir, workers)
     if progress.is_complete:
         note("all trials of this run are concluded; a search with more --trials adds some")
-        conclude(run_dir, progress.plan)
+        conclude(run_dir, progress.latency)
         return
     command = _here(run_dir, data, own_devices=service is None) if found.is_local else _elsewhere(run_dir, data)
     folder = (run_dir / "nni").absolute()
@@ -75,7 +76,7 @@ def launch(
     if "ended" not in ends.values():
         note("all workers ended early; the same command goes on with the run")
         raise typer.Exit(1)
-    conclude(run_dir, progress.plan)
+    conclude(run_dir, progress.latency)
 
 
 def _here(run_dir: Path, data: Path | None, *, own_devices: bool) -> str:
@@ -108,38 +109,36 @@ class _Progress:
     """Shows the trials that end, read from the run: what the workers write themselves goes to NNI."""
 
     def __init__(self, run_dir: Path, workers: int) -> None:
-        from search.study.folder import read_plan
-        from search.study.queue import Store
+        from search.config.opening import OpenExperiment
+        from search.study.folder import read_experiment
+        from search.study.queue import Queue
         from search.worker.progress import ConsoleReporter
 
-        self.plan = read_plan(run_dir)
+        experiment = read_experiment(run_dir)
+        self.latency = experiment.latency
         self._run_dir, self._reporter = run_dir, ConsoleReporter(workers)
-        standing = Store(run_dir, self.plan, self.plan.problem(), note).standing()
+        standing = Queue(run_dir, OpenExperiment(experiment), note).standing()
         self._reporter.begins(standing)
         self.is_complete = standing.is_complete
-        self._told = {record.trial for record in read_run(run_dir).records if record.state != "running"}
+        self._told = {trial.number for trial in read_run(run_dir).trials if trial.status is not Status.RUNNING}
         self._next = 0.0
 
     def show(self, *, now: bool = False) -> None:
-        """The trials that have ended since, if it is time to look; a long run takes longer to read."""
-        from results.storage.location import INTERRUPTED
-        from search.study.state import REJECTED, WAITING
-
+        """Show the trials that have ended since, if it is time to look; a long run takes longer to read."""
         began = time.monotonic()
         if began < self._next and not now:
             return
         try:
-            records = read_run(self._run_dir).records
+            trials = read_run(self._run_dir).trials
         except UserError as error:  # a database may be away for a while, and the workers wait for it
             note(f"the run cannot be read now: {error}")
-            records = []
-        for record in records:
-            if record.state == "running" or record.trial in self._told:
+            trials = []
+        for trial in trials:
+            if trial.status is Status.RUNNING or trial.number in self._told:
                 continue
-            self._told.add(record.trial)
-            failure = record.failure or ""
-            if failure.startswith((REJECTED, WAITING)):
-                self._reporter.set_aside(record)
-            elif failure != INTERRUPTED:
-                self._reporter.ended(record)
+            self._told.add(trial.number)
+            if trial.status.concludes:
+                self._reporter.ended(trial)
+            elif trial.status is not Status.INTERRUPTED:
+                self._reporter.set_aside(trial)
         self._next = time.monotonic() + (time.monotonic() - began) / _SHARE

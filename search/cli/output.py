@@ -14,7 +14,7 @@ import typer
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
-    from results.schema import Record
+    from results.schema import Trial
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
@@ -34,9 +34,9 @@ def emit(
     print(text, end="", flush=True)
 
 
-def emit_records(fmt: Format, records: Sequence[Record]) -> None:
-    """Print the records of trials."""
-    print(render(to_rows(records), fmt, width=_width()), end="", flush=True)
+def emit_trials(fmt: Format, trials: Sequence[Trial]) -> None:
+    """Print trials."""
+    print(render(to_rows(trials), fmt, width=_width()), end="", flush=True)
 
 
 def _width() -> int | None:

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +18,9 @@ from search.cli.outcome import conclude, so_far
 from search.cli.output import note
 
 if TYPE_CHECKING:
-    from evaluators.proxy import Proxy
     from results.storage.location import Database
-    from search.config.experiment import Plan
-    from search.config.problem import Problem
-    from search.study.queue import Standing
+    from search.config.opening import OpenExperiment
+    from search.study.state import Standing
 
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
@@ -50,8 +47,8 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
-    from search.config.experiment import Plan
-    from search.study.folder import plan_of, set_up
+    from search.config.opening import resolve
+    from search.study.folder import earlier_experiment, set_up
     from search.worker.progress import ConsoleReporter
 
     database = _database(storage, study or out.resolve().name) if storage is not None else None
@@ -59,14 +56,14 @@ def search(
         raise UserError("--study names a search in a database: --storage is missing")
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
-        plan, asked, proxy = Plan.read(run_file, plan_of(out, database))
-        problem = plan.problem()
-        set_up(out, plan, trials or asked, plan.references(problem), database)
-    if workers > 1 and plan.timing is not None and plan.timing.entry["kind"] in ("host", "cuda"):
-        device = plan.timing.device
-        note(f"latencies on '{device}' are measured while {workers - 1} others train here: --workers 1 is quieter")
+        opened, asked = resolve(run_file, earlier_experiment(out, database))
+        set_up(out, opened, trials or asked, database)
+    latency = opened.experiment.latency
+    if workers > 1 and latency is not None and latency.is_disturbed:
+        others = f"while {workers - 1} others train here: --workers 1 is quieter"
+        note(f"latencies on '{latency.device}' are measured {others}")
     with _resumable(out):
-        standing = _announce(plan, problem, proxy, out)
+        standing = _announce(opened, out)
         if workers == 0 and not standing.is_complete:
             note(f"set up. Next:\n{_joining(out)}")
             return
@@ -74,7 +71,7 @@ def search(
             if workers == 1:
                 from search.worker.loop import work
 
-                work(plan, out, proxy.evaluate, reporter, proxy.tidy)
+                work(opened, out, reporter)
             else:
                 from search.worker.local import run_workers
 
@@ -82,7 +79,7 @@ def search(
                 if failed := run_workers(out, workers, reporter):
                     note(f"{failed} of {workers} workers failed: {so_far(out)}; the same command resumes")
                     raise typer.Exit(1)
-        conclude(out, plan)
+        conclude(out, latency)
 
 
 def worker(
@@ -104,8 +101,9 @@ def worker(
 
         use(device)
     from results.storage.location import storage_of
-    from search.study.folder import join, read_plan
-    from search.study.outage import Patience
+    from search.config.opening import OpenExperiment
+    from search.study.folder import join, read_experiment
+    from search.study.retry import Patience
     from search.worker.launchers.nni.worker import shown_by_nni
     from search.worker.loop import work
     from search.worker.progress import ConsoleReporter, LineReporter
@@ -120,19 +118,20 @@ def worker(
         run_dir = out or Path(study)
         join(run_dir, _database(storage, study))
     assert run_dir is not None
-    read = partial(read_plan, run_dir)
+    read = partial(read_experiment, run_dir)
     # A child's parent has just reached the database; else the address may be wrong.
-    plan = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
+    experiment = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
     if data is not None:
-        plan = replace(plan, data=plan.data.model_copy(update={"root": data}))
-    proxy = plan.open_proxy()
+        experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": data})})
+    opened = OpenExperiment(experiment)
+    opened.proxy  # noqa: B018  # says at once when the data are others, or missing
     try:
         with _full_disk(run_dir):
             if child:
-                work(plan, run_dir, proxy.evaluate, LineReporter(), proxy.tidy)
+                work(opened, run_dir, LineReporter())
                 return
             with ConsoleReporter() as console, shown_by_nni(console) as reporter:
-                work(plan, run_dir, proxy.evaluate, reporter, proxy.tidy)
+                work(opened, run_dir, reporter)
         note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials adds some")
     except KeyboardInterrupt:
         if not child:
@@ -185,14 +184,14 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _announce(plan: Plan, problem: Problem, proxy: Proxy, run_dir: Path) -> Standing:
-    from results.schema import read_run
+def _announce(opened: OpenExperiment, run_dir: Path) -> Standing:
+    from results.run import read_run
     from search.cli.announce import announcement, cost
-    from search.study.queue import Store
+    from search.study.queue import Queue
 
-    standing = Store(run_dir, plan, problem, note).standing()
-    note(announcement(plan, problem, standing))
-    price = None if standing.is_complete else cost(plan, problem, proxy, read_run(run_dir).records, standing)
+    standing = Queue(run_dir, opened, note).standing()
+    note(announcement(opened, standing))
+    price = None if standing.is_complete else cost(opened, read_run(run_dir).trials, standing)
     if price is not None:
         note(price)
     return standing

@@ -71,8 +71,8 @@ def retrain(
     from boostformer.architecture import Architecture
     from results.pareto import PICKS
     from results.pareto import pick as choose
-    from results.schema import Retraining, note_retraining, read_run
-    from search.study.folder import read_plan
+    from results.run import Retraining, note_retraining, read_run
+    from search.study.folder import read_experiment
 
     if trial is not None and pick is not None:
         raise UserError("--trial, --pick: give one of them")
@@ -81,28 +81,26 @@ def retrain(
     run = read_run(run_dir)
     rule = pick or "knee"
     wanted = rule if trial is None else (int(trial) if trial.isdigit() else trial)
-    record = choose(run.records, run.objectives, wanted)
-    plan = read_plan(run_dir)
-    recipe = plan.recipe
+    chosen = choose(run.trials, run.objectives, wanted)
+    experiment = read_experiment(run_dir)
+    recipe = experiment.proxy.recipe()
     changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
-    length = changes.setdefault("iterations", plan.rungs[-1] * RETRAIN_FACTOR)
+    length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
     recipe = changed(recipe, changes | {"warmup_iterations": int(share * length)})
-    config = data_of(data, size, plan.data, plan.data.size)
-    origin = {
+    config = data_of(data, size, experiment.data, experiment.data.size)
+    origin: dict[str, Any] = {
         "run": run_dir.name,
-        "trial": record.trial,
-        "id": record.id,
+        "trial": chosen.number,
+        "id": chosen.id,
         "picked": f"the {rule} of the front" if trial is None else "as asked",
-        "proxy_miou": record.miou,
+        "proxy_miou": chosen.miou,
     }
-    for name in ("latency_ms", "latency_provenance", "final_latency_ms", "final_labels_ms", "final_provenance"):
-        if (value := getattr(record, name)) is not None:
-            origin[name] = value
-    metrics = _train(Architecture.from_dict(record.architecture), config, recipe, out, init, {"searched": origin})
-    found = Retraining(record.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
+    origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
+    metrics = _train(Architecture.from_dict(chosen.architecture), config, recipe, out, init, {"searched": origin})
+    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
     try:
-        note_retraining(run_dir, found)
+        note_retraining(run_dir, trained)
     except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
         note(f"the run does not learn of this training: {error}")
 
@@ -194,7 +192,7 @@ def _train(
     from evaluators.costs.table import CostTable
     from evaluators.proxy import Proxy
     from results.summary import human
-    from search.config.experiment import data_cache
+    from search.config.opening import data_cache
 
     checkpoint.claim(out)
     if found := origin.get("searched"):

@@ -40,7 +40,7 @@ def trust(
     """How well a run's short trainings predict longer ones: of higher rungs, and of what was retrained from it."""
     from results.agreement import trust as examine
     from results.agreement import trust_lines
-    from results.schema import read_run
+    from results.run import read_run
 
     run = read_run(run_dir)
     found = examine(run)

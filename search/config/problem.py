@@ -1,4 +1,4 @@
-"""What a strategy is asked to solve: a space, objectives and budgets, with exact costs at hand."""
+"""`Problem`: the networks of a search, what to optimise, and what they may cost, with exact costs at hand."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.costs.budget import Budget
+from evaluators.costs.counting import Cost
 from evaluators.costs.populations import Population
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
-from search.strategies.base import Exhausted, Key
+from results.schema import MIOU
 from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
 
@@ -25,16 +26,27 @@ DRAWS = 4096
 ENUMERABLE = 20_000
 """Spaces of up to so many networks are listed when drawing finds nothing new."""
 
-Costs = NDArray[Any]
-"""(P, 3) integers as :meth:`Population.figures` gives them, or with milliseconds (P, 4) in float64, exact to 2^53."""
+Key = tuple[int, ...]
+"""The genes of one network: its identity to strategies."""
+Figures = dict[str, NDArray[Any]]
+"""Costs of P networks by name, each of shape (P,): integers, or milliseconds in float64."""
+
+
+class Exhausted(Exception):
+    """The space holds no further network within the budgets, as far as could be found; says so."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The search's networks, what to optimise, and what they may cost: the ``Candidates`` of its strategy.
+    """A search space with objectives and budgets: the ``Candidates`` of a strategy.
 
-    ``latency`` predicts or estimates the milliseconds of any network. Without it they are known only of networks
-    that were measured, and asked for as an argument; ``None`` means not known, and violates no budget.
+    Attributes:
+        space: the networks.
+        objectives: names, ``miou`` among them.
+        budget: limits on costs.
+        table: costs of a network's parts, counted as the budgets mean them.
+        latency: predicts or estimates the milliseconds of any network. Without it they are known only of networks
+            that were measured; an unknown latency violates no budget.
     """
 
     space: SearchSpace
@@ -43,12 +55,8 @@ class Problem:
     table: CostTable
     latency: Additive | None = None
 
-    def violations(self, arch: Architecture, latency_ms: float | None = None) -> dict[str, float]:
-        """How far over each limit, as a share of it: at most 0 fits."""
-        return self.budget.violations(self.table.cost(arch), self._milliseconds(arch, latency_ms))
-
     def key(self, arch: Architecture) -> Key:
-        """What strategies know this network by."""
+        """Give what strategies know this network by."""
         return keys(self.space.encode([arch]))[0]
 
     @property
@@ -56,34 +64,26 @@ class Problem:
         return self.space.genes
 
     def fits(self, key: Key) -> bool:
+        """Tell whether the network with these genes is within the budgets."""
         return self.affords(self.space.decode(key))
 
     def affords(self, arch: Architecture, latency_ms: float | None = None) -> bool:
-        """Whether the network is within the budgets, so far as is known."""
-        return self.budget.fits(self.table.cost(arch), self._milliseconds(arch, latency_ms))
+        """Tell whether the network is within the budgets, so far as is known; ``latency_ms`` where it was measured."""
+        cost = self.table.cost(arch)
+        if latency_ms is None and self.latency is not None:
+            latency_ms = self.latency.milliseconds(arch)
+        return self.budget.fits({name: _figure(cost, name, latency_ms) for name, _ in self.budget.limits})
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
-        figures = self._costs_of_genes(genes)
+        """Give the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""
+        figures = self._figures(slot_indices(self.space, genes))
         unknown = np.full(len(genes), np.nan)
-        columns = [
-            unknown if name == "latency_ms" and self.latency is None else _COLUMNS[name](figures)
-            for name in self.objectives
-            if name != "miou"
-        ]
+        columns = [figures.get(name, unknown) for name in self.objectives if name != MIOU]
         return np.column_stack(columns).astype(np.float64) if columns else np.empty((len(genes), 0))
 
     def excess(self, genes: Genes) -> NDArray[np.float64]:
-        return self._excess(self._costs_of_genes(genes))
-
-    def values(self, arch: Architecture, miou: float, latency_ms: float | None = None) -> list[float]:
-        """The objectives' values in their natural units; NaN for a latency that is not known."""
-        cost = self.table.cost(arch)
-        ms = self._milliseconds(arch, latency_ms)
-        known = {"miou": miou, "params": cost.params, "macs": cost.macs, "latency_ms": np.nan if ms is None else ms}
-        return [float(known[name]) for name in self.objectives]
-
-    def _milliseconds(self, arch: Architecture, latency_ms: float | None) -> float | None:
-        return self.latency.milliseconds(arch) if self.latency and latency_ms is None else latency_ms
+        """Give the worst violation of a budget as a share of it, (P, G) -> (P,): at most 0 where the network fits."""
+        return self._excess(self._figures(slot_indices(self.space, genes)))
 
     @property
     def _limits(self) -> list[tuple[str, float]]:
@@ -91,12 +91,15 @@ class Problem:
         return [(name, limit) for name, limit in self.budget.limits if name != "latency_ms" or self.latency]
 
     def share(self, draws: int = 25 * DRAWS) -> float:
-        """Share of random draws that fit the budgets, estimated."""
+        """Estimate the share of random draws that fit the budgets."""
         genes = self.space.genes.sample(np.random.default_rng(0), draws)
         return float((self.excess(genes) <= 0).mean())
 
     def random(self, rng: np.random.Generator, known: Collection[Key]) -> Key:
-        """Drawn by rejection. Where next to nothing fits, a random network is mended instead, choice by choice."""
+        """Draw a network within the budgets that is not ``known``; raises :class:`Exhausted`.
+
+        By rejection; where next to nothing fits, a random network is mended choice by choice instead.
+        """
         for draws in (64, DRAWS, DRAWS, DRAWS, DRAWS):
             genes = self.space.genes.sample(rng, draws)
             for key in keys(genes[self.excess(genes) <= 0]):
@@ -116,7 +119,7 @@ class Problem:
         raise Exhausted("no further network within the budgets was found")
 
     def check_reachable(self) -> None:
-        """Raises :class:`UserError`, saying what the smallest network costs, when no network fits."""
+        """Raise :class:`UserError`, saying what the smallest network costs, when no network fits."""
         rng = np.random.default_rng(0)
         try:
             self.random(rng, ())
@@ -126,11 +129,8 @@ class Problem:
             return
         needs = []
         for name, limit in self._limits:
-            found = [self._descend(_COLUMNS[name], rng) for _ in range(4)]
-            least = min(
-                _COLUMNS[name](self._figures({t.name: v[[i]] for i, t in enumerate(self.space.layout)})).item()
-                for v in found
-            )
+            found = [self._descend(lambda figures, name=name: figures[name], rng) for _ in range(4)]  # type: ignore[misc]
+            least = min(self._figures(_rows(self.space, v[None]))[name].item() for v in found)
             needs.append(
                 f"{least:,.4g} {name} (limit {limit:,.4g})"
                 if name == "latency_ms"
@@ -151,21 +151,20 @@ class Problem:
             return None
         return Population(self.latency, self.space.slots, self.space.size, self.space.classes)
 
-    def _costs_of_genes(self, genes: NDArray[np.int16]) -> Costs:
-        return self._figures(slot_indices(self.space, genes))
+    def _figures(self, indices: dict[str, NDArray[Any]]) -> Figures:
+        """Give the costs that objectives and budgets ask for, of the networks with these variants in their slots."""
+        cost = Cost(*self._population.figures(indices).T)  # its sums work on arrays as on numbers
+        latency = None
+        if self.latency is not None and self._population_latency is not None:
+            latency = self._population_latency.figures(indices)[:, 0] + self.latency.overhead_ms
+        asked = {"params", *self.objectives, *(name for name, _ in self.budget.limits)} - {MIOU}
+        figures = {name: _figure(cost, name, latency) for name in asked}
+        return {name: values for name, values in figures.items() if values is not None}
 
-    def _figures(self, indices: dict[str, NDArray[Any]]) -> Costs:
-        costs = self._population.figures(indices)
-        if self.latency is None or self._population_latency is None:
-            return costs
-        return np.hstack([costs, self._population_latency.figures(indices) + self.latency.overhead_ms])
-
-    def _excess(self, costs: Costs) -> NDArray[np.float64]:
-        """The worst violation of each network: costs -> (P,), at most 0 where it fits."""
-        worst = np.full(len(costs), -np.inf)
-        for name, limit in self._limits:
-            np.maximum(worst, _COLUMNS[name](costs) / limit - 1, out=worst)
-        return worst
+    def _excess(self, figures: Figures) -> NDArray[np.float64]:
+        """Give the worst violation of each network (P,), at most 0 where it fits; -inf where nothing is limited."""
+        shares = [figures[name] / limit - 1 for name, limit in self._limits]
+        return np.maximum.reduce(shares) if shares else np.full(len(figures["params"]), -np.inf)
 
     def _key(self, variants: NDArray[np.int64]) -> Key:
         """The network with these variants in the slots (S,)."""
@@ -174,11 +173,11 @@ class Problem:
 
     def _descend(
         self,
-        measure: Callable[[Costs], NDArray[Any]],
+        measure: Callable[[Figures], NDArray[Any]],
         rng: np.random.Generator,
         stop: float = -np.inf,
     ) -> NDArray[np.int64]:
-        """From a random network down ``measure``, one slot after the other, until none helps or ``stop``."""
+        """Go from a random network down ``measure``, one slot after the other, until none helps or ``stop``."""
         layout = self.space.layout
         variants = np.array([rng.integers(len(slot.variants)) for slot in layout])
         best = np.inf
@@ -187,7 +186,7 @@ class Problem:
             for s in rng.permutation(len(layout)):
                 rows = np.repeat(variants[None], len(layout[s].variants), axis=0)
                 rows[:, s] = np.arange(len(rows))
-                values = measure(self._figures({t.name: rows[:, i] for i, t in enumerate(layout)}))
+                values = measure(self._figures(_rows(self.space, rows)))
                 if values.min() < best:
                     variants, best = rows[values.argmin()], values.min()
                 if best <= stop:
@@ -196,9 +195,11 @@ class Problem:
                 return variants
 
 
-_COLUMNS: dict[str, Callable[[Costs], Costs]] = {
-    "params": lambda costs: costs[:, 0],
-    "macs": lambda costs: costs[:, 1] + costs[:, 2],
-    "latency_ms": lambda costs: costs[:, 3],
-}
-"""A limit's values from the columns of ``Costs``."""
+def _rows(space: SearchSpace, variants: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Variants (P, S) by slot, as :func:`search_space.slot_indices` gives them."""
+    return {slot.name: variants[:, i] for i, slot in enumerate(space.layout)}
+
+
+def _figure(cost: Cost, name: str, latency: Any) -> Any:
+    """Give one cost by its name, of one network or of a population; None for a latency that is not known."""
+    return latency if name == "latency_ms" else getattr(cost, name)

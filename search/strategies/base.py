@@ -15,17 +15,11 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from search.config.problem import Key
 from search_space.genes import Genes, GeneSpace
 
 PATIENCE = 20
 """Guesses in a row that may be refused before a random network is taken."""
-
-Key = tuple[int, ...]
-"""The genes of one network: its identity."""
-
-
-class Exhausted(Exception):
-    """The space holds no further network within the budgets, as far as could be found; says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from results.schema import OBJECTIVES
 from search.strategies.base import Candidates, Key, Observation, Strategy
-from search.strategies.directions import directions
 from search_space.encoding import INACTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,7 +46,8 @@ class TPE(Strategy):
             )
         measured = [o.latency_ms for o in self.history.observations if o.latency_ms is not None]
         self._slowest = max(measured, default=1.0)
-        study = optuna.create_study(directions=directions(self.candidates.objectives), sampler=sampler)
+        directions = [OBJECTIVES[name].direction for name in self.candidates.objectives]
+        study = optuna.create_study(directions=directions, sampler=sampler)
         self._mirror(study)
         while True:
             trial = study.ask()

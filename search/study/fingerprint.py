@@ -1,4 +1,4 @@
-"""Whether all workers of a run mean the same by its plan: their version of the code, and what it makes of the space."""
+"""The fingerprint by which all workers of a run know that they mean the same by it: their code, and its networks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import numpy as np
 
 import boostformer
 from boostformer.errors import UserError
-from evaluators.costs.table import CostTable
-from search.config.experiment import Plan
+from search.config.opening import OpenExperiment
 
 SAMPLES = 32
 
 
-def code_of(plan: Plan, table: CostTable | None = None) -> dict[str, Any]:
-    """This code's version and the fingerprint of its networks: what they are and cost, of a few drawn at random."""
-    drawn = plan.space.genes.sample(np.random.default_rng(0), SAMPLES)
-    networks = [plan.space.decode(row) for row in drawn]
-    costs = list(map((table or CostTable(deployed=plan.deployed)).cost, networks))
+def code_of(opened: OpenExperiment) -> dict[str, Any]:
+    """Give this code's version and the fingerprint of its networks: what a few drawn at random are and cost."""
+    space = opened.experiment.space
+    networks = [space.decode(row) for row in space.genes.sample(np.random.default_rng(0), SAMPLES)]
+    costs = list(map(opened.table.cost, networks))
     rows = [(network.id, cost.params, cost.macs) for network, cost in zip(networks, costs, strict=True)]
-    digest = hashlib.sha256(json.dumps([plan.space.fingerprint, rows]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([space.fingerprint, rows]).encode()).hexdigest()
     return {"version": boostformer.__version__, "fingerprint": digest[:12]}
 
 

@@ -1,32 +1,37 @@
-"""The folder of a run: making it one, and reading its plan back."""
+"""The folder of a run: making it one, and reading its experiment back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from boostformer.errors import UserError, os_refusal
+from results.run import check_version
+from results.schema import OBJECTIVES
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
-from search.config.experiment import Plan, difference
-from search.strategies.directions import directions
+from search.config.experiment import Experiment, difference
+from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
-from search.study.leases import PROPOSE_LOCK, WORKERS, open_claims
+from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
 _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS}
 
 
-def set_up(
-    run_dir: Path, plan: Plan, trials: int, references: Sequence[dict[str, Any]], database: Database | None = None
-) -> None:
-    """Makes ``run_dir`` a run of ``plan`` with a target of ``trials``, or checks that it is one already.
+def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
+    """Make ``run_dir`` a run of the experiment, or check that it is one already.
 
-    Its study is kept in ``database``, by default where it is already, else in a journal in the folder. Raises
-    :class:`UserError` when it is a run of another plan or of other code, holds other files, or cannot be written.
+    Args:
+        run_dir: the run's folder; made if need be.
+        opened: the experiment.
+        trials: so many networks are to be tried in all.
+        database: keeps the study; by default it stays where it is already, else in a journal in the folder.
+
+    Raises:
+        UserError: it is a run of another experiment or of other code, holds other files, or cannot be written.
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
@@ -34,8 +39,8 @@ def set_up(
         database.check(run_dir)  # before anything is written there
     try:
         storage = where.open(create=True)
-        with open_claims(where, run_dir, storage).exclusive():
-            _set_up(where, storage, plan, trials, references)
+        with open_leases(where, run_dir, storage).exclusive():
+            _set_up(where, storage, opened, trials)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
@@ -59,27 +64,28 @@ def make_folder(run_dir: Path) -> None:
 
 
 def _set_up(
-    where: Journal | Database,
-    storage: optuna.storages.BaseStorage,
-    plan: Plan,
-    trials: int,
-    references: Sequence[dict[str, Any]],
+    where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment, trials: int
 ) -> None:
-    config, code = plan.to_dict(), code_of(plan)
+    experiment = opened.experiment
+    config, code = experiment.to_dict(), code_of(opened)
     study = optuna.create_study(
-        study_name=where.study, storage=storage, directions=directions(plan.objectives), load_if_exists=True
+        study_name=where.study,
+        storage=storage,
+        directions=[OBJECTIVES[name].direction for name in experiment.objectives],
+        load_if_exists=True,
     )
     attributes = study.user_attrs
     if "config" in attributes:
+        check_version(attributes, str(where))
         if differs := difference(attributes["config"], config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(attributes["code"], code, str(where), any_version=True)
     study.set_user_attr("trials", trials)
     study.set_user_attr("code", code)
     if "config" not in attributes:
-        study.set_user_attr("objectives", list(plan.objectives))
-        study.set_user_attr("budgets", plan.budget.to_dict())
-        study.set_user_attr("references", list(references))
+        study.set_user_attr("objectives", list(experiment.objectives))
+        study.set_user_attr("budgets", experiment.budgets)
+        study.set_user_attr("references", opened.references())
         study.set_user_attr("config", config)  # last: without it, a run was not set up completely
 
 
@@ -90,8 +96,8 @@ def join(run_dir: Path, database: Database) -> None:
     database.note_in(run_dir)
 
 
-def plan_of(run_dir: Path, database: Database | None = None) -> Plan | None:
-    """The plan of a run, if there is one: not yet where the process died that set it up."""
+def earlier_experiment(run_dir: Path, database: Database | None = None) -> Experiment | None:
+    """Read the experiment of a run, if there is one: not yet where the process died that set it up."""
     where = database or storage_of(run_dir)
     if not where.exists():
         return None
@@ -101,15 +107,18 @@ def plan_of(run_dir: Path, database: Database | None = None) -> Plan | None:
             attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(where.study))
     except KeyError:
         return None
-    return Plan.from_dict(attributes["config"], str(where)) if "config" in attributes else None
+    return _experiment(attributes, where) if "config" in attributes else None
 
 
-def read_plan(run_dir: Path) -> Plan:
-    """The plan of an existing run."""
+def read_experiment(run_dir: Path) -> Experiment:
+    """Read the experiment of an existing run."""
     where = storage_of(run_dir)
     storage = where.open()
     with where.answering():
         attributes = storage.get_study_user_attrs(where.study_id(storage))
-    if "config" not in attributes:
-        raise UserError(f"{run_dir}: the run was never set up completely; start the search again")
-    return Plan.from_dict(attributes["config"], str(where))
+    return _experiment(attributes, where)
+
+
+def _experiment(attributes: dict[str, Any], where: Journal | Database) -> Experiment:
+    check_version(attributes, str(where))
+    return Experiment.from_dict(attributes["config"], str(where))

@@ -1,4 +1,4 @@
-"""How the workers of a run take turns, and know of each other who is alive: by locks of files, or by heartbeats.
+"""Leases: the turns of a run's workers, and who of them is alive, by locks of files or by heartbeats.
 
 Neither way looks at a clock, so none that is wrong, or jumps, does harm.
 """
@@ -20,7 +20,8 @@ from typing import Protocol
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from results.storage.location import Database, Journal, attributes
+from results.schema import owner_of
+from results.storage.location import Database, Journal
 from results.storage.locks import FileLock, is_held
 
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
@@ -30,13 +31,13 @@ POLL_SECONDS, LOCAL_POLL_SECONDS = 2.0, 0.5
 """Who has nothing to do looks so often whether there is something again, in a database and in a file."""
 
 
-class Claims(Protocol):
+class Leases(Protocol):
     """One worker's share in the turns of a run; a context manager, in which the worker counts as alive."""
 
     token: str
     """Names the worker in its trials."""
 
-    def __enter__(self) -> Claims: ...
+    def __enter__(self) -> Leases: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -55,18 +56,18 @@ class Claims(Protocol):
         """For a moment, in which the trials of others may end."""
 
 
-def open_claims(where: Journal | Database, run_dir: Path, storage: BaseStorage) -> Claims:
-    """The claims of a new worker on a run that is set up."""
+def open_leases(where: Journal | Database, run_dir: Path, storage: BaseStorage) -> Leases:
+    """Give a new worker its leases on a run that is set up."""
     if isinstance(where, Database):
-        return HeartbeatClaims(where, storage)
-    return FileClaims(run_dir)
+        return HeartbeatLeases(where, storage)
+    return FileLeases(run_dir)
 
 
 def _token() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-class FileClaims:
+class FileLeases:
     """Every worker holds the lock ``RUN_DIR/workers/<token>.lock`` while it lives: the kernel frees it when it dies."""
 
     def __init__(self, run_dir: Path) -> None:
@@ -74,7 +75,7 @@ class FileClaims:
         self._run_dir = run_dir
         self._alive = ExitStack()
 
-    def __enter__(self) -> FileClaims:
+    def __enter__(self) -> FileLeases:
         self._alive.enter_context(FileLock(self._lock_of(self.token)))
         return self
 
@@ -95,7 +96,7 @@ class FileClaims:
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         found = []
         for trial in running:
-            lock = self._lock_of(attributes(trial)["owner"])
+            lock = self._lock_of(owner_of(trial))
             if not is_held(lock):
                 lock.unlink(missing_ok=True)
                 found.append(trial)
@@ -108,7 +109,7 @@ class FileClaims:
         return self._run_dir / WORKERS / f"{token}.lock"
 
 
-class HeartbeatClaims:
+class HeartbeatLeases:
     """Turns by a lock in the database, which frees it when the session ends; every worker's trial has a heartbeat.
 
     A heartbeat is only ever compared with itself: at each of its own beats a worker looks whose have not changed. So
@@ -126,7 +127,7 @@ class HeartbeatClaims:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
-    def __enter__(self) -> HeartbeatClaims:
+    def __enter__(self) -> HeartbeatLeases:
         self._thread.start()
         return self
 

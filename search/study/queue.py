@@ -1,9 +1,8 @@
-"""The run's study as its workers share it: who tries what, claimed one at a time, given back by the dead.
+"""`Queue`: one worker's access to the trials of a run, claimed one at a time, given back by the dead.
 
-A worker writes its token into the trials it claims. A running trial whose owner is dead is recorded as interrupted,
-and its job is the next to be done. Claims take turns, so that no two workers claim the same job, nor propose the same
-network. How turns are taken and the dead are known, see :mod:`search.study.leases`; that a database may be away at any
-moment, :mod:`search.study.outage`.
+A worker writes its token into the trials it claims. A running trial whose owner is dead is recorded as interrupted, and
+its training is the next to be done. Claims take turns, so that no two workers claim the same training, nor propose the
+same network: see :mod:`search.study.leases`. A database may be away at any moment: see :mod:`search.study.retry`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,65 +20,58 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from boostformer.architecture import Architecture
+from boostformer.figures import Latency
 from boostformer.training.state import newest_state
-from evaluators.latency.backend import Latency
-from evaluators.proxy import Score
-from results.schema import Record, State
-from results.storage.location import INTERRUPTED, attributes, storage_of
-from search.config.experiment import Plan
-from search.config.problem import Problem
-from search.strategies.base import Exhausted, Observation
+from results.schema import (
+    Status,
+    Trial,
+    TrialKey,
+    end_attribute,
+    frozen_trial,
+    key_of,
+    latency_attribute,
+    owner_of,
+    score_attribute,
+    stored_values,
+)
+from results.storage.location import storage_of
+from search.config.opening import OpenExperiment
+from search.config.problem import Exhausted
+from search.strategies.base import Observation
+from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
-from search.study.leases import open_claims
-from search.study.outage import Patience
-from search.study.state import REJECTED, WAITING, Job, Ledger, Standing
-from search.study.trials import STATES, latency_values, new_record, objectives, score_values, trial_of
+from search.study.leases import open_leases
+from search.study.retry import Patience
+from search.study.scheduler import Propose, Scheduler, Train
+from search.study.state import Scored, Standing, State
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-DEATHS = 3
-"""After so many workers in a row died at a job that got no further it has failed: it may well be what kills them, by
-taking all the memory."""
-KILLER = f"its worker was killed {DEATHS} times in a row"
+Proposer = Callable[[Sequence[Observation]], Architecture]
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """A claimed trial. ``patient``: there is nothing else to do than to wait for its device."""
+class Queue:
+    """One worker's access to a run; a context manager, in which the worker counts as alive."""
 
-    trial_id: int
-    job: Job
-    architecture: Architecture
-    record: Record
-    standing: Standing
-    """How far the run was when it was claimed."""
-    patient: bool = False
-    deaths: int = 0
-    """So many workers in a row died at this job before, and it got no further."""
+    def __init__(self, run_dir: Path, opened: OpenExperiment, say: Callable[[str], None] = lambda line: None) -> None:
+        """Open the run in ``run_dir``; :class:`UserError` when it is of another version of the code.
 
-    @property
-    def deadly(self) -> bool:
-        return self.deaths >= DEATHS
-
-
-class Store:
-    """One worker's access to a run; a context manager, in which the worker counts as alive.
-
-    Raises :class:`UserError` when the run is of another version of the code.
-    """
-
-    def __init__(self, run_dir: Path, plan: Plan, problem: Problem, say: Callable[[str], None] = lambda line: None):
-        self.run_dir, self.plan, self.problem = run_dir, plan, problem
+        Args:
+            run_dir: the run's folder.
+            opened: its experiment.
+            say: is told a line for people when the database is away or a result comes too late.
+        """
+        self.run_dir, self.experiment, self.problem = run_dir, opened.experiment, opened.problem
         self._where = where = storage_of(run_dir)
         self._reliably = Patience(where, say)
         # The storage alone: a study would only add a sampler, which is never asked.
         self._storage = self._reliably(lambda: where.open(lasting=True))
         self._study_id = self._reliably(lambda: where.study_id(self._storage))
         known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
-        check_code(known["code"], code_of(plan, problem.table), str(where))
-        self._ledger = Ledger(problem, plan.ladder(known["trials"]))
-        self._claims = open_claims(where, run_dir, self._storage)
+        check_code(known["code"], code_of(opened), str(where))
+        self._state = State(self.problem, Scheduler.of(self.experiment, known["trials"]), str(where))
+        self._leases = open_leases(where, run_dir, self._storage)
         self._say = say
         self._current: int | None = None
         self._device_answers = False  # when it was last asked
@@ -87,17 +79,17 @@ class Store:
 
     @property
     def token(self) -> str:
-        """Names this worker."""
-        return self._claims.token
+        """The worker's name."""
+        return self._leases.token
 
-    def __enter__(self) -> Store:
-        self._claims.__enter__()
+    def __enter__(self) -> Queue:
+        self._leases.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives back what was claimed and not ended, as it is on Ctrl-C and when something is broken."""
+        """Give back what was claimed and not ended, as it is on Ctrl-C and when something is broken."""
         try:
             if error is None:
                 self._reliably(self._leave)
@@ -106,66 +98,66 @@ class Store:
                     self._storage = self._where.open(lasting=True)  # what was being read when it broke off is half read
                     self._leave()
         finally:
-            self._claims.__exit__(kind, error, trace)
+            self._leases.__exit__(kind, error, trace)
 
     def _leave(self) -> None:
-        for trial in self._trials():
-            if trial.state is TrialState.RUNNING and self._owns(trial):
-                self._give_back(trial)
+        for frozen in self._trials():
+            if frozen.state is TrialState.RUNNING and self._owns(frozen):
+                self._give_back(frozen)
 
-    def folder(self, job: Job) -> Path:
+    def folder(self, key: TrialKey) -> Path:
         """Where the training of this network with this seed keeps its state, on every rung."""
-        return self.run_dir / CHECKPOINTS / f"{job.id}-{job.seed}"
+        return self.run_dir / CHECKPOINTS / f"{key.arch_id}-{key.seed}"
 
     def _read_target(self) -> bool:
-        """Whether a search with other --trials has been begun since."""
+        """Tell whether a search with other --trials has been begun since."""
         known = self._storage.get_study_user_attrs(self._study_id)
-        before, self._ledger.ladder = self._ledger.ladder, self.plan.ladder(known["trials"])
-        return self._ledger.ladder != before
+        before, self._state.scheduler = self._state.scheduler, Scheduler.of(self.experiment, known["trials"])
+        return self._state.scheduler != before
 
     def _forget_states(self) -> None:
-        """Of a run that is concluded: trainings that were not promoted would keep theirs for nothing.
+        """Remove the states of a run that is concluded: trainings that were not promoted would keep theirs for nothing.
 
         Should it be asked for more networks later, what is promoted then is trained from the start, to the same score.
         """
         shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
 
     def begin_no_more(self, reason: str) -> None:
-        """What was begun is brought to its end, and then the search ends early, for this ``reason``."""
-        self._used_up, self._ledger.used_up = Exhausted(reason), True
+        """Bring to its end what was begun, and then end the search early, for this ``reason``."""
+        self._used_up, self._state.used_up = Exhausted(reason), True
 
     def standing(self) -> Standing:
-        """How far the run is now, once the trials of dead workers have been recorded as interrupted."""
+        """Tell how far the run is now, once the trials of dead workers have been recorded as interrupted."""
 
         def look() -> Standing:
-            with self._claims.exclusive():
+            with self._leases.exclusive():
                 return self._standing()
 
         return self._reliably(look)
 
     def _standing(self) -> Standing:
         trials = self._trials()
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        running = [frozen for frozen in trials if frozen.state is TrialState.RUNNING]
         # Its own are left of a claim that broke off with the connection.
-        own = [trial for trial in running if self._owns(trial) and trial._trial_id != self._current]
-        for trial in own:
-            self._give_back(trial)
-        dead = self._claims.dead([trial for trial in running if not self._owns(trial)])
-        for trial in dead:
-            self._interrupt(trial)
-        return self._ledger.update(self._trials() if own or dead else trials)
+        own = [frozen for frozen in running if self._owns(frozen) and frozen._trial_id != self._current]
+        for frozen in own:
+            self._give_back(frozen)
+        dead = self._leases.dead([frozen for frozen in running if not self._owns(frozen)])
+        for frozen in dead:
+            self._interrupt(frozen)
+        return self._state.update(self._trials() if own or dead else trials)
 
-    def claim(self, propose: Callable[[Sequence[Observation]], Architecture]) -> Ticket | None:
-        """The next trial to be run, or None when all are concluded.
+    def claim(self, propose: Proposer) -> Claim | None:
+        """Claim the next trial to be run; None when all are concluded.
 
         When the only trials left are being run by others, waits until they end or die. Raises what ``propose``
         raises when there is nothing more to try, once none waits for its device.
         """
         while True:
             found = self._reliably(lambda: self._try_to_claim(propose))
-            if isinstance(found, Ticket):
+            if isinstance(found, Claim):
                 self._current = found.trial_id
-                self._claims.holds(found.trial_id)
+                self._leases.holds(found.trial_id)
                 return found
             if not found:
                 if self._reliably(self._read_target):
@@ -174,148 +166,155 @@ class Store:
                 if self._used_up is not None:
                     raise self._used_up
                 return None
-            self._claims.wait()
+            self._leases.wait()
 
-    def _try_to_claim(self, propose: Callable[[Sequence[Observation]], Architecture]) -> Ticket | list[str]:
-        """A trial, or else the workers to wait for: none when all is concluded."""
+    def _try_to_claim(self, propose: Proposer) -> Claim | list[str]:
+        """Claim a trial, or else tell the workers to wait for: none when all is concluded."""
         self._read_target()
-        with self._claims.exclusive() as check:
+        with self._leases.exclusive() as check:
             standing = self._standing()
             chosen = self._choose(standing, propose)
             if chosen is None:
                 return standing.owners
             check()
-            job, arch = chosen
-            return self._create(job, arch, standing)
+            return self._create(*chosen, standing)
 
-    def _choose(
-        self, standing: Standing, propose: Callable[[Sequence[Observation]], Architecture]
-    ) -> tuple[Job, Architecture] | None:
-        architectures = self._ledger.architectures
+    def _choose(self, standing: Standing, propose: Proposer) -> tuple[TrialKey, Architecture] | None:
+        architectures = self._state.architectures
         if standing.interrupted:
-            job = standing.interrupted[0]
-            return job, architectures[job.id]
+            key = standing.interrupted[0]
+            return key, architectures[key.arch_id]
         step = standing.step
-        if step.do == "propose":
+        if isinstance(step, Propose):
             try:
                 arch = propose(standing.history)
             except Exhausted as error:
                 self.begin_no_more(str(error))
-                step = self._ledger.step()
+                step = self._state.step()
             else:
-                return Job(arch.id, 0, step.seed), arch
+                return TrialKey(arch.id, 0, step.seed), arch
         # Before others are promoted in its place, if the device is back.
-        if standing.waiting and (step.do != "train" or self._device_answers):
-            job = standing.waiting[0]
-            return job, architectures[job.id]
-        if step.do == "train":
-            return Job(step.id, step.rung, step.seed), architectures[step.id]
+        if standing.waiting and (not isinstance(step, Train) or self._device_answers):
+            key = standing.waiting[0]
+            return key, architectures[key.arch_id]
+        if isinstance(step, Train):
+            return step.key, architectures[step.key.arch_id]
         return None
 
-    def finish(self, ticket: Ticket, score: Score) -> Record:
-        return self._end(ticket if ticket.record.miou is not None else self.scored(ticket, score), "finished")
+    def finish(self, claim: Claim, score: Scored) -> Trial:
+        """End a trial that is scored and, where its latency is asked for, measured."""
+        return self._end(claim if claim.trial.miou is not None else self.scored(claim, score), Status.FINISHED)
 
-    def fail(self, ticket: Ticket, reason: str, seconds: float) -> Record:
-        """Ends a trial that cannot be trained: it counts as tried and is not repeated."""
-        return self._end(ticket, "failed", failure=reason, seconds=seconds)
+    def fail(self, claim: Claim, reason: str, seconds: float) -> Trial:
+        """End a trial that cannot be trained: it counts as tried and is not repeated."""
+        return self._end(claim, Status.FAILED, reason, seconds)
 
-    def reject(self, ticket: Ticket, reason: str) -> Record:
-        """Ends a trial whose network was measured over budget: it is not repeated, and does not count as tried."""
-        return self._end(ticket, "failed", failure=REJECTED + reason, feasible=False)
+    def reject(self, claim: Claim, reason: str) -> Trial:
+        """End a trial whose network was measured over budget: it is not repeated, and does not count as tried."""
+        return replace(self._end(claim, Status.OVER_BUDGET, reason), feasible=False)
 
-    def postpone(self, ticket: Ticket, reason: str) -> Record:
-        """Ends a trial that is scored, to be repeated for its latency alone once the device is back."""
+    def postpone(self, claim: Claim, reason: str) -> Trial:
+        """End a trial that is scored, to be repeated for its latency alone once the device is back."""
         self._device_answers = False
-        return self._end(ticket, "failed", failure=WAITING + reason)
+        return self._end(claim, Status.WAITING, reason)
 
-    def scored(self, ticket: Ticket, score: Score) -> Ticket:
-        """Records a score before anything else that may take long; the ticket with it."""
-        return self._told(ticket, "score", score_values(score))
+    def scored(self, claim: Claim, score: Scored) -> Claim:
+        """Record a score before anything else that may take long; gives the claim with it."""
+        self._tell(claim, *score_attribute(score.miou, score.seconds, score.provenance))
+        known = replace(claim.trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)
+        return replace(claim, trial=known)
 
-    def measured(self, ticket: Ticket, latency: Latency) -> Ticket:
-        """Records a latency; the ticket with it."""
+    def measured(self, claim: Claim, latency: Latency) -> Claim:
+        """Record a latency; gives the claim with it."""
         self._device_answers = True
-        return self._told(ticket, "latency", latency_values(latency))
+        self._tell(claim, *latency_attribute(latency))
+        return replace(claim, trial=replace(claim.trial, latency=latency))
 
-    def _told(self, ticket: Ticket, group: str, values: dict[str, Any]) -> Ticket:
+    def _tell(self, claim: Claim, name: str, values: dict[str, Any]) -> None:
         def tell() -> None:
             with suppress(UpdateFinishedTrialError):  # taken over by another worker: it is settled in the end
-                self._storage.set_trial_user_attr(ticket.trial_id, group, values)
+                self._storage.set_trial_user_attr(claim.trial_id, name, values)
 
         self._reliably(tell)
-        return replace(ticket, record=replace(ticket.record, **values))
 
-    def _end(self, ticket: Ticket, state: State, **values: Any) -> Record:
-        record = replace(ticket.record, state=state, **values)
-        ours = self._reliably(lambda: self._tell_end(ticket, record, values))
+    def _end(self, claim: Claim, status: Status, reason: str | None = None, seconds: float | None = None) -> Trial:
+        trial = replace(claim.trial, status=status, reason=reason, seconds=seconds or claim.trial.seconds)
+        ours = self._reliably(lambda: self._tell_end(claim, trial, seconds))
         self._current = None
-        self._claims.holds(None)
+        self._leases.holds(None)
         if ours:
-            return record
-        kept = self._reliably(lambda: self._end_late(ticket, record))
+            return trial
+        kept = self._reliably(lambda: self._end_late(claim, trial))
         self._say(
-            f"trial {record.trial} was taken over, because a worker was thought dead: this result is "
+            f"trial {trial.number} was taken over, because a worker was thought dead: this result is "
             + ("kept all the same" if kept else "dropped")
         )
-        return record if kept else replace(record, state="failed", failure=INTERRUPTED)
+        return trial if kept else replace(trial, status=Status.INTERRUPTED)
 
-    def _tell_end(self, ticket: Ticket, record: Record, values: dict[str, Any]) -> bool:
-        """False when the trial was taken over."""
+    def _tell_end(self, claim: Claim, trial: Trial, seconds: float | None) -> bool:
+        """Record the end; False when the trial was taken over."""
+        name, values = end_attribute(trial.status, trial.reason, seconds)
         try:
-            if values:
-                self._storage.set_trial_user_attr(ticket.trial_id, "end", values)
+            if not trial.is_finished:
+                self._storage.set_trial_user_attr(claim.trial_id, name, values)
             self._storage.set_trial_state_values(
-                ticket.trial_id, STATES[record.state], objectives(record, self.problem)
+                claim.trial_id,
+                TrialState.COMPLETE if trial.is_finished else TrialState.FAIL,
+                stored_values(trial, self.experiment.objectives) if trial.is_finished else None,
             )
         except UpdateFinishedTrialError:
             # Perhaps by this worker itself, just before the connection broke.
-            trial = self._storage.get_trial(ticket.trial_id)
-            return trial.state is TrialState.COMPLETE or "end" in trial.user_attrs
+            found = self._storage.get_trial(claim.trial_id)
+            return found.state is TrialState.COMPLETE or name in found.user_attrs
         return True
 
-    def _end_late(self, ticket: Ticket, record: Record) -> bool:
-        """A finished result of a trial that was taken over is kept unless another worker finished it first."""
-        with self._claims.exclusive() as check:
+    def _end_late(self, claim: Claim, trial: Trial) -> bool:
+        """Keep a finished result of a trial that was taken over, unless another worker finished it first."""
+        with self._leases.exclusive() as check:
             self._standing()
-            if record.state != "finished" or self._ledger.is_finished(ticket.job):
-                return self._finished_it(ticket.job)  # before the connection broke
-            for trial in self._trials():
-                if trial.state is TrialState.RUNNING and self._ledger.job(trial) == ticket.job:
-                    self._interrupt(trial)
+            if not trial.is_finished or self._state.is_finished(claim.key):
+                return self._finished_it(claim.key)  # before the connection broke
+            for frozen in self._trials():
+                if frozen.state is TrialState.RUNNING and key_of(frozen) == claim.key:
+                    self._interrupt(frozen)
             self._standing()
-            if self._ledger.is_finished(ticket.job):  # the other one finished in this very moment
+            if self._state.is_finished(claim.key):  # the other one finished in this very moment
                 return False
             check()
-            self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token))
+            late = replace(trial, owner=self.token)
+            self._storage.create_new_trial(self._study_id, frozen_trial(late, self.experiment.objectives))
             return True
 
-    def _finished_it(self, job: Job) -> bool:
-        """Whether the job's finished trial is this worker's."""
-        done = [trial for trial in self._trials() if trial.state is TrialState.COMPLETE]
-        return any(self._owns(trial) for trial in done if self._ledger.job(trial) == job)
+    def _finished_it(self, key: TrialKey) -> bool:
+        """Tell whether the training's finished trial is this worker's."""
+        done = [frozen for frozen in self._trials() if frozen.state is TrialState.COMPLETE]
+        return any(self._owns(frozen) for frozen in done if key_of(frozen) == key)
 
-    def _create(self, job: Job, arch: Architecture, standing: Standing) -> Ticket:
-        known = self._ledger.latencies.get(job.id, {}) | self._ledger.known.get(job, {})
-        record = new_record(job, self.plan.rungs[job.rung], arch, self.problem, known)
-        reached = newest_state(self.folder(job)) if self._ledger.deaths.get(job) else 0
-        trial_id = self._storage.create_new_trial(self._study_id, trial_of(record, self.problem, self.token, reached))
+    def _create(self, key: TrialKey, arch: Architecture, standing: Standing) -> Claim:
+        state = self._state
+        trial = new_trial(
+            key, self.experiment.proxy.rungs[key.rung], arch, self.problem, state.latencies.get(key.arch_id)
+        )
+        reached = newest_state(self.folder(key)) if state.deaths.get(key) else 0
         # Nobody else has made one in this turn; to ask for the number would take as long again.
-        record = replace(record, trial=self._ledger.trials)
-        patient = job in standing.waiting and standing.step.do not in ("propose", "train")
-        deaths = self._ledger.deaths_at(job, reached)
-        return Ticket(trial_id, job, arch, record, standing, patient, deaths)
+        trial = replace(trial, number=state.count, owner=self.token, reached=reached)
+        if (score := state.scores.get(key)) is not None:
+            trial = replace(trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)
+        trial_id = self._storage.create_new_trial(self._study_id, frozen_trial(trial, self.experiment.objectives))
+        patient = key in standing.waiting and not isinstance(standing.step, Propose | Train)
+        return Claim(trial_id, arch, trial, standing, patient, state.deaths_at(key, reached))
 
-    def _give_back(self, trial: FrozenTrial) -> None:
+    def _give_back(self, frozen: FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_user_attr(trial._trial_id, "end", {"failure": INTERRUPTED})
-        self._interrupt(trial)
+            self._storage.set_trial_user_attr(frozen._trial_id, *end_attribute(Status.INTERRUPTED, "given back"))
+        self._interrupt(frozen)
 
-    def _interrupt(self, trial: FrozenTrial) -> None:
+    def _interrupt(self, frozen: FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            self._storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
-    def _owns(self, trial: FrozenTrial) -> bool:
-        return bool(attributes(trial)["owner"] == self.token)
+    def _owns(self, frozen: FrozenTrial) -> bool:
+        return owner_of(frozen) == self.token

@@ -1,119 +1,146 @@
-"""What a run does next: try another network, train a good one for longer, repeat a finalist with another seed, or wait.
+"""MO-ASHA: try another network, train a good one for longer, repeat a finalist with another seed, wait, or stop.
 
-Successive fidelities go by MO-ASHA: of the networks that were trained up to a rung the best share, taken from the whole
-non-dominated order, goes on to the next rung, and nobody waits for a rung to fill. Unlike there, new networks come
-before promotions: the number of both is fixed, and places that are given away early go to the best of a few. Strategies
-learn from the first rung alone, so nothing is lost by it.
+Of the networks that were trained up to a rung the best share, taken from the whole non-dominated order, goes on to the
+next rung, and nobody waits for a rung to fill. Unlike in the paper, new networks come before promotions: the number of
+both is fixed, and places that are given away early go to the best of a few. Strategies learn from the first rung alone,
+so nothing is lost by it.
 Source: Schmucker et al., "Multi-objective asynchronous successive halving", 2021.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from results.schema import Status, Trial, TrialKey, minimised_values
+from search.config.experiment import Experiment
 from search.strategies.ranking import best_first, front_of
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """``target`` networks are begun, one in ``reduction_factor`` of a rung goes up, the front gets ``final_seeds``.
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Begin another network, as the strategy says, with ``seed``."""
 
-    ``lengths`` are the iterations of the rungs. The front is that of the highest rung that any network came to.
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train a network that is known."""
+
+    key: TrialKey
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for trials that others are running: what comes next depends on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do."""
+
+
+Step = Propose | Train | Wait | Done
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Decides what is trained next, from all trials of a run; it has no state of its own.
+
+    Attributes:
+        target: how many networks are begun.
+        seed: of all trainings but a finalist's further ones.
+        rungs: iterations of a training on each rung, ascending.
+        reduction_factor: of the networks on a rung one in so many is promoted.
+        final_seeds: with so many seeds networks on the front are trained. The front is that of the highest rung that
+            any network came to.
+        objectives: names.
     """
 
     target: int
     seed: int
-    lengths: tuple[int, ...] = (1,)
-    reduction_factor: int = 3
-    final_seeds: int = 1
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    final_seeds: int
+    objectives: tuple[str, ...]
 
-    @property
-    def rungs(self) -> int:
-        return len(self.lengths)
+    @classmethod
+    def of(cls, experiment: Experiment, target: int) -> Scheduler:
+        """Make the scheduler of a run that tries ``target`` networks."""
+        search, proxy = experiment.search, experiment.proxy
+        return cls(target, proxy.seed, proxy.rungs, search.reduction_factor, search.final_seeds, experiment.objectives)
 
-    def iterations(self, rung: int, seed: int) -> int:
-        """What a training takes: above the first rung it is carried on, but for further seeds."""
-        return self.lengths[rung] - (self.lengths[rung - 1] if rung and seed == self.seed else 0)
+    def iterations(self, key: TrialKey) -> int:
+        """Give how many iterations a training takes: above the first rung it is carried on, but for further seeds."""
+        carried_on = key.rung > 0 and key.seed == self.seed
+        return self.rungs[key.rung] - (self.rungs[key.rung - 1] if carried_on else 0)
 
+    def is_first(self, key: TrialKey) -> bool:
+        """Tell whether this is the training that every network begins with."""
+        return (key.rung, key.seed) == (0, self.seed)
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A training that was begun: ``values`` are the objectives, all minimised, of one that is finished."""
+    def next_step(self, trials: Iterable[Trial]) -> Step:
+        """Give the most useful thing to do.
 
-    id: str
-    rung: int
-    seed: int
-    state: Literal["finished", "failed", "running"]
-    values: tuple[float, ...] | None = None
+        ``trials`` holds one trial for each training that was begun, without interrupted ones, which are to be repeated
+        before anything else; one that waits for its device counts as running.
+        """
+        rungs: list[dict[str, Trial]] = [{} for _ in self.rungs]
+        by_seed: list[dict[str, dict[int, Trial]]] = [defaultdict(dict) for _ in self.rungs]
+        running = [False, False]  # at all; of those on which promotions depend
+        for trial in trials:
+            key, active = trial.key, trial.status in (Status.RUNNING, Status.WAITING)
+            running[0] |= active
+            if key.seed == self.seed:
+                running[1] |= active
+                rungs[key.rung][key.arch_id] = trial
+            by_seed[key.rung][key.arch_id][key.seed] = trial
+        if len(rungs[0]) < self.target:
+            return Propose(self.seed)
+        for rung in range(len(self.rungs) - 1):
+            if (chosen := self._promoted(rungs[rung], rungs[rung + 1])) is not None:
+                return Train(TrialKey(chosen, rung + 1, self.seed))
+        if not running[1]:
+            top = max((rung for rung, found in enumerate(rungs) if self._values(found)), default=0)
+            for arch_id in self._front(by_seed[top]):
+                for seed in range(self.seed + 1, self.seed + self.final_seeds):
+                    if seed not in by_seed[top][arch_id]:
+                        return Train(TrialKey(arch_id, top, seed))
+        return Wait() if running[0] else Done()
 
+    def most_trainings(self) -> list[int]:
+        """Estimate how many trainings each rung will have, to announce what a run costs; without further seeds."""
+        counts = [self.target]
+        while len(counts) < len(self.rungs):
+            counts.append(counts[-1] // self.reduction_factor)
+        return counts
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """``propose``: a new network; ``train``: the network ``id`` at ``rung`` with ``seed``; ``wait``: for others."""
+    def _promoted(self, rung: Mapping[str, Trial], above: Mapping[str, Trial]) -> str | None:
+        values = self._values(rung)
+        if len(above) >= len(values) // self.reduction_factor:
+            return None
+        # The best may change while others end; who went up stays there, and no more go up than was announced.
+        ids = list(values)
+        order = best_first(np.array(list(values.values()), dtype=np.float64), len(above) + 1)
+        return next(ids[i] for i in order if ids[i] not in above)
 
-    do: Literal["propose", "train", "wait", "end"]
-    id: str = ""
-    rung: int = 0
-    seed: int = 0
+    def _front(self, top: Mapping[str, Mapping[int, Trial]]) -> list[str]:
+        """List the front by the means over the seeds so far: others may rise when a lucky one falls."""
+        means: dict[str, NDArray[np.float64]] = {}
+        for arch_id, seeds in top.items():
+            if known := self._values(seeds):
+                means[arch_id] = np.array(list(known.values()), dtype=np.float64).mean(axis=0)
+        ids = list(means)
+        return [ids[i] for i in front_of(np.array([means[arch_id] for arch_id in ids]))] if ids else []
 
-
-def next_step(trainings: Iterable[Training], ladder: Ladder) -> Step:
-    """The most useful thing to do, given all trainings but interrupted ones, which are to be repeated before."""
-    rungs: list[dict[str, Training]] = [{} for _ in range(ladder.rungs)]
-    by_seed: list[dict[str, dict[int, Training]]] = [defaultdict(dict) for _ in range(ladder.rungs)]
-    running = False
-    for training in trainings:
-        running |= training.state == "running"
-        if training.seed == ladder.seed:
-            rungs[training.rung][training.id] = training
-        by_seed[training.rung][training.id][training.seed] = training
-    if len(rungs[0]) < ladder.target:
-        return Step("propose", seed=ladder.seed)
-    for rung in range(ladder.rungs - 1):
-        if (chosen := _promoted(rungs[rung], rungs[rung + 1], ladder.reduction_factor)) is not None:
-            return Step("train", chosen, rung + 1, ladder.seed)
-    if not any(training.state == "running" for rung in rungs for training in rung.values()):
-        top = max((rung for rung in range(ladder.rungs) if _finished(rungs[rung])), default=0)
-        for name in _front(by_seed[top]):
-            for seed in range(ladder.seed + 1, ladder.seed + ladder.final_seeds):
-                if seed not in by_seed[top][name]:
-                    return Step("train", name, top, seed)
-    return Step("wait" if running else "end")
-
-
-def most_trainings(ladder: Ladder) -> list[int]:
-    """About how many trainings each rung will have, to announce what a run costs; seeds are not among them."""
-    counts = [ladder.target]
-    while len(counts) < ladder.rungs:
-        counts.append(counts[-1] // ladder.reduction_factor)
-    return counts
-
-
-def _front(top: dict[str, dict[int, Training]]) -> list[str]:
-    """Who is on the front by the mean over the seeds so far: others may rise when a lucky one falls."""
-    means = {name: _values(known).mean(axis=0) for name, seeds in top.items() if (known := _finished(seeds))}
-    names = list(means)
-    return [names[i] for i in front_of(np.array([means[name] for name in names]))] if names else []
-
-
-def _promoted(rung: dict[str, Training], above: dict[str, Training], keep: int) -> str | None:
-    finished = _finished(rung)
-    if len(above) >= len(finished) // keep:
-        return None
-    # The best may change while others end; who went up stays there, and no more go up than was announced.
-    order = best_first(_values(finished), len(above) + 1)
-    return next(finished[i].id for i in order if finished[i].id not in above)
-
-
-def _finished(rung: Mapping[Any, Training]) -> list[Training]:
-    known = (training for training in rung.values() if training.state == "finished")
-    return [training for training in known if training.values is not None and np.isfinite(training.values).all()]
-
-
-def _values(finished: Sequence[Training]) -> np.ndarray:
-    return np.array([training.values for training in finished], dtype=np.float64)
+    def _values(self, trials: Mapping[Any, Trial]) -> dict[Any, tuple[float, ...]]:
+        """Give the objectives, all minimised, of the finished trials that have all of them."""
+        finished = {key: trial for key, trial in trials.items() if trial.is_finished}
+        found = {key: minimised_values(trial, self.objectives) for key, trial in finished.items()}
+        return {key: values for key, values in found.items() if np.isfinite(values).all()}

@@ -6,26 +6,28 @@ from pathlib import Path
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from evaluators.latency.backend import Latency, MeasureFailure, Say, Unavailable
-from evaluators.latency.opening import measuring, open_backend
+from boostformer.figures import Provenance
+from evaluators.latency.backend import MeasureFailure, Say, Unavailable
 from results.pareto import front
-from results.schema import Record, note_finalist, read_run
+from results.run import note_finalist, read_run
+from results.schema import Trial
 from search.config.timing import Timing
 
 BUILDS = 3
 
 
 def measure_finalists(run_dir: Path, timing: Timing, say: Say) -> None:
-    """Measures those that were not yet, and keeps each at once; says what could not be done, and why.
+    """Measure those that were not yet, and keep each at once; say what could not be done, and why.
 
     They are measured on the run's device, or on the one that its table predicts. Of a board that is only estimated
     nothing can be measured.
     """
     run = read_run(run_dir)
-    left = [member for member in front(run.records, run.objectives) if member.final_latency_ms is None]
+    left = [member for member in front(run.trials, run.objectives) if member.final is None]
     if not left:
         return
-    known = {record.final_provenance for record in run.records} - {None} | {timing.provenance}
+    finals = [trial.final.provenance for trial in run.trials if trial.final is not None]
+    known = next((found for found in [timing.provenance, *finals] if found.kind == "measured"), None)
     try:
         _measure(run_dir, timing, left, run.budgets.get("latency_ms"), known, say)
     except Unavailable as error:
@@ -35,33 +37,32 @@ def measure_finalists(run_dir: Path, timing: Timing, say: Say) -> None:
 
 
 def _measure(
-    run_dir: Path, timing: Timing, left: list[Record], limit: float | None, known: set[str | None], say: Say
+    run_dir: Path, timing: Timing, left: list[Trial], limit: float | None, known: Provenance | None, say: Say
 ) -> None:
-    if (entry := measuring(timing.as_entry())) is None:
+    """Measure the trials that are left.
+
+    Args:
+        run_dir: keeps the figures.
+        timing: the run's device.
+        left: trials on the front.
+        limit: the budget in milliseconds.
+        known: of figures that were measured before; others may not stand beside them.
+        say: is told what is being done.
+    """
+    if (entry := timing.measuring()) is None:
         return
-    backend = open_backend(entry)
+    backend = entry.open()
     for number, member in enumerate(left, 1):
         say(f"measuring finalist {number} of {len(left)} on '{entry.name}', {BUILDS} builds")
         try:
             arch = Architecture.from_dict(member.architecture)
             found = backend.latency(arch, labels=True, builds=BUILDS, say=say)
         except MeasureFailure as error:
-            say(f"finalist {member.trial} could not be measured: {error}")
+            say(f"finalist {member.number} could not be measured: {error}")
             continue
-        measured = {provenance for provenance in known if str(provenance).startswith(f"{found.kind}: ")}
-        if measured and found.provenance not in measured:
-            raise UserError(f"'{entry.name}' is now '{found.provenance}', other figures are '{measured.pop()}'")
-        known.add(found.provenance)
+        if known is not None:
+            known.require_same(found.provenance, f"device '{entry.name}'")
+        known = found.provenance
         if limit is not None and found.ms > limit:
-            say(f"finalist {member.trial} took {found.ms:.2f} ms, over the budget of {limit:g} ms")
-        note_finalist(run_dir, member.id, _values(found))
-
-
-def _values(latency: Latency) -> dict[str, object]:
-    return {
-        "final_latency_ms": latency.ms,
-        "final_low_ms": latency.low_ms,
-        "final_high_ms": latency.high_ms,
-        "final_labels_ms": latency.labels_ms,
-        "final_provenance": latency.provenance,
-    }
+            say(f"finalist {member.number} took {found.ms:.2f} ms, over the budget of {limit:g} ms")
+        note_finalist(run_dir, member.id, found)

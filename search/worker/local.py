@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-from search.study.queue import DEATHS
+from search.study.claim import DEATHS
 from search.worker.accelerators import share
 from search.worker.progress import ConsoleReporter, relay
 

@@ -1,4 +1,4 @@
-"""The engine: claim a trial, evaluate it, record it, until the run has its number of trials.
+"""A worker's loop: claim a trial, evaluate it, record it, until the run has its number of trials.
 
 Any number of processes may work on one run. The study is the only thing they share.
 """
@@ -7,93 +7,77 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
-from evaluators.latency.backend import Backend, MeasureFailure, Unavailable
+from evaluators.latency.backend import MeasureFailure, Unavailable
 from evaluators.proxy import Progress, Score
-from results.schema import Record
+from results.schema import Status, Trial
 from results.summary import human
-from search.config.experiment import Plan
-from search.strategies.base import Exhausted, Observation
-from search.study.queue import INTERRUPTED, KILLER, REJECTED, WAITING, Standing, Store, Ticket
+from search.config.opening import OpenExperiment
+from search.config.problem import Exhausted
+from search.strategies import strategy_class
+from search.strategies.base import Observation
+from search.study.claim import KILLER, Claim
+from search.study.queue import Queue
+from search.study.state import Scored
+from search.worker.reporting import Reporter
 
 HOPELESS = 200
 """So many networks in a row may be measured over budget before the search ends."""
 
 
-class Objective(Protocol):
-    """Evaluates a network; may raise TrainingFailure."""
+class Evaluator(Protocol):
+    """Trains and scores networks; :class:`evaluators.proxy.Proxy` is one."""
 
-    def __call__(self, arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
-        """The score at ``rung``. What was trained is kept in ``folder``, for who takes over and for higher rungs."""
+    def evaluate(self, arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+        """Give the score at ``rung``; raises TrainingFailure.
 
+        What was trained is kept in ``folder``, for whoever takes over and for higher rungs.
+        """
 
-class Reporter(Protocol):
-    """Is told what a worker does."""
-
-    def begins(self, standing: Standing) -> None: ...
-
-    def trial(self, record: Record, standing: Standing) -> None:
-        """A trial was claimed; how far the run was then, by the work of all."""
-
-    def step(self, done: int, total: int, loss: float) -> None:
-        """The trial's training has done so many of its iterations."""
-
-    def ended(self, record: Record) -> None:
-        """The trial is finished or has failed."""
-
-    def set_aside(self, record: Record) -> None:
-        """The trial was measured over budget, or waits for its device: it does not count."""
-
-    def says(self, line: str) -> None:
-        """Something else that takes its time."""
-
-    def exhausted(self, reason: str) -> None:
-        """The search ends early, because there is nothing more to try."""
+    def tidy(self, folder: Path, rung: int) -> None:
+        """Leave in ``folder`` only what the next rung goes on from, once the score is recorded."""
 
 
-def work(
-    plan: Plan,
-    run_dir: Path,
-    objective: Objective,
-    reporter: Reporter,
-    tidy: Callable[[Path, int], None] = lambda folder, rung: None,
-) -> None:
-    """Works on the run in ``run_dir``, which was set up for ``plan``, until its trials are concluded.
+def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: Evaluator | None = None) -> None:
+    """Work on a run until its trials are concluded.
 
-    ``tidy`` is called with the folder and the rung of a training whose score is recorded. Whatever is raised, a trial
-    that was not ended is given back, to be repeated: on Ctrl-C as on a bug.
+    Whatever is raised, a trial that was not ended is given back, to be repeated: on Ctrl-C as on a bug.
+
+    Args:
+        opened: the experiment that ``run_dir`` was set up for.
+        run_dir: the run's folder.
+        reporter: is told what happens.
+        evaluator: scores networks; by default the experiment's proxy training.
     """
-    backend = plan.timing.open() if plan.timing else None
-    problem = plan.problem(backend=backend)
-    strategy = plan.make_strategy(problem)
+    evaluator = evaluator or opened.proxy
+    problem, search = opened.problem, opened.experiment.search
+    strategy = strategy_class(search.strategy)(problem, search.seed)
     problem.share(draws=1)  # the first use prepares the tables: not while others wait for their turn
 
     def propose(history: Sequence[Observation]) -> Architecture:
         strategy.learn(history)
         return problem.space.decode(strategy.propose())
 
-    with Store(run_dir, plan, problem, reporter.says) as store:
-        evaluation = _Evaluation(plan, backend, store, objective, reporter)
-        reporter.begins(store.standing())
+    with Queue(run_dir, opened, reporter.says) as queue:
+        evaluation = _Evaluation(opened, queue, evaluator, reporter)
+        reporter.begins(queue.standing())
         rejected = 0
         try:
-            while (ticket := store.claim(propose)) is not None:
-                reporter.trial(ticket.record, ticket.standing)
-                record = evaluation(ticket)
-                over = (record.failure or "").startswith(REJECTED)
-                aside = over or record.failure == INTERRUPTED or (record.failure or "").startswith(WAITING)
-                (reporter.set_aside if aside else reporter.ended)(record)
-                if record.state == "finished":
-                    tidy(store.folder(ticket.job), ticket.job.rung)
-                rejected = rejected + 1 if over else 0
+            while (claim := queue.claim(propose)) is not None:
+                reporter.trial(claim.trial, claim.standing)
+                trial = evaluation(claim)
+                (reporter.ended if trial.status.concludes else reporter.set_aside)(trial)
+                if trial.is_finished:
+                    evaluator.tidy(queue.folder(claim.key), claim.key.rung)
+                rejected = rejected + 1 if trial.status is Status.OVER_BUDGET else 0
                 if rejected == HOPELESS:
-                    store.begin_no_more(f"{rejected} networks in a row were measured over budget")
+                    queue.begin_no_more(f"{rejected} networks in a row were measured over budget")
         except Exhausted as end:
             reporter.exhausted(str(end))
 
@@ -106,47 +90,49 @@ class _Evaluation:
     reached does not keep the training waiting.
     """
 
-    plan: Plan
-    backend: Backend | None
-    store: Store
-    objective: Objective
+    opened: OpenExperiment
+    queue: Queue
+    evaluator: Evaluator
     reporter: Reporter
 
-    def __call__(self, ticket: Ticket) -> Record:
-        if ticket.deadly:
-            return self.store.fail(ticket, KILLER, 0.0)
+    def __call__(self, claim: Claim) -> Trial:
+        queue = self.queue
+        if claim.is_deadly:
+            return queue.fail(claim, KILLER, 0.0)
         started = time.perf_counter()
-        limit = dict(self.plan.budget.limits).get("latency_ms")
+        limit = self.opened.experiment.budgets.get("latency_ms")
         try:
             if limit is not None:
-                ticket = self._measured(ticket, patient=True)
-                ms = ticket.record.latency_ms
+                claim = self._measured(claim, patient=True)
+                ms = claim.trial.latency_ms
                 assert ms is not None
                 if ms > limit:
-                    return self.store.reject(ticket, f"{human('latency_ms', ms)} of {human('latency_ms', limit)}")
-            score = self._score(ticket)
+                    return queue.reject(claim, f"{human('latency_ms', ms)} of {human('latency_ms', limit)}")
+            score = self._score(claim)
             if not math.isfinite(score.miou):
-                return self.store.fail(ticket, "nan", score.seconds)
-            ticket = self.store.scored(ticket, score)
+                return queue.fail(claim, "nan", score.seconds)
+            claim = queue.scored(claim, score)
             try:
-                ticket = self._measured(ticket, patient=ticket.patient)
+                claim = self._measured(claim, patient=claim.patient)
             except Unavailable as error:
-                return self.store.postpone(ticket, str(error))
+                return queue.postpone(claim, str(error))
         except TrainingFailure as failure:
-            return self.store.fail(ticket, failure.reason, time.perf_counter() - started)
+            return queue.fail(claim, failure.reason, time.perf_counter() - started)
         except MeasureFailure as failure:
-            return self.store.fail(ticket, f"latency: {failure}", time.perf_counter() - started)
-        return self.store.finish(ticket, score)
+            return queue.fail(claim, f"latency: {failure}", time.perf_counter() - started)
+        return queue.finish(claim, score)
 
-    def _score(self, ticket: Ticket) -> Score:
-        known = ticket.record
+    def _score(self, claim: Claim) -> Scored:
+        known, key = claim.trial, claim.key
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
-            return Score(known.miou, known.seconds, known.provenance)
-        job, folder = ticket.job, self.store.folder(ticket.job)
-        return self.objective(ticket.architecture, job.seed, self.reporter.step, rung=job.rung, folder=folder)
+            return Scored(known.miou, known.seconds, known.provenance)
+        folder = self.queue.folder(key)
+        found = self.evaluator.evaluate(claim.architecture, key.seed, self.reporter.step, rung=key.rung, folder=folder)
+        return Scored(found.miou, found.seconds, found.provenance)
 
-    def _measured(self, ticket: Ticket, *, patient: bool) -> Ticket:
-        if self.backend is None or self.plan.timing is None or ticket.record.latency_ms is not None:
-            return ticket
-        found = self.plan.timing.measure(self.backend, ticket.architecture, patient=patient, say=self.reporter.says)
-        return self.store.measured(ticket, found)
+    def _measured(self, claim: Claim, *, patient: bool) -> Claim:
+        timing, backend = self.opened.experiment.latency, self.opened.backend
+        if timing is None or backend is None or claim.trial.latency is not None:
+            return claim
+        found = timing.measure(backend, claim.architecture, patient=patient, say=self.reporter.says)
+        return self.queue.measured(claim, found)

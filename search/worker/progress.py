@@ -11,10 +11,10 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from results.schema import Record
+from results.schema import Trial
 from results.summary import human
-from search.study.queue import Standing
-from search.study.scheduler import Ladder
+from search.study.scheduler import Scheduler
+from search.study.state import Standing
 
 
 def duration(seconds: float) -> str:
@@ -27,6 +27,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def describe(trial: Trial) -> str:
+    """Tell in a line what came of a trial that ended or was set aside."""
+    name = f"trial {trial.number} {trial.id}"
+    if not trial.status.concludes:
+        reason = f": {trial.reason}" if trial.reason else ""
+        return f"{name}: {trial.status.replace('_', ' ')}{reason}"
+    scored = f"mIoU {human('miou', trial.miou)}" if trial.is_finished else f"failed: {trial.reason}"
+    costs = f"{human('params', trial.params)} params, {human('macs', trial.macs)} MACs"
+    if trial.latency_ms is not None:
+        costs += f", {human('latency_ms', trial.latency_ms)}"
+    if trial.key.rung:
+        costs += f", {trial.iterations} iterations"
+    if trial.key.seed:
+        costs += f", seed {trial.key.seed}"
+    return f"{name}: {scored}, {costs}, {duration(trial.seconds or 0.0)}"
+
+
 class ConsoleReporter:
     """Shows the trials of a run on stderr. ``workers`` processes share the work, for the time left."""
 
@@ -34,7 +51,7 @@ class ConsoleReporter:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.workers = workers
         self.concluded = self.target = 0
-        self._ladder = Ladder(0, 0)
+        self._scheduler: Scheduler | None = None
         self._seconds, self._iterations = 0.0, 0  # of the trials that were seen to end
         self._iterations_left = 0
         self._base = 0  # iterations that the current trial is carried on from
@@ -62,7 +79,7 @@ class ConsoleReporter:
             self._bars.stop()
 
     def begins(self, standing: Standing) -> None:
-        self._ladder = standing.ladder
+        self._scheduler = standing.scheduler
         self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
         self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
         if self.workers == 1:
@@ -75,12 +92,12 @@ class ConsoleReporter:
         if self._trials is not None:
             self._bars.update(self._trials, total=target, completed=concluded, note=self._note())
 
-    def trial(self, record: Record, standing: Standing) -> None:
+    def trial(self, trial: Trial, standing: Standing) -> None:
         self._step = (0, time.monotonic())
-        self._base = (record.iterations or 0) - self._ladder.iterations(record.rung, record.seed or 0)
+        self._base = (trial.iterations or 0) - standing.scheduler.iterations(trial.key)
         self.stands(standing.concluded, standing.target, len(standing.owners), standing.iterations_left)
         if self._training is not None:
-            note = f"trial {record.trial}, {human('params', record.params)} params"
+            note = f"trial {trial.number}, {human('params', trial.params)} params"
             self._bars.reset(self._training, total=None, note=note)
 
     def step(self, done: int, total: int, loss: float) -> None:
@@ -89,33 +106,26 @@ class ConsoleReporter:
             self._bars.update(self._training, total=total, completed=done)
             self._bars.update(self._trials, note=self._note())
 
-    def ended(self, record: Record) -> None:
+    def ended(self, trial: Trial) -> None:
+        assert self._scheduler is not None
+        self.told(describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0)
+
+    def told(self, line: str, iterations: int, seconds: float) -> None:
+        """Show the ``line`` of a trial that took so many ``iterations`` and ``seconds`` and counts as done."""
         self.concluded += 1
         self.target = max(self.target, self.concluded)  # how many finalists get more seeds is not known before
-        iterations = self._ladder.iterations(record.rung, record.seed or 0)
-        self._seconds, self._iterations = self._seconds + (record.seconds or 0.0), self._iterations + iterations
+        self._seconds, self._iterations = self._seconds + seconds, self._iterations + iterations
         self._iterations_left = max(0, self._iterations_left - iterations)
         self._step = (0, time.monotonic())
         if self._trials is not None:
             self._bars.update(self._trials, completed=self.concluded, note=self._note())
-        scored = f"mIoU {human('miou', record.miou)}" if record.miou is not None else f"failed: {record.failure}"
-        costs = f"{human('params', record.params)} params, {human('macs', record.macs)} MACs"
-        if record.latency_ms is not None:
-            costs += f", {human('latency_ms', record.latency_ms)}"
-        if record.rung:
-            costs += f", {record.iterations} iterations"
-        if record.seed:
-            costs += f", seed {record.seed}"
         left = "" if self.console.is_terminal else self._left(", ")
-        self.console.print(
-            f"[{self.concluded:>{len(str(self.target))}}/{self.target}] trial {record.trial} {record.id}: "
-            f"{scored}, {costs}, {duration(record.seconds or 0.0)}{left}",
-            markup=False,
-        )
+        count = f"[{self.concluded:>{len(str(self.target))}}/{self.target}]"
+        self.console.print(f"{count} {line}{left}", markup=False)
 
-    def set_aside(self, record: Record) -> None:
+    def set_aside(self, trial: Trial) -> None:
         self._step = (0, time.monotonic())
-        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+        self.says(describe(trial))
 
     def says(self, line: str) -> None:
         self.console.print(line, markup=False)
@@ -147,22 +157,24 @@ class LineReporter:
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
         self._stream = stream
+        self._scheduler: Scheduler | None = None
 
     def begins(self, standing: Standing) -> None:
-        pass
+        self._scheduler = standing.scheduler
 
-    def trial(self, record: Record, standing: Standing) -> None:
+    def trial(self, trial: Trial, standing: Standing) -> None:
         others, left = len(standing.owners), standing.iterations_left
         self._write({"stands": (standing.concluded, standing.target, others, left)})
 
     def step(self, done: int, total: int, loss: float) -> None:
         pass
 
-    def ended(self, record: Record) -> None:
-        self._write({"ended": vars(record) | {"architecture": {}}})
+    def ended(self, trial: Trial) -> None:
+        assert self._scheduler is not None
+        self._write({"ended": (describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0)})
 
-    def set_aside(self, record: Record) -> None:
-        self.says(f"trial {record.trial} {record.id}: {record.failure}")
+    def set_aside(self, trial: Trial) -> None:
+        self.says(describe(trial))
 
     def says(self, line: str) -> None:
         self._write({"says": line})
@@ -182,7 +194,7 @@ def relay(line: str, reporter: ConsoleReporter) -> None:
         print(line, end="", file=sys.stderr)
         return
     if "ended" in message:
-        reporter.ended(Record(**message["ended"]))
+        reporter.told(*message["ended"])
     elif "stands" in message:
         reporter.stands(*message["stands"])
     elif "says" in message:

@@ -8,7 +8,8 @@ from typing import Any
 import optuna
 
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
-from results.schema import Record
+from boostformer.figures import Figure, Latency, Provenance
+from results.schema import FORMAT_VERSION, Status, Trial, TrialKey, frozen_trial
 from results.storage.location import Journal
 
 OBJECTIVES = ["miou", "macs", "params"]
@@ -29,11 +30,15 @@ def architecture(width: int = 32) -> Architecture:
     return Architecture(stages, Decoder(BlockSpec.of("weighted_sum", normalised=True), 128), 7, (128, 192))
 
 
-def make_record(trial: int = 0, **changes: Any) -> Record:
-    network = architecture(32 + trial)
+def make_trial(number: int = 0, **changes: Any) -> Trial:
+    """A finished trial; ``changes`` are its fields, or ``id``, ``rung``, ``seed`` of its key, or ``latency_ms``."""
+    network = architecture(32 + number)
+    key = TrialKey(changes.pop("id", network.id), changes.pop("rung", 0), changes.pop("seed", 3))
+    if "latency_ms" in changes:
+        ms = changes.pop("latency_ms")
+        changes["latency"] = None if ms is None else make_latency(ms)
     plain: dict[str, Any] = {
-        "id": network.id,
-        "state": "finished",
+        "status": Status.FINISHED,
         "architecture": network.to_dict(),
         "miou": 0.4,
         "params": 1_000_000,
@@ -41,23 +46,23 @@ def make_record(trial: int = 0, **changes: Any) -> Record:
         "conv_linear_macs": 400_000_000,
         "attention_macs": 100_000_000,
         "feasible": True,
-        "seed": 3,
         "seconds": 12.5,
         "provenance": "proxy training, 300 iterations",
     }
-    return Record(trial=trial, **(plain | changes))
+    if changes.get("miou", 0) is None:
+        plain |= {"seconds": None, "provenance": ""}
+    return Trial(number=number, key=key, **(plain | changes))
 
 
-def write_record(study: optuna.Study, record: Record) -> None:
-    """Stores ``record`` in ``study`` as its next trial, one operation after the other."""
-    trial = study.ask()
-    assert trial.number == record.trial
-    for key, value in record.attributes().items():
-        trial.set_user_attr(key, value)
-    if record.state == "finished":
-        study.tell(trial, [record.miou, record.macs, record.params])
-    elif record.state == "failed":
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+def make_latency(ms: float, device: str = "board", **changes: Any) -> Latency:
+    provenance = Provenance("measured", "trtexec 8.2", device, "fp16", ("batch 1",))
+    return Latency(Figure(ms, 0.9 * ms, 1.1 * ms), provenance, **changes)
+
+
+def write_trial(study: optuna.Study, trial: Trial) -> None:
+    """Stores ``trial`` in ``study`` as its next one."""
+    assert len(study.trials) == trial.number
+    study.add_trial(frozen_trial(trial, OBJECTIVES))
 
 
 def create_run(folder: Path) -> optuna.Study:
@@ -70,5 +75,5 @@ def create_run(folder: Path) -> optuna.Study:
     study.set_user_attr("objectives", OBJECTIVES)
     study.set_user_attr("budgets", {"params": 3_000_000, "macs": 10**9})
     study.set_user_attr("references", [{"name": "segformer_b0", "params": 3_714_658, "macs": 10**9}])
-    study.set_user_attr("config", {"space": "tiny"})
+    study.set_user_attr("config", {"version": FORMAT_VERSION, "space": "tiny"})
     return study

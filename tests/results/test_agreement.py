@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_factories import make_record
+from result_factories import make_trial
 
 from results.agreement import AGREES, ENOUGH, agreement, trust, trust_lines
-from results.schema import Record, Retraining, Run
+from results.run import Retraining, Run
+from results.schema import Status, Trial
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=9))
@@ -46,20 +47,20 @@ def test_intervals_hold_tau_narrow_with_the_number_and_repeat() -> None:
     assert agreement(truth, -truth).tau == pytest.approx(-1)
 
 
-def run_of(records: list[Record], retrainings: list[Retraining] | None = None) -> Run:
+def run_of(records: list[Trial], retrainings: list[Retraining] | None = None) -> Run:
     numbered = [replace(record, trial=trial) for trial, record in enumerate(records)]
     return Run(numbered, ["miou", "params"], {}, {}, [], retrainings or [])
 
 
-def short(network: int, miou: float, **changes: Any) -> Record:
-    return make_record(id=f"n{network}", miou=miou, params=100 + network, macs=network, iterations=100, **changes)
+def short(network: int, miou: float, **changes: Any) -> Trial:
+    return make_trial(id=f"n{network}", miou=miou, params=100 + network, macs=network, iterations=100, **changes)
 
 
-def long(network: int, miou: float, iterations: int = 300, rung: int = 1, **changes: Any) -> Record:
+def long(network: int, miou: float, iterations: int = 300, rung: int = 1, **changes: Any) -> Trial:
     return replace(short(network, miou, **changes), iterations=iterations, rung=rung)
 
 
-def ladder(scores: list[float]) -> list[Record]:
+def ladder(scores: list[float]) -> list[Trial]:
     """Networks whose short scores rise; the longer ones are given. Parameters fall."""
     networks = range(len(scores))
     shorts = [replace(short(i, 0.3 + i / 100), params=1000 - i) for i in networks]
@@ -128,7 +129,7 @@ def test_lengths_are_not_mixed_and_the_longest_of_enough_networks_decides() -> N
 
 def test_failed_trainings_and_unknown_scores_are_left_out() -> None:
     records = ladder([0.5 + i / 100 for i in range(9)])
-    records += [short(20, 0.1), long(20, math.nan), short(21, 0.1), long(21, 0.9, state="failed")]
+    records += [short(20, 0.1), long(20, math.nan), short(21, 0.1), long(21, 0.9, status=Status.FAILED)]
     assert [comparison.overall.networks for comparison in trust(run_of(records)).comparisons] == [9]
 
 

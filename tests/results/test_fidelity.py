@@ -9,21 +9,21 @@ from statistics import stdev
 
 import pytest
 from matplotlib.image import imread
-from result_factories import make_record
+from result_factories import make_trial
 from test_plots import figure_of
 
 from results.fidelity import standing
 from results.pareto import front, pick
 from results.report.picture import AXES, Picture
 from results.report.plots import plot_front
-from results.schema import Record
+from results.schema import Status, Trial
 from results.tables import render, to_rows
 
 OBJECTIVES = ["miou", "params"]
 
 
-def training(trial: int, network: str, miou: float, params: int, rung: int = 0, seed: int = 0) -> Record:
-    return make_record(
+def training(trial: int, network: str, miou: float, params: int, rung: int = 0, seed: int = 0) -> Trial:
+    return make_trial(
         trial,
         id=network,
         miou=miou,
@@ -63,16 +63,16 @@ def test_only_the_longest_trainings_are_compared_and_seeds_by_their_mean() -> No
 
 
 def test_before_a_longer_training_ended_all_short_ones_are_compared() -> None:
-    running = [*RUN[:4], make_record(4, id="a", rung=1, state="running", miou=None, promoted=False)]
+    running = [*RUN[:4], make_trial(4, id="a", rung=1, status=Status.RUNNING, miou=None, promoted=False)]
     assert [member.id for member in front(running, OBJECTIVES)] == ["d"]
-    failed = [*running[:4], make_record(4, id="a", rung=1, miou=math.nan)]
+    failed = [*running[:4], make_trial(4, id="a", rung=1, miou=math.nan)]
     assert [member.id for member in front(failed, OBJECTIVES)] == ["d"]
 
 
 def test_a_network_stands_as_it_is_where_nothing_is_known_of_other_seeds() -> None:
     assert standing([]) == []
     assert standing(RUN[:4]) == RUN[:4]
-    unknown = [make_record(0, id="a", miou=None), make_record(1, id="a", miou=0.4, seed=9)]
+    unknown = [make_trial(0, id="a", miou=None), make_trial(1, id="a", miou=0.4, seed=9)]
     assert standing(unknown) == unknown[:1]
 
 
@@ -87,7 +87,7 @@ def test_tables_show_lengths_seeds_and_spread() -> None:
     assert all(name in lines[1] for name in ("miou_std", "seeds", "iterations"))
     assert all(text in lines[4] for text in ("44.00 %", "4.58 %", " 3 ", " 300 "))
     assert "promoted" not in lines[1]
-    one = render(to_rows([make_record(0, iterations=100)])).splitlines()
+    one = render(to_rows([make_trial(0, iterations=100)])).splitlines()
     assert not any(name in one[1] for name in ("miou_std", "seeds", "iterations"))
     found = json.loads(render(to_rows(RUN), "json"))
     assert [row["promoted"] for row in found[:5]] == [True, True, True, False, False]
@@ -97,7 +97,7 @@ def test_tables_show_lengths_seeds_and_spread() -> None:
 def test_shorter_trainings_are_drawn_apart(tmp_path: Path) -> None:
     members = front(RUN, OBJECTIVES)
     drawn = Picture.of(RUN, members, [], OBJECTIVES, "a run")
-    assert [record.trial for record in drawn.shorter] == [0, 1, 2, 3]
+    assert [record.number for record in drawn.shorter] == [0, 1, 2, 3]
     assert [record.id for record in drawn.dots] == ["a", "b", "c"] and drawn.others() == []
     assert drawn.lengths() == "shorter training (100 iterations)"
     assert [record.id for record in drawn.staircase(AXES[0])] == ["a", "b", "c"]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_factories import make_record
+from result_factories import make_trial
 
 from boostformer.errors import UserError
-from results.pareto import crowding_distance, front, hypervolume, minimised, non_dominated_rank, pick
-from results.schema import Record
+from results.pareto import crowding_distance, front, minimised, non_dominated_rank, pick
+from results.schema import Status, Trial
 
 
 def points(most: int, objectives: st.SearchStrategy[int]) -> st.SearchStrategy[np.ndarray[Any, Any]]:
@@ -41,25 +41,6 @@ def test_ranks_peel_off_one_front_after_another(values: np.ndarray[Any, Any]) ->
         expected.update(dict.fromkeys(layer, rank))
         left = {i: v for i, v in left.items() if i not in layer}
     assert dict(enumerate(non_dominated_rank(values).tolist())) == expected
-
-
-@given(points(7, st.integers(1, 4)))
-def test_hypervolume_is_the_volume_of_the_union_of_boxes(values: np.ndarray[Any, Any]) -> None:
-    """Inclusion-exclusion over all subsets: exact in integers."""
-    corner = np.full(values.shape[1], 5.0)
-    boxes = [v for v in values if (v < corner).all()]
-    expected = 0.0
-    for size in range(1, len(boxes) + 1):
-        for chosen in itertools.combinations(boxes, size):
-            expected += (-1) ** (size + 1) * float(np.prod(corner - np.max(chosen, axis=0)))
-    assert hypervolume(values, corner) == expected
-
-
-def test_hypervolume_by_hand() -> None:
-    assert hypervolume(np.array([[1.0, 3.0], [2.0, 1.0], [3.0, 3.0]]), [4.0, 4.0]) == 3 + 4
-    assert hypervolume(np.empty((0, 3)), [1.0, 1.0, 1.0]) == 0
-    with pytest.raises(ValueError, match="2 objectives"):
-        hypervolume(np.ones((1, 2)), [1.0])
 
 
 def test_crowding_distance_by_hand() -> None:
@@ -90,24 +71,24 @@ records = st.lists(
         feasible=st.booleans(),
     ),
     max_size=12,
-).map(lambda found: [make_record(trial, **fields) for trial, fields in enumerate(found)])
+).map(lambda found: [make_trial(trial, **fields) for trial, fields in enumerate(found)])
 objectives = st.sampled_from([["miou", "params"], ["miou", "macs", "params"], ["miou", "latency_ms"], ["miou"]])
 
 
-def better_or_equal(a: Record, b: Record, names: list[str]) -> bool:
+def better_or_equal(a: Trial, b: Trial, names: list[str]) -> bool:
     values = [(getattr(a, name), getattr(b, name)) for name in names]
     return all(x >= y if name == "miou" else x <= y for name, (x, y) in zip(names, values, strict=True))
 
 
 @given(records, objectives, st.randoms())
-def test_front_against_its_definition(found: list[Record], names: list[str], random: Any) -> None:
-    usable: dict[str, Record] = {}
+def test_front_against_its_definition(found: list[Trial], names: list[str], random: Any) -> None:
+    usable: dict[str, Trial] = {}
     for record in found:
         known = all(getattr(record, n) is not None and not math.isnan(getattr(record, n)) for n in names)
-        if record.state == "finished" and record.feasible and known:
+        if record.status == "finished" and record.feasible and known:
             usable.setdefault(record.id, record)
     expected = {
-        record.trial
+        record.number
         for record in usable.values()
         if not any(
             better_or_equal(other, record, names) and not better_or_equal(record, other, names)
@@ -116,19 +97,19 @@ def test_front_against_its_definition(found: list[Record], names: list[str], ran
     }
     shuffled = random.sample(found, len(found))
     result = front(shuffled, names)
-    assert {record.trial for record in result} == expected
+    assert {record.number for record in result} == expected
     assert [record.params for record in result] == sorted(record.params for record in result)
     assert front(found, names) == result
 
 
 def test_unknown_objective_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown objective 'param'; did you mean 'params'"):
-        minimised([make_record()], ["miou", "param"])
+        minimised([make_trial()], ["miou", "param"])
 
 
-def curve(*values: tuple[float, int], **fields: Any) -> list[Record]:
+def curve(*values: tuple[float, int], **fields: Any) -> list[Trial]:
     return [
-        make_record(i, miou=miou, params=params, macs=500 * params, **fields) for i, (miou, params) in enumerate(values)
+        make_trial(i, miou=miou, params=params, macs=500 * params, **fields) for i, (miou, params) in enumerate(values)
     ]
 
 
@@ -160,9 +141,9 @@ def test_other_picks() -> None:
     assert pick(BENT, names, "smallest").trial == 0
     with pytest.raises(UserError, match="cannot pick 'fastest': no latency_ms in this run"):
         pick(BENT, names, "fastest")
-    timed = curve((0.2, 10), (0.3, 20), latency_ms=4.0, latency_provenance="host")
-    assert pick(timed, ["miou", "latency_ms"], "fastest").trial == 1  # equally fast, and better
-    infeasible = make_record(6, miou=0.9, params=1, macs=1, feasible=False)
+    timed = curve((0.2, 10), (0.3, 20), latency_ms=4.0)
+    assert pick(timed, ["miou", "latency_ms"], "fastest").number == 1  # equally fast, and better
+    infeasible = make_trial(6, miou=0.9, params=1, macs=1, feasible=False)
     assert pick([*BENT, infeasible], names, "best-miou").trial == 5
 
 
@@ -170,10 +151,10 @@ def test_pick_by_trial_or_id() -> None:
     names = ["miou", "params"]
     found = [
         *BENT,
-        make_record(6, state="failed", miou=None, failure="nan"),
-        make_record(7, state="running", miou=None),
-        make_record(8, id=BENT[1].id, miou=0.2),
-        make_record(9, id="123456789012"),
+        make_trial(6, status=Status.FAILED, miou=None, reason="nan"),
+        make_trial(7, status=Status.RUNNING, miou=None),
+        make_trial(8, id=BENT[1].id, miou=0.2),
+        make_trial(9, id="123456789012"),
     ]
     assert pick(found, names, 3).trial == pick(found, names, "3").trial == 3
     assert pick(found, names, BENT[1].id).trial == 1
@@ -187,6 +168,6 @@ def test_pick_by_trial_or_id() -> None:
 
 
 def test_nothing_to_pick_says_what_there_is() -> None:
-    found = [make_record(0, feasible=False), make_record(1, state="failed"), make_record(2, state="running")]
+    found = [make_trial(0, feasible=False), make_trial(1, status=Status.FAILED), make_trial(2, status=Status.RUNNING)]
     with pytest.raises(UserError, match=r"no finished trial fits the budgets \(1 finished, 1 failed, 1 running\)"):
         pick(found, ["miou", "params"], "knee")

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from result_factories import OBJECTIVES, create_run, make_record, write_record
+from result_factories import OBJECTIVES, create_run, make_trial, write_trial
 
 from boostformer.errors import UserError
-from results.schema import Retraining, Run, note_retraining, open_study, read_run
+from results.run import Retraining, Run, note_retraining, open_study, read_run
+from results.schema import Status
 from results.storage.location import JOURNAL_NAME
 
 
@@ -24,20 +25,20 @@ def run_dir(tmp_path: Path) -> Path:
     """A run of three trials: finished, failed, running."""
     study = create_run(tmp_path / "run")
     for record in (
-        make_record(0),
-        make_record(1, state="failed", miou=None, failure="nan"),
-        make_record(2, state="running", miou=None, seconds=None),
+        make_trial(0),
+        make_trial(1, status=Status.FAILED, miou=None, reason="nan"),
+        make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
     ):
-        write_record(study, record)
+        write_trial(study, record)
     return tmp_path / "run"
 
 
 def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
     run = read_run(run_dir)
-    assert run.records == [
-        make_record(0),
-        make_record(1, state="failed", miou=None, failure="nan"),
-        make_record(2, state="running", miou=None, seconds=None),
+    assert run.trials == [
+        make_trial(0),
+        make_trial(1, status=Status.FAILED, miou=None, reason="nan"),
+        make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
     ]
     assert run.objectives == OBJECTIVES
     assert run.budgets == {"params": 3_000_000, "macs": 10**9}
@@ -48,13 +49,13 @@ def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
 def test_promotions_are_visible(tmp_path: Path) -> None:
     study = create_run(tmp_path)
     network = {"id": "abc", "iterations": 100}
-    records = [make_record(0, **network), make_record(1, iterations=100), make_record(2, **network, state="running")]
+    records = [make_trial(0, **network), make_trial(1, iterations=100), make_trial(2, **network, status=Status.RUNNING)]
     for record in records[:2]:
-        write_record(study, record)
-    assert [record.promoted for record in read_run(tmp_path).records] == [None, None]
-    write_record(study, replace(records[2], rung=1, iterations=300, miou=None))
-    found = read_run(tmp_path).records
-    assert [(r.rung, r.iterations, r.promoted) for r in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
+        write_trial(study, record)
+    assert [record.promoted for record in read_run(tmp_path).trials] == [None, None]
+    write_trial(study, replace(records[2], rung=1, iterations=300, miou=None))
+    found = read_run(tmp_path).trials
+    assert [(r.key.rung, r.iterations, r.promoted) for r in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
 
 
 def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
@@ -63,8 +64,8 @@ def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
     for retraining in (*found, replace(found[0], miou=0.55)):
         note_retraining(run_dir, retraining)
     kept = read_run(run_dir).retrainings
-    assert sorted(kept, key=lambda r: r.seed) == [replace(found[0], miou=0.55), found[1]]
-    assert len(read_run(run_dir).records) == 3
+    assert sorted(kept, key=lambda r: r.key.seed) == [replace(found[0], miou=0.55), found[1]]
+    assert len(read_run(run_dir).trials) == 3
 
 
 def test_a_run_that_cannot_be_written_to_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_reading_changes_nothing_and_waits_for_no_writer(run_dir: Path) -> None:
     before = journal.read_bytes()
     with journal.open("rb") as search:
         fcntl.flock(search, fcntl.LOCK_EX)
-        assert len(read_run(run_dir).records) == 3
+        assert len(read_run(run_dir).trials) == 3
     assert journal.read_bytes() == before
     assert [path.name for path in run_dir.iterdir()] == [JOURNAL_NAME]
 
@@ -97,14 +98,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == -signal.SIGKILL
-    write_record(open_study(run_dir), make_record(3))
-    assert len(read_run(run_dir).records) == 4
+    write_trial(open_study(run_dir), make_trial(3))
+    assert len(read_run(run_dir).trials) == 4
 
 
 def test_writers_take_turns(run_dir: Path) -> None:
     """Two processes append at once: every operation of both is there, on a line of its own."""
     program = f"""
-from results.schema import open_study
+from results.run import open_study
 study = open_study({str(run_dir)!r})
 for _ in range(20):
     study.ask().set_user_attr("note", "x" * 5000)
@@ -119,15 +120,15 @@ def test_a_trial_without_architecture_is_no_record_yet(run_dir: Path) -> None:
     study = open_study(run_dir)
     study.ask()
     trial = study.ask()
-    for key, value in list(make_record(4).attributes().items())[:3]:
+    for key, value in list(make_trial(4).attributes().items())[:3]:
         trial.set_user_attr(key, value)
-    assert [record.trial for record in read_run(run_dir).records] == [0, 1, 2]
+    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2]
 
 
 def test_a_finished_trial_that_is_not_ours_is_named(run_dir: Path) -> None:
     study = open_study(run_dir)
     study.tell(study.ask(), [0.5, 1.0, 1.0])
-    with pytest.raises(UserError, match=r"journal\.log: finished trial 3 has no id, architecture"):
+    with pytest.raises(UserError, match=r"journal\.log: trial 3 has no network"):
         read_run(run_dir)
 
 
@@ -136,7 +137,7 @@ def journal_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("journal")
     study = create_run(folder)
     for trial in range(3):
-        write_record(study, make_record(trial))
+        write_trial(study, make_trial(trial))
     return (folder / JOURNAL_NAME).read_bytes()
 
 
@@ -164,18 +165,18 @@ def test_a_journal_cut_anywhere_loses_only_its_last_operation(
     if whole is not None:
         study = open_study(tmp_path)
         number = len(study.trials)
-        write_record(study, make_record(number))
+        write_trial(study, make_trial(number))
         assert journal.read_bytes().startswith(kept)
-        assert read_run(tmp_path).records == [*whole.records, make_record(number)]
+        assert read_run(tmp_path).trials == [*whole.trials, make_trial(number)]
 
 
 def test_a_writer_goes_on_after_another_was_killed_in_mid_line(run_dir: Path) -> None:
     study = open_study(run_dir)
     with (run_dir / JOURNAL_NAME).open("ab") as killed:
         killed.write(b'{"op_code":8,"tri')
-    write_record(study, make_record(3))
-    write_record(study, make_record(4))
-    assert [record.trial for record in read_run(run_dir).records] == [0, 1, 2, 3, 4]
+    write_trial(study, make_trial(3))
+    write_trial(study, make_trial(4))
+    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2, 3, 4]
 
 
 def test_missing_and_foreign_directories_are_refused(tmp_path: Path) -> None:
@@ -221,13 +222,13 @@ def test_files_that_are_no_journal_are_named_and_left_alone(tmp_path: Path, cont
 def test_the_room_never_imports_torch_nor_drawing_libraries_before_drawing(run_dir: Path) -> None:
     program = f"""
 import sys
-import results.pareto, results.report.plots, results.schema, results.summary, results.tables
-run = results.schema.read_run({str(run_dir)!r})
-front = results.pareto.front(run.records, run.objectives)
+import results.pareto, results.report.plots, results.run, results.summary, results.tables
+run = results.run.read_run({str(run_dir)!r})
+front = results.pareto.front(run.trials, run.objectives)
 results.tables.render(results.tables.to_rows(front))
 print([name for name in ("torch", "pandas", "matplotlib", "plotly", "sqlalchemy") if name in sys.modules])
-results.report.plots.plot_front(run.records, front, [], run.objectives, {str(run_dir / "front.png")!r})
-results.report.plots.plot_front(run.records, front, [], run.objectives, {str(run_dir / "front.html")!r})
+results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.png")!r})
+results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.html")!r})
 print("torch" in sys.modules)
 """
     root = Path(__file__).parents[2]

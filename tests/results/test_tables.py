@@ -8,17 +8,18 @@ import json
 import math
 
 import pytest
-from result_factories import architecture, make_record
+from result_factories import architecture, make_latency, make_trial
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from results.schema import Status
 from results.summary import human, summary
 from results.tables import COLUMNS, render, tabulate, to_frame, to_json, to_rows
 
 ROWS = to_rows(
     [
-        make_record(0, miou=0.43216, params=1_234_567, macs=2_345_678_901),
-        make_record(1, miou=math.nan, latency_ms=12.345, latency_provenance="[bold]host[/bold], 1 thread"),
+        make_trial(0, miou=0.43216, params=1_234_567, macs=2_345_678_901),
+        make_trial(1, miou=math.nan, latency=make_latency(12.345, "[bold]host[/bold]")),
     ]
 )
 
@@ -45,7 +46,7 @@ def test_csv_reads_back() -> None:
     rows = list(csv.DictReader(io.StringIO(render(ROWS, "csv"))))
     assert [row["macs"] for row in rows] == ["2345678901", "500000000"]
     assert [row["miou"] for row in rows] == ["0.43216", ""]
-    assert rows[1]["latency_provenance"] == "[bold]host[/bold], 1 thread"
+    assert rows[1]["latency_provenance"] == "measured: trtexec 8.2, [bold]host[/bold], fp16, batch 1"
     assert json.loads(rows[0]["architecture"]) == ROWS[0]["architecture"]
     assert render([], "csv") == ",".join(COLUMNS) + "\n"
 
@@ -57,18 +58,18 @@ def test_table_is_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert summary(ROWS[0]["architecture"]) in lines[3]
     assert "12.35 ms" in lines[4] and "nan" not in lines[4]
     assert not any("…" in line for line in lines)
-    assert "failure" not in lines[1]  # empty throughout
-    failed = render(to_rows([make_record(0, state="failed", failure="waiting: [bold]no route[/bold]")]))
-    assert "failure" in failed and "waiting: [bold]no route[/bold]" in failed
+    assert "reason" not in lines[1]  # empty throughout
+    waiting = render(to_rows([make_trial(0, status=Status.WAITING, reason="[bold]no route[/bold]")]))
+    assert "reason" in waiting and "│ waiting │ [bold]no route[/bold] │" in waiting
 
 
 def test_finalists_are_shown_with_both_their_latencies() -> None:
-    figures = {"final_latency_ms": 12.345, "final_labels_ms": 14.5, "final_provenance": "measured: made up"}
-    lines = render(to_rows([make_record(0, latency_ms=11.0, **figures)])).splitlines()
+    final = make_latency(12.345, labels_ms=14.5)
+    lines = render(to_rows([make_trial(0, latency_ms=11.0, final=final)])).splitlines()
     assert "final_latency_ms" in lines[1] and "final_labels_ms" in lines[1]
     assert all(text in lines[3] for text in ("11.00 ms", "12.35 ms", "14.50 ms"))
-    (row,) = csv.DictReader(io.StringIO(render(to_rows([make_record(0, **figures)]), "csv")))
-    assert (row["final_latency_ms"], row["final_provenance"]) == ("12.345", "measured: made up")
+    (row,) = csv.DictReader(io.StringIO(render(to_rows([make_trial(0, final=final)]), "csv")))
+    assert (row["final_latency_ms"], row["final_provenance"]) == ("12.345", str(final.provenance))
 
 
 def test_table_folds_into_a_given_width() -> None:
@@ -118,7 +119,7 @@ def test_numbers_for_people() -> None:
 
 
 def test_a_frame_holds_what_the_rows_do() -> None:
-    records = [make_record(3, miou=0.5), make_record(4, miou=None)]
+    records = [make_trial(3, miou=0.5), make_trial(4, miou=None)]
     frame = to_frame(records)
     assert list(frame.columns) == list(COLUMNS)
     assert frame["trial"].tolist() == [3, 4]

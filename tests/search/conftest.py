@@ -14,8 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from throwaway_postgresql import Server, programs
 
 from results.storage.location import Database
-from search.study import leases as claims
-from search.study import outage
+from search.study import leases, retry
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +28,9 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts beat when a test says so, and nobody waits."""
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 3600.0)
-    monkeypatch.setattr(claims, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(outage, "PAUSES", (0.01,))
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "PAUSES", (0.01,))
 
 
 @pytest.fixture

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from search_factories import plan, propose, quality
+from search_factories import opened, propose, quality
 
 from boostformer.architecture import Architecture
-from evaluators.proxy import Score
-from results.schema import read_run
+from results.run import read_run
 from results.storage.location import Database
-from search.config.problem import Problem
+from search.strategies import strategy_class
 from search.strategies.base import Observation
-from search.study import leases as claims
+from search.study import leases
+from search.study.claim import Claim
 from search.study.folder import set_up
-from search.study.queue import Store, Ticket
+from search.study.queue import Queue
+from search.study.state import Scored
 
 
 def begin(folder: Path, database: Database, trials: int, **changes: Any) -> Path:
-    set_up(folder, plan(**changes), trials, [], database)
+    set_up(folder, opened(**changes), trials, database)
     return folder
 
 
-def store(folder: Path, said: list[str] | None = None) -> Store:
-    return Store(folder, plan(), problem_of_plan(), (said if said is not None else []).append)
+def queue(folder: Path, said: list[str] | None = None) -> Queue:
+    return Queue(folder, opened(), (said if said is not None else []).append)
 
 
-@cache
-def problem_of_plan() -> Problem:
-    return plan().problem()
-
-
-def claim(mine: Store) -> Ticket | None:
-    strategy = mine.plan.make_strategy(mine.problem)
+def claim(mine: Queue) -> Claim | None:
+    search = mine.experiment.search
+    strategy = strategy_class(search.strategy)(mine.problem, search.seed)
 
     def next_network(history: Sequence[Observation]) -> Architecture:
         return mine.problem.space.decode(propose(strategy, history))
@@ -43,21 +39,21 @@ def claim(mine: Store) -> Ticket | None:
     return mine.claim(next_network)
 
 
-def take(mine: Store) -> Ticket:
-    ticket = claim(mine)
-    assert ticket is not None
-    return ticket
+def take(mine: Queue) -> Claim:
+    claimed = claim(mine)
+    assert claimed is not None
+    return claimed
 
 
-def score(ticket: Ticket) -> Score:
-    return Score(quality(ticket.architecture), 1.0, "made up")
+def score(claimed: Claim) -> Scored:
+    return Scored(quality(claimed.architecture), 1.0, "made up")
 
 
-def beats(mine: Store, count: int) -> None:
-    assert isinstance(mine._claims, claims.HeartbeatClaims)
+def beats(mine: Queue, count: int) -> None:
+    assert isinstance(mine._leases, leases.HeartbeatLeases)
     for _ in range(count):
-        mine._claims.beat()
+        mine._leases.beat()
 
 
-def states(folder: Path) -> list[str]:
-    return [record.failure or record.state for record in read_run(folder).records]
+def statuses(folder: Path) -> list[str]:
+    return [str(trial.status) for trial in read_run(folder).trials]

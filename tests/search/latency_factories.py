@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from search_factories import medium, plan, table
+from search_factories import medium, opened, table
 
 from boostformer.architecture import Architecture
 from evaluators.latency.backend import Backend, Latency, Say, silent
-from search.config.experiment import Plan
 from search.config.timing import Timing
 from search_space import SearchSpace
 
@@ -44,8 +43,8 @@ class Device(Backend):
         return Latency(ms, 0.9 * ms, 1.1 * ms, ms + 1 if labels else None, "measured", self.told, {"clock": 921})
 
 
-def timed_plan(limit: float | None = None, space: SearchSpace | None = None, **changes: Any) -> Plan:
+def timed(limit: float | None = None, space: SearchSpace | None = None, **changes: Any) -> Plan:
     """For mIoU and milliseconds on ``host``, with a budget of so many milliseconds."""
     timing = Timing.of(changes.pop("device", "host"))
     limits: dict[str, Any] = {} if limit is None else {"latency_ms": limit}
-    return plan(space or medium(), limits, objectives=("miou", "latency_ms"), timing=timing, **changes)
+    return opened(space or medium(), limits, objectives=("miou", "latency_ms"), timing=timing, **changes)

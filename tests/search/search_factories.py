@@ -10,15 +10,16 @@ from typing import Any
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig
-from boostformer.training import Recipe, recipe
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
-from search.config.experiment import Plan
-from search.config.problem import Problem
-from search.strategies.base import Key, Observation, Strategy
+from search.config.experiment import Experiment
+from search.config.opening import OpenExperiment
+from search.config.problem import Key, Problem
+from search.config.sections import ProxyConfig, SearchConfig
+from search.strategies.base import Observation, Strategy
 from search.study.folder import set_up
-from search.study.scheduler import Ladder, Step
+from search.study.scheduler import Propose, Scheduler, Step
 from search.study.state import Standing
 from search.worker.loop import work
 from search.worker.progress import LineReporter
@@ -70,26 +71,29 @@ def problem(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS) -
     return Problem(space or tiny(), ("miou", "macs", "params"), Budget(tuple(limits.items())), table())
 
 
-def plan(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS, **changes: Any) -> Plan:
+def experiment(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS, **changes: Any) -> Experiment:
+    """An experiment of short trainings; ``changes`` are its fields, its search's, or ``proxy`` as run files have it."""
     space = space or tiny()
+    search = {name: changes.pop(name) for name in SearchConfig.model_fields if name in changes}
     values: dict[str, Any] = {
-        "name": "test",
+        "space_name": "test",
         "space": space,
         "data": DataConfig(kind="scenes", size=space.size),
         "labels": tuple("abcdefgh"[: space.classes]),
         "images": {"training": 16, "validation": 4},
         "objectives": ("miou", "macs", "params"),
-        "budget": Budget(tuple(limits.items())),
-        "deployed": True,
-        "recipe": proxy_recipe(),
-        "strategy": "random",
-        "seed": 3,
+        "budgets": limits,
+        "counted": "deployed",
+        "search": SearchConfig(**({"strategy": "random", "seed": 3} | search)),
     }
-    return Plan(**(values | changes))
+    proxy = ProxyConfig.model_validate({"iterations": 2, "batch_size": 4} | changes.pop("proxy", {}))
+    return Experiment(**(values | {"proxy": proxy} | changes))
 
 
-def proxy_recipe(**changes: Any) -> Recipe:
-    return recipe("proxy", **({"iterations": 2, "batch_size": 4} | changes))
+def opened(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS, **changes: Any) -> OpenExperiment:
+    """The same, with the costs that all tests share."""
+    made = experiment(space, limits, **changes)
+    return OpenExperiment(made, table=table() if made.is_deployed else None)
 
 
 def quality(arch: Architecture) -> float:
@@ -101,9 +105,20 @@ def quality(arch: Architecture) -> float:
 
 
 def quick(arch: Architecture, seed: int, progress: Callable[[int, int, float], None], **how: Any) -> Score:
-    """An objective that trains nothing."""
+    """A score without a training."""
     progress(1, 1, 0.0)
     return Score(quality(arch), 0.01, "made up")
+
+
+class MadeUp:
+    """An evaluator that trains nothing: ``evaluate`` is a function like :func:`quick`."""
+
+    def __init__(self, evaluate: Any = quick) -> None:
+        self.evaluate = evaluate
+        self.tidied: list[tuple[Path, int]] = []
+
+    def tidy(self, folder: Path, rung: int) -> None:
+        self.tidied.append((folder, rung))
 
 
 def simulate(strategy: Strategy, count: int, history: Sequence[Observation] = ()) -> list[Observation]:
@@ -130,6 +145,18 @@ def network(strategy: Strategy, key: Key) -> Architecture:
     return strategy.candidates.space.decode(key)
 
 
+def scheduler(target: int, **changes: Any) -> Scheduler:
+    """Of trainings of ten iterations on one rung."""
+    values: dict[str, Any] = {
+        "seed": 0,
+        "rungs": (10,),
+        "reduction_factor": 3,
+        "final_seeds": 1,
+        "objectives": ("miou", "macs", "params"),
+    }
+    return Scheduler(target=target, **(values | changes))
+
+
 def standing(target: int, finished: int = 0, *, step: Step | None = None, **changes: Any) -> Standing:
     """Of a run whose trainings all take ten iterations."""
     values: dict[str, Any] = {
@@ -139,9 +166,9 @@ def standing(target: int, finished: int = 0, *, step: Step | None = None, **chan
         "owners": [],
         "interrupted": [],
         "waiting": [],
-        "ladder": Ladder(target, 0, (10,)),
+        "scheduler": scheduler(target),
     }
-    return Standing(target=target, finished=finished, step=step or Step("propose"), **(values | changes))
+    return Standing(target=target, finished=finished, step=step or Propose(0), **(values | changes))
 
 
 class Watcher(LineReporter):
@@ -159,9 +186,11 @@ class Watcher(LineReporter):
         return next((m["exhausted"] for m in self.messages if "exhausted" in m), None)
 
 
-def run(folder: Path, trials: int, objective: Any = quick, *, plan: Plan, watcher: Watcher | None = None) -> Watcher:
+def run(
+    folder: Path, trials: int, evaluate: Any = quick, *, search: OpenExperiment, watcher: Watcher | None = None
+) -> Watcher:
     """Sets the run up, or resumes it, and works on it in this process."""
     watcher = watcher or Watcher()
-    set_up(folder, plan, trials, [])
-    work(plan, folder, objective, watcher)
+    set_up(folder, search, trials)
+    work(search, folder, watcher, MadeUp(evaluate))
     return watcher

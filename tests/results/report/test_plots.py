@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from result_factories import make_record
+from result_factories import make_latency, make_trial
 
 from boostformer.errors import UserError
 from results.pareto import front
 from results.report.picture import AXES, Picture
 from results.report.plots import plot_front
-from results.schema import Record
+from results.schema import Status, Trial
 
 OBJECTIVES = ["miou", "macs", "params"]
 RECORDS = [
-    make_record(0, miou=0.30, params=1_000_000, macs=900_000_000),
-    make_record(1, miou=0.40, params=2_000_000, macs=500_000_000),
-    make_record(2, miou=0.35, params=3_000_000, macs=300_000_000),
-    make_record(3, miou=0.20, params=2_500_000, macs=950_000_000),
-    make_record(4, miou=0.90, params=900_000, macs=1, feasible=False),
-    make_record(5, miou=None, state="failed", failure="nan"),
-    make_record(6, miou=math.nan),
+    make_trial(0, miou=0.30, params=1_000_000, macs=900_000_000),
+    make_trial(1, miou=0.40, params=2_000_000, macs=500_000_000),
+    make_trial(2, miou=0.35, params=3_000_000, macs=300_000_000),
+    make_trial(3, miou=0.20, params=2_500_000, macs=950_000_000),
+    make_trial(4, miou=0.90, params=900_000, macs=1, feasible=False),
+    make_trial(5, miou=None, status=Status.FAILED, reason="nan"),
+    make_trial(6, miou=math.nan),
 ]
 REFERENCES = [
     {"name": "<Seg>$Former$", "params": 3_700_000, "macs": 1_000_000_000, "miou": None},
@@ -34,33 +34,33 @@ REFERENCES = [
 ]
 
 
-def draw(path: Path, records: list[Record] = RECORDS, **options: Any) -> Path:
+def draw(path: Path, records: list[Trial] = RECORDS, **options: Any) -> Path:
     plot_front(records, front(records, OBJECTIVES), REFERENCES, OBJECTIVES, path, **options)
     return path
 
 
-def picture(records: list[Record], objectives: list[str] = OBJECTIVES) -> Picture:
+def picture(records: list[Trial], objectives: list[str] = OBJECTIVES) -> Picture:
     return Picture.of(records, front(records, objectives), [], objectives, "a run")
 
 
 def test_only_finished_feasible_records_are_drawn_and_the_front_once() -> None:
     drawn = picture(RECORDS)
-    assert [record.trial for record in drawn.dots] == [0, 1, 2, 3]
-    assert [record.trial for record in drawn.front] == [0, 1, 2]
-    assert [record.trial for record in drawn.others()] == [3]
-    assert [axis.field for axis in drawn.axes] == ["params", "macs"]
+    assert [record.number for record in drawn.dots] == [0, 1, 2, 3]
+    assert [record.number for record in drawn.front] == [0, 1, 2]
+    assert [record.number for record in drawn.others()] == [3]
+    assert [axis.cost.name for axis in drawn.axes] == ["params", "macs"]
 
 
 def test_each_panel_has_its_own_staircase() -> None:
     drawn = picture(RECORDS)
-    assert [record.trial for record in drawn.staircase(AXES[0])] == [0, 1]
-    assert [record.trial for record in drawn.staircase(AXES[1])] == [2, 1]
+    assert [record.number for record in drawn.staircase(AXES[0])] == [0, 1]
+    assert [record.number for record in drawn.staircase(AXES[1])] == [2, 1]
 
 
 def test_latency_is_drawn_with_its_provenance_when_all_have_one() -> None:
-    timed = [make_record(i, latency_ms=5.0 + i, latency_provenance="host, 1 thread") for i in range(3)]
-    assert [axis.field for axis in picture(timed).axes] == ["params", "macs", "latency_ms"]
-    assert picture(timed).latency_note() == "Latency: host, 1 thread"
+    timed = [make_trial(i, latency=make_latency(5.0 + i, "host")) for i in range(3)]
+    assert [axis.cost.name for axis in picture(timed).axes] == ["params", "macs", "latency_ms"]
+    assert picture(timed).latency_note() == "Latency: measured: trtexec 8.2, host, fp16, batch 1"
     assert picture(RECORDS).latency_note() == ""
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import plan, problem, proxy_recipe, standing
+from search_factories import opened, problem, proxy_recipe, standing
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SceneCounts
 from boostformer.model import BoostFormer
 from boostformer.training import recipe
 from evaluators.proxy import Proxy
-from results.schema import Record
+from results.schema import Status, Trial
 from search.cli.announce import announcement, cost
 from search.strategies.base import Observation
 from search.study.scheduler import Step
@@ -26,18 +26,18 @@ def proxy() -> Proxy:
     return Proxy(data, recipe("proxy", iterations=100_000, batch_size=2, lr=1e9))
 
 
-def told(proxy: Proxy, records: list[Record], networks: int = 3, **changes: Any) -> str:
+def told(proxy: Proxy, records: list[Trial], networks: int = 3, **changes: Any) -> str:
     """The line about the cost."""
-    this = plan(**changes)
+    this = opened(**changes)
     line = cost(this, problem(), proxy, records, standing(networks, ladder=this.ladder(networks)))
     assert line is not None and line.startswith("cost     ")
     return line
 
 
-def ended(*seconds: float, rung: int = 0, **changes: Any) -> list[Record]:
+def ended(*seconds: float, rung: int = 0, **changes: Any) -> list[Trial]:
     values = {"seconds": 1.0, "rung": rung} | changes
     return [
-        Record(100 * rung + n, f"id{n}", "finished", {}, 1, 1, 1, 0, True, **(values | {"seconds": s}))
+        Trial(100 * rung + n, f"id{n}", "finished", {}, 1, 1, 1, 0, True, **(values | {"seconds": s}))
         for n, s in enumerate(seconds)
     ]
 
@@ -71,8 +71,8 @@ def unmeasured(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
 def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
     records = ended(60.0, 120.0, 600.0)
     assert "about 2 min a trial, 10 min in all" in told(unmeasured, records, networks=8)
-    assert cost(plan(), problem(), unmeasured, records, standing(3)) is None
-    failed = [replace(record, state="failed", failure=why) for record, why in zip(records, WHY, strict=True)]
+    assert cost(opened(), problem(), unmeasured, records, standing(3)) is None
+    failed = [replace(record, status=Status.FAILED, failure=why) for record, why in zip(records, WHY, strict=True)]
     again = [replace(record, trial=9, id=f"again{record.id}") for record in failed]
     assert "10 min in all" in told(unmeasured, [*records, *again], networks=9), "the one that failed is not repeated"
 
@@ -99,7 +99,7 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     def said(target: int, finished: int, step: Step) -> str:
         key = problem().random(np.random.default_rng(0), ())
         known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
-        return announcement(plan(final_seeds=3), problem(), known).splitlines()[-1]
+        return announcement(opened(final_seeds=3), problem(), known).splitlines()[-1]
 
     assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
     assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
@@ -108,7 +108,7 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
 
 def test_what_is_trained_is_announced() -> None:
     def proxies(**changes: Any) -> str:
-        this = plan(**changes)
+        this = opened(**changes)
         lines = announcement(this, problem(), standing(18, ladder=this.ladder(18))).splitlines()
         (found,) = [line for line in lines if line.startswith("proxy ")]
         return found

@@ -20,7 +20,7 @@ from evaluators.latency.graphs import space_elements
 from evaluators.latency.jetson.host_keys import fetch_key, trust
 from evaluators.latency.table.file import TableFile
 from evaluators.latency.table.table import Table
-from results.schema import read_run
+from results.run import read_run
 from search.study.queue import INTERRUPTED, WAITING
 from search.worker.finalists import BUILDS
 from search_space import SearchSpace
@@ -197,15 +197,15 @@ def test_a_search_waits_for_a_board_that_is_off_and_shares_it(board: BoardServer
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
     assert "0 trials finished" in last and "to resume: boostformer search run.yaml --out out" in last
-    records = read_run(tmp_path / "out").records
-    assert {record.failure for record in records} <= {f"{WAITING}nano (127.0.0.1): Connection refused", INTERRUPTED}
+    records = read_run(tmp_path / "out").trials
+    assert {record.reason for record in records} <= {f"{WAITING}nano (127.0.0.1): Connection refused", INTERRUPTED}
     scores = {record.id: (record.miou, record.seconds) for record in records if record.miou is not None}
     assert len(scores) == 3 and board.board.journal == []
 
     board.start()
     done = run_cli(*command, "--workers", 2)
     assert done.returncode == 0, done.stderr
-    finished = [record for record in read_run(tmp_path / "out").records if record.state == "finished"]
+    finished = [record for record in read_run(tmp_path / "out").trials if record.status == "finished"]
     assert {record.id: (record.miou, record.seconds) for record in finished} == scores, "none is trained again"
     assert take_turns(board.board)
     shown = run_cli("pareto", "out", "--format", "json")

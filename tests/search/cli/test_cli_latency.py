@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latency_factories import timed_plan
+from latency_factories import timed
 from search_factories import run, small
 
 from evaluators.latency.devices import read_devices
 from evaluators.latency.estimate.boards import boards
 from results.pareto import front
-from results.schema import read_run
+from results.run import read_run
 from search_space import SearchSpace
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -127,7 +127,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 
 def test_a_front_says_where_its_milliseconds_come_from(tmp_path: Path, run_cli: Cli) -> None:
-    run(tmp_path, 4, plan=timed_plan(space=small(), device="jetson-nano"))
+    run(tmp_path, 4, search=timed(space=small(), device="jetson-nano"))
     shown = run_cli("pareto", tmp_path)
     assert shown.returncode == 0 and "latency_ms: estimated: datasheet of Jetson Nano" in shown.stderr, shown.stderr
 
@@ -189,8 +189,8 @@ def test_a_search_for_measured_milliseconds_from_the_run_file_to_the_front(here:
         "latency_ms: mea",
     ):
         assert said in done.stderr
-    records = read_run(here / "out").records
-    assert [record.state for record in records] == ["finished"] * 3
+    records = read_run(here / "out").trials
+    assert [record.status for record in records] == ["finished"] * 3
     assert all(record.latency_ms and record.latency_ms <= 1000 for record in records)
     members = front(records, ["miou", "latency_ms"])
     rows = answer(run_cli("pareto", "out", "--format", "json", cwd=here))

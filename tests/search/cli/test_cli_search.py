@@ -16,17 +16,16 @@ from types import SimpleNamespace
 import pytest
 import typer
 from optuna.storages.journal import JournalFileBackend
-from search_factories import plan, quick, run
+from search_factories import opened, quick, run
 from throwaway_postgresql import Server
 
 from results.pareto import front
-from results.schema import read_run
+from results.run import read_run
 from results.storage.location import Database
 from results.storage.locks import FileLock
 from search.cli import program as cli
 from search.cli.run import _resumable, worker
-from search.config.experiment import Plan
-from search.study.folder import plan_of, set_up
+from search.study.folder import earlier_experiment, set_up
 from search.study.queue import INTERRUPTED
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,7 +78,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 def states(run_dir: Path) -> list[str]:
-    return [record.failure or record.state for record in read_run(run_dir).records]
+    return [record.reason or record.status for record in read_run(run_dir).trials]
 
 
 @pytest.mark.slow
@@ -92,7 +91,7 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     assert "[3/3]" in done.stderr and "boostformer retrain" in done.stderr
     assert states(out) == ["finished"] * 3
     found = read_run(out)
-    members = front(found.records, found.objectives)
+    members = front(found.trials, found.objectives)
     assert all(member.id in done.stdout for member in members)
 
     shown = run_cli("pareto", out, "--format", "json", "--plot", tmp_path / "front.html")
@@ -116,9 +115,9 @@ def test_workers_join_a_search_in_a_database(run_file: Path, tmp_path: Path, ser
     out, elsewhere = tmp_path / "shared search", tmp_path / "elsewhere"
     begun = run_cli("search", run_file, "--out", out, "--storage", server.url, "--trials", 1)
     assert begun.returncode == 0, begun.stderr
-    this = plan_of(out)
+    this = earlier_experiment(out)
     assert this is not None
-    set_up(out, this, 2, [])
+    set_up(out, this, 2)
     joined = run_cli("worker", "--storage", server.url, "--study", "shared search", "--out", elsewhere)
     assert joined.returncode == 0, joined.stderr
     assert states(elsewhere) == states(out) == ["finished"] * 2
@@ -213,7 +212,7 @@ def test_a_run_is_set_up_without_working_on_it(run_file: Path, tmp_path: Path, r
 
 
 def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
-    run(tmp_path, 3, plan=plan())
+    run(tmp_path, 3, search=opened())
     code = (
         "import sys\nsys.argv = ['boostformer', 'pareto', sys.argv[1], '--format', 'csv']\n"
         "from search.cli.program import main\n"
@@ -235,12 +234,12 @@ def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_and_exit_code_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path, 3, plan=plan())
+    run(tmp_path, 3, search=opened())
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    set_up(tmp_path, plan(), 4, [])
+    set_up(tmp_path, opened(), 4)
     monkeypatch.setattr(JournalFileBackend, "append_logs", full)
     monkeypatch.setattr(Plan, "open_proxy", lambda plan: SimpleNamespace(evaluate=quick, tidy=lambda *_: None))
     with pytest.raises(typer.Exit) as ended:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_factories import plan, proxy_recipe, quality, run, small
+from search_factories import opened, proxy_recipe, quality, run, small
 from typer.testing import CliRunner
 
 from boostformer.architecture import Architecture
@@ -36,21 +36,21 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     recipe = proxy_recipe(schedule="wsd", warmup_iterations=0)
     data = DataConfig(kind="scenes", size=(64, 64), scenes=SceneCounts(training=8, validation=2))
-    made = plan(small(), data=data, recipe=recipe, rungs=(2, 6, 18), reduction_factor=2, final_seeds=3)
-    run(folder, 20, graded, plan=made)
+    made = opened(small(), data=data, recipe=recipe, rungs=(2, 6, 18), reduction_factor=2, final_seeds=3)
+    run(folder, 20, graded, search=made)
     return folder
 
 
 def test_the_run_has_what_the_report_needs(run_dir: Path) -> None:
     found = read_run(run_dir)
-    lengths = [record.iterations for record in found.records]
+    lengths = [record.iterations for record in found.trials]
     assert (lengths.count(2), lengths.count(6)) == (20, 10)
-    assert {record.promoted for record in found.records} == {True, False}
+    assert {record.promoted for record in found.trials} == {True, False}
     shown = invoke("pareto", run_dir, "--all", "--format", "csv")
-    assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == [str(r.trial) for r in found.records]
+    assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == [str(r.number) for r in found.trials]
     assert invoke("pareto", run_dir).stderr == "compared: the 5 of 20 networks with 18 iterations\n"
     assert "promoted" in invoke("pareto", run_dir, "--all").stdout
-    assert {member.iterations for member in front(found.records, found.objectives)} == {18}
+    assert {member.iterations for member in front(found.trials, found.objectives)} == {18}
 
 
 def test_trust_in_words_and_as_data(run_dir: Path) -> None:
@@ -67,7 +67,7 @@ def test_trust_in_words_and_as_data(run_dir: Path) -> None:
 
 
 def test_of_a_run_of_one_length_nothing_is_known(tmp_path: Path) -> None:
-    run(tmp_path, 3, plan=plan(small()))
+    run(tmp_path, 3, search=opened(small()))
     said = "the proxy's ranking: not known: 0 networks were trained longer, at least 8 are needed\n"
     assert invoke("trust", tmp_path).stdout == said
     assert json.loads(invoke("trust", tmp_path, "--format", "json").stdout)["comparisons"] == []
@@ -75,7 +75,7 @@ def test_of_a_run_of_one_length_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = front(read_run(run_dir).records, ["miou", "macs", "params"])
+    members = front(read_run(run_dir).trials, ["miou", "macs", "params"])
     arguments = ("retrain", run_dir, "--pick", "smallest", "--iterations", 20, "--seed", 4)
     assert invoke(*arguments, "--out", tmp_path / "one").exit_code == 0
     (kept,) = read_run(run_dir).retrainings

@@ -13,7 +13,8 @@ from boostformer import presets
 from boostformer.errors import UserError
 from boostformer.training import recipe
 from evaluators.costs.table import CostTable
-from search.config.experiment import Plan, difference
+from search.config.experiment import Experiment, difference
+from search.config.opening import resolve
 from search.config.run_file import read_run_config
 
 GOOD = """\
@@ -88,7 +89,7 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("  params: 50%", "  parms: 50%", "run.yaml:6: budgets.parms: unknown budget; did you mean 'params'"),
         ("{kind: scenes, size", "{kind: ade20k, root: away, size", r"run.yaml:2: data: .*/away: no such data folder"),
         ("objectives: [miou, macs]", "objectives: miou", "run.yaml:3: objectives: 'miou' must be a list"),
-        ("trials: 7", "trials: eight", "run.yaml:9: search.study.trials: 'eight' must be a whole number"),
+        ("trials: 7", "trials: eight", "run.yaml:9: search.trials: 'eight' must be a whole number"),
         ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
         ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
         ("  params: 50%\n  macs: 5M\n", "", "run.yaml:4: budgets: a baseline alone limits nothing; add params"),
@@ -104,7 +105,7 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("params: 50%", "params: 100", r"run.yaml:4: budgets: no network of the space fits; .* params \(limit 100"),
         ("tegy: nsga2", "tegy: nsga3", "run.yaml:9: search.strategy: unknown strategy .* 'nsga2'"),
         ("trials: 7", "trial: 7", "run.yaml:9: search.trial: unknown key; did you mean 'trials'"),
-        ("trials: 7", "trials: 0", "run.yaml:9: search.study.trials: 0 should be greater"),
+        ("trials: 7", "trials: 0", "run.yaml:9: search.trials: 0 should be greater"),
         ("iterations: 10", "iteration: 10", "run.yaml:8: proxy.iteration: unknown key; did you mean"),
         ("iterations: 10", "iterations: few", "run.yaml:8: proxy.iterations: 'few'"),
         ("iterations: 10", "iterations: 10, lr: 0", "run.yaml:8: proxy.lr: 0 should be greater than 0"),
@@ -125,7 +126,7 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
 def test_mistakes_are_one_line_that_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
     with pytest.raises(UserError, match=message) as caught:
-        Plan.read(write(tmp_path, GOOD.replace(old, new)))
+        resolve(write(tmp_path, GOOD.replace(old, new)))
     assert "\n" not in str(caught.value)
 
 
@@ -140,57 +141,57 @@ def test_files_that_are_no_run_files(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_resolved_and_survives_the_study(tmp_path: Path) -> None:
-    plan, trials, proxy = Plan.read(write(tmp_path, GOOD))
+    plan, trials, proxy = resolve(write(tmp_path, GOOD))
     assert (plan.space.size, plan.space.classes, trials) == ((32, 64), 8, 7)
     assert plan.images == {"training": 4, "validation": 2}
     assert plan.budget.to_dict()["macs"] == 5_000_000
     assert len(proxy.labels) == 8
-    again = Plan.from_dict(plan.to_dict(), "study")
+    again = Experiment.from_dict(plan.to_dict(), "study")
     assert again == plan
     assert difference(again.to_dict(), plan.to_dict()) is None
 
 
 def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(tmp_path: Path) -> None:
-    deployed, _, _ = Plan.read(write(tmp_path, GOOD))
-    same, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: deployed\n  baseline")))
-    training, _, _ = Plan.read(write(tmp_path, GOOD.replace("  baseline", "  counted: training\n  baseline")))
+    deployed, _, _ = resolve(write(tmp_path, GOOD))
+    same, _, _ = resolve(write(tmp_path, GOOD.replace("  baseline", "  counted: deployed\n  baseline")))
+    training, _, _ = resolve(write(tmp_path, GOOD.replace("  baseline", "  counted: training\n  baseline")))
     assert same == deployed and (deployed.deployed, training.deployed) == (True, False)
-    assert deployed.problem().table.deployed and not training.problem().table.deployed
+    assert deployed.problem.table.deployed and not training.problem.table.deployed
     baseline = presets.load("segformer_b0", classes=8, size=(32, 64))
     for plan in (deployed, training):
         cost = CostTable(deployed=plan.deployed).cost(baseline)
         assert plan.budget.to_dict() == {"params": cost.params // 2, "macs": 5_000_000}
-        assert Plan.from_dict(plan.to_dict(), "study") == plan
+        assert Experiment.from_dict(plan.to_dict(), "study") == plan
     assert deployed.budget.to_dict()["params"] < training.budget.to_dict()["params"]
     absolute = "counted is deployed there, training here"
     limits = GOOD.replace("params: 50%", "params: 3M")
     one, other = (
-        Plan.read(write(tmp_path, limits.replace("  baseline", f"  counted: {form}\n  baseline")))[0].to_dict()
+        resolve(write(tmp_path, limits.replace("  baseline", f"  counted: {form}\n  baseline")))[0].to_dict()
         for form in ("deployed", "training")
     )
     assert difference(one, other) == absolute
 
 
 def test_presets_are_counted_as_the_networks_of_the_run(tmp_path: Path) -> None:
-    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+    plan, _, _ = resolve(write(tmp_path, GOOD))
     for table in (CostTable(), CostTable(deployed=False)):
         drawn = {entry["name"]: entry for entry in plan.references(plan.problem(table))}
         cost = table.cost(presets.load("segformer_b0", classes=8, size=(32, 64)))
         assert drawn["segformer_b0"] == {"name": "segformer_b0", "params": cost.params, "macs": cost.macs}
 
 
-def test_a_plan_of_another_version_is_refused(tmp_path: Path) -> None:
-    plan, _, _ = Plan.read(write(tmp_path, GOOD))
+def test_a_earlier_experiment_another_version_is_refused(tmp_path: Path) -> None:
+    plan, _, _ = resolve(write(tmp_path, GOOD))
     assert plan.to_dict()["version"] == 3
     with pytest.raises(UserError, match="study: version 1 cannot be read, allowed: 3"):
-        Plan.from_dict(plan.to_dict() | {"version": 1}, "study")
+        Experiment.from_dict(plan.to_dict() | {"version": 1}, "study")
 
 
 def test_the_first_difference_is_named_with_both_values(tmp_path: Path) -> None:
-    plan, _, _ = Plan.read(write(tmp_path, GOOD))
-    other, _, _ = Plan.read(write(tmp_path, GOOD.replace("seed: 4", "seed: 5")))
+    plan, _, _ = resolve(write(tmp_path, GOOD))
+    other, _, _ = resolve(write(tmp_path, GOOD.replace("seed: 4", "seed: 5")))
     assert difference(plan.to_dict(), other.to_dict()) == "search.seed is 4 there, 5 here"
-    more, _, _ = Plan.read(write(tmp_path, GOOD.replace("trials: 7", "trials: 70")))
+    more, _, _ = resolve(write(tmp_path, GOOD.replace("trials: 7", "trials: 70")))
     assert difference(plan.to_dict(), more.to_dict()) is None
 
 
@@ -211,27 +212,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("limit", ["20", "20 ms", "'20'", "20.0"])
 def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> None:
     text = NANO.replace("params: 50%", f"latency_ms: {limit}")
-    plan, _, _ = Plan.read(write(here, text))
+    plan, _, _ = resolve(write(here, text))
     assert plan.objectives == ("miou", "latency_ms") and plan.budget.to_dict()["latency_ms"] == 20.0
     assert plan.timing is not None and plan.timing.device == "jetson-nano"
     assert plan.timing.entry == {"kind": "estimate", "board": "jetson-nano", "power_mode": None, "precision": "fp16"}
     assert plan.timing.provenance.startswith("estimated: datasheet of ")
-    assert Plan.from_dict(plan.to_dict(), "study") == plan
-    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict())), "study") == plan
-    latency = plan.problem().latency
+    assert Experiment.from_dict(plan.to_dict(), "study") == plan
+    assert Experiment.from_dict(json.loads(json.dumps(plan.to_dict())), "study") == plan
+    latency = plan.problem.latency
     assert latency is not None and latency.provenance() == plan.timing.provenance
 
 
 def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:
-    plan, _, _ = Plan.read(write(here, NANO.replace("jetson-nano", "host")))
-    assert plan.problem().latency is None and plan.timing is not None
+    plan, _, _ = resolve(write(here, NANO.replace("jetson-nano", "host")))
+    assert plan.problem.latency is None and plan.timing is not None
     assert plan.timing.provenance.startswith("measured: onnxruntime ")
 
 
 def test_another_device_is_another_search(here: Path) -> None:
-    one, other, none = (
-        Plan.read(write(here, text))[0].to_dict() for text in (NANO, NANO.replace("-nano", "-tx2"), FEW)
-    )
+    one, other, none = (resolve(write(here, text))[0].to_dict() for text in (NANO, NANO.replace("-nano", "-tx2"), FEW))
     assert difference(one, other) == "latency.device is jetson-nano there, jetson-tx2 here"
     assert str(difference(none, one)).startswith("objectives is ")
 
@@ -287,16 +286,16 @@ def test_mistakes_about_latency_are_one_line_too(here: Path, old: str, new: str,
     assert old in NANO
     (here / "devices.yaml").write_text("mine: {kind: estimate, board: jetson-nona}\n")
     with pytest.raises(UserError, match=message) as caught:
-        Plan.read(write(here, NANO.replace(old, new)))
+        resolve(write(here, NANO.replace(old, new)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_budget_in_milliseconds_needs_a_device_too(here: Path) -> None:
     with pytest.raises(UserError, match=r"run\.yaml:4: budgets: latency_ms needs a device"):
-        Plan.read(write(here, FEW.replace("params: 50%", "latency_ms: 20 ms")))
+        resolve(write(here, FEW.replace("params: 50%", "latency_ms: 20 ms")))
 
 
 def test_a_mistake_in_the_devices_file_names_both_files(here: Path) -> None:
     (here / "devices.yaml").write_text("mine: {kind: host, threats: 2}\n")
     with pytest.raises(UserError, match=r"run\.yaml:10: latency\.device: devices\.yaml:1: mine\.threats: unknown key"):
-        Plan.read(write(here, NANO))
+        resolve(write(here, NANO))

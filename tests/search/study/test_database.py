@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from database_factories import begin
-from search_factories import plan
+from search_factories import opened
 from throwaway_postgresql import Server
 
 from boostformer.errors import UserError
 from results.storage.database import without_password
 from results.storage.location import Database, storage_of
-from search.study.folder import join, read_plan
+from search.study.folder import join, read_experiment
 
 
 def test_a_folder_names_its_study_and_keeps_no_password(
@@ -28,7 +28,7 @@ def test_a_folder_names_its_study_and_keeps_no_password(
     assert "cret" not in (tmp_path / "run" / "storage.json").read_text()
     assert storage_of(tmp_path / "run") == Database(url, "mine")
     join(tmp_path / "elsewhere", Database(url, "mine"))
-    assert read_plan(tmp_path / "elsewhere") == plan()
+    assert read_experiment(tmp_path / "elsewhere") == opened()
     with pytest.raises(UserError, match="is a run that is kept in study 'mine'"):
         begin(tmp_path / "run", Database(url, "other"), 1)
 

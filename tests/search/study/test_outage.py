@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from database_factories import begin, claim, problem_of_plan, score, states, store, take
-from search_factories import plan, propose
+from search_factories import opened, propose
 from throwaway_postgresql import Server
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from results.schema import read_run
+from results.run import read_run
 from results.storage.database import outage
 from results.storage.location import Database
 from search.strategies.base import Observation
-from search.study import outage as patience
-from search.study.folder import plan_of, read_plan
-from search.study.queue import INTERRUPTED, Store
+from search.study import retry as patience
+from search.study.folder import earlier_experiment, read_experiment
+from search.study.queue import INTERRUPTED, Queue
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -93,7 +93,7 @@ def test_a_turn_that_was_lost_creates_nothing(tmp_path: Path, database: Database
             return mine.problem.space.decode(propose(strategy, history))
 
         assert mine.claim(cut) is not None and cuts == ["t"]
-    assert len(read_run(tmp_path).records) == 1
+    assert len(read_run(tmp_path).trials) == 1
 
 
 def test_who_only_reads_is_told(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_who_only_reads_is_told(tmp_path: Path, database: Database, monkeypatch:
         raise StorageInternalError("") from OperationalError("", None, Exception("server closed the connection"))
 
     monkeypatch.setattr(RDBStorage, "get_study_user_attrs", away)
-    for read in (read_run, read_plan, plan_of):
+    for read in (read_run, read_experiment, earlier_experiment):
         with pytest.raises(UserError, match=r"^postgresql://.*: server closed the connection$"):
             read(tmp_path)
 
@@ -124,10 +124,10 @@ def test_who_begins_while_it_is_away_waits(tmp_path: Path, database: Database, s
             server.start()
 
     read = patience.Patience(database, say)
-    assert read(lambda: read_plan(tmp_path)) == plan_of(tmp_path)
+    assert read(lambda: read_experiment(tmp_path)) == earlier_experiment(tmp_path)
     server.stop("fast")
     said.clear()
-    with Store(tmp_path, plan(), problem_of_plan(), say) as mine:
+    with Queue(tmp_path, opened(), problem_of_plan(), say) as mine:
         assert claim(mine) is not None
     assert len(said) == 2 and "trying again" in said[0] and "back after" in said[1]
 

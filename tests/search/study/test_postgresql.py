@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from database_factories import beats, begin, claim, score, states, store, take
-from search_factories import Watcher, plan, quick, run
+from search_factories import MadeUp, Watcher, opened, quick, run
 
 import boostformer
 from boostformer.errors import UserError
-from results.schema import read_run
+from results.run import read_run
 from results.storage.location import Database
-from search.study import leases as claims
-from search.study.folder import join, plan_of, read_plan, set_up
+from search.study import leases
+from search.study.folder import earlier_experiment, join, read_experiment, set_up
 from search.study.queue import DEATHS, INTERRUPTED, KILLER
 from search.worker.loop import work
 
@@ -22,14 +22,14 @@ FORK = multiprocessing.get_context("fork")
 
 
 def test_a_database_gives_the_same_run_as_a_journal(tmp_path: Path, database: Database) -> None:
-    this = plan(strategy="nsga2")
+    this = opened(strategy="nsga2")
     set_up(tmp_path / "there", this, 30, [{"name": "x"}], database)
-    work(this, tmp_path / "there", quick, Watcher())
-    run(tmp_path / "here", 30, plan=this)
+    work(this, tmp_path / "there", Watcher(), MadeUp(quick))
+    run(tmp_path / "here", 30, search=this)
     there, here = read_run(tmp_path / "there"), read_run(tmp_path / "here")
-    assert there.records == here.records and len(there.records) == 30
+    assert there.trials == here.trials and len(there.trials) == 30
     assert (there.objectives, there.budgets) == (here.objectives, here.budgets)
-    assert plan_of(tmp_path / "there") == this == plan_of(tmp_path / "new", database)
+    assert earlier_experiment(tmp_path / "there") == this == earlier_experiment(tmp_path / "new", database)
 
 
 def test_workers_claim_different_networks_and_wait_for_each_other(tmp_path: Path, database: Database) -> None:
@@ -51,20 +51,20 @@ def test_workers_take_turns_however_they_write_the_address(tmp_path: Path, datab
     join(tmp_path / "two", other)
 
     def run_worker(folder: Path) -> None:
-        work(plan(), folder, quick, Watcher())
+        work(opened(), folder, Watcher(), MadeUp(quick))
 
     workers = [FORK.Process(target=run_worker, args=(tmp_path / name,)) for name in ("one", "two", "one", "two")]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    records = read_run(tmp_path / "one").records
-    assert [record.state for record in records] == ["finished"] * 40
+    records = read_run(tmp_path / "one").trials
+    assert [record.status for record in records] == ["finished"] * 40
     assert len({record.id for record in records}) == 40
 
 
 def test_a_refused_folder_leaves_the_study_as_it_was(tmp_path: Path, database: Database) -> None:
-    run(tmp_path / "journal", 1, plan=plan())
+    run(tmp_path / "journal", 1, search=opened())
     begin(tmp_path / "run", database, 50)
     with pytest.raises(UserError, match="is a run that is kept in"):
         begin(tmp_path / "journal", database, 3)
@@ -89,7 +89,7 @@ def test_only_who_does_not_beat_is_taken_over(tmp_path: Path, database: Database
     begin(tmp_path, database, 3)
     with store(tmp_path) as quiet, store(tmp_path) as lively, store(tmp_path) as third:
         lost, kept = take(quiet), take(lively)
-        for _ in range(claims.MISSED_BEATS):
+        for _ in range(leases.MISSED_BEATS):
             assert third.standing().interrupted == []
             beats(lively, 1)
             beats(third, 1)
@@ -108,7 +108,7 @@ def test_a_late_result_is_kept_unless_the_job_is_done(tmp_path: Path, database: 
     said: list[str] = []
     with store(tmp_path, said) as late, store(tmp_path, said) as taker:
         first = take(late)
-        beats(taker, claims.MISSED_BEATS + 1)
+        beats(taker, leases.MISSED_BEATS + 1)
         second = take(taker)
         assert second.job == first.job
         if taker_is_done:
@@ -126,13 +126,13 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(tmp_path: Path, database:
     begin(tmp_path, database, 1)
     for _ in range(DEATHS):
         dying = store(tmp_path)
-        dying._claims.__enter__()
+        dying._leases.__enter__()
         take(dying)
         with store(tmp_path) as other:
-            beats(other, claims.MISSED_BEATS + 1)
+            beats(other, leases.MISSED_BEATS + 1)
             other.standing()
     watcher = Watcher()
-    work(read_plan(tmp_path), tmp_path, quick, watcher)
+    work(read_experiment(tmp_path), tmp_path, quick, watcher)
     assert states(tmp_path) == [*[INTERRUPTED] * DEATHS, KILLER]
     assert watcher.messages[-1]["ended"]["failure"] == KILLER
 
@@ -143,13 +143,13 @@ def test_who_was_only_thought_dead_proves_that_the_job_kills_nobody(tmp_path: Pa
         first = take(late)
         for _ in range(DEATHS - 1):
             with store(tmp_path) as other:
-                beats(other, claims.MISSED_BEATS + 1)
+                beats(other, leases.MISSED_BEATS + 1)
                 dying = store(tmp_path)
-                dying._claims.__enter__()
-                dying._claims._seen = other._claims._seen  # type: ignore[attr-defined,union-attr]
+                dying._leases.__enter__()
+                dying._leases._seen = other._leases._seen  # type: ignore[attr-defined,union-attr]
                 take(dying)
         with store(tmp_path) as other:
-            beats(other, claims.MISSED_BEATS + 1)
+            beats(other, leases.MISSED_BEATS + 1)
             last = take(other)
             assert last.deadly
             assert other.fail(last, KILLER, 0.0).failure == KILLER

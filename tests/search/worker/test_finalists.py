@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from latency_factories import Device, milliseconds, timed_plan
+from latency_factories import Device, milliseconds, timed
 from search_factories import run, small
 
 from boostformer.architecture import Architecture
@@ -13,9 +13,9 @@ from boostformer.errors import UserError
 from evaluators.latency.backend import MeasureFailure, Unavailable
 from evaluators.latency.devices import Entry
 from results.pareto import front
-from results.schema import Record, Run, read_run
+from results.run import Run
+from results.schema import Trial, read_run
 from search.config import timing as latency
-from search.config.experiment import Plan
 from search.worker import finalists
 from search.worker.finalists import BUILDS, measure_finalists
 
@@ -29,18 +29,18 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, device: Device) -> Plan:
+def opened(tmp_path: Path, device: Device) -> Plan:
     """That of a finished run in ``tmp_path``; from now on the device counts what it is asked."""
-    made = timed_plan(space=small())
-    run(tmp_path, 24, plan=made)
+    made = timed(space=small())
+    run(tmp_path, 24, search=made)
     device.asked.clear()
     device.how.clear()
     return made
 
 
-def members(folder: Path) -> list[Record]:
+def members(folder: Path) -> list[Trial]:
     found: Run = read_run(folder)
-    return front(found.records, found.objectives)
+    return front(found.trials, found.objectives)
 
 
 def measured(folder: Path, plan: Plan) -> list[str]:
@@ -65,7 +65,7 @@ def test_each_is_measured_once_in_several_builds_and_kept(tmp_path: Path, device
         assert (new.trial, new.latency_ms, new.miou) == (old.trial, old.latency_ms, old.miou)
     assert measured(tmp_path, plan) == []
     assert len(device.asked) == len(before)
-    others = [record for record in read_run(tmp_path).records if record.id not in device.asked]
+    others = [record for record in read_run(tmp_path).trials if record.id not in device.asked]
     assert others and all(record.final_latency_ms is None for record in others)
 
 
@@ -123,8 +123,8 @@ def test_of_a_board_that_is_estimated_nothing_is_measured(
     tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    made = timed_plan(space=small(), device="jetson-nano")
-    run(tmp_path, 3, plan=made)
+    made = timed(space=small(), device="jetson-nano")
+    run(tmp_path, 3, search=made)
     assert measured(tmp_path, made) == []
 
 
@@ -132,8 +132,8 @@ def test_of_a_table_the_device_that_it_predicts_is_measured(
     tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    made = timed_plan(space=small(), device="host-table")
-    run(tmp_path, 3, plan=made)
+    made = timed(space=small(), device="host-table")
+    run(tmp_path, 3, search=made)
 
     def opens(entry: Entry) -> Device:
         opened.append(entry.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latency_factories import PROVENANCE, Device, milliseconds, timed_plan
+from latency_factories import PROVENANCE, Device, milliseconds, timed
 from search_factories import Watcher, medium, quality, quick, run, small
 
 from boostformer.architecture import Architecture
@@ -18,13 +18,14 @@ from evaluators.latency.devices import Entry, find
 from evaluators.latency.estimate.estimate import Estimate
 from evaluators.proxy import Progress, Score
 from results.pareto import front, minimised
-from results.schema import Record, read_run
+from results.run import read_run
+from results.schema import Trial
 from search.cli.outcome import so_far
 from search.config import timing as latency
 from search.config.timing import Timing
 from search.strategies import STRATEGIES
 from search.strategies.ranking import best_first
-from search.study.queue import INTERRUPTED, Store
+from search.study.queue import INTERRUPTED, Queue
 from search.worker import loop as engine
 
 every = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -54,9 +55,9 @@ def unavailable(number: int) -> None:
     raise Unavailable("no route to host")
 
 
-def ended(folder: Path, how: str) -> list[Record]:
+def ended(folder: Path, how: str) -> list[Trial]:
     """The records whose state or failure begins so."""
-    return [record for record in read_run(folder).records if (record.failure or record.state).startswith(how)]
+    return [record for record in read_run(folder).trials if (record.reason or record.status).startswith(how)]
 
 
 def said(watcher: Watcher) -> str:
@@ -71,10 +72,10 @@ def middle(space_of: list[float]) -> float:
 def test_nothing_that_is_predicted_over_budget_is_ever_tried(tmp_path: Path, strategy: str) -> None:
     nano = Estimate("jetson-nano")
     limit = middle([nano.milliseconds(arch) for arch in medium()])
-    this = timed_plan(limit, device="jetson-nano", strategy=strategy)
-    run(tmp_path, 20, plan=this)
-    records = read_run(tmp_path).records
-    assert [record.state for record in records] == ["finished"] * 20
+    this = timed(limit, device="jetson-nano", strategy=strategy)
+    run(tmp_path, 20, search=this)
+    records = read_run(tmp_path).trials
+    assert [record.status for record in records] == ["finished"] * 20
     for record in records:
         found = nano.latency(Architecture.from_dict(record.architecture))
         assert record.feasible and found.ms <= limit
@@ -92,22 +93,22 @@ def test_a_budget_that_equals_a_prediction_to_the_last_bit_is_kept_and_met(tmp_p
     nano = Estimate("jetson-nano")
     figures = sorted(nano.milliseconds(arch) for arch in small())
     for limit in figures[4::5]:
-        this = timed_plan(limit, small(), device="jetson-nano")
+        this = timed(limit, small(), device="jetson-nano")
         folder = tmp_path / str(limit)
-        run(folder, 100, plan=this)
-        records = read_run(folder).records
-        assert {record.failure for record in records} == {None} and all(record.feasible for record in records)
+        run(folder, 100, search=this)
+        records = read_run(folder).trials
+        assert {record.reason for record in records} == {None} and all(record.feasible for record in records)
         assert len(records) == sum(figure <= limit for figure in figures)
 
 
 @every
 def test_what_is_measured_over_budget_is_set_aside(tmp_path: Path, device: Device, strategy: str) -> None:
     limit, objective = middle([milliseconds(arch) for arch in medium()]), Objective()
-    watcher = run(tmp_path, 15, objective, plan=timed_plan(limit, strategy=strategy))
+    watcher = run(tmp_path, 15, objective, search=timed(limit, strategy=strategy))
     finished, rejected = ended(tmp_path, "finished"), ended(tmp_path, "over budget: ")
     assert len(finished) == 15 and rejected, "those over budget do not count"
     assert objective.trained == [record.id for record in finished], "those over budget are not trained"
-    records = read_run(tmp_path).records
+    records = read_run(tmp_path).trials
     assert len(records) == len(finished) + len(rejected)
     assert device.asked == [record.id for record in records]
     assert max(Counter(device.asked).values()) == 1, "none is tried again"
@@ -127,12 +128,12 @@ def test_what_is_measured_over_budget_is_set_aside(tmp_path: Path, device: Devic
 def test_strategies_know_all_that_was_measured_over_budget(tmp_path: Path, device: Device, strategy: str) -> None:
     """So a search over a whole space comes to its end, with each network measured once."""
     limit = middle([milliseconds(arch) for arch in small()])
-    watcher = run(tmp_path, 100, plan=timed_plan(limit, small(), strategy=strategy))
+    watcher = run(tmp_path, 100, search=timed(limit, small(), strategy=strategy))
     assert watcher.ended_early == "all networks of the space that fit the budgets are known (24 tried)"
     assert Counter(device.asked) == Counter(arch.id for arch in small())
     assert len(ended(tmp_path, "finished")) == sum(milliseconds(arch) <= limit for arch in small())
-    this = timed_plan(limit, small())
-    with Store(tmp_path, this, this.problem()) as store:
+    this = timed(limit, small())
+    with Queue(tmp_path, this) as store:
         history = store.standing().history
     known = {small().decode(o.genes).id: (o.state, o.latency_ms) for o in history}
     assert known == {
@@ -145,7 +146,7 @@ def test_a_search_without_any_network_within_budget_ends(
 ) -> None:
     monkeypatch.setattr(engine, "HOPELESS", 5)
     objective = Objective()
-    watcher = run(tmp_path, 3, objective, plan=timed_plan(0.001))
+    watcher = run(tmp_path, 3, objective, search=timed(0.001))
     assert watcher.ended_early == "5 networks in a row were measured over budget"
     assert (len(device.asked), objective.trained) == (5, [])
 
@@ -155,19 +156,19 @@ def test_who_gives_up_brings_to_its_end_what_was_begun(
 ) -> None:
     monkeypatch.setattr(engine, "HOPELESS", 20)
     fast = sorted(milliseconds(arch) for arch in medium())[len(list(medium())) // 8]
-    watcher = run(tmp_path, 300, plan=timed_plan(fast, rungs=(2, 6), final_seeds=2, strategy="random"))
+    watcher = run(tmp_path, 300, search=timed(fast, rungs=(2, 6), final_seeds=2, strategy="random"))
     assert watcher.ended_early == "20 networks in a row were measured over budget"
     finished = ended(tmp_path, "finished")
-    counts = [len({record.id for record in finished if record.rung == rung}) for rung in (0, 1)]
-    assert counts[1] == counts[0] // 3 > 0 and any(record.seed for record in finished)
+    counts = [len({record.id for record in finished if record.key.rung == rung}) for rung in (0, 1)]
+    assert counts[1] == counts[0] // 3 > 0 and any(record.key.seed for record in finished)
 
 
 def test_what_waits_is_measured_before_others_are_promoted(tmp_path: Path, device: Device) -> None:
     """As soon as the device has answered again."""
     device.before = lambda number: unavailable(number) if number < 9 else None
-    run(tmp_path, 9, plan=timed_plan(rungs=(2, 6)))
+    run(tmp_path, 9, search=timed(rungs=(2, 6)))
     finished = ended(tmp_path, "finished")
-    rungs = [record.rung for record in finished]
+    rungs = [record.key.rung for record in finished]
     assert rungs == [0] * 9 + [1] * 3
     order = best_first(minimised(finished[:9], ["miou", "latency_ms"]), 3)
     assert {record.id for record in finished[9:]} == {finished[i].id for i in order}
@@ -182,8 +183,8 @@ def test_a_network_that_cannot_be_measured_fails_with_the_reason(
             raise MeasureFailure("board: no steady run")
 
     device.before = before
-    run(tmp_path, 4, plan=timed_plan(limit))
-    assert [r.failure or r.state for r in read_run(tmp_path).records] == [
+    run(tmp_path, 4, search=timed(limit))
+    assert [r.reason or r.status for r in read_run(tmp_path).trials] == [
         "finished",
         "latency: board: no steady run",
         "finished",
@@ -195,9 +196,9 @@ def test_a_network_that_cannot_be_measured_fails_with_the_reason(
 def test_while_a_device_is_off_networks_are_scored_and_measured_later(tmp_path: Path, device: Device) -> None:
     objective = Objective()
     device.before = lambda number: unavailable(number) if number in (0, 2, 5) else None
-    watcher = run(tmp_path, 5, objective, plan=timed_plan())
-    records = read_run(tmp_path).records
-    assert [r.failure or r.state for r in records] == [
+    watcher = run(tmp_path, 5, objective, search=timed())
+    records = read_run(tmp_path).trials
+    assert [r.reason or r.status for r in records] == [
         "waiting: no route to host",
         "finished",
         "waiting: no route to host",
@@ -211,15 +212,15 @@ def test_while_a_device_is_off_networks_are_scored_and_measured_later(tmp_path: 
     for record in (*records[:5], *records[5:]):
         assert record.miou == quality(Architecture.from_dict(record.architecture))
         assert record.seconds is not None and record.provenance == "made up"
-        assert (record.latency_ms is None) == (record.state == "failed")
+        assert (record.latency_ms is None) == (record.status == "failed")
     assert "device 'host' cannot be reached (no route to host); trying again in 0 s" in said(watcher)
     assert so_far(tmp_path) == "5 trials finished"
-    assert run(tmp_path, 5, objective, plan=timed_plan()).messages == []
+    assert run(tmp_path, 5, objective, search=timed()).messages == []
 
 
 def test_what_waits_is_measured_when_there_is_nothing_more_to_try(tmp_path: Path, device: Device) -> None:
     device.before = lambda number: unavailable(number) if number < 3 else None
-    watcher = run(tmp_path, 100, plan=timed_plan(space=small()))
+    watcher = run(tmp_path, 100, search=timed(space=small()))
     assert len(ended(tmp_path, "finished")) == small().count
     assert watcher.ended_early is not None
 
@@ -234,8 +235,8 @@ def test_with_a_budget_a_device_that_is_off_is_waited_for(tmp_path: Path, device
             raise Unavailable("no route to host")
 
     device.before = before
-    watcher = run(tmp_path, 2, objective, plan=timed_plan(1000.0))
-    assert [record.state for record in read_run(tmp_path).records] == ["finished"] * 2
+    watcher = run(tmp_path, 2, objective, search=timed(1000.0))
+    assert [record.status for record in read_run(tmp_path).trials] == ["finished"] * 2
     assert device.asked == [objective.trained[0]] * 4 + [objective.trained[1]]
     assert said(watcher).count("trying again") == 3
 
@@ -252,10 +253,10 @@ def test_ctrl_c_while_waiting_gives_the_trial_back(
     with monkeypatch.context() as patch:
         patch.setattr(latency.time, "sleep", sleep)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, 1, objective, plan=timed_plan(limit))
+            run(tmp_path, 1, objective, search=timed(limit))
     assert ended(tmp_path, INTERRUPTED) and not ended(tmp_path, "running")
     device.before = lambda number: None
-    run(tmp_path, 1, objective, plan=timed_plan(limit))
+    run(tmp_path, 1, objective, search=timed(limit))
     (record,) = ended(tmp_path, "finished")
     assert set(device.asked) == {record.id} and objective.trained == [record.id]
 
@@ -265,14 +266,14 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, 1, interrupted, plan=timed_plan(1000.0))
-    run(tmp_path, 1, plan=timed_plan(1000.0))
+        run(tmp_path, 1, interrupted, search=timed(1000.0))
+    run(tmp_path, 1, search=timed(1000.0))
     (record,) = ended(tmp_path, "finished")
     assert device.asked == [record.id] and record.latency_ms is not None
 
 
 def test_figures_of_another_provenance_end_the_search_and_are_not_kept(tmp_path: Path, device: Device) -> None:
-    this = timed_plan()
+    this = timed()
 
     def before(number: int) -> None:
         if number == 2:
@@ -280,12 +281,12 @@ def test_figures_of_another_provenance_end_the_search_and_are_not_kept(tmp_path:
 
     device.before = before
     with pytest.raises(UserError, match="'measured: made up, 1 thread', those of now would be '.*2 threads'") as caught:
-        run(tmp_path, 5, plan=this)
+        run(tmp_path, 5, search=this)
     assert "device 'host': " in str(caught.value) and "\n" not in str(caught.value)
     device.told, device.before = PROVENANCE, lambda number: None
-    run(tmp_path, 5, plan=this)
-    records = read_run(tmp_path).records
-    assert [record.failure for record in records[2:3]] == [INTERRUPTED]
+    run(tmp_path, 5, search=this)
+    records = read_run(tmp_path).trials
+    assert [record.reason for record in records[2:3]] == [INTERRUPTED]
     assert {record.latency_provenance for record in records} == {PROVENANCE, None}
     assert len(ended(tmp_path, "finished")) == 5
 

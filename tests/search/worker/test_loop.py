@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import Watcher, medium, plan, quality, quick, run, small
+from search_factories import Watcher, medium, opened, quality, quick, run, small
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Progress, Score
 from results.pareto import front
-from results.schema import Record, read_run
+from results.run import read_run
+from results.schema import Trial
 from search.strategies import STRATEGIES
 from search.study.folder import set_up
 from search.study.queue import INTERRUPTED
@@ -26,11 +27,11 @@ from search.worker.loop import work
 FORK = multiprocessing.get_context("fork")
 
 
-def check(folder: Path, trials: int, problem: Any) -> list[Record]:
+def check(folder: Path, trials: int, problem: Any) -> list[Trial]:
     """The ended records of a complete run, after asserting what must hold for every run."""
-    records = read_run(folder).records
-    ended = [record for record in records if record.failure != INTERRUPTED]
-    assert [r for r in records if r.state == "running"] == []
+    records = read_run(folder).trials
+    ended = [record for record in records if record.reason != INTERRUPTED]
+    assert [r for r in records if r.status == "running"] == []
     assert len(ended) == trials
     assert max(Counter(record.id for record in ended).values()) == 1, "trained twice"
     for record in records:
@@ -41,24 +42,24 @@ def check(folder: Path, trials: int, problem: Any) -> list[Record]:
 
 
 def test_a_run_finishes_its_trials_and_records_all_of_them(tmp_path: Path) -> None:
-    watcher = run(tmp_path, 12, plan=plan())
-    records = check(tmp_path, 12, plan().problem())
+    watcher = run(tmp_path, 12, search=opened())
+    records = check(tmp_path, 12, opened().problem)
     assert [record.miou for record in records] == [
         quality(Architecture.from_dict(record.architecture)) for record in records
     ]
     assert {record.provenance for record in records} == {"made up"}
     assert [message["ended"]["id"] for message in watcher.messages] == [record.id for record in records]
-    assert front(records, plan().objectives)
-    assert run(tmp_path, 12, plan=plan()).messages == [], "a complete run has nothing left to do"
+    assert front(records, opened().objectives)
+    assert run(tmp_path, 12, search=opened()).messages == [], "a complete run has nothing left to do"
 
 
 def test_more_trials_can_be_asked_for(tmp_path: Path) -> None:
-    run(tmp_path, 4, plan=plan())
-    run(tmp_path, 9, plan=plan())
-    run(tmp_path, 2, plan=plan())
-    resumed = check(tmp_path, 9, plan().problem())
-    run(tmp_path / "straight", 9, plan=plan())
-    assert [r.id for r in resumed] == [r.id for r in check(tmp_path / "straight", 9, plan().problem())]
+    run(tmp_path, 4, search=opened())
+    run(tmp_path, 9, search=opened())
+    run(tmp_path, 2, search=opened())
+    resumed = check(tmp_path, 9, opened().problem)
+    run(tmp_path / "straight", 9, search=opened())
+    assert [r.id for r in resumed] == [r.id for r in check(tmp_path / "straight", 9, opened().problem)]
 
 
 def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) -> None:
@@ -71,32 +72,32 @@ def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         return Score(0.5 * quality(arch) + 0.1 * rung + 0.001 * seed, 1.0, "made up")
 
-    this = plan(rungs=(2, 6, 18), final_seeds=3)
-    set_up(tmp_path, this, 18, [])
+    this = opened(rungs=(2, 6, 18), final_seeds=3)
+    set_up(tmp_path, this, 18)
     work(this, tmp_path, objective, Watcher(), lambda folder, rung: tidied.append((folder, rung)))
-    records = read_run(tmp_path).records
+    records = read_run(tmp_path).trials
     assert len(records) == len(trained) == len(tidied) == len(set(trained))
-    counts = Counter((record.rung, record.seed) for record in records)
+    counts = Counter((record.key.rung, record.key.seed) for record in records)
     assert (counts[0, 0], counts[1, 0], counts[2, 0]) == (18, 6, 2)
-    ids = [{record.id for record in records if record.rung == rung} for rung in range(3)]
+    ids = [{record.id for record in records if record.key.rung == rung} for rung in range(3)]
     assert ids[2] < ids[1] < ids[0]
-    best = max(records, key=lambda record: (record.rung == 0, record.miou))
+    best = max(records, key=lambda record: (record.key.rung == 0, record.miou))
     assert best.promoted and {record.iterations for record in records} == {2, 6, 18}
     assert counts[2, 1] == counts[2, 2] == len(front(records, this.objectives)) >= 1
     assert {folder for _, _, _, folder in trained} == {
-        tmp_path / "checkpoints" / f"{record.id}-{record.seed}" for record in records
+        tmp_path / "checkpoints" / f"{record.id}-{record.key.seed}" for record in records
     }
     assert tidied == [(folder, rung) for _, rung, _, folder in trained]
     assert not (tmp_path / "checkpoints").exists(), "who was not promoted would keep its state for nothing"
-    run(tmp_path, 18, plan=this)
-    assert len(read_run(tmp_path).records) == len(records), "a complete run has nothing left to do"
+    run(tmp_path, 18, search=this)
+    assert len(read_run(tmp_path).trials) == len(records), "a complete run has nothing left to do"
 
 
 def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has nothing to do while others train looks again soon, and takes part in what they make possible."""
     monkeypatch.setattr("search.study.leases.LOCAL_POLL_SECONDS", 0.01)
-    this = plan(final_seeds=3)
-    set_up(tmp_path, this, 4, [])
+    this = opened(final_seeds=3)
+    set_up(tmp_path, this, 4)
     together = FORK.Barrier(2)
 
     def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
@@ -113,12 +114,12 @@ def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path: Path) -> None:
-    this = plan(small(), {"params": 11_500}, final_seeds=2)
-    fitting = sum(this.problem().affords(arch) for arch in small())
-    watcher = run(tmp_path, 100, plan=this)
-    records = read_run(tmp_path).records
-    assert Counter(record.seed for record in records)[0] == fitting
-    assert Counter(record.seed for record in records)[1] == len(front(records, this.objectives))
+    this = opened(small(), {"params": 11_500}, final_seeds=2)
+    fitting = sum(this.problem.affords(arch) for arch in small())
+    watcher = run(tmp_path, 100, search=this)
+    records = read_run(tmp_path).trials
+    assert Counter(record.key.seed for record in records)[0] == fitting
+    assert Counter(record.key.seed for record in records)[1] == len(front(records, this.objectives))
     assert watcher.ended_early is not None
 
 
@@ -128,9 +129,9 @@ def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
     tmp_path: Path, strategy: str, candidates: int
 ) -> None:
     """TPE takes ever longer for its guesses; what it proposes after 200 candidates is seen in its own tests."""
-    this = plan(medium(), {"params": 25_000, "macs": 1_600_000}, strategy=strategy)
-    run(tmp_path, candidates, plan=this)
-    check(tmp_path, candidates, this.problem())
+    this = opened(medium(), {"params": 25_000, "macs": 1_600_000}, strategy=strategy)
+    run(tmp_path, candidates, search=this)
+    check(tmp_path, candidates, this.problem)
 
 
 def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
@@ -144,9 +145,9 @@ def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
             return Score(float("nan"), 1.0, "")
         return quick(arch, seed, progress)
 
-    run(tmp_path, 6, objective, plan=plan())
-    records = check(tmp_path, 6, plan().problem())
-    assert [(r.state, r.failure) for r in records[:4]] == [
+    run(tmp_path, 6, objective, search=opened())
+    records = check(tmp_path, 6, opened().problem)
+    assert [(r.status, r.reason) for r in records[:4]] == [
         ("finished", None),
         ("failed", "diverged"),
         ("failed", "nan"),
@@ -167,21 +168,21 @@ def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
             raise kind
         return quick(arch, seed, progress)
 
-    this = plan(strategy="nsga2")
+    this = opened(strategy="nsga2")
     with pytest.raises(kind):
-        run(tmp_path / "cut", 30, objective, plan=this)
-    assert [r.failure for r in read_run(tmp_path / "cut").records[12:]] == [INTERRUPTED]
-    run(tmp_path / "cut", 30, objective, plan=this)
-    cut = check(tmp_path / "cut", 30, this.problem())
-    run(tmp_path / "straight", 30, plan=this)
-    assert [record.id for record in cut] == [record.id for record in check(tmp_path / "straight", 30, this.problem())]
+        run(tmp_path / "cut", 30, objective, search=this)
+    assert [r.reason for r in read_run(tmp_path / "cut").trials[12:]] == [INTERRUPTED]
+    run(tmp_path / "cut", 30, objective, search=this)
+    cut = check(tmp_path / "cut", 30, this.problem)
+    run(tmp_path / "straight", 30, search=this)
+    assert [record.id for record in cut] == [record.id for record in check(tmp_path / "straight", 30, this.problem)]
 
 
 def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
-    this = plan(small(), {"params": 11_500})
-    fitting = sum(this.problem().affords(arch) for arch in small())
-    watcher = run(tmp_path, 100, plan=this)
-    check(tmp_path, fitting, this.problem())
+    this = opened(small(), {"params": 11_500})
+    fitting = sum(this.problem.affords(arch) for arch in small())
+    watcher = run(tmp_path, 100, search=this)
+    check(tmp_path, fitting, this.problem)
     assert watcher.ended_early is not None and "all networks of the space" in watcher.ended_early
 
 
@@ -194,7 +195,7 @@ def busy(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score
 
 
 def start(folder: Path, trials: int, **changes: Any) -> Any:
-    process = FORK.Process(target=run, args=(folder, trials, busy), kwargs={"plan": plan(**changes)})
+    process = FORK.Process(target=run, args=(folder, trials, busy), kwargs={"plan": opened(**changes)})
     process.start()
     return process
 
@@ -206,7 +207,7 @@ def test_killed_at_ten_random_moments_nothing_finished_is_lost(
 ) -> None:
     monkeypatch.setattr("search.study.queue.DEATHS", 100)  # no network is to blame
     rng = np.random.default_rng(seed)
-    kept: list[Record] = []
+    kept: list[Trial] = []
     kills = 0
     trials = 240  # more than ten times what may be finished before a kill
     while kills < 10:
@@ -216,52 +217,52 @@ def test_killed_at_ten_random_moments_nothing_finished_is_lost(
         process.kill()
         process.join()
         if (tmp_path / "journal.log").exists() and (tmp_path / "journal.log").stat().st_size > 3000:
-            now = [record for record in read_run(tmp_path).records if record.state == "finished"]
+            now = [record for record in read_run(tmp_path).trials if record.status == "finished"]
             assert [r for r in kept if r not in now] == [], "a finished trial was lost"
             kept = now
     process = start(tmp_path, trials, strategy="nsga2")
     process.join()
     assert process.exitcode == 0
-    records = check(tmp_path, trials, plan().problem())
-    run(tmp_path / "straight", trials, plan=plan(strategy="nsga2"))
-    straight = check(tmp_path / "straight", trials, plan().problem())
+    records = check(tmp_path, trials, opened().problem)
+    run(tmp_path / "straight", trials, search=opened(strategy="nsga2"))
+    straight = check(tmp_path / "straight", trials, opened().problem)
     assert [record.id for record in sorted(records, key=_first(tmp_path))] == [record.id for record in straight]
 
 
 def _first(folder: Path) -> Any:
     """The number of an architecture's first trial, as a sorting key."""
     first: dict[str, int] = {}
-    for record in read_run(folder).records:
-        first.setdefault(record.id, record.trial)
+    for record in read_run(folder).trials:
+        first.setdefault(record.id, record.number)
     return lambda record: first[record.id]
 
 
 @pytest.mark.slow
 def test_workers_share_a_run_and_one_of_them_may_die(tmp_path: Path) -> None:
-    set_up(tmp_path, plan(), 50, [])
+    set_up(tmp_path, opened(), 50)
     workers = [start(tmp_path, 50) for _ in range(3)]
     workers[0].join(timeout=0.5)
     workers[0].kill()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers[1:]] == [0, 0]
-    check(tmp_path, 50, plan().problem())
+    check(tmp_path, 50, opened().problem)
 
 
 def test_reports_come_in_order(tmp_path: Path) -> None:
     events: list[str] = []
 
     class Recorder(Watcher):
-        def trial(self, record: Record, standing: Standing) -> None:
-            events.append(f"trial {record.trial} after {standing.concluded} of {standing.target}")
+        def trial(self, record: Trial, standing: Standing) -> None:
+            events.append(f"trial {record.number} after {standing.concluded} of {standing.target}")
 
         def step(self, done: int, total: int, loss: float) -> None:
             events.append(f"step {done}/{total}")
 
-        def ended(self, record: Record) -> None:
-            events.append(f"ended {record.trial} {record.state}")
+        def ended(self, record: Trial) -> None:
+            events.append(f"ended {record.number} {record.status}")
 
-    run(tmp_path, 2, plan=plan(), watcher=Recorder())
+    run(tmp_path, 2, search=opened(), watcher=Recorder())
     assert events == [
         *("trial 0 after 0 of 2", "step 1/1", "ended 0 finished"),
         *("trial 1 after 1 of 2", "step 1/1", "ended 1 finished"),

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import pytest
 
 from boostformer.errors import UserError
-from results.schema import read_run
-from search.config.experiment import Plan
+from results.run import read_run
+from search.config.opening import resolve
 from search.study.folder import set_up
 from search.worker.launchers.nni import experiment as nni_experiment
 from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, follow, listening, running
@@ -150,15 +150,15 @@ def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port
     """They conclude the run, and NNI has the curve of each; its servers listen on the loopback address alone."""
     run, run_file = tmp_path / "run", tmp_path / "run.yaml"
     run_file.write_text(RUN)
-    plan, trials, _ = Plan.read(run_file)
-    set_up(run, plan, trials, [])
+    plan, trials, _ = resolve(run_file)
+    set_up(run, plan, trials)
     done = run_cli("launch", run, "--workers", 2, "--port", port, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
     }
     assert "on the front. Next:" in done.stderr and "params" in done.stdout
-    records = read_run(run).records
+    records = read_run(run).trials
     assert [found.state for found in records] == ["finished"] * 4
     assert all(f"trial {found.trial} {found.id}: mIoU" in done.stderr for found in records)
     (database,) = (run / "nni").glob("[!_]*/db/nni.sqlite")

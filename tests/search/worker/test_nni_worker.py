@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from boostformer.errors import UserError
-from results.schema import Record
+from results.schema import Trial
 from search.worker.launchers.nni.experiment import require_nni
 from search.worker.launchers.nni.worker import JOB_VARIABLE, shown_by_nni
 from search.worker.progress import LineReporter
 
 
-def record(state: Any = "finished", miou: float | None = 0.25) -> Record:
-    return Record(3, "abc", state, {}, 10**6, 10**9, 0, 0, True, miou=miou, seconds=2.0, seed=7)
+def record(state: Any = "finished", miou: float | None = 0.25) -> Trial:
+    return Trial(3, "abc", state, {}, 10**6, 10**9, 0, 0, True, miou=miou, seconds=2.0, seed=7)
 
 
 class Nni(ModuleType):

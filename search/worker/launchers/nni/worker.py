@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
-from results.schema import Record
+from results.schema import Trial
+from results.tables import flat
 
 if TYPE_CHECKING:
-    from search.study.queue import Standing
-    from search.worker.loop import Reporter
+    from search.study.state import Standing
+    from search.worker.reporting import Reporter
 
 JOB_VARIABLE = "NNI_TRIAL_JOB_ID"
 
@@ -47,7 +48,7 @@ def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
 
 
 class NniReporter:
-    """Tells NNI of every finished trial, as an intermediate result with the mIoU (0…1) and the record's other numbers.
+    """Tells NNI of every finished trial, as an intermediate result with the mIoU (0…1) and the trial's other numbers.
 
     At the end the best mIoU is the final result. The study has it all already: where NNI does not answer, that is
     said once, and the search goes on.
@@ -62,22 +63,22 @@ class NniReporter:
     def begins(self, standing: Standing) -> None:
         self._inner.begins(standing)
 
-    def trial(self, record: Record, standing: Standing) -> None:
-        self._inner.trial(record, standing)
+    def trial(self, trial: Trial, standing: Standing) -> None:
+        self._inner.trial(trial, standing)
 
     def step(self, done: int, total: int, loss: float) -> None:
         self._inner.step(done, total, loss)
 
-    def ended(self, record: Record) -> None:
-        self._inner.ended(record)
-        if record.state != "finished" or record.miou is None:
+    def ended(self, trial: Trial) -> None:
+        self._inner.ended(trial)
+        if not trial.is_finished or trial.miou is None:
             return
-        self._best = max(self._best or 0.0, record.miou)
-        numbers = {name: value for name, value in vars(record).items() if type(value) in (int, float)}
-        self._tell(self._nni.report_intermediate_result, {"default": record.miou, **numbers})
+        self._best = max(self._best or 0.0, trial.miou)
+        numbers = {name: value for name, value in flat(trial).items() if type(value) in (int, float)}
+        self._tell(self._nni.report_intermediate_result, {"default": trial.miou, **numbers})
 
-    def set_aside(self, record: Record) -> None:
-        self._inner.set_aside(record)
+    def set_aside(self, trial: Trial) -> None:
+        self._inner.set_aside(trial)
 
     def says(self, line: str) -> None:
         self._inner.says(line)

@@ -1,0 +1,151 @@
+"""A whole run as it is read from its folder, and what is added to it afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boostformer.errors import UserError, os_refusal
+from boostformer.figures import Latency
+from results.schema import FORMAT_VERSION, Trial, read_trial
+from results.storage.location import storage_of
+
+if TYPE_CHECKING:
+    import optuna
+
+_FINALIST, _RETRAINING = "finalist ", "retraining "
+"""Prefixes of the study's attributes that hold the final latency of one network, and one retraining. A concluded trial
+cannot be added to; and no other process writes the same attribute."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A network of the run that was trained in full; ``provenance`` tells all but ``iterations`` and ``seed``."""
+
+    id: str
+    miou: float
+    iterations: int
+    seed: int
+    provenance: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that one run directory holds.
+
+    Attributes:
+        trials: by number.
+        objectives: names, in the run's order.
+        budgets: limits by name.
+        config: the frozen experiment as plain values.
+        references: networks to draw beside the front: ``name``, ``params``, ``macs`` and, where known, ``latency_ms``.
+        retrainings: networks of the run that were trained in full.
+    """
+
+    trials: list[Trial]
+    objectives: list[str]
+    budgets: dict[str, float]
+    config: dict[str, Any]
+    references: list[dict[str, Any]]
+    retrainings: list[Retraining] = field(default_factory=list)
+
+
+def read_run(run_dir: Path | str) -> Run:
+    """Read the run in ``run_dir``; never writes, so it may be called while a search is writing.
+
+    A trial that is still being proposed, or whose process died before it had a network, is left out.
+
+    Raises :class:`UserError` when there is no such directory, no study that it leads to, or the study is unreadable,
+    damaged, of another version or not one of ours.
+    """
+    where = storage_of(run_dir)
+    storage = where.open()
+    with where.answering():
+        study_id = where.study_id(storage)
+        known = storage.get_study_user_attrs(study_id)
+        stored = storage.get_all_trials(study_id, deepcopy=False)
+    check_version(known, str(where))
+    trials = [trial for frozen in stored if (trial := read_trial(frozen, str(where))) is not None]
+    try:
+        return Run(
+            _with_finals(_with_promotions(trials), known),
+            list(known["objectives"]),
+            dict(known["budgets"]),
+            dict(known["config"]),
+            list(known["references"]),
+            [Retraining(**values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: damaged ({type(error).__name__}: {error})") from None
+
+
+def check_version(study: Mapping[str, Any], source: str) -> None:
+    """Raise :class:`UserError` when a study, given its attributes, is of another version or not set up."""
+    if "config" not in study:
+        raise UserError(f"{source}: the run was never set up completely; start the search again")
+    version = study["config"].get("version") if isinstance(study["config"], dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{source}: a run of version {version!r} cannot be read, allowed: {FORMAT_VERSION}; "
+            "read it with the release that wrote it, or begin the search again"
+        )
+
+
+def open_study(run_dir: Path | str) -> optuna.Study:
+    """Open the existing study of ``run_dir`` to write to it; raises :class:`UserError` as :func:`read_run` does."""
+    import optuna
+
+    where = storage_of(run_dir)
+    storage = where.open()
+    where.study_id(storage)
+    return optuna.load_study(study_name=where.study, storage=storage)
+
+
+def note_retraining(run_dir: Path | str, found: Retraining) -> None:
+    """Keep in the run how well one of its networks did when it was trained in full.
+
+    Raises :class:`UserError` as :func:`read_run` does, and when the run cannot be written to.
+    """
+    # The same training once more takes the place of the one before.
+    how = hashlib.sha256(f"{found.iterations} {found.seed} {found.provenance}".encode()).hexdigest()[:8]
+    _note(run_dir, f"{_RETRAINING}{found.id} {how}", asdict(found))
+
+
+def note_finalist(run_dir: Path | str, arch_id: str, latency: Latency) -> None:
+    """Keep the final latency of a network in the run; raises as :func:`note_retraining` does."""
+    _note(run_dir, _FINALIST + arch_id, latency.to_dict())
+
+
+def _note(run_dir: Path | str, name: str, values: Mapping[str, Any]) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    where = storage_of(run_dir)
+    try:
+        open_study(run_dir).set_user_attr(name, values)
+    except OSError as error:
+        raise os_refusal(where, "cannot be written", error) from error
+    except StorageInternalError as error:
+        from results.storage.database import reason
+
+        raise UserError(f"{where}: cannot be written: {reason(error.__cause__ or error)}") from error
+
+
+def _with_promotions(trials: list[Trial]) -> list[Trial]:
+    highest: dict[str, int] = {}
+    for trial in trials:
+        highest[trial.id] = max(trial.key.rung, highest.get(trial.id, 0))
+    if not any(highest.values()):
+        return trials
+    return [replace(trial, promoted=trial.key.rung < highest[trial.id]) for trial in trials]
+
+
+def _with_finals(trials: list[Trial], study: Mapping[str, Any]) -> list[Trial]:
+    finals = {
+        name.removeprefix(_FINALIST): Latency.from_dict(values)
+        for name, values in study.items()
+        if name.startswith(_FINALIST)
+    }
+    return [replace(trial, final=finals.get(trial.id)) if trial.is_finished else trial for trial in trials]

@@ -1,0 +1,168 @@
+"""`OpenExperiment`: an experiment with the tables, device, problem and data that it needs, each opened once a process.
+
+:func:`resolve` makes one from a run file; a worker makes one of the experiment that it reads from the study.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from boostformer import presets
+from boostformer.errors import UserError, nearest
+from boostformer.files import cache_folder
+from evaluators.costs.budget import Budget
+from evaluators.costs.table import CostTable
+from evaluators.latency.additive import Additive
+from evaluators.latency.backend import Backend
+from evaluators.proxy import Proxy
+from search.config.experiment import Experiment, versions
+from search.config.problem import Problem
+from search.config.run_file import RunFile, read_run_file
+from search.config.timing import Timing
+from search_space import SearchSpace, read_space, shipped_spaces
+
+
+class OpenExperiment:
+    """An experiment at work in this process. What it opens is opened when first asked for, and passed on from here."""
+
+    def __init__(self, experiment: Experiment, *, table: CostTable | None = None, proxy: Proxy | None = None) -> None:
+        self.experiment = experiment
+        self._table, self._proxy = table, proxy
+
+    @cached_property
+    def table(self) -> CostTable:
+        return self._table or CostTable(deployed=self.experiment.is_deployed)
+
+    @cached_property
+    def backend(self) -> Backend | None:
+        """The latency's device; :class:`UserError` when a table's figures are no longer those the run began with."""
+        timing = self.experiment.latency
+        return timing.open() if timing is not None else None
+
+    @cached_property
+    def problem(self) -> Problem:
+        experiment = self.experiment
+        latency = self.backend if isinstance(self.backend, Additive) else None
+        return Problem(experiment.space, experiment.objectives, experiment.budget, self.table, latency)
+
+    @cached_property
+    def proxy(self) -> Proxy:
+        """The evaluator; :class:`UserError` when the data are not those that the search began with."""
+        found = self._proxy or open_proxy(self.experiment)
+        labels, images = tuple(found.labels), image_counts(found)
+        if (labels, images) != (self.experiment.labels, self.experiment.images):
+            raise UserError(
+                f"{self.experiment.data.root}: holds other data than when the search began: {images} images of "
+                f"{len(labels)} classes, allowed: {self.experiment.images} of {len(self.experiment.labels)}"
+            )
+        return found
+
+    def references(self) -> list[dict[str, Any]]:
+        """Give the presets' costs at this size and for these classes, to draw beside the front."""
+        found: list[dict[str, Any]] = []
+        space, latency = self.experiment.space, self.problem.latency
+        for name in presets.names():
+            arch = presets.load(name, classes=space.classes, size=space.size)
+            cost = self.table.cost(arch)
+            found.append({"name": name, "params": cost.params, "macs": cost.macs})
+            if latency is not None and latency.can_tell(arch):
+                found[-1]["latency_ms"] = latency.milliseconds(arch)
+        return found
+
+
+def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperiment, int]:
+    """Resolve a run file: the experiment, opened and checked, and how many networks it asks for.
+
+    Args:
+        path: the run file.
+        earlier: the experiment that was made of it before; a board that it names need not be at hand now.
+
+    Raises:
+        UserError: something is wrong with the file, the space, the data, the device or the budgets.
+    """
+    file = read_run_file(path)
+    config, top = file.config, file.top
+    if config.space not in shipped_spaces() and not Path(config.space).is_file():
+        known = nearest(config.space, shipped_spaces())
+        raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
+    space = read_space(config.space)
+    try:
+        proxy = Proxy(config.data, config.proxy.recipe(), data_cache(), config.proxy.rungs)
+    except UserError as error:
+        raise top.at("data").error(str(error)) from None
+    try:
+        space = space.replace(size=config.data.size, classes=len(proxy.labels))
+    except UserError as error:
+        raise top.at("space").error(f"{config.space} {error}") from None
+    table = CostTable(deployed=config.budgets.counted == "deployed")
+    experiment = Experiment(
+        space_name=config.space,
+        data=config.data,
+        labels=tuple(proxy.labels),
+        images=image_counts(proxy),
+        objectives=tuple(config.objectives),
+        budgets=dict(_budget(file, table, space).limits),
+        counted=config.budgets.counted,
+        latency=_timing(file, earlier),
+        search=config.search.of_experiment(),
+        proxy=config.proxy,
+        space=space,
+        versions=versions(),
+    )
+    opened = OpenExperiment(experiment, table=table, proxy=proxy)
+    _check(opened, file)
+    return opened, config.search.trials
+
+
+def _check(opened: OpenExperiment, file: RunFile) -> None:
+    """Raise :class:`UserError` unless the device can tell all networks' latency and some network fits the budgets."""
+    space = opened.experiment.space
+    try:
+        if opened.problem.latency is not None:
+            opened.problem.latency.prepare(space.slots, next(iter(space)))
+    except UserError as error:
+        raise file.top.at("latency", "device").error(str(error)) from None
+    try:
+        opened.problem.check_reachable()
+    except UserError as error:
+        raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
+
+
+def _timing(file: RunFile, earlier: Experiment | None) -> Timing | None:
+    if file.config.latency is None:
+        return None
+    try:
+        return Timing.of(file.config.latency.device, earlier.latency if earlier else None)
+    except UserError as error:
+        raise file.top.at("latency", "device").error(str(error)) from None
+
+
+def _budget(file: RunFile, table: CostTable, space: SearchSpace) -> Budget:
+    """Resolve the limits, shares of a baseline at the run's size and for its classes."""
+    budgets = file.config.budgets
+    costs: Any = None
+    if budgets.baseline is not None:
+        costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size))
+    limits: list[tuple[str, float]] = []
+    for name, limit in budgets.limits.items():
+        try:
+            limits.append((name, limit.resolve(getattr(costs, name) if limit.is_share else 0)))
+        except ValueError as error:
+            raise file.top.at("budgets", name).error(str(error)) from None
+    return Budget(tuple(limits))
+
+
+def open_proxy(experiment: Experiment) -> Proxy:
+    """Open the data of an experiment."""
+    return Proxy(experiment.data, experiment.proxy.recipe(), data_cache(), experiment.proxy.rungs)
+
+
+def data_cache() -> Path:
+    """Decoded images, shared by all runs."""
+    return cache_folder() / "data"
+
+
+def image_counts(proxy: Proxy) -> dict[str, int]:
+    return {"training": len(proxy.training), "validation": len(proxy.validation)}

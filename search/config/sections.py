@@ -1,0 +1,184 @@
+"""The sections of a run file as typed models: every key, its type and its default stand here, once."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from boostformer import presets
+from boostformer.data.config import DataConfig
+from boostformer.errors import nearest
+from boostformer.training.recipes import RECIPES, Recipe, recipe
+from results.schema import COSTS, MIOU, OBJECTIVES
+from search.config.limits import Limit
+
+PROXY = "proxy"
+"""Name of the recipe that gives what the run file's ``proxy`` leaves open."""
+Strategy = Literal["surrogate", "tpe", "nsga2", "evolution", "random"]
+"""The registered strategies; their classes stand in :mod:`search.strategies`."""
+
+
+class Section(BaseModel):
+    """A part of a run file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SearchConfig(Section):
+    """How networks are searched for.
+
+    Of the networks that were trained up to one rung, one in ``reduction_factor`` is trained up to the next; those on
+    the front are trained with ``final_seeds`` seeds in all.
+    """
+
+    strategy: Strategy = "surrogate"
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    reduction_factor: int = Field(default=3, ge=2)
+    final_seeds: int = Field(default=1, ge=1)
+
+
+class RunSearchConfig(SearchConfig):
+    """The same in a run file, which also says how many networks are tried."""
+
+    trials: int = Field(default=60, ge=1)
+
+    def of_experiment(self) -> SearchConfig:
+        """Give what decides what a search finds."""
+        return SearchConfig(**self.model_dump(exclude={"trials"}))
+
+
+class LatencyConfig(Section):
+    """Where ``latency_ms`` is had: a device of ``devices.yaml`` or a shipped one."""
+
+    device: str
+
+
+class ProxyConfig(Recipe):
+    """The short training that scores a network: a recipe whose ``iterations`` may be several, one for each rung.
+
+    What is left open is the recipe :data:`PROXY` 's; ``rungs`` are all lengths, ``iterations`` the first of them.
+    """
+
+    rungs: tuple[int, ...] = Field(default=(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if given is None:
+            given = {}
+        if not isinstance(given, dict):
+            return given
+        if "rungs" in given:
+            _refuse("rungs", given["rungs"], "extra_forbidden")
+        rungs = _rungs(given["iterations"]) if "iterations" in given else (RECIPES[PROXY]["iterations"],)
+        changes = given | {"iterations": rungs[0]}
+        if len(rungs) > 1 and changes.setdefault("schedule", "wsd") != "wsd":  # only this one can go on for longer
+            _refuse("schedule", given["schedule"], f"'{given['schedule']}' ends for good, several rungs need 'wsd'")
+        return recipe(PROXY, **changes).model_dump() | {"rungs": rungs}
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """Give the training's recipe on the first rung, with ``changes``."""
+        return Recipe(**(self.model_dump(exclude={"rungs"}) | changes))
+
+    def stored(self) -> dict[str, Any]:
+        """Give plain values from which an equal configuration is read."""
+        return self.model_dump(mode="json") | {"iterations": list(self.rungs)}
+
+
+class BudgetsConfig(Section):
+    """Hard upper limits on costs, absolute or as a share of a ``baseline`` preset's.
+
+    ``counted`` says of which network the costs are counted, in budgets and objectives: the folded or the trained one.
+    """
+
+    baseline: str | None = None
+    counted: Literal["deployed", "training"] = "deployed"
+    limits: dict[str, Limit] = Field(default={}, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        found = {key: value for key, value in given.items() if key in ("baseline", "counted")}
+        limits = {}
+        for key in given.keys() - found.keys():
+            if key not in COSTS:
+                _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *COSTS))}")
+        for key in COSTS:  # always in this order
+            if key in given:
+                try:
+                    limits[key] = Limit.read(key, given[key])
+                except ValueError as error:
+                    _refuse(key, given[key], str(error))
+                if limits[key].is_share and given.get("baseline") is None:
+                    share = f"{given[key]!r} is a share, which needs `baseline` with a preset's name beside it"
+                    _refuse(key, given[key], share)
+        return found | {"limits": limits}
+
+    @field_validator("baseline")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in presets.names():
+            raise ValueError(f"unknown preset '{name}'; {nearest(name, presets.names())}")
+        return name
+
+    @model_validator(mode="after")
+    def _limiting(self) -> BudgetsConfig:
+        if self.baseline is not None and not self.limits:
+            raise ValueError(f"a baseline alone limits nothing; add {' or '.join(COSTS)}")
+        return self
+
+
+class RunConfig(Section):
+    """A run file. ``space`` is a shipped space's name or a file."""
+
+    space: str
+    data: DataConfig = DataConfig()
+    objectives: list[str] = [MIOU, "macs", "params"]
+    budgets: BudgetsConfig = BudgetsConfig()
+    latency: LatencyConfig | None = None
+    proxy: ProxyConfig = Field(default_factory=lambda: ProxyConfig.model_validate({}))
+    search: RunSearchConfig = RunSearchConfig()
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives(cls, names: list[str]) -> list[str]:
+        for i, name in enumerate(names):
+            if name not in OBJECTIVES:
+                _refuse(i, name, f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
+            if name in names[:i]:
+                _refuse(i, name, f"'{name}' is listed twice")
+        if MIOU not in names:
+            raise ValueError(f"'{MIOU}' must be among them: it is what the proxy training measures")
+        return names
+
+    @model_validator(mode="after")
+    def _device(self) -> RunConfig:
+        asking = {"objectives": "latency_ms" in self.objectives, "budgets": "latency_ms" in self.budgets.limits}
+        if any(asking.values()) and self.latency is None:
+            where = next(key for key, asks in asking.items() if asks)
+            device = "latency_ms needs a device; add `latency: {device: NAME}` (`boostformer latency devices`)"
+            _refuse(where, None, device)
+        if self.latency is not None and not any(asking.values()):
+            _refuse("latency", None, "neither objectives nor budgets name latency_ms")
+        return self
+
+
+def _rungs(value: Any) -> tuple[int, ...]:
+    """Read ``proxy.iterations``: one number, or several that grow."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    for item in listed:
+        if type(item) is not int:
+            _refuse("iterations", value, f"{item!r} is not a whole number")
+    if not listed or any(after <= before for before, after in zip(listed, listed[1:], strict=False)):
+        _refuse("iterations", value, f"{list(listed)} must grow from one rung to the next, such as [100, 300, 900]")
+    return tuple(listed)
+
+
+def _refuse(key: str | int, value: Any, problem: str) -> NoReturn:
+    """Raise pydantic's error for one key of the section that is being validated."""
+    kind = problem if problem == "extra_forbidden" else PydanticCustomError("value_error", "{why}", {"why": problem})
+    raise ValidationError.from_exception_data("run", [InitErrorDetails(type=kind, loc=(key,), input=value)])

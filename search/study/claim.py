@@ -1,0 +1,74 @@
+"""`Claim`: a trial that a worker has claimed, and the making of a trial that begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boostformer.architecture import Architecture
+from boostformer.figures import Latency
+from results.schema import Status, Trial, TrialKey
+from search.config.problem import Problem
+from search.study.state import Standing
+
+DEATHS = 3
+"""After so many workers in a row died at a training that got no further it has failed: it may well be what kills them,
+by taking all the memory."""
+KILLER = f"its worker was killed {DEATHS} times in a row"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this worker has claimed.
+
+    Attributes:
+        trial_id: Optuna's number of it in the storage.
+        architecture: the network.
+        trial: as it stands.
+        standing: how far the run was when it was claimed.
+        patient: whether there is nothing else to do than to wait for its device.
+        deaths: so many workers in a row died at this training before, and it got no further.
+    """
+
+    trial_id: int
+    architecture: Architecture
+    trial: Trial
+    standing: Standing
+    patient: bool = False
+    deaths: int = 0
+
+    @property
+    def key(self) -> TrialKey:
+        return self.trial.key
+
+    @property
+    def is_deadly(self) -> bool:
+        return self.deaths >= DEATHS
+
+
+def new_trial(
+    key: TrialKey, iterations: int, arch: Architecture, problem: Problem, measured: Latency | None = None
+) -> Trial:
+    """Make the trial that begins.
+
+    Args:
+        key: which training it is.
+        iterations: its length.
+        arch: the network.
+        problem: counts its costs, and tells its latency where it can.
+        measured: its latency where that was measured before.
+    """
+    cost = problem.table.cost(arch)
+    latency = problem.latency.latency(arch) if problem.latency is not None else measured
+    return Trial(
+        number=-1,
+        key=key,
+        status=Status.RUNNING,
+        architecture=arch.to_dict(),
+        params=cost.params,
+        macs=cost.macs,
+        conv_linear_macs=cost.conv_linear_macs,
+        attention_macs=cost.attention_macs,
+        feasible=problem.affords(arch, None if latency is None else latency.ms),
+        iterations=iterations,
+        latency=latency,
+    )

@@ -1,0 +1,54 @@
+"""`Patience` with a database that is away: whatever asks it is repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from boostformer.errors import UserError
+from results.storage.location import Database, Journal
+from search.config.retry import retrying
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 30 * 60.0
+"""So long a database may be away before a worker gives up."""
+PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds between two tries; the last one from then on."""
+
+
+class Patience:
+    """Repeats actions that fail because the database cannot be asked; says so once, and when it is back."""
+
+    def __init__(self, where: Journal | Database, say: Callable[[str], None]) -> None:
+        self._where, self._say = where, say
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        """Give what ``action`` returns, which must not mind to be done twice.
+
+        Raises :class:`UserError` when the database is away for too long, and whatever else ``action`` raises.
+        """
+        if isinstance(self._where, Journal):
+            return action()
+        from results.storage.database import outage
+
+        url, minutes, since = self._where.url, PATIENCE_SECONDS / 60, 0.0
+
+        def told(why: str, pause: float) -> None:
+            nonlocal since
+            if not since:
+                since = time.monotonic()
+                self._say(f"{url}: {why}; trying again for {minutes:.0f} min")
+
+        try:
+            found = retrying(action, outage, PAUSES, told, seconds=PATIENCE_SECONDS, spread=0.5)
+        except Exception as error:
+            if (why := outage(error)) is None:
+                raise
+            raise UserError(
+                f"{url}: away for {minutes:.0f} min: {why}; what is finished is kept, and the same command goes on"
+            ) from None
+        if since:
+            self._say(f"{url}: back after {time.monotonic() - since:.0f} s")
+        return found
