@@ -7,21 +7,27 @@ extra ``postgresql`` and is imported where it is used.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, nearest
+from results.storage import servers
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.engine import URL
 
 FORM = "postgresql://USER@HOST/DATABASE"
-WHERE_PASSWORDS = "PGPASSWORD or ~/.pgpass has it, or the address: postgresql://USER:PASSWORD@HOST/DATABASE"
+WHERE_PASSWORDS = "give it in PGPASSWORD or ~/.pgpass"
 _SECRETS = {"password", "sslpassword"}
+_OPTIONS = {
+    *("host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding"),
+    *("require_auth", "gssencmode", "krbsrvname", "target_session_attrs", "application_name"),
+}
+"""What an address may say besides; not where passwords are read from."""
 TABLES = "the tables of all studies"
 """Name of the turn in which these are made; others are named by their study. A database has its own turns, so that it
 does not matter how a worker spells the database's address."""
@@ -35,6 +41,8 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "application_name": "boostformer",
+    # A server that asks for the password in clear text does not get it, unless the address says so.
+    "require_auth": "!password",
 }
 
 
@@ -46,10 +54,10 @@ class Unreachable(UserError):
         self.why = why
 
 
-def without_password(url: str) -> str:
-    """``url`` as it may be kept; its password goes to ``PGPASSWORD``, for this process and those it starts.
+def checked_url(url: str, source: str) -> URL:
+    """Parse the address of a PostgreSQL database; :class:`UserError` for another, or one that holds a secret.
 
-    :class:`UserError` when it is no address of a PostgreSQL database.
+    ``source`` is where the address stands, for messages.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -60,14 +68,25 @@ def without_password(url: str) -> str:
         parsed = None
     if parsed is None or parsed.drivername != "postgresql" or not parsed.database:
         shown = re.sub(r"//.*@", "//…@", url) if parsed is None else parsed.render_as_string()
-        raise UserError(f"--storage: '{shown}' is not an address of the form {FORM}")
-    if secret := _SECRETS & parsed.query.keys():
+        raise UserError(f"{source}: '{shown}' is not an address of the form {FORM}")
+    if parsed.password or _SECRETS & parsed.query.keys():
         raise UserError(
-            f"--storage: '{min(secret)}' in the address would be kept in the run's folder; {WHERE_PASSWORDS}"
+            f"{source}: a password in the address can be read by others, in the list of processes and in the run's "
+            f"folder; {WHERE_PASSWORDS}"
         )
-    if parsed.password:
-        os.environ["PGPASSWORD"] = str(parsed.password)
-    return parsed._replace(password=None).render_as_string()
+    if unknown := parsed.query.keys() - _OPTIONS:
+        raise UserError(f"{source}: '{min(unknown)}' in the address; {nearest(min(unknown), sorted(_OPTIONS))}")
+    return parsed
+
+
+def named_by_user(url: str) -> str:
+    """Give the address as it is kept, and remember its server as one that the user has named.
+
+    :class:`UserError` as :func:`checked_url` raises it.
+    """
+    parsed = checked_url(url, "--storage")
+    servers.pin(servers.server_of(parsed))
+    return parsed.render_as_string()
 
 
 def open_database(url: str, *, create: bool = False, lasting: bool = False) -> BaseStorage:
@@ -82,9 +101,10 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import SQLAlchemyError
 
-    once = {"poolclass": sqlalchemy.NullPool, "connect_args": _CONNECTION}
+    arguments = {name: value for name, value in _CONNECTION.items() if name not in checked_url(url, url).query}
+    once = {"poolclass": sqlalchemy.NullPool, "connect_args": arguments}
     # A worker has one connection for its turns and one for the rest, and for a moment one more for its heartbeat.
-    options = {"pool_size": 2, "connect_args": _CONNECTION} if lasting else once
+    options = {"pool_size": 2, "connect_args": arguments} if lasting else once
     try:
         engine = sqlalchemy.create_engine(_driver(url), **once)
     except ImportError:

@@ -100,18 +100,25 @@ class Database:
 
 
 def storage_of(run_dir: Path | str) -> Journal | Database:
-    """Where the study of ``run_dir`` is kept: in the database that it names, else in a journal.
+    """Tell where the study of ``run_dir`` is kept: in the database that it names, else in a journal.
 
-    :class:`UserError` when the file that names the database is damaged.
+    :class:`UserError` when the file that names the database is damaged, or names a server that must not be asked.
     """
     path = Path(run_dir) / STORAGE_NAME
     if not path.exists():
         return Journal(Path(run_dir))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Database(str(values["url"]), str(values["study"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        url, study = values["url"], values["study"]
+        if not isinstance(url, str) or not isinstance(study, str):
+            raise TypeError("url and study must be texts")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+    from results.storage import servers
+    from results.storage.database import checked_url
+
+    servers.check(servers.server_of(checked_url(url, str(path))), path)
+    return Database(url, study)
 
 
 def is_run(folder: Path | str) -> bool:

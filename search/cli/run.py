@@ -140,10 +140,10 @@ def worker(
 
 
 def _database(storage: str, study: str) -> Database:
-    from results.storage.database import without_password
+    from results.storage.database import named_by_user
     from results.storage.location import Database
 
-    return Database(without_password(storage), study)
+    return Database(named_by_user(storage), study)
 
 
 @contextmanager

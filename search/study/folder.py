@@ -16,6 +16,8 @@ from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
 from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
 _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS}

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
@@ -45,8 +44,6 @@ from search.study.leases import open_leases
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Proposer = Callable[[Sequence[Observation]], Architecture]
 

@@ -1,0 +1,54 @@
+"""The database servers that the user has named. ``PGPASSWORD`` goes to no other, whatever a run's folder says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from boostformer.errors import UserError
+from boostformer.files import replacing
+
+VARIABLE = "BOOSTFORMER_SERVERS"
+"""Servers that are known besides, ``host:port`` each, with commas between: for machines without a home of their own."""
+
+
+def pins_file() -> Path:
+    """The user's own list of servers, one a line."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "boostformer" / "servers"
+
+
+def server_of(url: Any) -> str:
+    """Name the server of a parsed address as ``host:port``; the host may be a socket's folder or an address."""
+    hosts = [url.host, url.query.get("host"), url.query.get("hostaddr")]
+    host = "+".join(str(host) for host in hosts if host) or os.environ.get("PGHOST", "local")
+    return f"{host}:{url.port or url.query.get('port') or os.environ.get('PGPORT', '5432')}"
+
+
+def pin(server: str) -> None:
+    """Remember a server that the user has named by itself, not through a run's folder."""
+    known = _pinned()
+    if server in known:
+        return
+    file = pins_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part:
+        part.write_text("\n".join(sorted({*known, server})) + "\n", encoding="utf-8")
+
+
+def check(server: str, source: object) -> None:
+    """Raise :class:`UserError` when a password would go to a server that only ``source`` names."""
+    if not os.environ.get("PGPASSWORD") or server in _pinned() | set(os.environ.get(VARIABLE, "").split(",")):
+        return
+    raise UserError(
+        f"{source}: names the database server '{server}', which you have not named yourself, so it does not get "
+        f"PGPASSWORD; if it is yours, name it once with --storage, or in ${VARIABLE}, or keep its password in ~/.pgpass"
+    )
+
+
+def _pinned() -> set[str]:
+    try:
+        return set(pins_file().read_text(encoding="utf-8").split("\n")) - {""}
+    except (OSError, UnicodeDecodeError):
+        return set()
