@@ -19,7 +19,7 @@ ENOUGH = 3
 """So many trials that took their time already tell more than measured steps."""
 
 
-def announcement(opened: OpenExperiment, standing: Standing) -> str:
+def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -> str:
     """Word some lines about the space, the budgets, the data and the trials."""
     experiment, problem = opened.experiment, opened.problem
     data, search = experiment.data, experiment.search
@@ -42,6 +42,10 @@ def announcement(opened: OpenExperiment, standing: Standing) -> str:
         ("proxy", _trainings(opened, standing)),
         ("search", f"{search.strategy}, seed {search.seed}, for {', '.join(experiment.objectives)}: {done}"),
     ]
+    if workers > 1:
+        lines.append(
+            ("workers", f"{workers}, so what is proposed depends on who ends first; --workers 1 repeats exactly")
+        )
     if experiment.latency is not None:
         if problem.latency is None:
             about = "the cost below leaves out that each candidate is measured there"
@@ -52,7 +56,7 @@ def announcement(opened: OpenExperiment, standing: Standing) -> str:
     return "\n".join(f"{name:<8} {text}" for name, text in lines)
 
 
-def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing) -> str | None:
+def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, workers: int = 1) -> str | None:
     """Estimate how long the trainings that are left will take, from those that ended or from some steps measured now.
 
     How many are promoted is known before, who is on the front is not: further seeds are told for each network there.
@@ -71,7 +75,7 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing) -> str
     except TrainingFailure as failure:
         return f"{'cost':<8} unknown: {failure}"
     each = _listed([duration(seconds) for seconds, _ in known])
-    total = duration(sum(seconds * count for (seconds, _), count in zip(known, left, strict=True)))
+    total = duration(sum(seconds * count for (seconds, _), count in zip(known, left, strict=True)) / max(1, workers))
     sources = " and ".join(dict.fromkeys(source for _, source in known))
     return f"{'cost':<8} about {each} a trial, {total} in all on this machine{then} ({sources})"
 

@@ -41,14 +41,20 @@ def search(
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0 sets the run up for `worker` and `launch`.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes on this machine; 0 sets the run up for `worker` and `launch`. By default one for each core, "
+            "or one on a GPU.",
+        ),
+    ] = None,
     storage: StorageOption = None,
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
     from search.config.opening import resolve
     from search.study.folder import earlier_experiment, set_up
+    from search.worker.local import default_workers
     from search.worker.progress import ConsoleReporter
 
     database = _database(storage, study or out.resolve().name) if storage is not None else None
@@ -59,11 +65,14 @@ def search(
         opened, asked = resolve(run_file, earlier_experiment(out, database))
         set_up(out, opened, trials or asked, database)
     latency = opened.experiment.latency
-    if workers > 1 and latency is not None and latency.is_disturbed:
+    is_disturbed = latency is not None and latency.is_disturbed
+    if workers is None:
+        workers = default_workers(is_disturbed=is_disturbed)
+    elif workers > 1 and latency is not None and is_disturbed:
         others = f"while {workers - 1} others train here: --workers 1 is quieter"
         note(f"latencies on '{latency.device}' are measured {others}")
     with _resumable(out):
-        standing = _announce(opened, out)
+        standing = _announce(opened, out, workers)
         if workers == 0 and not standing.is_complete:
             note(f"set up. Next:\n{_joining(out)}")
             return
@@ -184,14 +193,14 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _announce(opened: OpenExperiment, run_dir: Path) -> Standing:
+def _announce(opened: OpenExperiment, run_dir: Path, workers: int) -> Standing:
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.study.queue import Queue
 
     standing = Queue(run_dir, opened, note).standing()
-    note(announcement(opened, standing))
-    price = None if standing.is_complete else cost(opened, read_run(run_dir).trials, standing)
+    note(announcement(opened, standing, workers))
+    price = None if standing.is_complete else cost(opened, read_run(run_dir).trials, standing, workers)
     if price is not None:
         note(price)
     return standing

@@ -11,13 +11,30 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from search.study.claim import DEATHS
-from search.worker.accelerators import share
+from search.worker.accelerators import share, visible
 from search.worker.progress import ConsoleReporter, relay
 
 PROGRAM = [sys.executable, "-P", "-m", "search.cli"]
 """Not from the folder it is called in, where the user may have a file named as one of our packages."""
 KILLED = -signal.SIGKILL
 """How a process ends that the kernel killed for want of memory, or somebody outright."""
+
+
+def cores() -> int:
+    """Count the processors that this process may use; ``OMP_NUM_THREADS`` is an upper limit."""
+    available = len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
+
+
+def default_workers(*, is_disturbed: bool) -> int:
+    """Give how many workers a search has on this machine unless it is told.
+
+    On CPUs one for each core, with one thread each: trainings of small networks gain little by a second thread, and
+    threads that wait for each other lose much. One where a GPU trains, or where the others would disturb what is
+    measured on this machine.
+    """
+    return 1 if is_disturbed or visible() else cores()
 
 
 def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
@@ -57,8 +74,7 @@ def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
 
 def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int, str | None]]) -> subprocess.Popen[str]:
     """A worker whose output comes line by line into ``lines``, with its number, and None when it ends."""
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     # A session of its own: a Ctrl-C of the terminal must not reach it twice.
     child = subprocess.Popen(
         [*PROGRAM, "worker", str(run_dir), "--child"],

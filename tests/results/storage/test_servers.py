@@ -57,7 +57,7 @@ def test_a_server_that_the_user_named_is_remembered_with_its_port(home: Path) ->
     ("url", "said"),
     [
         ("postgresql://me:secret@db.example/x", "a password in the address can be read by others"),
-        ("postgresql://me@db.example/x?passfile=/tmp/theirs", "'passfile' in the address; allowed: application_name"),
+        ("postgresql://me@db.example/x?passfile=/tmp/theirs", "'passfile' in the address; did you mean"),
         ("postgresql://me@db.example/x?service=theirs", "'service' in the address"),
         ("mysql://me@db.example/x", "is not an address of the form postgresql://USER@HOST/DATABASE"),
         (7, "url and study must be texts"),
