@@ -43,9 +43,8 @@ def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -
         ("search", f"{search.strategy}, seed {search.seed}, for {', '.join(experiment.objectives)}: {done}"),
     ]
     if workers > 1:
-        lines.append(
-            ("workers", f"{workers}, so what is proposed depends on who ends first; --workers 1 repeats exactly")
-        )
+        order = "so what is proposed depends on who ends first; --workers 1 repeats exactly"
+        lines.append(("workers", f"{workers}, {order}"))
     if experiment.latency is not None:
         if problem.latency is None:
             about = "the cost below leaves out that each candidate is measured there"

@@ -44,8 +44,8 @@ def search(
         int | None,
         typer.Option(
             min=0,
-            help="Processes on this machine; 0 sets the run up for `worker` and `launch`. By default one for each core, "
-            "or one on a GPU.",
+            help="Processes on this machine, by default one for each core, or one on a GPU; 0 only sets the run up, for "
+            "`worker` and `launch`.",
         ),
     ] = None,
     storage: StorageOption = None,
@@ -54,7 +54,7 @@ def search(
     """Search for the networks that score best within the budgets; the same command resumes."""
     from search.config.opening import resolve
     from search.study.folder import earlier_experiment, set_up
-    from search.worker.local import default_workers
+    from search.worker.local import default_workers, threads_of_one_worker
     from search.worker.progress import ConsoleReporter
 
     database = _database(storage, study or out.resolve().name) if storage is not None else None
@@ -72,7 +72,8 @@ def search(
         others = f"while {workers - 1} others train here: --workers 1 is quieter"
         note(f"latencies on '{latency.device}' are measured {others}")
     with _resumable(out):
-        standing = _announce(opened, out, workers)
+        with threads_of_one_worker(workers):
+            standing = _announce(opened, out, workers)
         if workers == 0 and not standing.is_complete:
             note(f"set up. Next:\n{_joining(out)}")
             return

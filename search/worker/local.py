@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -35,6 +37,20 @@ def default_workers(*, is_disturbed: bool) -> int:
     measured on this machine.
     """
     return 1 if is_disturbed or visible() else cores()
+
+
+@contextmanager
+def threads_of_one_worker(count: int) -> Iterator[None]:
+    """Compute with as many threads as each of ``count`` workers has, so that what is timed here holds there."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count > 1:
+        torch.set_num_threads(max(1, cores() // count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
