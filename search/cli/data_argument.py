@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from boostformer.data.config import DataConfig, parse_size
 from boostformer.errors import UserError
+
+if TYPE_CHECKING:
+    from boostformer.data.config import DataConfig
 
 HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file."
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
-    """``--size 512x512`` as (H, W)."""
+    """Read ``--size 512x512`` as (H, W)."""
+    from boostformer.data.config import parse_size
+
     try:
         return parse_size(text) if text is not None else None
     except ValueError as error:
@@ -20,10 +24,12 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 
 def data_of(text: str | None, size: str | None, default: DataConfig | None, fallback: tuple[int, int]) -> DataConfig:
-    """The data that ``text`` names, at ``--size`` if given; without ``text``, ``default``.
+    """Give the data that ``text`` names, at ``--size`` if given; without ``text``, ``default``.
 
     Where neither says at what size networks see the images, it is ``fallback``, the architecture's own.
     """
+    from boostformer.data.config import DataConfig
+
     wanted = size_of(size)
     if text is None:
         if default is None:
@@ -44,7 +50,9 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
 
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:
-    """The data a checkpoint was trained on, if it says so."""
+    """Give the data a checkpoint was trained on, if it says so."""
+    from boostformer.data.config import DataConfig
+
     if "data" not in provenance:
         return None
     try:

@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Networks for semantic segmentation that fit a budget: search, inspect, train, export.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: the boxes of typer's take a quarter of a second to import
 )
 for group in (run, launch, outcome, trust, train, use, inspect, latency):
     group.register(app)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from boostformer.errors import UserError
 from search.cli.data_argument import HELP
@@ -39,6 +38,8 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 def checked(make: Callable[[], Recipe]) -> Recipe:
     """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
+    from pydantic import ValidationError
+
     try:
         return make()
     except ValidationError as error:

@@ -44,7 +44,7 @@ def search(
         int | None,
         typer.Option(
             min=0,
-            help="Processes on this machine, by default one for each core, or one on a GPU; 0 only sets the run up, for "
+            help="Processes on this machine, by default one for each core, or one on a GPU; 0 only sets the run up for "
             "`worker` and `launch`.",
         ),
     ] = None,
