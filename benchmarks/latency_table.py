@@ -114,7 +114,7 @@ def _report(table: Table, archs: list[Architecture], measured: np.ndarray, predi
 def _repeat(meter: HostMeter, archs: list[Architecture], before: list[float]) -> None:
     graphs = {arch.id: network_graph(arch, meter.opset) for arch in archs}
     rounds = [meter.measure(graphs) for _ in range(5)]
-    medians = np.array([[found[arch.id].median_ms for arch in archs] for found in rounds])
+    medians = np.array([[found[arch.id].ms for arch in archs] for found in rounds])
     spread = (medians.max(axis=0) - medians.min(axis=0)) / np.median(medians, axis=0)
     print(f"five measurements of the same network, largest less smallest: {', '.join(f'{s:.1%}' for s in spread)}")
     drift = np.median(medians, axis=0) / np.array(before) - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import onnxruntime
 import torch
@@ -76,7 +76,7 @@ def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) 
     key = hashlib.sha256(f"{code_fingerprint(*CODE)} {onnxruntime.__version__} {processor()} {parts}".encode())
     file = cache_folder() / f"blocks-{key.hexdigest()[:16]}.json"
     if file.exists() and not fresh:
-        return {name: Measured(**values) for name, values in json.loads(file.read_text()).items()}
+        return {name: Measured.from_dict(values) for name, values in json.loads(file.read_text()).items()}
     graphs = {}
     for part in parts:
         progress(_name(part))
@@ -88,5 +88,5 @@ def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) 
     found = METER.measure(graphs)
     with replacing(file) as new:
         file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
+        new.write_text(json.dumps({name: value.to_dict() for name, value in found.items()}))
     return found

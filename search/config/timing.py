@@ -9,8 +9,9 @@ from typing import Any
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.figures import Latency, Provenance
 from evaluators.latency.additive import Additive
-from evaluators.latency.backend import Backend, Latency, Say, Unavailable
+from evaluators.latency.backend import Backend, Say, Unavailable
 from evaluators.latency.devices import KINDS, Entry, find, measured_kind
 from evaluators.latency.opening import open_backend
 
@@ -35,7 +36,7 @@ class Timing:
         if earlier is not None and measured_kind(entry) and (earlier.device, earlier.entry) == (device, values):
             return earlier
         try:
-            provenance = open_backend(entry).provenance()
+            provenance = str(open_backend(entry).provenance())
         except Unavailable as error:
             raise UserError(f"device '{device}' cannot be reached: {error}") from None
         return cls(device, values, str(entry.folder), provenance)
@@ -54,9 +55,9 @@ class Timing:
             self.check(backend.provenance())
         return backend
 
-    def check(self, provenance: str) -> None:
+    def check(self, provenance: Provenance) -> None:
         """Figures of different provenance are never mixed in one run."""
-        if provenance != self.provenance:
+        if str(provenance) != self.provenance:
             raise UserError(
                 f"device '{self.device}': this run's latencies are '{self.provenance}', "
                 f"those of now would be '{provenance}'; they are not mixed: bring the device back or begin another run"

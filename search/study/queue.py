@@ -21,8 +21,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from boostformer.architecture import Architecture
+from boostformer.figures import Latency
 from boostformer.training.state import newest_state
-from evaluators.latency.backend import Latency
 from evaluators.proxy import Score
 from results.schema import Record, State
 from results.storage.location import INTERRUPTED, attributes, storage_of

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from boostformer.architecture import Architecture
-from evaluators.latency.backend import Latency
+from boostformer.figures import Latency
 from evaluators.proxy import Score
 from results.schema import Record
 from search.config.problem import Problem
@@ -73,7 +73,7 @@ def score_values(score: Score) -> dict[str, Any]:
 
 
 def latency_values(latency: Latency) -> dict[str, Any]:
-    values = (latency.ms, latency.low_ms, latency.high_ms, latency.provenance, latency.state)
+    values = (latency.ms, latency.figure.low, latency.figure.high, str(latency.provenance), latency.state)
     return dict(zip(LATENCY, values, strict=True))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from evaluators.latency.backend import Latency, MeasureFailure, Say, Unavailable
+from boostformer.figures import Latency
+from evaluators.latency.backend import MeasureFailure, Say, Unavailable
 from evaluators.latency.opening import measuring, open_backend
 from results.pareto import front
 from results.schema import Record, note_finalist, read_run
@@ -48,10 +49,11 @@ def _measure(
         except MeasureFailure as error:
             say(f"finalist {member.trial} could not be measured: {error}")
             continue
-        measured = {provenance for provenance in known if str(provenance).startswith(f"{found.kind}: ")}
-        if measured and found.provenance not in measured:
-            raise UserError(f"'{entry.name}' is now '{found.provenance}', other figures are '{measured.pop()}'")
-        known.add(found.provenance)
+        provenance = str(found.provenance)
+        measured = {figure for figure in known if str(figure).startswith(f"{found.provenance.kind}: ")}
+        if measured and provenance not in measured:
+            raise UserError(f"'{entry.name}' is now '{provenance}', other figures are '{measured.pop()}'")
+        known.add(provenance)
         if limit is not None and found.ms > limit:
             say(f"finalist {member.trial} took {found.ms:.2f} ms, over the budget of {limit:g} ms")
         note_finalist(run_dir, member.id, _values(found))
@@ -60,8 +62,8 @@ def _measure(
 def _values(latency: Latency) -> dict[str, object]:
     return {
         "final_latency_ms": latency.ms,
-        "final_low_ms": latency.low_ms,
-        "final_high_ms": latency.high_ms,
+        "final_low_ms": latency.figure.low,
+        "final_high_ms": latency.figure.high,
         "final_labels_ms": latency.labels_ms,
-        "final_provenance": latency.provenance,
+        "final_provenance": str(latency.provenance),
     }

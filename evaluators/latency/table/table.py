@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.figures import Provenance
 from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.table import part_key
@@ -30,8 +31,6 @@ class Table(Additive):
 
     ``name`` is the device's, for messages.
     """
-
-    kind = "predicted"
 
     def __init__(self, file: TableFile, name: str) -> None:
         super().__init__()
@@ -79,11 +78,15 @@ class Table(Additive):
         half = float(np.quantile(np.abs(self.errors), BAND))
         return 1 - half, 1 + half
 
-    def provenance(self) -> str:
-        return (
-            f"predicted: from {len(self.file.elements)} elements and {len(self.calibrated)} networks "
-            f"(table {self.file.digest}), {self.file.provenance}"
-        )
+    def provenance(self) -> Provenance:
+        """Describe the table and what it was measured with; :class:`UserError` while it is empty."""
+        if (measured := self.file.provenance) is None:
+            raise UserError(
+                f"{self.file.file}: holds no figures; run: boostformer latency profile-space SPACE --device {self.name}"
+            )
+        counts = f"{len(self.file.elements)} elements and {len(self.calibrated)} networks"
+        engine = f"table {self.file.digest} of {counts} by {measured.engine}"
+        return Provenance("predicted", engine, measured.device, measured.precision, measured.settings)
 
     def part(self, part: Part) -> float:
         """Corrected milliseconds; :class:`UserError` when one of its elements was not measured."""
