@@ -96,8 +96,8 @@ def measure() -> None:
     with _open_to_append(LATENCIES) as file:
         for count, arch in enumerate(left, 1):
             found = backend.latency(arch)
-            line = {"id": arch.id, "ms": round(found.ms, 4), "low_ms": found.low_ms, "high_ms": found.high_ms}
-            file.write(json.dumps(line | {"provenance": found.provenance}) + "\n")
+            line = {"id": arch.id, "ms": round(found.ms, 4), "low_ms": found.figure.low, "high_ms": found.figure.high}
+            file.write(json.dumps(line | {"provenance": str(found.provenance)}) + "\n")
             file.flush()
             print(f"[{count}/{len(left)}] {arch.id} {found.ms:.2f} ms", flush=True)
 

@@ -19,10 +19,11 @@ import onnx
 
 from boostformer.architecture import Architecture
 from boostformer.files import cache_folder, replacing
+from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.table import CostTable
 from evaluators.latency.graphs import (
-    code_of_graphs,
+    CODE,
     element_graph,
     elements,
     frames_of,
@@ -83,7 +84,7 @@ def main() -> None:
 
 def _exported(folder: Path, thing: Architecture | Part, opset: int) -> Path:
     """The file of a network's or an element's graph, written if it is not there."""
-    name = hashlib.sha256(f"{code_of_graphs()} {thing}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{code_fingerprint(*CODE)} {thing}".encode()).hexdigest()[:16]
     file = folder / f"{name}.onnx"
     if not file.exists():
         graph = network_graph(thing, opset) if isinstance(thing, Architecture) else element_graph(thing, opset)
@@ -113,7 +114,7 @@ def _report(table: Table, archs: list[Architecture], measured: np.ndarray, predi
 def _repeat(meter: HostMeter, archs: list[Architecture], before: list[float]) -> None:
     graphs = {arch.id: network_graph(arch, meter.opset) for arch in archs}
     rounds = [meter.measure(graphs) for _ in range(5)]
-    medians = np.array([[found[arch.id].median_ms for arch in archs] for found in rounds])
+    medians = np.array([[found[arch.id].ms for arch in archs] for found in rounds])
     spread = (medians.max(axis=0) - medians.min(axis=0)) / np.median(medians, axis=0)
     print(f"five measurements of the same network, largest less smallest: {', '.join(f'{s:.1%}' for s in spread)}")
     drift = np.median(medians, axis=0) / np.array(before) - 1

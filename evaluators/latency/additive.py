@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boostformer.architecture import Architecture
+from boostformer.errors import UserError
+from boostformer.figures import Figure, Latency
 from boostformer.parts import labels_part
 from evaluators.costs.populations import PartSums
-from evaluators.latency.backend import Backend, Latency, Say, silent
+from evaluators.latency.backend import Backend, Say, silent
 
 
 class Additive(Backend, PartSums[float]):
@@ -38,15 +40,10 @@ class Additive(Backend, PartSums[float]):
         return self.overhead_ms + sum(self.pieces(arch))
 
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:
-        ms = self.milliseconds(arch)
-        low, high = self.band
-        after = self.part(labels_part(arch)) if labels else None
-        return Latency(
-            ms,
-            ms * low,
-            ms * high,
-            None if after is None else ms + after,
-            self.kind,
-            self.provenance(),
-            {"band": [low, high]},
-        )
+        ms, (low, high) = self.milliseconds(arch), self.band
+        after = ms + self.part(labels_part(arch)) if labels else None
+        provenance = self.provenance()
+        try:
+            return Latency(Figure(ms, ms * low, ms * high), provenance, after, {"band": [low, high]})
+        except ValueError as error:
+            raise UserError(f"network {arch.id}: {error} ({provenance})") from None

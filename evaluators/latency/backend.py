@@ -1,4 +1,4 @@
-"""What all latency backends share: figures that carry their provenance, and the two interfaces.
+"""The interfaces of all latency backends: what measures graphs, and what tells the latency of networks.
 
 A :class:`Meter` runs graphs on a device (``host``, ``jetson``). A :class:`Backend` says how long whole networks take:
 by a meter (``measured``), from a device's measured parts (``predicted``) or from a datasheet (``estimated``). No
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import onnx
 
 from boostformer.architecture import Architecture
+from boostformer.figures import Figure, Latency, Provenance
 
-Kind = Literal["measured", "predicted", "estimated"]
+if TYPE_CHECKING:
+    import onnx
+
 Say = Callable[[str], None]
 """Is told in a line what is being done: a build, a repetition, a wait."""
 
@@ -36,45 +38,45 @@ class MeasureFailure(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds of one graph: the median of the runs, and the quartiles between which their middle half lies.
+    """The latency of one graph as a meter measured it.
 
-    Of several builds it is the median build's, and ``low_ms`` to ``high_ms`` spans all the builds' medians.
-    ``state`` holds what else was recorded: builds, clocks, temperatures, coefficient of variance.
+    Attributes:
+        figure: the median of the runs between their quartiles; of several builds the median build's between the least
+            and the largest of all the builds' medians.
+        runs: how many runs there were.
+        state: what else was recorded: builds, clocks, temperatures, coefficient of variance.
     """
 
-    median_ms: float
-    low_ms: float
-    high_ms: float
+    figure: Figure
     runs: int
     state: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of_builds(cls, builds: Sequence[Sequence[float]]) -> Measured:
-        """From the milliseconds of every run, build by build."""
+        """Sum up the milliseconds of every run, build by build; :class:`MeasureFailure` where they are no figure."""
         medians = [float(np.median(times)) for times in builds]
         if len(builds) == 1:
             low, high = (float(q) for q in np.quantile(builds[0], [0.25, 0.75]))
         else:
             low, high = min(medians), max(medians)
-        return cls(float(np.median(medians)), low, high, sum(map(len, builds)), {"builds_ms": medians})
+        try:
+            figure = Figure(float(np.median(medians)), low, high)
+        except ValueError as error:
+            raise MeasureFailure(str(error)) from None
+        return cls(figure, sum(map(len, builds)), {"builds_ms": medians})
 
+    @property
+    def ms(self) -> float:
+        return self.figure.ms
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of a network at batch 1, from the image to the logits.
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; :meth:`from_dict` gives back an equal one."""
+        return {**asdict(self.figure), "runs": self.runs, "state": self.state}
 
-    ``low_ms`` to ``high_ms``: of a measured figure as in :class:`Measured`; of the others the band in which the
-    device is expected to be. ``labels_ms`` is the time to the label map, the final upsample and argmax included,
-    where it was asked for.
-    """
-
-    ms: float
-    low_ms: float
-    high_ms: float
-    labels_ms: float | None
-    kind: Kind
-    provenance: str
-    state: dict[str, Any] = field(default_factory=dict, hash=False)
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measured:
+        """Read :meth:`to_dict`'s form; ValueError, TypeError or KeyError when it is another."""
+        return cls(Figure(data["ms"], data["low"], data["high"]), data["runs"], dict(data["state"]))
 
 
 class Meter(Protocol):
@@ -87,27 +89,40 @@ class Meter(Protocol):
     at_once: int
     """So many graphs are best given to :meth:`measure` together."""
 
-    def provenance(self) -> str:
-        """What figures are measured with, ``measured: …``: device, runtime and version, precision, power, clocks."""
+    def provenance(self) -> Provenance:
+        """Describe what figures are measured with; asking may connect to the device."""
 
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
     ) -> dict[str, Measured]:
-        """Of each graph, where the device allows it in turns, so that a drift meets all alike.
+        """Measure each graph, where the device allows it in turns, so that a drift meets all alike.
+
+        Args:
+            graphs: by name, at batch 1 with static shapes.
+            builds: how many times each is built anew.
+            say: is told what is being done.
 
         Raises :class:`Unavailable` or :class:`MeasureFailure`.
         """
 
 
 class Backend(ABC):
-    """How long networks take on one device."""
-
-    kind: ClassVar[Kind]
+    """Tells how long networks take on one device."""
 
     @abstractmethod
-    def provenance(self) -> str:
-        """One line, beginning with the kind: two figures may be compared when theirs are equal."""
+    def provenance(self) -> Provenance:
+        """Describe what its figures depend on: two may be compared when theirs are equal."""
 
     @abstractmethod
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:
-        """Of the deployed network, to the label map too if ``labels``; ``builds`` concern only what is measured."""
+        """Tell the latency of the deployed network.
+
+        Args:
+            arch: the network.
+            labels: whether to tell the milliseconds to the label map too.
+            builds: how many times the network is built; only what is measured depends on it.
+            say: is told what is being done.
+
+        Raises :class:`Unavailable` or :class:`MeasureFailure` where it measures, and
+        :class:`boostformer.errors.UserError` where it has no figure for this network.
+        """

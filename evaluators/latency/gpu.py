@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-
 import torch
 from torch import Tensor, nn
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.figures import Latency, Provenance
 from boostformer.layers import LabelMap
-from evaluators.latency.backend import Backend, Latency, Measured, Say, silent
+from evaluators.latency.backend import Backend, Measured, Say, silent
 from evaluators.latency.devices import Precision
 from evaluators.latency.graphs import deployed_network
 
@@ -23,17 +22,15 @@ DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 class CudaGraphs(Backend):
     """Networks in one precision, captured once per build: the launches of single kernels cost nothing then."""
 
-    kind = "measured"
-
     def __init__(self, precision: Precision) -> None:
         """:class:`UserError` where torch finds no accelerator."""
         if not torch.cuda.is_available():
             raise UserError("a device of kind cuda needs an NVIDIA GPU that torch can use, and finds none here")
         self.precision = precision
 
-    def provenance(self) -> str:
+    def provenance(self) -> Provenance:
         name = torch.cuda.get_device_name()
-        return f"measured: torch {torch.__version__} with CUDA graphs, {name}, {self.precision}, batch 1"
+        return Provenance("measured", f"torch {torch.__version__}", name, self.precision, ("CUDA graphs", "batch 1"))
 
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:
         network = deployed_network(arch)
@@ -41,9 +38,8 @@ class CudaGraphs(Backend):
         found = Measured.of_builds([self._run(network, image) for _ in range(builds)])
         after = None
         if labels:
-            after = statistics.median(self._run(nn.Sequential(network, LabelMap(arch.size)), image))
-        state = {"runs": found.runs, **found.state}
-        return Latency(found.median_ms, found.low_ms, found.high_ms, after, self.kind, self.provenance(), state)
+            after = Measured.of_builds([self._run(nn.Sequential(network, LabelMap(arch.size)), image)]).ms
+        return Latency(found.figure, self.provenance(), after, {"runs": found.runs, **found.state})
 
     @torch.no_grad()
     def _run(self, network: nn.Module, image: Tensor) -> list[float]:

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 
 from boostformer.deploy.export import OPSET
+from boostformer.figures import Provenance
 from evaluators.latency.backend import Measured, Say, silent
 
 WARM_UP = 3
@@ -30,10 +31,10 @@ class HostMeter:
     def __init__(self, threads: int = 1, seconds: float = SECONDS) -> None:
         self.threads, self.seconds = threads, seconds
 
-    def provenance(self) -> str:
-        """What its figures are measured with."""
+    def provenance(self) -> Provenance:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"measured: onnxruntime {onnxruntime.__version__}, {processor()}, {threads}, float32, batch 1"
+        engine = f"onnxruntime {onnxruntime.__version__}"
+        return Provenance("measured", engine, processor(), "fp32", (threads, "batch 1"))
 
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent

@@ -14,6 +14,7 @@ from search.cli.output import FormatOption, emit, note
 
 if TYPE_CHECKING:
     from evaluators.costs.counting import Cost
+    from evaluators.latency.backend import Measured
 
 SizeOption = Annotated[str | None, typer.Option("--size", help="Input size HxW; by default the architecture's.")]
 
@@ -181,7 +182,7 @@ def blocks(
             "reference": REFERENCE,
             **_figures(cost.training),
             "deploy": _figures(cost.deploy),
-            "latency": cost.latency and asdict(cost.latency) | {"provenance": METER.provenance()},
+            "latency": cost.latency and _latency(cost.latency) | {"provenance": str(METER.provenance())},
         }
         for item, cost in zip(found, costs, strict=True)
     ]
@@ -194,10 +195,16 @@ def blocks(
             "macs": cost.training.macs,
             "deploy_params": cost.deploy.params,
             "deploy_macs": cost.deploy.macs,
-            "ms": f"{cost.latency.median_ms:.2f}" if cost.latency else "",
+            "ms": f"{cost.latency.ms:.2f}" if cost.latency else "",
             "source": item.source,
         }
         for item, cost in zip(found, costs, strict=True)
     ]
     caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
     emit(fmt, document, rows, caption=caption)
+
+
+def _latency(measured: Measured) -> dict[str, Any]:
+    figure = measured.figure
+    figures = {"median_ms": figure.ms, "low_ms": figure.low, "high_ms": figure.high}
+    return {**figures, "runs": measured.runs, "state": measured.state}

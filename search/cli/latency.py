@@ -16,7 +16,7 @@ from results.tables import Format
 from search.cli.output import FormatOption, emit, note, progress
 
 if TYPE_CHECKING:
-    from evaluators.latency.backend import Latency
+    from boostformer.figures import Latency
     from evaluators.latency.devices import Entry
     from evaluators.latency.table.table import Table
 
@@ -206,7 +206,7 @@ def _report(table: Table, fmt: Format) -> None:
         rows.append({"id": arch.id, "measured_ms": ms, "predicted_ms": ms * (1 + error), "error_percent": 100 * error})
     measured = [row["measured_ms"] for row in rows]
     document = {
-        "provenance": table.provenance(),
+        "provenance": str(table.provenance()),
         "networks": rows,
         "median_error": median(abs(error) for error in table.errors.tolist()),
         "band": list(table.band),
@@ -233,12 +233,12 @@ def _figure(entry: Entry, arch: str, size: str | None, classes: int | None, buil
     with _reachable():
         found = open_backend(entry).latency(network, labels=True, builds=builds, say=note)
     document = {"architecture": network.id, "size": list(network.size), "device": entry.name, **_plain(found)}
-    between = BETWEEN["builds" if builds > 1 else found.kind]
+    between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
     figures = {
         "latency_ms": found.ms,
         "… to the label map": found.labels_ms,
-        f"low ({between})": found.low_ms,
-        f"high ({between})": found.high_ms,
+        f"low ({between})": found.figure.low,
+        f"high ({between})": found.figure.high,
     }
     rows = [{"figure": figure, "ms": ms} for figure, ms in figures.items()]
     height, width = network.size
@@ -248,10 +248,10 @@ def _figure(entry: Entry, arch: str, size: str | None, classes: int | None, buil
 def _plain(found: Latency) -> dict[str, Any]:
     return {
         "latency_ms": found.ms,
-        "low_ms": found.low_ms,
-        "high_ms": found.high_ms,
+        "low_ms": found.figure.low,
+        "high_ms": found.figure.high,
         "labels_ms": found.labels_ms,
-        "provenance": found.provenance,
+        "provenance": str(found.provenance),
         "state": found.state,
     }
 

@@ -1,80 +1,97 @@
-"""The latency of a search: on which device, from where its figures come, and asking for one while others wait."""
+"""`Timing`: the device whose milliseconds a search asks for, and the provenance that all its figures must have."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.figures import Latency, Provenance
 from evaluators.latency.additive import Additive
-from evaluators.latency.backend import Backend, Latency, Say, Unavailable
-from evaluators.latency.devices import KINDS, Entry, find, measured_kind
-from evaluators.latency.opening import open_backend
+from evaluators.latency.backend import Backend, Say, Unavailable
+from evaluators.latency.devices import Entry, find, measured_kind
+from evaluators.latency.opening import measuring, open_backend
+from search.config.retry import retrying
+from search.config.sections import Section
 
 PAUSES = (5.0, 15.0, 60.0, 300.0)
 """Seconds to wait before a device that could not be reached is tried again; the last one from then on."""
+PLACE = {"address", "user", "port", "key", "known_hosts", "trtexec", "folder", "file", "wait_seconds", "attempts"}
+"""Settings that say how a device is reached from one machine, and change no figure."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """A run's device as it was when the run began, and the provenance that all its figures must have."""
+class Timing(Section):
+    """A run's device as it was when the run began.
+
+    A worker reaches it as its own ``devices.yaml`` says; a study decides neither the address nor the key.
+
+    Attributes:
+        device: its name.
+        entry: its settings, all but those of :data:`PLACE`.
+        provenance: of all figures of the run.
+    """
 
     device: str
     entry: dict[str, Any]
-    folder: str
-    provenance: str
+    provenance: Provenance
 
     @classmethod
     def of(cls, device: str, earlier: Timing | None = None) -> Timing:
-        """For the device of this name. A board that is described as ``earlier`` need not be at hand now."""
+        """Describe the device of this name as it is now; one described as ``earlier`` need not be at hand."""
         entry = find(device)
-        values = entry.device.model_dump(mode="json")
-        if earlier is not None and measured_kind(entry) and (earlier.device, earlier.entry) == (device, values):
+        settings = _settings(entry)
+        if earlier is not None and measured_kind(entry) and (earlier.device, earlier.entry) == (device, settings):
             return earlier
         try:
-            provenance = open_backend(entry).provenance()
+            return cls(device=device, entry=settings, provenance=open_backend(entry).provenance())
         except Unavailable as error:
             raise UserError(f"device '{device}' cannot be reached: {error}") from None
-        return cls(device, values, str(entry.folder), provenance)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether trainings on this machine would disturb what is measured on it."""
+        return self.entry["kind"] in ("host", "cuda")
 
-    def as_entry(self) -> Entry:
-        device = KINDS[self.entry["kind"]].model_validate(self.entry)
-        return Entry(self.device, device, Path(self.folder), "the run")
+    def described(self) -> Entry:
+        """Find the device here; :class:`UserError` when it is described otherwise than when the run began."""
+        entry = find(self.device)
+        mine = _settings(entry)
+        for key in self.entry.keys() | mine.keys():
+            if self.entry.get(key) != mine.get(key):
+                raise UserError(
+                    f"{entry.where}: device '{self.device}': {key} is {mine.get(key)!r}, the run began with "
+                    f"{self.entry.get(key)!r}; describe it so, or begin another run"
+                )
+        return entry
 
     def open(self) -> Backend:
-        """The backend; :class:`UserError` when a table's figures are no longer those the run began with."""
-        backend = open_backend(self.as_entry())
+        """Open the device; :class:`UserError` when a table's figures are no longer those the run began with."""
+        backend = open_backend(self.described())
         if isinstance(backend, Additive):
-            self.check(backend.provenance())
+            self.require_same(backend.provenance())
         return backend
 
-    def check(self, provenance: str) -> None:
-        """Figures of different provenance are never mixed in one run."""
-        if provenance != self.provenance:
-            raise UserError(
-                f"device '{self.device}': this run's latencies are '{self.provenance}', "
-                f"those of now would be '{provenance}'; they are not mixed: bring the device back or begin another run"
-            )
+    def measuring(self) -> Entry | None:
+        """Give the device that can be measured: this one, or the one that a table is about."""
+        return measuring(self.described())
+
+    def require_same(self, provenance: Provenance) -> None:
+        """Raise :class:`UserError` for figures of another provenance, which are never mixed in one run."""
+        self.provenance.require_same(provenance, f"device '{self.device}': bring it back, or begin another run")
 
     def measure(self, backend: Backend, arch: Architecture, *, patient: bool, say: Say) -> Latency:
-        """Of one network; Unavailable, unless ``patient``, which tries until the device is back."""
-        attempt = 0
-        while True:
-            try:
-                found = backend.latency(arch, say=say)
-            except Unavailable as error:
-                if not patient:
-                    raise
-                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
-                attempt += 1
-                say(f"device '{self.device}' cannot be reached ({error}); trying again in {pause:.0f} s")
-                time.sleep(pause)
-            else:
-                self.check(found.provenance)
-                return found
+        """Measure one network; raises Unavailable, unless ``patient``, which tries until the device is back."""
+
+        def away(error: BaseException) -> str | None:
+            return str(error) if patient and isinstance(error, Unavailable) else None
+
+        def told(why: str, pause: float) -> None:
+            say(f"device '{self.device}' cannot be reached ({why}); trying again in {pause:.0f} s")
+
+        found = retrying(lambda: backend.latency(arch, say=say), away, PAUSES, told)
+        self.require_same(found.provenance)
+        return found
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    return entry.device.model_dump(mode="json", exclude=PLACE)

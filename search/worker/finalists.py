@@ -8,6 +8,7 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Provenance
 from evaluators.latency.backend import MeasureFailure, Say, Unavailable
+from evaluators.latency.opening import open_backend
 from results.pareto import front
 from results.run import note_finalist, read_run
 from results.schema import Trial
@@ -51,7 +52,7 @@ def _measure(
     """
     if (entry := timing.measuring()) is None:
         return
-    backend = entry.open()
+    backend = open_backend(entry)
     for number, member in enumerate(left, 1):
         say(f"measuring finalist {number} of {len(left)} on '{entry.name}', {BUILDS} builds")
         try:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
 
 from boostformer.blocks import registry
+from boostformer.figures import Figure
 from boostformer.fold import fold
 from evaluators import block_costs as module
 from evaluators.block_costs import BlockCost, block_costs, reference_part
@@ -37,7 +39,7 @@ def test_every_graph_is_run_often_enough_and_its_quartiles_are_given() -> None:
     assert list(found) == ["short", "long"]
     for value in found.values():
         assert value.runs >= host.RUNS
-        assert 0 < value.low_ms <= value.median_ms <= value.high_ms
+        assert value.figure.low <= value.ms <= value.figure.high
 
 
 def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +65,7 @@ def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest
     monkeypatch.setattr(host.time, "perf_counter", lambda: now[0])
     given: Any = {"a": "a", "b": "b"}
     found = HostMeter(seconds=0.2).measure(given)
-    assert found["a"].median_ms == pytest.approx(2) and found["b"].median_ms == pytest.approx(30)
+    assert found["a"].ms == pytest.approx(2) and found["b"].ms == pytest.approx(30)
     assert found["a"].runs == pytest.approx(100, abs=1)  # two tenths of a second long
     assert found["b"].runs == host.RUNS  # at least so often
     timed = ran[2 * host.WARM_UP :]
@@ -73,14 +75,13 @@ def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest
     built = HostMeter(seconds=0.2).measure(given, builds=3, say=said.append)
     assert [made.name for made in opened] == ["a", "b"] * 3 and said == [f"build {i} of 3" for i in (1, 2, 3)]
     assert built["b"].runs == 3 * host.RUNS and built["b"].state["builds_ms"] == pytest.approx([30] * 3)
-    assert (built["b"].low_ms, built["b"].high_ms) == (pytest.approx(30), pytest.approx(30))
+    assert (built["b"].figure.low, built["b"].figure.high) == (pytest.approx(30), pytest.approx(30))
 
 
 def test_figures_say_what_they_were_measured_with() -> None:
-    text = HostMeter().provenance()
-    assert text.startswith("measured: onnxruntime ") and text.endswith(", 1 thread, float32, batch 1")
-    assert host.processor() in text
-    assert ", 2 threads, " in HostMeter(threads=2).provenance()
+    engine, processor = f"onnxruntime {onnxruntime.__version__}", host.processor()
+    assert str(HostMeter().provenance()) == f"measured: {engine}, {processor}, fp32, 1 thread, batch 1"
+    assert HostMeter(threads=2).provenance().settings == ("2 threads", "batch 1")
 
 
 def by_name(costs: list[BlockCost]) -> dict[tuple[str, str], BlockCost]:
@@ -114,6 +115,10 @@ def test_the_costs_are_those_of_the_block_at_the_reference_shape(item: registry.
         assert found.deploy == count(fold(block), *given)
 
 
+def made_up(place: int) -> Measured:
+    return Measured(Figure(place + 1.0, place + 0.5, place + 1.5), 10)
+
+
 class Stopwatch:
     """Stands for the meter: says how often it was asked, and gives each graph its place as milliseconds."""
 
@@ -122,7 +127,7 @@ class Stopwatch:
 
     def measure(self, graphs: Mapping[str, onnx.ModelProto]) -> dict[str, Measured]:
         self.asked.append(list(graphs))
-        return {name: Measured(float(i), i - 0.5, i + 0.5, 10) for i, name in enumerate(graphs)}
+        return {name: made_up(i) for i, name in enumerate(graphs)}
 
 
 @pytest.fixture
@@ -145,7 +150,7 @@ def test_milliseconds_are_measured_once_and_kept(stopwatch: Stopwatch, tmp_path:
     said: list[str] = []
     first = block_costs(said.append)
     assert said == ["mixer pooling", "fusion weighted_sum", "all of them in turns"]
-    assert [cost.latency for cost in first] == [Measured(0.0, -0.5, 0.5, 10), Measured(1.0, 0.5, 1.5, 10)]
+    assert [cost.latency for cost in first] == [made_up(0), made_up(1)]
     assert len(list(tmp_path.glob("blocks-*.json"))) == 1
     assert block_costs(never) == first
     assert len(stopwatch.asked) == 1
@@ -154,9 +159,11 @@ def test_milliseconds_are_measured_once_and_kept(stopwatch: Stopwatch, tmp_path:
     assert (len(stopwatch.asked), again) == (2, said)
 
 
-@pytest.mark.parametrize(("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda: "another")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda *code: "another")]
+)
 def test_figures_of_another_machine_or_code_are_not_taken(
-    stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], str]
+    stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[..., str]
 ) -> None:
     block_costs(lambda name: None)
     monkeypatch.setattr(module, name, other)

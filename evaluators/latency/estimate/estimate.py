@@ -18,6 +18,7 @@ from functools import cache
 
 import torch
 
+from boostformer.figures import Provenance
 from boostformer.parts import Part
 from evaluators.costs.counting import shapes_only
 from evaluators.latency.additive import Additive
@@ -34,8 +35,6 @@ UNKNOWN_ERROR = 0.5
 class Estimate(Additive):
     """One board in one power mode (by default its largest) and precision, at batch 1."""
 
-    kind = "estimated"
-
     def __init__(self, name: str, power_mode: str | None = None, precision: Precision = "fp16") -> None:
         """:class:`boostformer.errors.UserError` for a board or a power mode that does not exist."""
         super().__init__()
@@ -47,9 +46,9 @@ class Estimate(Additive):
         self._launch = self._gpu.launch_us * 1e-6 * fitted.gpu_mhz / self.mode.gpu_mhz
         self._elements: dict[Part, float] = {}
 
-    def provenance(self) -> str:
+    def provenance(self) -> Provenance:
         mode = self.power_mode if self.mode.checked else f"{self.power_mode} (as recalled, not checked)"
-        return f"estimated: datasheet of {self.board.title}, {mode}, {self.precision}, batch 1"
+        return Provenance("estimated", "datasheet", self.board.title, self.precision, (mode, "batch 1"))
 
     @property
     def band(self) -> tuple[float, float]:

@@ -79,9 +79,9 @@ class State:
         return asdict(self)
 
     @property
-    def settings(self) -> str:
+    def settings(self) -> tuple[str, str]:
         """What decides how fast the board is: power mode and clock."""
-        return f"{self.power_mode or 'power mode unknown'}, {self.clock or 'GPU clock unknown'}"
+        return self.power_mode or "power mode unknown", str(self.clock or "GPU clock unknown")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def judge(
     if required_mode is not None and before.power_mode != required_mode:
         reasons.append(f"the power mode is {before.power_mode or 'unknown'}, {required_mode} is required")
     if after.settings != before.settings:
-        reasons.append(f"the settings changed from {before.settings} to {after.settings}")
+        reasons.append(f"the settings changed from {', '.join(before.settings)} to {', '.join(after.settings)}")
     if slow := _slowest(before, after, during):
         reasons.append(slow)
     for name in sorted(before.over_current.keys() & after.over_current.keys()):

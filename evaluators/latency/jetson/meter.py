@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from boostformer.errors import UserError
+from boostformer.figures import Figure, Provenance
 from evaluators.latency.backend import Measured, MeasureFailure, Say, Unavailable, silent
 from evaluators.latency.devices import JetsonDevice
 from evaluators.latency.jetson import board, trtexec
@@ -54,9 +55,7 @@ REUPLOADS = 3
 class _Run:
     """One accepted run of one build."""
 
-    median_ms: float
-    low_ms: float
-    high_ms: float
+    figure: Figure
     queries: int
     state: dict[str, Any]
 
@@ -95,13 +94,10 @@ class JetsonMeter:
             )
         return found
 
-    def provenance(self) -> str:
-        """What figures are measured with; connects to the board."""
+    def provenance(self) -> Provenance:
         found = self.identity
-        return (
-            f"measured: TensorRT {found.version}, {found.model} ({self.name}), {self.device.precision}, "
-            f"{found.state.settings}, batch 1"
-        )
+        engine, device = f"TensorRT {found.version}", f"{found.model} ({self.name})"
+        return Provenance("measured", engine, device, self.device.precision, (*found.state.settings, "batch 1"))
 
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
@@ -139,7 +135,7 @@ class JetsonMeter:
         device, version = self.device, self.identity.version
         graph = f"{digest(content)}.onnx"
         # What was built or timed under other settings is another engine.
-        settings = digest(self.identity.state.settings.encode())[:8]
+        settings = digest(", ".join(self.identity.state.settings).encode())[:8]
         command = trtexec.build_command(
             device.trtexec,
             version,
@@ -166,7 +162,7 @@ class JetsonMeter:
                 reasons = ["its saved engine could not be run"]
             else:
                 run, reasons = self._judged(outcome, report)
-                if not reasons:
+                if run is not None and not reasons:
                     run.state.update(self._record(job, built, attempt, rejected))
                     return run
             rejected.append("; ".join(reasons))
@@ -208,7 +204,10 @@ class JetsonMeter:
         """Only what was measured under the same settings may be compared."""
         now, first = outcome.before.settings, self.identity.state.settings
         if outcome.run is not None and now != first:
-            raise Unavailable(f"{self.name}: the board's settings are {now}; they were {first} and must be so again")
+            raise Unavailable(
+                f"{self.name}: the board's settings are {', '.join(now)}; they were {', '.join(first)} and must be so "
+                "again"
+            )
 
     @property
     def _run_seconds(self) -> int:
@@ -248,14 +247,21 @@ class JetsonMeter:
             return Unavailable(f"{self.name}: the board's disk is full, {outcome.free} MiB are free: {text}")
         return MeasureFailure(f"{self.name}: {job.name}: {text}")
 
-    def _judged(self, outcome: Outcome, report: trtexec.Report) -> tuple[_Run, list[str]]:
+    def _judged(self, outcome: Outcome, report: trtexec.Report) -> tuple[_Run | None, list[str]]:
+        """The run, if its times are a figure, and why it does not count, or nothing."""
         gpu, times = report.gpu, np.array(outcome.times)
         assert gpu is not None
+        if not ((times > 0) & np.isfinite(times)).all():
+            return None, ["among trtexec's times are some that are none"]
         # Without the single times, as on a full disk, the extremes stand for the quartiles.
         low, high, variation = gpu.minimum, gpu.maximum, report.unstable
         if times.size:
             low, high = (float(q) for q in np.quantile(times, [0.25, 0.75]))
             variation = float(100 * times.std() / times.mean())
+        try:
+            figure = Figure(gpu.median, low, high)
+        except ValueError as error:
+            return None, [f"trtexec's {trtexec.GPU}: {error}"]
         reasons = board.judge(
             outcome.before,
             outcome.after,
@@ -272,7 +278,7 @@ class JetsonMeter:
             "variation_percent": variation,
             "throughput": report.throughput,
         }
-        return _Run(gpu.median, low, high, len(times) or report.queries or 0, state), reasons
+        return _Run(figure, len(times) or report.queries or 0, state), reasons
 
     def _record(self, job: Job, built: Step | None, attempt: int, rejected: Sequence[str]) -> dict[str, Any]:
         """What else is worth keeping of an accepted run."""
@@ -290,7 +296,7 @@ class JetsonMeter:
 
 def _measured(runs: Sequence[_Run]) -> Measured:
     """Of several builds the median one, between the others."""
-    medians = [run.median_ms for run in runs]
+    medians = [run.figure.ms for run in runs]
     run = runs[medians.index(median_low(medians))]
-    low, high = (run.low_ms, run.high_ms) if len(runs) == 1 else (min(medians), max(medians))
-    return Measured(run.median_ms, low, high, run.queries, {**run.state, "builds_ms": medians})
+    figure = run.figure if len(runs) == 1 else Figure(run.figure.ms, min(medians), max(medians))
+    return Measured(figure, run.queries, {**run.state, "builds_ms": medians})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from evaluators.latency.jetson import board
 from evaluators.latency.jetson.board import Sample, State
 from evaluators.latency.jetson.ssh import GRACE_SECONDS, STOP
-from evaluators.latency.jetson.trtexec import Version
+from evaluators.latency.jetson.trtexec import Version, number
 
 BUSY, UNUSABLE, GONE = 75, 66, 67
 """Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
@@ -57,7 +57,7 @@ if [ "$code" = 0 ]; then
   kill "$watcher" 2> /dev/null
   say after; state
   say during; cat run/tegrastats
-  say times; grep -o '"computeMs" : [0-9.e+-]*' run/times.json
+  say times; grep -o '"computeMs" : [^,} ]*' run/times.json
 fi
 say free; df -Pm . | awk 'NR == 2 { print $4 }'
 [ "$code" = 0 ] || rm -f "$engine"
@@ -115,7 +115,7 @@ class Outcome:
     after: State
     during: list[Sample] = field(hash=False)
     times: list[float] = field(hash=False)
-    """Milliseconds on the GPU of every query."""
+    """Milliseconds on the GPU of every query; NaN for what is no number."""
     free: int | None
     """MiB on the board's disk."""
 
@@ -176,6 +176,6 @@ def read_outcome(output: str, mark: str) -> Outcome:
         before=board.read_state(parts.get("before", "")),
         after=board.read_state(parts.get("after", "")),
         during=board.read_tegrastats(parts.get("during", "")),
-        times=[float(time) for time in re.findall(r'"computeMs" : ([\d.e+-]+)', parts.get("times", ""))],
+        times=[number(time) for time in re.findall(r'"computeMs" : (\S+)', parts.get("times", ""))],
         free=int(free[0]) if free else None,
     )

@@ -9,6 +9,7 @@ default there and are still accepted. `--timingCacheFile`, `--exportTimes` and `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -232,12 +233,10 @@ def _rows(plain: Sequence[str]) -> list[tuple[str, Row]]:
         values: dict[str, float] = {}
         percentiles: dict[float, float] = {}
         for item in _VALUE.finditer(found["values"]):
-            if (value := _float(item["value"])) is None:
-                continue
             if item["percent"]:
-                percentiles[float(item["percent"])] = value
+                percentiles[float(item["percent"])] = number(item["value"])
             else:
-                values[item["key"]] = value
+                values[item["key"]] = number(item["value"])
         if {"min", "max", "mean", "median"} <= values.keys():
             row = Row(values["min"], values["max"], values["mean"], values["median"], percentiles)
             rows.append((found["name"].strip(), row))
@@ -247,12 +246,13 @@ def _rows(plain: Sequence[str]) -> list[tuple[str, Row]]:
 def _number(pattern: re.Pattern[str], plain: Sequence[str]) -> float | None:
     for line in plain:
         if found := pattern.search(line):
-            return _float(found[1])
+            return value if math.isfinite(value := number(found[1])) else None
     return None
 
 
-def _float(text: str) -> float | None:
+def number(text: str) -> float:
+    """Read a number; NaN for what is none."""
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
+from boostformer.figures import Provenance
 from boostformer.parts import Part
 from evaluators.costs.table import part_key
 from evaluators.latency.backend import Measured
+
+VERSION = 2
+"""Of the lines' format."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +29,31 @@ class Row:
     """One measured graph: ``what`` is an element's key or an architecture's JSON."""
 
     what: str
-    ms: float
-    low_ms: float
-    high_ms: float
-    runs: int
+    measured: Measured
     graph: str
     """:func:`evaluators.latency.graphs.graph_hash`."""
     code: str
-    """:func:`evaluators.latency.graphs.code_of_graphs` of the code that made the graph."""
-    provenance: str
+    """Fingerprint of the code that made the graph."""
+    provenance: Provenance
 
     @property
-    def measured(self) -> Measured:
-        """As it was measured."""
-        return Measured(self.ms, self.low_ms, self.high_ms, self.runs)
+    def ms(self) -> float:
+        return self.measured.ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, all but ``what``."""
+        return {
+            **self.measured.to_dict(),
+            "graph": self.graph,
+            "code": self.code,
+            "provenance": self.provenance.to_dict(),
+        }
 
     @classmethod
-    def of(cls, what: str, measured: Measured, graph: str, code: str, provenance: str) -> Row:
-        m = measured
-        return cls(what, m.median_ms, m.low_ms, m.high_ms, m.runs, graph, code, provenance)
+    def from_dict(cls, what: str, data: Mapping[str, Any]) -> Row:
+        """Read :meth:`to_dict`'s form; ValueError, TypeError or KeyError when it is another."""
+        provenance = Provenance.from_dict(data["provenance"])
+        return cls(what, Measured.from_dict(data), data["graph"], data["code"], provenance)
 
 
 class TableFile:
@@ -57,7 +68,7 @@ class TableFile:
         self.networks: dict[str, Row] = {}
         self.spaces: dict[str, dict[str, Any]] = {}
         """Plain spaces that were profiled, by name, the last one last."""
-        self.provenance: str | None = None
+        self.provenance: Provenance | None = None
         self._torn = False
         self._whole: int | None = None
         try:
@@ -81,34 +92,35 @@ class TableFile:
     @property
     def digest(self) -> str:
         """Of all figures: predictions from files with equal digests are equal."""
-        rows = [asdict(row) for rows in (self.elements, self.networks) for _, row in sorted(rows.items())]
+        rows = [(what, row.to_dict()) for rows in (self.elements, self.networks) for what, row in sorted(rows.items())]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:8]
 
-    def add_element(self, element: Part, measured: Measured, graph: str, code: str, provenance: str) -> None:
-        self._add("element", Row.of(part_key(element), measured, graph, code, provenance))
+    def add_element(self, element: Part, measured: Measured, graph: str, code: str, provenance: Provenance) -> None:
+        self._add("element", Row(part_key(element), measured, graph, code, provenance))
 
-    def add_network(self, arch: Architecture, measured: Measured, graph: str, code: str, provenance: str) -> None:
-        self._add("network", Row.of(arch.to_json(), measured, graph, code, provenance))
+    def add_network(
+        self, arch: Architecture, measured: Measured, graph: str, code: str, provenance: Provenance
+    ) -> None:
+        self._add("network", Row(arch.to_json(), measured, graph, code, provenance))
 
     def add_space(self, name: str, space: dict[str, Any]) -> None:
         """Remembers what was profiled, unless it is the last one already."""
         if list(self.spaces.items())[-1:] != [(name, space)]:
             self._append({"space": name, "choices": space})
 
-    def check(self, provenance: str) -> None:
-        """Raises :class:`UserError` unless figures of this provenance may be added."""
-        if self.provenance not in (None, provenance):
-            raise UserError(
-                f"{self.file}: its figures are '{self.provenance}', the device's are now '{provenance}'; "
-                "bring the device into that state again, or give the table another file"
-            )
+    def check(self, provenance: Provenance) -> None:
+        """Raise :class:`UserError` unless figures of this provenance may be added."""
+        if self.provenance is not None:
+            self.provenance.require_same(provenance, str(self.file))
 
     def _add(self, kind: str, row: Row) -> None:
         self.check(row.provenance)
-        values = asdict(row)
-        self._append({kind: values.pop("what"), **values})
+        # What else was recorded would make the file many times larger.
+        row = replace(row, measured=replace(row.measured, state={}))
+        self._append({kind: row.what, **row.to_dict()})
 
     def _append(self, entry: dict[str, Any]) -> None:
+        entry = {**entry, "version": VERSION}
         line = ("\n" if self._torn else "") + json.dumps(entry) + "\n"
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -122,15 +134,19 @@ class TableFile:
         self._take(entry)
 
     def _take(self, entry: dict[str, Any]) -> None:
-        entry = dict(entry)
+        if entry.get("version") != VERSION:
+            found = entry.get("version", 1)
+            raise UserError(
+                f"is of a latency table's format {found}, this program reads {VERSION}; give the table another file"
+            )
         if "space" in entry:
             name = entry["space"]
             self.spaces.pop(name, None)
             self.spaces[name] = entry["choices"]
             return
         kind = "element" if "element" in entry else "network"
-        row = Row(what=entry.pop(kind), **entry)
-        if self.provenance not in (None, row.provenance):
-            raise UserError(f"its figure is '{row.provenance}', those before are '{self.provenance}'")
+        row = Row.from_dict(entry[kind], entry)
+        if self.provenance is not None:
+            self.provenance.require_same(row.provenance, "the lines before")
         self.provenance = row.provenance
         (self.elements if kind == "element" else self.networks)[row.what] = row

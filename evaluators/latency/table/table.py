@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.figures import Provenance
+from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.table import part_key
 from evaluators.latency.additive import Additive
-from evaluators.latency.graphs import code_of_graphs, elements, elements_of, frames_of, space_elements
+from evaluators.latency.graphs import CODE, elements, elements_of, frames_of, space_elements
 from evaluators.latency.table.correction import Correction, fit, leave_one_out
 from evaluators.latency.table.file import TableFile
 
@@ -30,12 +32,10 @@ class Table(Additive):
     ``name`` is the device's, for messages.
     """
 
-    kind = "predicted"
-
     def __init__(self, file: TableFile, name: str) -> None:
         super().__init__()
         self.file, self.name = file, name
-        self.code = code_of_graphs()
+        self.code = code_fingerprint(*CODE)
 
     @cached_property
     def correction(self) -> Correction:
@@ -78,11 +78,15 @@ class Table(Additive):
         half = float(np.quantile(np.abs(self.errors), BAND))
         return 1 - half, 1 + half
 
-    def provenance(self) -> str:
-        return (
-            f"predicted: from {len(self.file.elements)} elements and {len(self.calibrated)} networks "
-            f"(table {self.file.digest}), {self.file.provenance}"
-        )
+    def provenance(self) -> Provenance:
+        """Describe the table and what it was measured with; :class:`UserError` while it is empty."""
+        if (measured := self.file.provenance) is None:
+            raise UserError(
+                f"{self.file.file}: holds no figures; run: boostformer latency profile-space SPACE --device {self.name}"
+            )
+        counts = f"{len(self.file.elements)} elements and {len(self.calibrated)} networks"
+        engine = f"table {self.file.digest} of {counts} by {measured.engine}"
+        return Provenance("predicted", engine, measured.device, measured.precision, measured.settings)
 
     def part(self, part: Part) -> float:
         """Corrected milliseconds; :class:`UserError` when one of its elements was not measured."""

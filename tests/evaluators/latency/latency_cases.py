@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 
 from boostformer.architecture import Architecture
+from boostformer.figures import Figure, Provenance
 from boostformer.parts import Part
 from evaluators.costs.table import part_key
 from evaluators.latency.backend import Measured, MeasureFailure, Say, silent
@@ -19,7 +21,8 @@ from evaluators.latency.table.file import TableFile
 from evaluators.latency.table.table import Table
 from search_space import SearchSpace
 
-PROVENANCE = "measured: made up, 1 thread"
+PROVENANCE = Provenance("measured", "made up", "nothing", "fp32", ("1 thread",))
+OTHER = replace(PROVENANCE, settings=("2 threads",))
 SLOPE, LAUNCH, OVERHEAD = 1.1, 0.004, 0.3
 """What a network takes on the made-up device beside the sum of its elements."""
 SPACE = """\
@@ -67,7 +70,7 @@ def all_elements() -> list[Part]:
 
 
 def made_up(ms: float) -> Measured:
-    return Measured(ms, 0.9 * ms, 1.2 * ms, 100)
+    return Measured(Figure(ms, 0.9 * ms, 1.2 * ms), 100)
 
 
 def element_ms(element: Part) -> float:
@@ -105,7 +108,7 @@ class FakeMeter:
         self.told, self.builds = PROVENANCE, 1
         self.graphs: dict[str, onnx.ModelProto] = {}
 
-    def provenance(self) -> str:
+    def provenance(self) -> Provenance:
         return self.told
 
     def measure(

@@ -15,6 +15,7 @@ import pytest
 from search_factories import small
 from test_cli_search import read_until, start
 
+from boostformer.figures import Figure
 from evaluators.latency.backend import Measured
 from evaluators.latency.graphs import space_elements
 from evaluators.latency.jetson.host_keys import fetch_key, trust
@@ -154,10 +155,10 @@ def test_a_table_is_filled_resumed_and_calibrated(board: BoardServer, tmp_path: 
     # All but two of the rest are made up, and some networks, as exporting them takes its time.
     for element in left[2:]:
         ms = {"frame": 0.15, "norm": 0.25}.get(element.kind, 0.5)
-        table.file.add_element(element, Measured(ms, ms, ms, 9), "made up", table.code, provenance)
+        table.file.add_element(element, Measured(Figure(ms, ms, ms), 9), "made up", table.code, provenance)
     for arch in networks[2:]:
         ms = 2.5 + 0.4 * sum(stage.depth for stage in arch.stages)
-        table.file.add_network(arch, Measured(ms, ms, ms, 9), "made up", table.code, provenance)
+        table.file.add_network(arch, Measured(Figure(ms, ms, ms), 9), "made up", table.code, provenance)
     resumed = run_cli(*profile)
     assert resumed.returncode == 0, resumed.stderr
     assert f"{len(wanted)} elements, {len(wanted) - 2} known; " in resumed.stderr
@@ -175,8 +176,8 @@ def test_a_table_is_filled_resumed_and_calibrated(board: BoardServer, tmp_path: 
     assert estimated.returncode == 0, estimated.stderr
     found = json.loads(estimated.stdout)
     assert found["provenance"] == said["provenance"]
-    assert found["provenance"].startswith(f"predicted: from {len(wanted)} elements and 6 networks (table ")
-    assert found["provenance"].endswith(provenance)
+    assert found["provenance"].startswith("predicted: table ")
+    assert f" of {len(wanted)} elements and 6 networks by TensorRT 8.2.1, " in found["provenance"]
     assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"] < math.inf
     assert found["labels_ms"] > found["latency_ms"]
     assert take_turns(board.board)

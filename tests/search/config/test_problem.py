@@ -10,6 +10,7 @@ import pytest
 from search_factories import SMALL, problem, small, table, tiny
 
 from boostformer.errors import UserError
+from boostformer.figures import Provenance
 from boostformer.parts import Part
 from evaluators.costs.budget import Budget
 from evaluators.latency.additive import Additive
@@ -71,12 +72,11 @@ def test_values_are_in_the_order_and_units_of_the_objectives() -> None:
 class Odd(Additive):
     """Predicts milliseconds whose every bit counts."""
 
-    kind = "predicted"
     overhead_ms = 0.1
     band = (0.9, 1.1)
 
-    def provenance(self) -> str:
-        return "predicted: made up"
+    def provenance(self) -> Provenance:
+        return Provenance("predicted", "made up", "nothing", "fp32")
 
     def part(self, part: Part) -> float:
         return int(hashlib.sha256(repr(part).encode()).hexdigest()[:8], 16) / 3e9

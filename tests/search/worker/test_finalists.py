@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from latency_factories import Device, milliseconds, timed
+from latency_factories import OTHER, PROVENANCE, Device, milliseconds, timed
 from search_factories import run, small
 
 from boostformer.architecture import Architecture
@@ -61,7 +61,7 @@ def test_each_is_measured_once_in_several_builds_and_kept(tmp_path: Path, device
     for old, new in zip(before, members(tmp_path), strict=True):
         ms = milliseconds(Architecture.from_dict(new.architecture))
         assert (new.final_latency_ms, new.final_low_ms, new.final_high_ms) == (ms, 0.9 * ms, 1.1 * ms)
-        assert (new.final_labels_ms, new.final_provenance) == (ms + 1, device.told)
+        assert (new.final_labels_ms, new.final_provenance) == (ms + 1, str(device.told))
         assert (new.trial, new.latency_ms, new.miou) == (old.trial, old.latency_ms, old.miou)
     assert measured(tmp_path, plan) == []
     assert len(device.asked) == len(before)
@@ -113,9 +113,9 @@ def test_what_the_user_has_to_mend_is_said_beside_the_front(
 
 
 def test_final_figures_are_of_the_run_s_provenance(tmp_path: Path, device: Device, plan: Plan) -> None:
-    device.told = "measured: made up, 2 threads"
+    device.told = OTHER
     said = measured(tmp_path, plan)[-1]
-    assert "'host' is now 'measured: made up, 2 threads', other figures are 'measured: made up, 1 thread'" in said
+    assert f"'host' is now '{OTHER}', other figures are '{PROVENANCE}'" in said
     assert all(member.final_latency_ms is None for member in members(tmp_path))
 
 

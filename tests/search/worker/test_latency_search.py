@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latency_factories import PROVENANCE, Device, milliseconds, timed
+from latency_factories import OTHER, PROVENANCE, Device, milliseconds, timed
 from search_factories import Watcher, medium, quality, quick, run, small
 
 from boostformer.architecture import Architecture
@@ -81,10 +81,10 @@ def test_nothing_that_is_predicted_over_budget_is_ever_tried(tmp_path: Path, str
         assert record.feasible and found.ms <= limit
         assert (record.latency_ms, record.latency_low_ms, record.latency_high_ms) == (
             found.ms,
-            found.low_ms,
-            found.high_ms,
+            found.figure.low,
+            found.figure.high,
         )
-        assert record.latency_provenance == found.provenance and found.provenance.startswith("estimated: ")
+        assert record.latency_provenance == str(found.provenance) and found.provenance.kind == "estimated"
     assert len({record.latency_ms for record in records}) > 5
 
 
@@ -115,7 +115,7 @@ def test_what_is_measured_over_budget_is_set_aside(tmp_path: Path, device: Devic
     for record in records:
         ms = milliseconds(Architecture.from_dict(record.architecture))
         assert (record.latency_ms, record.latency_low_ms, record.latency_high_ms) == (ms, 0.9 * ms, 1.1 * ms)
-        assert record.latency_provenance == PROVENANCE and record.latency_state == {"clock": 921}
+        assert record.latency_provenance == str(PROVENANCE) and record.latency_state == {"clock": 921}
         assert record.feasible == (ms <= limit) == (record.miou is not None)
     assert so_far(tmp_path) == f"15 trials finished, {len(rejected)} over budget"
     first = rejected[0]
@@ -277,17 +277,17 @@ def test_figures_of_another_provenance_end_the_search_and_are_not_kept(tmp_path:
 
     def before(number: int) -> None:
         if number == 2:
-            device.told = "measured: made up, 2 threads"
+            device.told = OTHER
 
     device.before = before
-    with pytest.raises(UserError, match="'measured: made up, 1 thread', those of now would be '.*2 threads'") as caught:
+    with pytest.raises(UserError, match=f"'{PROVENANCE}', those of now would be '{OTHER}'") as caught:
         run(tmp_path, 5, search=this)
     assert "device 'host': " in str(caught.value) and "\n" not in str(caught.value)
     device.told, device.before = PROVENANCE, lambda number: None
     run(tmp_path, 5, search=this)
     records = read_run(tmp_path).trials
     assert [record.reason for record in records[2:3]] == [INTERRUPTED]
-    assert {record.latency_provenance for record in records} == {PROVENANCE, None}
+    assert {record.latency_provenance for record in records} == {str(PROVENANCE), None}
     assert len(ended(tmp_path, "finished")) == 5
 
 

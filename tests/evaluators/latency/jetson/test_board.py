@@ -37,7 +37,7 @@ def sample(load: int | None, *clocks: float) -> Sample:
 def test_a_locked_nano() -> None:
     state = read_state(f"NV Power Mode: MAXN\n0\n{SHOWN}zone GPU-therm 39500\ncounter hwmon3/oc1_event_cnt 2\n")
     assert state == replace(LOCKED, temperatures={"GPU-therm": 39.5})
-    assert state.settings == "MAXN, GPU clock 921.6 MHz locked"
+    assert state.settings == ("MAXN", "GPU clock 921.6 MHz locked")
 
 
 def test_the_modes_name_counts() -> None:
@@ -48,7 +48,7 @@ def test_the_modes_name_counts() -> None:
 def test_without_root_the_clock_comes_from_devfreq() -> None:
     state = read_state("devfreq 114750000 1377000000 318750000\n")
     assert state.clock == Clock(114.75, 1377.0, 318.75)
-    assert state.settings == "power mode unknown, GPU clock up to 1377.0 MHz"
+    assert state.settings == ("power mode unknown", "GPU clock up to 1377.0 MHz")
 
 
 @pytest.mark.parametrize("text", ["", "Error: Please run with sudo\n", "zone x\ncounter y\ndevfreq 1 2\nGPU MinFreq="])

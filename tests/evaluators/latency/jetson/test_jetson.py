@@ -13,8 +13,8 @@ import pytest
 from board_server import Board, BoardServer
 from jetson_cases import NANO_MS, Meters, graph, measure, options
 
+from boostformer.figures import Figure
 from evaluators.latency.devices import JetsonDevice
-from evaluators.latency.jetson import meter as jetson
 from evaluators.latency.jetson import script as jetson_script
 from evaluators.latency.jetson.graphs import half, norm_layers
 from evaluators.latency.jetson.host_keys import fetch_key, trust
@@ -31,7 +31,7 @@ VERSIONS = [
 def test_provenance(meters: Meters) -> None:
     meter = meters(power_mode="MAXN")
     assert meter.opset == 13
-    assert meter.provenance() == (
+    assert str(meter.provenance()) == (
         "measured: TensorRT 8.2.1, NVIDIA Jetson Nano Developer Kit (nano), fp16, MAXN, GPU clock 921.6 MHz locked, "
         "batch 1"
     )
@@ -44,8 +44,8 @@ def test_what_is_unknown_is_said_to_be(meters: Meters, server: BoardServer) -> N
     (server.board.says / "tegrastats").unlink()
     (server.board.says / "model").unlink()
     meter = meters()
-    assert measure(meter).median_ms == NANO_MS
-    assert meter.provenance() == (
+    assert measure(meter).ms == NANO_MS
+    assert str(meter.provenance()) == (
         "measured: TensorRT 8.2.1, unknown board (nano), fp16, power mode unknown, GPU clock unknown, batch 1"
     )
 
@@ -56,8 +56,8 @@ def test_every_version_measures(meters: Meters, server: BoardServer, version: st
     server.board.set("log", (Path(__file__).parents[1] / "logs" / f"{log}.log").read_text())
     for precision in ("fp16", "fp32"):
         found = measure(meters(precision=precision))
-        assert found.median_ms == median
-        assert found.median_ms * 0.998 <= found.low_ms < found.median_ms < found.high_ms <= found.median_ms * 1.002
+        assert found.ms == median
+        assert found.ms * 0.998 <= found.figure.low < found.ms < found.figure.high <= found.ms * 1.002
         assert found.runs == 100
         assert found.state["variation_percent"] == pytest.approx(0.1414, abs=1e-3)
         assert found.state["builds_ms"] == [median]
@@ -113,23 +113,23 @@ def test_several_builds_share_nothing(meters: Meters, server: BoardServer) -> No
     said: list[str] = []
     found = meter.measure({"a": graph(13), "b": graph(13, 8)}, builds=3, say=said.append)
     assert found["a"].state["builds_ms"] == [NANO_MS] * 3
-    assert (found["a"].low_ms, found["a"].high_ms) == (NANO_MS, NANO_MS)
+    assert (found["a"].figure.low, found["a"].figure.high) == (NANO_MS, NANO_MS)
     assert server.board.steps() == ["build", "run"] * 7
     assert not any("timingCacheFile" in option for given in options(server)[2:] for option in given)
     assert said == [f"nano: {name}, build {number} of 3" for number in (1, 2, 3) for name in "ab"]
 
 
-def test_the_median_build_counts() -> None:
-    runs = [jetson._Run(ms, ms - 1, ms + 1, n, {"tensorrt": "8.2.1"}) for n, ms in enumerate((30.0, 10.0, 20.0))]
-    found = jetson._measured(runs)
-    assert (found.median_ms, found.low_ms, found.high_ms, found.runs) == (20.0, 10.0, 30.0, 2)
-    assert found.state == {"tensorrt": "8.2.1", "builds_ms": [30.0, 10.0, 20.0]}
+def test_the_median_build_counts(meters: Meters, server: BoardServer) -> None:
+    server.board.plan("ok", "ms 30", "ok", "no times ms 10", "ok", "ms 20")
+    found = measure(meters(), builds=3)
+    assert found.figure == Figure(20.0, 10.0, 30.0) and found.runs == 100
+    assert found.state["builds_ms"] == [30.0, 10.0, 20.0] and found.state["variation_percent"] < 1
 
 
 def test_without_single_times_the_extremes_stand(meters: Meters, server: BoardServer) -> None:
     server.board.plan("ok", "no times")
     found = measure(meters())
-    assert (found.low_ms, found.high_ms, found.runs) == (89.0273, 91.2045, 35)
+    assert (found.figure.low, found.figure.high, found.runs) == (89.0273, 91.2045, 35)
     assert found.state["variation_percent"] is None
 
 
@@ -148,13 +148,13 @@ def test_any_folder_will_do(meters: Meters, server: BoardServer, folder: str) ->
     tools.mkdir()
     shutil.copy(server.board.tools / "trtexec", tools)
     found = meters(folder=folder, trtexec=str(tools / "trtexec")).measure({"$(touch gone)\n'": graph(13)})
-    assert [run.median_ms for run in found.values()] == [NANO_MS]
+    assert [run.ms for run in found.values()] == [NANO_MS]
     assert not list(server.board.home.rglob("gone"))
 
 
 def test_eight_megabytes_of_stderr(meters: Meters, server: BoardServer) -> None:
     server.board.plan("ok", "flood")
-    assert measure(meters()).median_ms == NANO_MS
+    assert measure(meters()).ms == NANO_MS
 
 
 def test_openssh(sshd: JetsonDevice, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_openssh(sshd: JetsonDevice, tmp_path: Path) -> None:
     folder, program = str(tmp_path / "a folder"), str(board.tools / "trtexec")
     meter = JetsonMeter("nano", sshd.model_copy(update={"folder": folder, "trtexec": program}), tmp_path)
     board.plan("ok", "flood")
-    assert measure(meter).median_ms == NANO_MS
+    assert measure(meter).ms == NANO_MS
     meter.close()
 
 

@@ -39,6 +39,19 @@ def test_an_unstable_run_is_rejected(meters: Meters, server: BoardServer) -> Non
     assert server.board.steps() == ["build", "run", "run", "run"]
 
 
+@pytest.mark.parametrize("ms", ["nan", "inf", "-3.5", "0"])
+def test_what_is_no_time_is_never_a_figure(meters: Meters, server: BoardServer, ms: str) -> None:
+    server.board.plan("ok", *[f"ms {ms}"] * 3)
+    with pytest.raises(MeasureFailure, match="^nano: net: no run of 3 counts: among trtexec's times are some that"):
+        measure(meters())
+    server.board.plan(*[f"no times ms {ms}"] * 3)
+    with pytest.raises(MeasureFailure, match=f"counts: trtexec's GPU Compute Time: {float(ms)} ms between 89.0273 and"):
+        measure(meters())
+    server.board.plan(f"ms {ms}", "ok")
+    found = measure(meters())
+    assert found.ms == NANO_MS and len(found.state["rejected"]) == 1
+
+
 def test_settings_must_stay(meters: Meters, server: BoardServer) -> None:
     meter = meters()
     measure(meter)
@@ -76,7 +89,7 @@ def test_a_failed_build_is_told_in_trtexecs_words(meters: Meters, server: BoardS
         MeasureFailure, match="^nano: net: trtexec could not build it: .*parsing node number 21 | Engine"
     ):
         measure(meters())
-    assert measure(meters()).median_ms == NANO_MS
+    assert measure(meters()).ms == NANO_MS
 
 
 def test_a_refused_option_is_told(meters: Meters, server: BoardServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +125,7 @@ def test_a_build_that_takes_too_long(meters: Meters, server: BoardServer) -> Non
     server.board.plan("hang")
     with pytest.raises(MeasureFailure, match="trtexec could not build it within 1 s"):
         measure(meters(build_seconds=1))
-    assert measure(meters()).median_ms == NANO_MS
+    assert measure(meters()).ms == NANO_MS
 
 
 def test_a_full_disk_does_not_speak_against_the_graph(meters: Meters, server: BoardServer) -> None:
@@ -124,7 +137,7 @@ def test_a_full_disk_does_not_speak_against_the_graph(meters: Meters, server: Bo
 
 def test_a_graph_that_others_push_out_is_sent_again(meters: Meters, server: BoardServer) -> None:
     server.board.tool("flock", f'rm -f *.onnx; rm "{server.board.tools}/flock"; exec {shutil.which("flock")} "$@"')
-    assert measure(meters()).median_ms == NANO_MS
+    assert measure(meters()).ms == NANO_MS
     server.board.tool("flock", f'rm -f *.onnx *.engine; exec {shutil.which("flock")} "$@"')
     with pytest.raises(Unavailable, match="removed from the board 3 times"):
         measure(meters())
@@ -164,7 +177,7 @@ def test_three_workers_take_turns(meters: Meters, server: BoardServer) -> None:
     found: list[float] = []
 
     def work(number: int, meter: JetsonMeter) -> None:
-        found.extend(run.median_ms for run in meter.measure({"net": graph(13, number)}, builds=2).values())
+        found.extend(run.ms for run in meter.measure({"net": graph(13, number)}, builds=2).values())
 
     threads = [threading.Thread(target=work, args=(number, meter)) for number, meter in enumerate(workers)]
     for thread in threads:
@@ -199,7 +212,7 @@ def test_a_cut_connection_leaves_the_measurement_for_later(meters: Meters, serve
     server.cut = step
     with pytest.raises(Unavailable, match=r"^nano \(127.0.0.1\): "):
         measure(meter)
-    assert measure(meter).median_ms == NANO_MS
+    assert measure(meter).ms == NANO_MS
 
 
 def test_a_job_whose_client_is_gone_does_not_keep_the_board(meters: Meters, server: BoardServer) -> None:
@@ -207,7 +220,7 @@ def test_a_job_whose_client_is_gone_does_not_keep_the_board(meters: Meters, serv
     server.cut = "run"
     with pytest.raises(Unavailable):
         measure(meters(build_seconds=1))
-    assert measure(meters()).median_ms == NANO_MS
+    assert measure(meters()).ms == NANO_MS
 
 
 def test_a_board_that_restarts(meters: Meters, server: BoardServer) -> None:
@@ -217,4 +230,4 @@ def test_a_board_that_restarts(meters: Meters, server: BoardServer) -> None:
     with pytest.raises(Unavailable, match="refused"):
         measure(meter)
     server.start()
-    assert measure(meter).median_ms == first.median_ms
+    assert measure(meter).ms == first.ms

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from latency_cases import PROVENANCE, FakeMeter, all_elements, filled, made_up, sampled
+from latency_cases import OTHER, PROVENANCE, FakeMeter, all_elements, filled, made_up, sampled
 from onnx import TensorProto, helper
 
 from boostformer.architecture import Architecture
@@ -105,7 +105,7 @@ def test_when_the_code_changes_only_changed_graphs_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(table_of(tmp_path), FakeMeter(), WANTED)
-    monkeypatch.setattr(table_module, "code_of_graphs", lambda: "newer")
+    monkeypatch.setattr(table_module, "code_fingerprint", lambda *code: "newer")
     changed = WANTED[4]
 
     def newer(element: Part, opset: int) -> onnx.ModelProto:
@@ -126,8 +126,8 @@ def test_when_the_code_changes_only_changed_graphs_are_measured_again(
 def test_a_device_in_another_state_fills_no_table_of_before(tmp_path: Path) -> None:
     fill(table_of(tmp_path), FakeMeter(), WANTED[:4])
     other = FakeMeter()
-    other.told = "measured: made up, 2 threads"
-    with pytest.raises(UserError, match="bring the device into that state again"):
+    other.told = OTHER
+    with pytest.raises(UserError, match="different provenance are never mixed"):
         fill(table_of(tmp_path), other, WANTED)
     assert len(table_of(tmp_path).file.elements) == 4
 

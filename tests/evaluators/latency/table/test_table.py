@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from latency_cases import (
 )
 
 from boostformer.errors import UserError
+from boostformer.figures import Figure
 from boostformer.parts import labels_part, parts
 from evaluators.costs.populations import Population
 from evaluators.latency.additive import Additive
@@ -52,7 +54,7 @@ def test_a_prediction_is_the_corrected_sum_of_a_network_s_elements(table: Table)
         by_hand = fitted.overhead_ms + sum(fitted.of_element(table.raw(e)) * times for e, times in listed)
         assert table.milliseconds(arch) == pytest.approx(by_hand)
         found = table.latency(arch, labels=True)
-        assert found.ms == table.milliseconds(arch) and found.kind == "predicted"
+        assert found.ms == table.milliseconds(arch) and found.provenance.kind == "predicted"
         assert found.labels_ms == pytest.approx(found.ms + table.part(labels_part(arch)))
         assert table.latency(arch).labels_ms is None
 
@@ -110,7 +112,7 @@ def test_with_just_enough_networks_there_is_a_prediction(tmp_path: Path) -> None
 
 
 def test_what_other_code_measured_is_not_used(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "code_of_graphs", lambda: "newer")
+    monkeypatch.setattr(module, "code_fingerprint", lambda *code: "newer")
     other = Table(TableFile(table.file.file), "mine")
     assert other.missing(all_elements()) == all_elements() and other.calibrated == {}
 
@@ -121,13 +123,13 @@ def test_the_band_holds_nine_of_ten_errors_of_networks_left_out(tmp_path: Path) 
     assert low < 1 < high and 1 - low == pytest.approx(high - 1)
     assert (np.abs(table.errors) <= high - 1).mean() == pytest.approx(0.9, abs=0.03)
     found = table.latency(sampled(1)[0])
-    assert (found.low_ms, found.high_ms) == (pytest.approx(found.ms * low), pytest.approx(found.ms * high))
-    assert found.low_ms < found.ms < found.high_ms and found.state["band"] == [low, high]
+    assert found.figure == Figure(found.ms, found.ms * low, found.ms * high) and found.state["band"] == [low, high]
 
 
 def test_the_provenance_names_figures_and_device(table: Table) -> None:
-    text = table.provenance()
-    assert text.startswith("predicted: ") and text.endswith(PROVENANCE) and table.file.digest in text
-    assert f"{len(all_elements())} elements and 10 networks" in text
+    found = table.provenance()
+    assert replace(found, kind=PROVENANCE.kind, engine=PROVENANCE.engine) == PROVENANCE
+    counts = f"{len(all_elements())} elements and 10 networks"
+    assert (found.kind, found.engine) == ("predicted", f"table {table.file.digest} of {counts} by made up")
     table.file.add_network(sampled(30, seed=9)[-1], made_up(9.0), "0", table.code, PROVENANCE)
-    assert Table(TableFile(table.file.file), "mine").provenance() != text, "a search began with another table"
+    assert Table(TableFile(table.file.file), "mine").provenance() != found, "a search began with another table"

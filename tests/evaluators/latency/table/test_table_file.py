@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from latency_cases import PROVENANCE, all_elements, made_up, sampled
+from latency_cases import OTHER, PROVENANCE, all_elements, made_up, sampled
 
 from boostformer.errors import UserError
 from evaluators.costs.table import part_key
@@ -28,8 +28,7 @@ def file(tmp_path: Path) -> Path:
 def test_what_was_added_is_read_again(file: Path) -> None:
     found = TableFile(file)
     first = all_elements()[0]
-    row = Row(part_key(first), 1.5, 0.9 * 1.5, 1.2 * 1.5, 100, "graph0", "code", PROVENANCE)
-    assert found.elements[part_key(first)] == row and row.measured == made_up(1.5)
+    assert found.elements[part_key(first)] == Row(part_key(first), made_up(1.5), "graph0", "code", PROVENANCE)
     assert list(found.elements) == [part_key(element) for element in all_elements()[:4]]
     assert list(found.networks) == [arch.to_json() for arch in sampled(2)]
     assert (found.spaces, found.provenance) == ({"mine": {"version": 1}}, PROVENANCE)
@@ -39,7 +38,7 @@ def test_what_was_added_is_read_again(file: Path) -> None:
 def test_a_file_that_is_not_there_is_an_empty_table(tmp_path: Path) -> None:
     found = TableFile(tmp_path / "no.jsonl")
     assert (found.elements, found.networks, found.spaces, found.provenance) == ({}, {}, {}, None)
-    found.check("measured: anything")
+    found.check(OTHER)
     assert not found.file.exists(), "only what is added is written"
 
 
@@ -89,7 +88,7 @@ def test_a_last_line_that_a_crash_cut_is_measured_again(file: Path, cut: int) ->
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[]", "7", '"element"', "", '{"element": "x"}', '{"network": "x", "ms": 1}', '{"space": "x"}', "ms: 3"],
+    ["{", "[]", "7", '"element"', "", '{"element": "x", "version": 2}', '{"space": "x", "version": 2}', "ms: 3"],
 )
 def test_a_damaged_line_is_named(file: Path, line: str) -> None:
     lines = file.read_text().splitlines()
@@ -105,17 +104,25 @@ def test_a_last_line_that_is_whole_but_damaged_is_named(file: Path) -> None:
         TableFile(file)
 
 
+def test_a_file_of_the_format_before_is_refused(file: Path) -> None:
+    file.write_text('{"element": "x", "ms": 1.0, "provenance": "measured: made up"}\n')
+    with pytest.raises(UserError, match=r"table\.jsonl:1: is of a latency table's format 1, this program reads 2;"):
+        TableFile(file)
+
+
 def test_figures_of_two_devices_are_never_in_one_file(file: Path) -> None:
     table = TableFile(file)
-    with pytest.raises(UserError, match=f"'{PROVENANCE}', the device's are now 'measured: made up, 2 threads'"):
-        table.check("measured: made up, 2 threads")
-    with pytest.raises(UserError, match="give the table another file"):
-        table.add_element(all_elements()[4], made_up(1.0), "graph", "code", "measured: made up, 2 threads")
+    with pytest.raises(
+        UserError, match=f"table.jsonl: its figures are '{PROVENANCE}', those of now would be '{OTHER}'"
+    ):
+        table.check(OTHER)
+    with pytest.raises(UserError, match="different provenance are never mixed"):
+        table.add_element(all_elements()[4], made_up(1.0), "graph", "code", OTHER)
     assert len(file.read_text().splitlines()) == 7
     with file.open("a") as stream:
-        row = {"element": "x", "ms": 1.0, "low_ms": 1.0, "high_ms": 1.0, "runs": 1, "graph": "", "code": ""}
-        stream.write(json.dumps(row | {"provenance": "measured: made up, 2 threads"}) + "\n")
-    with pytest.raises(UserError, match=r"table\.jsonl:8: its figure is '.*2 threads', those before are '.*1 thread'"):
+        row = Row("x", made_up(1.0), "", "", OTHER).to_dict()
+        stream.write(json.dumps({"element": "x", **row, "version": 2}) + "\n")
+    with pytest.raises(UserError, match=r"table\.jsonl:8: .*1 thread', those of now would be '.*2 threads'"):
         TableFile(file)
 
 
