@@ -16,15 +16,12 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.architecture import BlockSpec, Scalar
-
-if TYPE_CHECKING:
-    from search_space.space import SearchSpace
 
 INACTIVE = -1
 
@@ -167,11 +164,3 @@ def _block_slot(name: str, blocks: tuple[Any, ...], start: int) -> Slot:
         radices=tuple(radices),
         offsets=tuple(int(first - genes[first] @ radices) for first, _, _ in own) if several else (),
     )
-
-
-def slot_indices(space: SearchSpace, genes: NDArray[np.int16]) -> dict[str, NDArray[np.int32]]:
-    """For each slot of the space, the number of its variant in each row: genes (P, G) -> (P,).
-
-    ``space.slots[name][slot_indices(space, genes)[name][p]]`` is that field of network ``p``.
-    """
-    return {slot.name: slot.indices(genes) for slot in space.layout}

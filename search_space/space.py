@@ -11,21 +11,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer import files
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
-from boostformer.errors import UserError, nearest
+from boostformer.errors import UserError
 from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
-from search_space.genes import GeneSpace
+from search_space.genes import Genes, GeneSpace
 from search_space.legality import illegal
-from search_space.reader import FORMAT_VERSION, read_text, read_tree
 
 STAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 DECODER_FIELDS = tuple(field.name for field in dataclasses.fields(Decoder))
@@ -35,6 +31,9 @@ SLOT_NAMES = (
     *(f"decoder.{field}" for field in DECODER_FIELDS),
 )
 """The free fields of an architecture, in the order of its fields."""
+
+FORMAT_VERSION = 1
+"""Version of the YAML form of a space."""
 
 _stage_fields, _decoder_fields = attrgetter(*STAGE_FIELDS), attrgetter(*DECODER_FIELDS)
 
@@ -194,7 +193,7 @@ class SearchSpace:
         return SearchSpace(size or self.size, classes or self.classes, self.domains)
 
     def to_dict(self) -> dict[str, Any]:
-        """The YAML form with everything spelled out; :meth:`from_dict` gives back an equal space."""
+        """The YAML form with everything spelled out; :func:`search_space.space_from_dict` gives back an equal space."""
 
         def listed(domain: Domain) -> Any:
             if isinstance(domain[0], Block):
@@ -214,16 +213,6 @@ class SearchSpace:
             "decoder": {field: listed(self.domains[f"decoder.{field}"]) for field in DECODER_FIELDS},
         }
 
-    @classmethod
-    def from_dict(cls, data: object, source: str = "space") -> SearchSpace:
-        """Read :meth:`to_dict` 's form; ``source`` names the origin in errors (:class:`UserError`)."""
-        return cls(*read_tree(data, source))
-
-    @classmethod
-    def from_yaml(cls, text: str, source: str = "space") -> SearchSpace:
-        """Read a space file's text; :class:`UserError` names ``source:line`` of what is wrong."""
-        return cls(*read_text(text, source))
-
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits of the content's hash: equal for equal spaces with the same order of values."""
@@ -231,17 +220,9 @@ class SearchSpace:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def shipped_spaces() -> list[str]:
-    """Names of the spaces that come with the package."""
-    shipped = (resources.files("search_space") / "spaces").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in shipped if file.name.endswith(".yaml"))
+def slot_indices(space: SearchSpace, genes: Genes) -> dict[str, NDArray[np.int32]]:
+    """For each slot of the space, the number of its variant in each row: genes (P, G) -> (P,).
 
-
-def read_space(name_or_path: str | Path) -> SearchSpace:
-    """A shipped space by its name, or a space file; :class:`UserError` when it cannot be read."""
-    name = str(name_or_path)
-    if name in shipped_spaces():
-        text = (resources.files("search_space") / "spaces" / f"{name}.yaml").read_text(encoding="utf-8")
-        return SearchSpace.from_yaml(text, f"spaces/{name}.yaml")
-    missing = f"neither a file nor a shipped space; {nearest(name, shipped_spaces())}"
-    return SearchSpace.from_yaml(files.read_text(name, missing=missing), name)
+    ``space.slots[name][slot_indices(space, genes)[name][p]]`` is that field of network ``p``.
+    """
+    return {slot.name: slot.indices(genes) for slot in space.layout}

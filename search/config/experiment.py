@@ -29,7 +29,7 @@ from search.config.timing import Timing
 from search.strategies import strategy_class
 from search.strategies.base import Strategy
 from search.study.scheduler import Ladder
-from search_space import SearchSpace, read_space, shipped_spaces
+from search_space import SearchSpace, read_space, shipped_spaces, space_from_dict
 
 FORMAT_VERSION = 3
 """2 counts costs of the deployed network, and knows more blocks; 3 has rungs and seeds."""
@@ -131,7 +131,7 @@ class Plan:
             raise UserError(f"{source}: version {data['version']} cannot be read, allowed: {FORMAT_VERSION}")
         return cls(
             name=data["space_name"],
-            space=SearchSpace.from_dict(data["space"], source),
+            space=space_from_dict(data["space"], source),
             data=DataConfig(**data["data"]),
             labels=tuple(data["labels"]),
             images=data["images"],

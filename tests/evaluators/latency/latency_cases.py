@@ -17,7 +17,7 @@ from evaluators.latency.backend import Measured, MeasureFailure, Say, silent
 from evaluators.latency.graphs import elements, space_elements
 from evaluators.latency.table.file import TableFile
 from evaluators.latency.table.table import Table
-from search_space import SearchSpace
+from search_space import SearchSpace, space_from_yaml
 
 PROVENANCE = "measured: made up, 1 thread"
 SLOPE, LAUNCH, OVERHEAD = 1.1, 0.004, 0.3
@@ -49,7 +49,7 @@ decoder: {width: [8, 16], fusion: {concat: {}, weighted_sum: {normalised: true}}
 
 @cache
 def space() -> SearchSpace:
-    return SearchSpace.from_yaml(SPACE, "space.yaml")
+    return space_from_yaml(SPACE, "space.yaml")
 
 
 def sampled(count: int, seed: int = 0) -> list[Architecture]:
