@@ -19,10 +19,11 @@ import onnx
 
 from boostformer.architecture import Architecture
 from boostformer.files import cache_folder, replacing
+from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.table import CostTable
 from evaluators.latency.graphs import (
-    code_of_graphs,
+    CODE,
     element_graph,
     elements,
     frames_of,
@@ -83,7 +84,7 @@ def main() -> None:
 
 def _exported(folder: Path, thing: Architecture | Part, opset: int) -> Path:
     """The file of a network's or an element's graph, written if it is not there."""
-    name = hashlib.sha256(f"{code_of_graphs()} {thing}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{code_fingerprint(*CODE)} {thing}".encode()).hexdigest()[:16]
     file = folder / f"{name}.onnx"
     if not file.exists():
         graph = network_graph(thing, opset) if isinstance(thing, Architecture) else element_graph(thing, opset)

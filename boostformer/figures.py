@@ -71,10 +71,10 @@ class Provenance:
         """Read :meth:`to_dict`'s form; ValueError when it is another."""
         if data["kind"] not in get_args(Kind):
             raise ValueError(f"kind is {data['kind']!r}, allowed: {', '.join(get_args(Kind))}")
-        words = [data[name] for name in ("engine", "device", "precision")]
-        if not all(isinstance(word, str) for word in (*words, *data["settings"])):
+        found = cls(data["kind"], data["engine"], data["device"], data["precision"], tuple(data["settings"]))
+        if not all(isinstance(word, str) for word in (found.engine, found.device, found.precision, *found.settings)):
             raise ValueError("a provenance is made of words")
-        return cls(data["kind"], *words, settings=tuple(data["settings"]))
+        return found
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from boostformer.architecture import STRIDES, BlockSpec
 from boostformer.blocks import registry
 from boostformer.deploy.export import to_onnx
 from boostformer.files import cache_folder, replacing
+from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.counting import Cost
-from evaluators.costs.table import CostTable, code_fingerprint
+from evaluators.costs.table import CostTable
 from evaluators.latency.backend import Measured
+from evaluators.latency.graphs import CODE as GRAPH_CODE
 from evaluators.latency.host import HostMeter, processor
 
 WIDTH, SIZE = 64, (32, 32)
@@ -25,6 +27,8 @@ WIDTH, SIZE = 64, (32, 32)
 STEM_SIZE = (128, 128)
 REFERENCE = f"{WIDTH} channels at {SIZE[0]}x{SIZE[1]}; an embed from 32 channels at 64x64, a stem at 128x128"
 METER = HostMeter()
+CODE = (*GRAPH_CODE, "evaluators/latency/host.py", "evaluators/block_costs.py")
+"""What decides a block's milliseconds: figures are kept for this code."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def _name(part: Part) -> str:
 
 
 def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) -> dict[str, Measured]:
-    key = hashlib.sha256(f"{code_fingerprint()} {onnxruntime.__version__} {processor()} {parts}".encode())
+    key = hashlib.sha256(f"{code_fingerprint(*CODE)} {onnxruntime.__version__} {processor()} {parts}".encode())
     file = cache_folder() / f"blocks-{key.hexdigest()[:16]}.json"
     if file.exists() and not fresh:
         return {name: Measured(**values) for name, values in json.loads(file.read_text()).items()}

@@ -6,14 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-import boostformer
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.deploy.export import to_onnx
 from boostformer.fold import fold
@@ -22,6 +20,11 @@ from boostformer.parts import Part, labels_part, parts
 from evaluators.costs.populations import PartSums, Population
 from evaluators.costs.table import left_beside
 
+CODE = (
+    *(f"boostformer/{name}" for name in ("parts.py", "layers.py", "model.py", "fold.py", "blocks/*.py", "deploy/*.py")),
+    "evaluators/latency/graphs.py",
+)
+"""What decides a graph: a figure is kept with the fingerprint of this code, and is not taken for another graph's."""
 LOGITS = "logits"
 IDENTITY = BlockSpec("identity")
 IMAGE, NARROW = 3, 8
@@ -157,14 +160,4 @@ def graph_hash(graph: onnx.ModelProto) -> str:
         attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
         inputs, outputs = [number(n) for n in node.input], [number(n) for n in node.output]
         digest.update(f"{node.op_type} {inputs} {outputs} {attributes!r}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def code_of_graphs() -> str:
-    """Hash of the code that decides a graph, so that a kept figure is not taken for another graph's."""
-    root = Path(boostformer.__file__).parent
-    digest = hashlib.sha256(torch.__version__.encode())
-    names = ("parts.py", "layers.py", "fold.py", "blocks/*.py", "deploy/*.py")
-    for file in [*(file for name in names for file in sorted(root.glob(name))), Path(__file__)]:
-        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

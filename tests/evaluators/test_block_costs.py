@@ -154,9 +154,11 @@ def test_milliseconds_are_measured_once_and_kept(stopwatch: Stopwatch, tmp_path:
     assert (len(stopwatch.asked), again) == (2, said)
 
 
-@pytest.mark.parametrize(("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda: "another")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda *code: "another")]
+)
 def test_figures_of_another_machine_or_code_are_not_taken(
-    stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], str]
+    stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[..., str]
 ) -> None:
     block_costs(lambda name: None)
     monkeypatch.setattr(module, name, other)

@@ -31,7 +31,7 @@ class Row:
     graph: str
     """:func:`evaluators.latency.graphs.graph_hash`."""
     code: str
-    """:func:`evaluators.latency.graphs.code_of_graphs` of the code that made the graph."""
+    """Fingerprint of the code that made the graph."""
     provenance: str
 
     @property

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
 from evaluators.costs.table import part_key
 from evaluators.latency.additive import Additive
-from evaluators.latency.graphs import code_of_graphs, elements, elements_of, frames_of, space_elements
+from evaluators.latency.graphs import CODE, elements, elements_of, frames_of, space_elements
 from evaluators.latency.table.correction import Correction, fit, leave_one_out
 from evaluators.latency.table.file import TableFile
 
@@ -35,7 +36,7 @@ class Table(Additive):
     def __init__(self, file: TableFile, name: str) -> None:
         super().__init__()
         self.file, self.name = file, name
-        self.code = code_of_graphs()
+        self.code = code_fingerprint(*CODE)
 
     @cached_property
     def correction(self) -> Correction:

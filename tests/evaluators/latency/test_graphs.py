@@ -17,7 +17,6 @@ from evaluators.costs.table import part_key
 from evaluators.latency.graphs import (
     IMAGE,
     NARROW,
-    code_of_graphs,
     element_graph,
     elements,
     elements_of,
@@ -69,10 +68,6 @@ def test_a_hash_depends_on_the_opset_and_on_what_feeds_what() -> None:
     newer.opset_import[0].version = 18
     crossed.graph.node[0].input[1] = "x0"
     assert len({graph_hash(graph()), graph_hash(newer), graph_hash(crossed)}) == 3
-
-
-def test_the_code_of_graphs_is_one_for_one_state_of_the_code() -> None:
-    assert code_of_graphs() == code_of_graphs() and len(code_of_graphs()) == 16
 
 
 def test_a_branch_is_its_block_and_what_is_not_folded_into_it() -> None:

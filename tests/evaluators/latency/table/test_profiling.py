@@ -105,7 +105,7 @@ def test_when_the_code_changes_only_changed_graphs_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(table_of(tmp_path), FakeMeter(), WANTED)
-    monkeypatch.setattr(table_module, "code_of_graphs", lambda: "newer")
+    monkeypatch.setattr(table_module, "code_fingerprint", lambda *code: "newer")
     changed = WANTED[4]
 
     def newer(element: Part, opset: int) -> onnx.ModelProto:

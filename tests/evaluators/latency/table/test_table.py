@@ -110,7 +110,7 @@ def test_with_just_enough_networks_there_is_a_prediction(tmp_path: Path) -> None
 
 
 def test_what_other_code_measured_is_not_used(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "code_of_graphs", lambda: "newer")
+    monkeypatch.setattr(module, "code_fingerprint", lambda *code: "newer")
     other = Table(TableFile(table.file.file), "mine")
     assert other.missing(all_elements()) == all_elements() and other.calibrated == {}
 
