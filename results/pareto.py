@@ -1,4 +1,4 @@
-"""The Pareto front of a run: dominance, ranks, crowding, hypervolume, and picking one network.
+"""The Pareto front of a run: dominance, ranks, crowding, and picking one network.
 
 Functions on arrays take ``values`` of shape (points, objectives), all minimised and without NaN.
 """
@@ -88,36 +88,6 @@ def crowding_distance(values: Values) -> Values:
         if len(ordered) > 2 and ordered[-1] > ordered[0]:
             distance[order[1:-1]] += (ordered[2:] - ordered[:-2]) / (ordered[-1] - ordered[0])
     return distance
-
-
-def hypervolume(values: Values, reference: Sequence[float] | Values) -> float:
-    """The exact volume that the points dominate below ``reference`` (shape (objectives,)).
-
-    By slicing along the last objective (While et al., "A faster algorithm for calculating hypervolume",
-    2006): quick up to three objectives, exponential beyond. Points that do not beat the reference in every
-    objective add nothing.
-    """
-    values = _checked(values)
-    corner = np.asarray(reference, dtype=np.float64)
-    if corner.shape != values.shape[1:]:
-        raise ValueError(f"reference has shape {corner.shape}, the points have {values.shape[1]} objectives")
-    return _volume(values[(values < corner).all(axis=1)], corner)
-
-
-def _volume(values: Values, corner: Values) -> float:
-    if len(values) == 0:
-        return 0.0
-    if len(corner) == 1:
-        return float(corner[0] - values.min())
-    if len(corner) == 2:
-        ordered = values[np.argsort(values[:, 0], kind="stable")]
-        widths = np.diff(np.append(ordered[:, 0], corner[0]))
-        return float(widths @ (corner[1] - np.minimum.accumulate(ordered[:, 1])))
-    ordered = values[np.argsort(values[:, -1], kind="stable")]
-    heights = np.diff(np.append(ordered[:, -1], corner[-1]))
-    return sum(
-        float(height) * _volume(ordered[: i + 1, :-1], corner[:-1]) for i, height in enumerate(heights) if height > 0
-    )
 
 
 def pick(records: Sequence[Record], objectives: Sequence[str], how: str | int) -> Record:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
+from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
 from boostformer.errors import UserError
-from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
+from search_space.encoding import Block, Choice, Domain, Slot, make_slots
 from search_space.genes import Genes, GeneSpace
 from search_space.legality import illegal
 
@@ -74,9 +74,9 @@ class SearchSpace:
         return GeneSpace(self.choices)
 
     @cached_property
-    def _lots(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
-        """Of each slot: where a uniform number is bisected into the number of a variant, and these."""
-        ends = (list(itertools.accumulate(slot.probabilities)) for slot in self.layout)
+    def _draws(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
+        """Of each slot: where a uniform number is bisected into the number of a variant, and the variants."""
+        ends = (list(itertools.accumulate(_probabilities(self.domains[name]))) for name in SLOT_NAMES)
         return tuple((end[:-1], slot.variants) for end, slot in zip(ends, self.layout, strict=True))
 
     @property
@@ -92,48 +92,17 @@ class SearchSpace:
         """Whether this network, with all options spelled out, is one of the space."""
         return isinstance(arch, Architecture) and self._outside(arch) is None
 
-    # Drawing and varying
+    # Drawing
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random network: from the top down, each active choice uniform over its values.
 
         So blocks are equally likely, however many options they have; networks are not.
         """
-        draws = zip(self._lots, rng.random(len(self._lots)).tolist(), strict=True)
+        draws = zip(self._draws, rng.random(len(self._draws)).tolist(), strict=True)
         return self._assemble([variants[bisect_right(thresholds, u)] for (thresholds, variants), u in draws])
 
-    def mutate(self, arch: Architecture, rng: np.random.Generator, changes: int = 1) -> Architecture:
-        """Another network: see :meth:`GeneSpace.mutate`."""
-        return self.decode(self.genes.mutate(self.encode([arch]), rng, changes)[0])
-
-    def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """A child of two networks: see :meth:`GeneSpace.crossover`."""
-        return self.decode(self.genes.crossover(self.encode([a]), self.encode([b]), rng)[0])
-
     # Writing down
-
-    def genotype(self, arch: Architecture) -> dict[str, Scalar]:
-        """The value of every active choice by name; :class:`UserError` for a network outside the space."""
-        genes = zip(self.choices, self._genes(arch), strict=True)
-        return {choice.name: choice.values[gene] for choice, gene in genes if gene != INACTIVE}
-
-    def architecture(self, genotype: dict[str, Scalar]) -> Architecture:
-        """The network of :meth:`genotype` 's form, which must hold exactly the active choices."""
-        genes, left = [], dict(genotype)
-        for choice in self.choices:
-            if not choice.active(genotype):
-                genes.append(INACTIVE)
-                continue
-            if choice.name not in left:
-                raise ValueError(f"choice '{choice.name}' is active but missing from the genotype")
-            value = left.pop(choice.name)
-            found = [i for i, v in enumerate(choice.values) if type(v) is type(value) and v == value]
-            if not found:
-                raise ValueError(f"choice '{choice.name}' is {value!r}, must be among {choice.values}")
-            genes += found
-        if left:
-            raise ValueError(f"the genotype holds inactive or unknown choices: {', '.join(left)}")
-        return self.decode(genes)
 
     def encode(self, archs: Iterable[Architecture]) -> NDArray[np.int16]:
         """The genes (P, G) of these networks; :class:`UserError` for one outside the space."""
@@ -218,6 +187,12 @@ class SearchSpace:
         """Twelve hex digits of the content's hash: equal for equal spaces with the same order of values."""
         canonical = json.dumps(self.to_dict(), separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _probabilities(domain: Domain) -> list[float]:
+    """Of each variant: blocks are equally likely, and so are the variants of one block."""
+    counts = [len(block.specs()) if isinstance(block, Block) else 1 for block in domain]
+    return [1 / len(domain) / count for count in counts for _ in range(count)]
 
 
 def slot_indices(space: SearchSpace, genes: Genes) -> dict[str, NDArray[np.int32]]:

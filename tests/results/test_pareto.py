@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from result_factories import make_record
 
 from boostformer.errors import UserError
-from results.pareto import crowding_distance, front, hypervolume, minimised, non_dominated_rank, pick
+from results.pareto import crowding_distance, front, minimised, non_dominated_rank, pick
 from results.schema import Record
 
 
@@ -41,25 +41,6 @@ def test_ranks_peel_off_one_front_after_another(values: np.ndarray[Any, Any]) ->
         expected.update(dict.fromkeys(layer, rank))
         left = {i: v for i, v in left.items() if i not in layer}
     assert dict(enumerate(non_dominated_rank(values).tolist())) == expected
-
-
-@given(points(7, st.integers(1, 4)))
-def test_hypervolume_is_the_volume_of_the_union_of_boxes(values: np.ndarray[Any, Any]) -> None:
-    """Inclusion-exclusion over all subsets: exact in integers."""
-    corner = np.full(values.shape[1], 5.0)
-    boxes = [v for v in values if (v < corner).all()]
-    expected = 0.0
-    for size in range(1, len(boxes) + 1):
-        for chosen in itertools.combinations(boxes, size):
-            expected += (-1) ** (size + 1) * float(np.prod(corner - np.max(chosen, axis=0)))
-    assert hypervolume(values, corner) == expected
-
-
-def test_hypervolume_by_hand() -> None:
-    assert hypervolume(np.array([[1.0, 3.0], [2.0, 1.0], [3.0, 3.0]]), [4.0, 4.0]) == 3 + 4
-    assert hypervolume(np.empty((0, 3)), [1.0, 1.0, 1.0]) == 0
-    with pytest.raises(ValueError, match="2 objectives"):
-        hypervolume(np.ones((1, 2)), [1.0])
 
 
 def test_crowding_distance_by_hand() -> None:
