@@ -29,7 +29,7 @@ from boostformer.architecture import Architecture
 from evaluators.costs.populations import Population
 from evaluators.costs.referee import count_with_fvcore
 from evaluators.costs.table import CostTable
-from search_space import SearchSpace, read_space, shipped_spaces, slot_indices
+from search_space import SearchSpace, read_space, shipped_spaces, slot_indices, space_from_yaml
 
 Counts = Sequence[tuple[int | None, int]]
 """(params, macs) of each network; no params from who does not count them."""
@@ -246,7 +246,7 @@ def main() -> None:
     torch.set_num_threads(1)
     packages = versions("torch", "numpy", "fvcore", "thop", "nni", "pytorch-lightning")
     print(f"{processor()}, one thread; {packages}")
-    race("comparable space", SearchSpace.from_yaml(SPACE, "comparable space"), options, peers=True)
+    race("comparable space", space_from_yaml(SPACE, "comparable space"), options, peers=True)
     for name in shipped_spaces():
         race(name, read_space(name), options, peers=False)
 

@@ -1,10 +1,21 @@
-"""Which networks there are: typed choices read from YAML; sampling, variation, encoding, counting.
+"""Search spaces: which networks there are, as typed choices read from YAML.
 
-Read ``encoding`` (choices, slots, genes), then ``space`` (what can be done with a space), then
-``reader`` (the YAML form and its errors).
+Read ``encoding`` (slots, choices, genes), then ``genes`` (populations as arrays), ``space`` (what can be done with
+a space) and ``reader`` (the YAML form and its errors).
 """
 
-from search_space.encoding import Block, Choice, Slot, slot_indices
-from search_space.space import SearchSpace, read_space, shipped_spaces
+from search_space.encoding import Block, Choice, Slot
+from search_space.reader import read_space, shipped_spaces, space_from_dict, space_from_yaml
+from search_space.space import SearchSpace, slot_indices
 
-__all__ = ["Block", "Choice", "SearchSpace", "Slot", "read_space", "shipped_spaces", "slot_indices"]
+__all__ = [
+    "Block",
+    "Choice",
+    "SearchSpace",
+    "Slot",
+    "read_space",
+    "shipped_spaces",
+    "slot_indices",
+    "space_from_dict",
+    "space_from_yaml",
+]

@@ -16,15 +16,12 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.architecture import BlockSpec, Scalar
-
-if TYPE_CHECKING:
-    from search_space.space import SearchSpace
 
 INACTIVE = -1
 
@@ -40,10 +37,6 @@ class Choice:
     name: str
     values: tuple[Scalar, ...]
     condition: tuple[str, Scalar] | None = None
-
-    def active(self, genotype: dict[str, Scalar]) -> bool:
-        """Whether this choice is to be made, given those already made."""
-        return self.condition is None or genotype.get(self.condition[0]) == self.condition[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,6 @@ class Slot:
     columns: slice
     variants: tuple[Any, ...]
     genes: tuple[tuple[int, ...], ...]
-    probabilities: tuple[float, ...]
     radices: tuple[int, ...]
     offsets: tuple[int, ...] = ()
 
@@ -126,7 +118,6 @@ def _scalar_slot(name: str, values: tuple[Any, ...], start: int) -> Slot:
         columns=slice(start, start + len(choices)),
         variants=values,
         genes=tuple((i,) for i in range(count)) if choices else ((),),
-        probabilities=(1 / count,) * count,
         radices=(1,) * len(choices),
     )
 
@@ -135,7 +126,6 @@ def _block_slot(name: str, blocks: tuple[Any, ...], start: int) -> Slot:
     several = len(blocks) > 1
     choices = [Choice(name, tuple(block.name for block in blocks))] if several else []
     variants: list[BlockSpec] = []
-    probabilities: list[float] = []
     radices = [0] * several
     own = []  # of each block: (its first variant, how many, its columns)
     for block in blocks:
@@ -149,7 +139,6 @@ def _block_slot(name: str, blocks: tuple[Any, ...], start: int) -> Slot:
                 radices.append(radix)
         own.append((len(variants), len(specs), range(first_column, len(choices))))
         variants += specs
-        probabilities += [1 / len(blocks) / len(specs)] * len(specs)
     genes = np.full((len(variants), len(choices)), INACTIVE)
     for b, (first, count, columns) in enumerate(own):
         rows = genes[first : first + count]
@@ -163,15 +152,6 @@ def _block_slot(name: str, blocks: tuple[Any, ...], start: int) -> Slot:
         columns=slice(start, start + len(choices)),
         variants=tuple(variants),
         genes=tuple(tuple(row) for row in genes.tolist()),
-        probabilities=tuple(probabilities),
         radices=tuple(radices),
         offsets=tuple(int(first - genes[first] @ radices) for first, _, _ in own) if several else (),
     )
-
-
-def slot_indices(space: SearchSpace, genes: NDArray[np.int16]) -> dict[str, NDArray[np.int32]]:
-    """For each slot of the space, the number of its variant in each row: genes (P, G) -> (P,).
-
-    ``space.slots[name][slot_indices(space, genes)[name][p]]`` is that field of network ``p``.
-    """
-    return {slot.name: slot.indices(genes) for slot in space.layout}

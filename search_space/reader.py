@@ -8,33 +8,49 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
+from boostformer import files
 from boostformer.architecture import ARRANGEMENTS, NORMS, STRIDES, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import nearest
 from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
 from search_space.legality import DECODER_BLOCKS, STAGE_BLOCKS, illegal
+from search_space.space import FORMAT_VERSION, SearchSpace
 
-FORMAT_VERSION = 1
+_SHIPPED = resources.files("search_space") / "spaces"
 SMALLEST_SIZE = 32
 Refusal = Callable[[Any], str | None]
 """Why a value is illegal, or None."""
-Parsed = tuple[tuple[int, int], int, dict[str, Domain]]
-"""Size (H, W), classes, and the domain of every slot."""
 
 
-def read_text(text: str, source: str) -> Parsed:
-    """Read a space file's text; :class:`UserError` says ``source:line: key: what is wrong``."""
+def shipped_spaces() -> list[str]:
+    """Names of the spaces that come with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _SHIPPED.iterdir() if file.name.endswith(".yaml"))
+
+
+def read_space(name_or_path: str | Path) -> SearchSpace:
+    """A shipped space by its name, or a space file; :class:`UserError` when it cannot be read."""
+    name = str(name_or_path)
+    if name in shipped_spaces():
+        return space_from_yaml((_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), f"spaces/{name}.yaml")
+    missing = f"neither a file nor a shipped space; {nearest(name, shipped_spaces())}"
+    return space_from_yaml(files.read_text(name, missing=missing), name)
+
+
+def space_from_yaml(text: str, source: str = "space") -> SearchSpace:
+    """The space of a file's text; :class:`UserError` says ``source:line: key: what is wrong``."""
     return _space(compose(text, source, needs=f"a space must have the keys: {', '.join(_TOP)}"))
 
 
-def read_tree(data: object, source: str) -> Parsed:
-    """Read the same form from plain values, with errors that know no lines."""
+def space_from_dict(data: object, source: str = "space") -> SearchSpace:
+    """The space of :meth:`SearchSpace.to_dict` 's form; :class:`UserError` names ``source`` and knows no lines."""
     return _space(represent(data, source))
 
 
@@ -80,7 +96,7 @@ _STAGE_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {
 _DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_positive, None)}
 
 
-def _space(top: Place) -> Parsed:
+def _space(top: Place) -> SearchSpace:
     entries = top.entries(f"the keys {', '.join(_TOP)}")
     if "version" in entries and (found := entries["version"].scalar()) != FORMAT_VERSION:
         raise entries["version"].error(f"version {show(found)} cannot be read, allowed: {FORMAT_VERSION}")
@@ -97,7 +113,7 @@ def _space(top: Place) -> Parsed:
     for path, reason in illegal(domains, size):
         keys = [int(key) if key.isdigit() else key for key in path.split(".")]
         raise top.at(*keys).error(reason)
-    return size, classes, domains
+    return SearchSpace(size, classes, domains)
 
 
 def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Place]:

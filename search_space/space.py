@@ -11,21 +11,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer import files
-from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Scalar, Stage
-from boostformer.errors import UserError, nearest
-from search_space.encoding import INACTIVE, Block, Choice, Domain, Slot, make_slots
-from search_space.genes import GeneSpace
+from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
+from boostformer.errors import UserError
+from search_space.encoding import Block, Choice, Domain, Slot, make_slots
+from search_space.genes import Genes, GeneSpace
 from search_space.legality import illegal
-from search_space.reader import FORMAT_VERSION, read_text, read_tree
 
 STAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 DECODER_FIELDS = tuple(field.name for field in dataclasses.fields(Decoder))
@@ -35,6 +31,9 @@ SLOT_NAMES = (
     *(f"decoder.{field}" for field in DECODER_FIELDS),
 )
 """The free fields of an architecture, in the order of its fields."""
+
+FORMAT_VERSION = 1
+"""Version of the YAML form of a space."""
 
 _stage_fields, _decoder_fields = attrgetter(*STAGE_FIELDS), attrgetter(*DECODER_FIELDS)
 
@@ -75,9 +74,9 @@ class SearchSpace:
         return GeneSpace(self.choices)
 
     @cached_property
-    def _lots(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
-        """Of each slot: where a uniform number is bisected into the number of a variant, and these."""
-        ends = (list(itertools.accumulate(slot.probabilities)) for slot in self.layout)
+    def _draws(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
+        """Of each slot: where a uniform number is bisected into the number of a variant, and the variants."""
+        ends = (list(itertools.accumulate(_probabilities(self.domains[name]))) for name in SLOT_NAMES)
         return tuple((end[:-1], slot.variants) for end, slot in zip(ends, self.layout, strict=True))
 
     @property
@@ -93,48 +92,17 @@ class SearchSpace:
         """Whether this network, with all options spelled out, is one of the space."""
         return isinstance(arch, Architecture) and self._outside(arch) is None
 
-    # Drawing and varying
+    # Drawing
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random network: from the top down, each active choice uniform over its values.
 
         So blocks are equally likely, however many options they have; networks are not.
         """
-        draws = zip(self._lots, rng.random(len(self._lots)).tolist(), strict=True)
+        draws = zip(self._draws, rng.random(len(self._draws)).tolist(), strict=True)
         return self._assemble([variants[bisect_right(thresholds, u)] for (thresholds, variants), u in draws])
 
-    def mutate(self, arch: Architecture, rng: np.random.Generator, changes: int = 1) -> Architecture:
-        """Another network: see :meth:`GeneSpace.mutate`."""
-        return self.decode(self.genes.mutate(self.encode([arch]), rng, changes)[0])
-
-    def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """A child of two networks: see :meth:`GeneSpace.crossover`."""
-        return self.decode(self.genes.crossover(self.encode([a]), self.encode([b]), rng)[0])
-
     # Writing down
-
-    def genotype(self, arch: Architecture) -> dict[str, Scalar]:
-        """The value of every active choice by name; :class:`UserError` for a network outside the space."""
-        genes = zip(self.choices, self._genes(arch), strict=True)
-        return {choice.name: choice.values[gene] for choice, gene in genes if gene != INACTIVE}
-
-    def architecture(self, genotype: dict[str, Scalar]) -> Architecture:
-        """The network of :meth:`genotype` 's form, which must hold exactly the active choices."""
-        genes, left = [], dict(genotype)
-        for choice in self.choices:
-            if not choice.active(genotype):
-                genes.append(INACTIVE)
-                continue
-            if choice.name not in left:
-                raise ValueError(f"choice '{choice.name}' is active but missing from the genotype")
-            value = left.pop(choice.name)
-            found = [i for i, v in enumerate(choice.values) if type(v) is type(value) and v == value]
-            if not found:
-                raise ValueError(f"choice '{choice.name}' is {value!r}, must be among {choice.values}")
-            genes += found
-        if left:
-            raise ValueError(f"the genotype holds inactive or unknown choices: {', '.join(left)}")
-        return self.decode(genes)
 
     def encode(self, archs: Iterable[Architecture]) -> NDArray[np.int16]:
         """The genes (P, G) of these networks; :class:`UserError` for one outside the space."""
@@ -194,7 +162,7 @@ class SearchSpace:
         return SearchSpace(size or self.size, classes or self.classes, self.domains)
 
     def to_dict(self) -> dict[str, Any]:
-        """The YAML form with everything spelled out; :meth:`from_dict` gives back an equal space."""
+        """The YAML form with everything spelled out; :func:`search_space.space_from_dict` gives back an equal space."""
 
         def listed(domain: Domain) -> Any:
             if isinstance(domain[0], Block):
@@ -214,16 +182,6 @@ class SearchSpace:
             "decoder": {field: listed(self.domains[f"decoder.{field}"]) for field in DECODER_FIELDS},
         }
 
-    @classmethod
-    def from_dict(cls, data: object, source: str = "space") -> SearchSpace:
-        """Read :meth:`to_dict` 's form; ``source`` names the origin in errors (:class:`UserError`)."""
-        return cls(*read_tree(data, source))
-
-    @classmethod
-    def from_yaml(cls, text: str, source: str = "space") -> SearchSpace:
-        """Read a space file's text; :class:`UserError` names ``source:line`` of what is wrong."""
-        return cls(*read_text(text, source))
-
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits of the content's hash: equal for equal spaces with the same order of values."""
@@ -231,17 +189,15 @@ class SearchSpace:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def shipped_spaces() -> list[str]:
-    """Names of the spaces that come with the package."""
-    shipped = (resources.files("search_space") / "spaces").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in shipped if file.name.endswith(".yaml"))
+def _probabilities(domain: Domain) -> list[float]:
+    """Of each variant: blocks are equally likely, and so are the variants of one block."""
+    counts = [len(block.specs()) if isinstance(block, Block) else 1 for block in domain]
+    return [1 / len(domain) / count for count in counts for _ in range(count)]
 
 
-def read_space(name_or_path: str | Path) -> SearchSpace:
-    """A shipped space by its name, or a space file; :class:`UserError` when it cannot be read."""
-    name = str(name_or_path)
-    if name in shipped_spaces():
-        text = (resources.files("search_space") / "spaces" / f"{name}.yaml").read_text(encoding="utf-8")
-        return SearchSpace.from_yaml(text, f"spaces/{name}.yaml")
-    missing = f"neither a file nor a shipped space; {nearest(name, shipped_spaces())}"
-    return SearchSpace.from_yaml(files.read_text(name, missing=missing), name)
+def slot_indices(space: SearchSpace, genes: Genes) -> dict[str, NDArray[np.int32]]:
+    """For each slot of the space, the number of its variant in each row: genes (P, G) -> (P,).
+
+    ``space.slots[name][slot_indices(space, genes)[name][p]]`` is that field of network ``p``.
+    """
+    return {slot.name: slot.indices(genes) for slot in space.layout}

@@ -7,9 +7,7 @@ process.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,61 +15,47 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import boostformer
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.files import cache_folder
+from boostformer.fingerprints import code_fingerprint
 from boostformer.layers import Branch
 from boostformer.parts import Part
-from evaluators.costs import counting, shapes
+from evaluators.costs import counting
 from evaluators.costs.counting import Cost, count
+from evaluators.costs.kept import KeptCosts
 from evaluators.costs.populations import PartSums
 
+CODE = (
+    *(f"boostformer/{name}" for name in ("blocks/*.py", "parts.py", "layers.py", "fold.py")),
+    *(f"evaluators/costs/{name}.py" for name in ("counting", "shapes", "table", "kept")),
+)
+"""What decides a count: it is kept with the fingerprint of this code."""
 SHARED = Path("shared")
 """Stands for the file in :func:`cache_folder` that all runs of this version of the code share."""
-
-
-def code_fingerprint() -> str:
-    """Hash of the code that decides a count, so that a kept figure never outlives it."""
-    root = Path(boostformer.__file__).parent
-    digest = hashlib.sha256(torch.__version__.encode())
-    code = [root / name for name in ("parts.py", "layers.py", "fold.py")]
-    for file in [*sorted((root / "blocks").glob("*.py")), *code, Path(counting.__file__), Path(shapes.__file__)]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class CostTable(PartSums[Cost]):
     """Costs of parts, and of whole architectures as sums of them.
 
-    They are those of the ``deployed`` (folded) network, or else of the one that is trained. ``file`` keeps the
-    counted parts as JSON lines, ``None`` keeps nothing. Several processes may append to it.
+    They are those of the ``deployed`` (folded) network, or else of the one that is trained. Counted parts are kept in
+    ``file`` (:class:`KeptCosts`), unless it is ``None``.
     """
 
     def __init__(self, file: Path | None = SHARED, *, deployed: bool = True) -> None:
-        self.file = cache_folder() / f"costs-{code_fingerprint()}.jsonl" if file is SHARED else file
         super().__init__(Cost(0, 0, 0), deployed)
+        self._kept = KeptCosts(cache_folder() / f"costs-{code_fingerprint(*CODE)}.txt" if file is SHARED else file)
         self._parts: dict[Part, Cost] = {}
-        self._stored: dict[str, Cost] = {}
-        self._torn = False
-        if self.file is not None and self.file.exists():
-            content = self.file.read_text()
-            for line in content.splitlines():
-                try:
-                    key, values = json.loads(line)
-                except ValueError:  # a line torn by a crash: its part is counted again
-                    continue
-                self._stored[key] = Cost(*values)
-            self._torn = content != "" and not content.endswith("\n")
 
     def part(self, part: Part) -> Cost:
         """Cost of one part, deployed or not as the part itself says."""
         found = self._parts.get(part)
         if found is None:
             key = part_key(part)
-            if key not in self._stored:
-                self._stored[key] = self._branch(part) if part.kind in ("mixer", "ffn") else _count(part)
-                self._store(key)
-            found = self._parts[part] = self._stored[key]
+            found = self._kept.get(key)
+            if found is None:
+                found = self._branch(part) if part.kind in ("mixer", "ffn") else _count(part)
+                self._kept.add(key, found)
+            self._parts[part] = found
         return found
 
     def _branch(self, part: Part) -> Cost:
@@ -100,21 +84,6 @@ class CostTable(PartSums[Cost]):
             conv_linear += cost.conv_linear_macs
             attention += cost.attention_macs
         return Cost(params, conv_linear, attention)
-
-    def _store(self, key: str) -> None:
-        if self.file is None:
-            return
-        cost = self._stored[key]
-        line = json.dumps([key, [cost.params, cost.conv_linear_macs, cost.attention_macs]]) + "\n"
-        if self._torn:
-            line, self._torn = "\n" + line, False
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a") as stream:
-                stream.write(line)  # one small append: whole lines, whoever else writes
-        except OSError as error:
-            warnings.warn(f"counts are not kept for later: {self.file}: {error.strerror}", stacklevel=2)
-            self.file = None
 
 
 def part_key(part: Part) -> str:

@@ -161,7 +161,7 @@ def calibrate(
     from evaluators.latency.opening import open_meter
     from evaluators.latency.table.profiling import calibrate as measure_networks
     from evaluators.latency.table.profiling import choose
-    from search_space import SearchSpace
+    from search_space import space_from_dict
 
     entry, table = _table(device)
     if not table.file.spaces:
@@ -169,7 +169,7 @@ def calibrate(
             f"{table.file.file}: no space was profiled; run: boostformer latency profile-space SPACE --device {device}"
         )
     name, plain = list(table.file.spaces.items())[-1]
-    space = SearchSpace.from_dict(plain, str(table.file.file))
+    space = space_from_dict(plain, str(table.file.file))
     rng = np.random.default_rng(seed)
     drawn = list(dict.fromkeys(space.sample(rng) for _ in range(500)))
     lacking = {arch: table.lacking(arch) for arch in drawn}

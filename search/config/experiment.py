@@ -17,13 +17,13 @@ from evaluators.costs.budget import Budget
 from results.schema import FORMAT_VERSION
 from search.config.sections import ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
-from search_space import SearchSpace
+from search_space import SearchSpace, space_from_dict
 
 PACKAGES = ("torch", "optuna", "numpy")
 
 
 def _space(value: Any) -> Any:
-    return value if isinstance(value, SearchSpace) else SearchSpace.from_dict(value, "space")
+    return value if isinstance(value, SearchSpace) else space_from_dict(value, "space")
 
 
 Space = Annotated[SearchSpace, BeforeValidator(_space), PlainSerializer(SearchSpace.to_dict)]

@@ -23,7 +23,7 @@ from search.study.scheduler import Propose, Scheduler, Step
 from search.study.state import Standing
 from search.worker.loop import work
 from search.worker.progress import LineReporter
-from search_space import SearchSpace, read_space
+from search_space import SearchSpace, read_space, space_from_yaml
 
 LIMITS = {"params": 60_000, "macs": 6_000_000}
 
@@ -54,12 +54,12 @@ def tiny() -> SearchSpace:
 
 @cache
 def small() -> SearchSpace:
-    return SearchSpace.from_yaml(SMALL, "small.yaml")
+    return space_from_yaml(SMALL, "small.yaml")
 
 
 @cache
 def medium() -> SearchSpace:
-    return SearchSpace.from_yaml(MEDIUM, "medium.yaml")
+    return space_from_yaml(MEDIUM, "medium.yaml")
 
 
 @cache

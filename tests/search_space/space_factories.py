@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from search_space import SearchSpace
+from search_space import SearchSpace, space_from_dict
 
 STEMS: dict[str, dict[str, list[Any]]] = {"none": {}, "resizer": {"blocks": [1, 2], "shrink": [1, 2]}}
 MIXERS: dict[str, dict[str, list[Any]]] = {
@@ -86,8 +86,8 @@ def space_dict(seed: int, free: int = FIELDS) -> dict[str, Any]:
 
 seeds = st.integers(0, 2**32 - 1)
 space_dicts = st.builds(space_dict, seeds, st.integers(0, FIELDS))
-spaces = space_dicts.map(SearchSpace.from_dict)
-small_spaces = st.builds(space_dict, seeds, st.integers(0, 4)).map(SearchSpace.from_dict)
+spaces = space_dicts.map(space_from_dict)
+small_spaces = st.builds(space_dict, seeds, st.integers(0, 4)).map(space_from_dict)
 
 
 def small_space() -> SearchSpace:
@@ -101,7 +101,7 @@ def small_space() -> SearchSpace:
     }
     attention = {"efficient_attention": {"heads": [1, 2], "reduction": [1, 2]}, "pooling": {}}
     first = fixed | {"width": [8, 16], "mixer": attention | {"mhsa": {"heads": [4, 8]}}}
-    return SearchSpace.from_dict(
+    return space_from_dict(
         {
             "version": 1,
             "size": "64x64",

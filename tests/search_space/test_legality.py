@@ -16,7 +16,7 @@ from boostformer import build, presets
 from boostformer.architecture import Architecture, BlockSpec
 from boostformer.blocks import registry
 from boostformer.errors import UserError
-from search_space import SearchSpace, read_space
+from search_space import SearchSpace, read_space, space_from_dict, space_from_yaml
 
 STAGE = "{width: 64, depth: 1, embed: {overlap_conv: {}}, mixer: {pooling: {}}, ffn: {conv_mlp: {}}}"
 LINES = {"stem": 4, "first": 7, "second": 8, "third": 9, "fourth": 10, "decoder": 11}
@@ -39,13 +39,13 @@ def stage(**blocks: str) -> str:
 
 def refused(source: str) -> str:
     with pytest.raises(UserError) as caught:
-        SearchSpace.from_yaml(source, "my.yaml")
+        space_from_yaml(source, "my.yaml")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_the_plain_space_is_legal() -> None:
-    assert SearchSpace.from_yaml(text()).count == 2
+    assert space_from_yaml(text()).count == 2
 
 
 BLURRED = "as the only stem it sees nothing but blurred RGB: give the space a stem, or another first embed"
@@ -140,30 +140,30 @@ def test_the_line_is_that_of_the_block_itself() -> None:
     ],
 )
 def test_what_a_rule_lets_pass(changed: dict[str, str]) -> None:
-    assert SearchSpace.from_yaml(text(**changed)).count >= 2
+    assert space_from_yaml(text(**changed)).count >= 2
 
 
 def test_the_limit_of_keys_is_the_last_that_passes() -> None:
     first = stage(mixer="{mhsa: {}}")
-    assert SearchSpace.from_yaml(text("128x256", first=first)).count == 2
+    assert space_from_yaml(text("128x256", first=first)).count == 2
     assert "32x65 keys" in refused(text("128x260", first=first))
 
 
 def test_every_size_that_a_stem_leaves_is_asked_about() -> None:
     mhsa = stage(mixer="{mhsa: {}}")
     # 64x64 positions without a stem, 32x32 behind one that halves the image.
-    assert SearchSpace.from_yaml(text("256x256", "{resizer: {shrink: 2}}", first=mhsa)).count == 2
+    assert space_from_yaml(text("256x256", "{resizer: {shrink: 2}}", first=mhsa)).count == 2
     for stem in ("{none: {}}", "{resizer: {shrink: 1}}", "{resizer: {shrink: [2, 1]}}", "{resizer: {}, none: {}}"):
         assert "64x64 keys" in refused(text("256x256", stem, first=mhsa))
     # The stem that halves is the one under which a reduction does not fit any more.
     reducing = stage(mixer="{efficient_attention: {reduction: 8}}")
-    assert SearchSpace.from_yaml(text("256x256", fourth=reducing)).count == 2
+    assert space_from_yaml(text("256x256", fourth=reducing)).count == 2
     message = refused(text("256x256", "{none: {}, resizer: {shrink: 2}}", fourth=reducing))
     assert message.endswith("reduction 8 is larger than the map of 4x4")
 
 
 def test_a_space_at_another_size_is_asked_again() -> None:
-    space = SearchSpace.from_yaml(text("256x256", third=stage(mixer="{mhsa: {}, efficient_attention: {reduction: 8}}")))
+    space = space_from_yaml(text("256x256", third=stage(mixer="{mhsa: {}, efficient_attention: {reduction: 8}}")))
     assert space.replace(size=(1024, 512), classes=3).size == (1024, 512)
     with pytest.raises(UserError) as caught:
         space.replace(size=(1024, 1024))
@@ -176,7 +176,7 @@ def test_a_space_at_another_size_is_asked_again() -> None:
 
 
 def test_other_classes_alone_are_asked_at_the_same_size() -> None:
-    space = SearchSpace.from_yaml(text())
+    space = space_from_yaml(text())
     assert space.replace(classes=3).size == space.size
 
 
@@ -184,7 +184,7 @@ def test_plain_values_are_refused_without_a_line() -> None:
     data: dict[str, Any] = yaml.safe_load(text())
     data["stages"][0]["embed"] = {"pooling": {}}
     with pytest.raises(UserError, match=r"^study: stages\.0\.embed\.pooling: as the only stem"):
-        SearchSpace.from_dict(data, "study")
+        space_from_dict(data, "study")
 
 
 # A space is not what an architecture may be.

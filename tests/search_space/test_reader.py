@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 from boostformer.errors import UserError
-from search_space import SearchSpace, read_space
+from search_space import read_space, space_from_dict, space_from_yaml
 
 GOOD = """\
 version: 1
@@ -149,7 +149,7 @@ MISTAKES = [
 
 
 def test_the_good_file_is_good() -> None:
-    space = SearchSpace.from_yaml(GOOD, "good.yaml")
+    space = space_from_yaml(GOOD, "good.yaml")
     # widths, depths, mixers, ratios, norms, layer scales, fusions
     assert space.count == 2 * 2 * (2 + 1) * 2 * 2 * 2 * 3
     assert (space.size, space.classes) == ((64, 96), 5)
@@ -161,7 +161,7 @@ def test_the_good_file_is_good() -> None:
 def test_mistakes_are_reported_with_their_place(old: str, new: str, line: int | None, message: str) -> None:
     assert GOOD.count(old) == 1
     with pytest.raises(UserError) as caught:
-        SearchSpace.from_yaml(GOOD.replace(old, new), "my.yaml")
+        space_from_yaml(GOOD.replace(old, new), "my.yaml")
     text = str(caught.value)
     assert "\n" not in text
     if line is None:
@@ -171,7 +171,7 @@ def test_mistakes_are_reported_with_their_place(old: str, new: str, line: int | 
 
 
 def test_options_left_out_take_the_defaults_of_the_blocks() -> None:
-    space = SearchSpace.from_yaml(GOOD)
+    space = space_from_yaml(GOOD)
     (spec,) = space.slots["stages.1.ffn"]
     assert dict(spec.options) == {knob.name: knob.default for knob in registry.get("ffn", "mix_cfn").knobs.values()}
 
@@ -192,26 +192,26 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(edits: list[tuple[int, st
         at = place % len(text)
         text = text[:at] + inserted + text[at + 1 :]
     try:
-        SearchSpace.from_yaml(text, "my.yaml")
+        space_from_yaml(text, "my.yaml")
     except UserError as error:
         assert str(error).startswith("my.yaml") and "\n" not in str(error)
 
 
 def test_plain_values_are_checked_like_files() -> None:
-    data = SearchSpace.from_yaml(GOOD).to_dict()
+    data = space_from_yaml(GOOD).to_dict()
     data["stages"][2]["mixer"] = {"mhsa": {"heads": [1, 5]}}
     with pytest.raises(UserError) as caught:
-        SearchSpace.from_dict(data, "config of the study")
+        space_from_dict(data, "config of the study")
     reason = "width 32 with heads 5, project true is not allowed: heads 5 does not divide width 32"
     assert str(caught.value) == f"config of the study: stages.2.mixer.mhsa: {reason}"
     with pytest.raises(UserError, match="config: holds values that YAML cannot express"):
-        SearchSpace.from_dict({"version": object()}, "config")
+        space_from_dict({"version": object()}, "config")
 
 
 def test_files_are_read_by_path_and_named_in_errors(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD)
-    assert read_space(file) == read_space(str(file)) == SearchSpace.from_yaml(GOOD)
+    assert read_space(file) == read_space(str(file)) == space_from_yaml(GOOD)
     file.write_text(GOOD.replace("depth: 1", "dept: 1"))
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}:18: stages.1.dept: unknown key 'dept'"):
         read_space(file)

@@ -20,7 +20,9 @@ from space_factories import seeds, small_space, small_spaces, space_dicts, space
 from boostformer.architecture import Architecture, BlockSpec, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import UserError
-from search_space import Choice, SearchSpace, slot_indices
+from search_space import SearchSpace, slot_indices, space_from_dict, space_from_yaml
+from search_space.encoding import INACTIVE
+from search_space.genes import GeneSpace
 
 generators = seeds.map(np.random.default_rng)
 
@@ -31,6 +33,17 @@ def fields(arch: Architecture) -> dict[str, Any]:
     for i, stage in enumerate(arch.stages):
         found |= {f"stages.{i}.{f.name}": getattr(stage, f.name) for f in dataclasses.fields(stage)}
     return found | {f"decoder.{f.name}": getattr(arch.decoder, f.name) for f in dataclasses.fields(arch.decoder)}
+
+
+def values(arch: Architecture) -> dict[str, Scalar]:
+    """Everything that is chosen in the architecture, by the names of the choices."""
+    found: dict[str, Scalar] = {}
+    for name, value in fields(arch).items():
+        if isinstance(value, BlockSpec):
+            found |= {name: value.name} | {f"{name}.{value.name}.{key}": option for key, option in value.options}
+        else:
+            found[name] = value
+    return found
 
 
 def count_by_hand(data: dict[str, Any]) -> int:
@@ -45,21 +58,29 @@ def count_by_hand(data: dict[str, Any]) -> int:
     return math.prod(length(value) for part in parts for value in part.values())
 
 
-def genotypes(choices: tuple[Choice, ...], made: dict[str, Scalar]) -> Iterator[dict[str, Scalar]]:
+def every_row(space: GeneSpace, made: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
     """Every way to make all active choices, one after the other."""
-    if not choices:
+    if len(made) == len(space.choices):
         yield made
-    elif not choices[0].active(made):
-        yield from genotypes(choices[1:], made)
-    else:
-        for value in choices[0].values:
-            yield from genotypes(choices[1:], made | {choices[0].name: value})
+        return
+    parent = space.parents[len(made)]
+    active = parent is None or made[parent[0]] == parent[1]
+    for gene in range(space.sizes[len(made)]) if active else [INACTIVE]:
+        yield from every_row(space, (*made, gene))
+
+
+def mutate(space: SearchSpace, arch: Architecture, rng: np.random.Generator, changes: int = 1) -> Architecture:
+    return space.decode(space.genes.mutate(space.encode([arch]), rng, changes)[0])
+
+
+def crossover(space: SearchSpace, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
+    return space.decode(space.genes.crossover(space.encode([a]), space.encode([b]), rng)[0])
 
 
 @given(space_dicts)
 @settings(max_examples=40)
 def test_count_is_the_product_written_in_the_file(data: dict[str, Any]) -> None:
-    assert SearchSpace.from_dict(data).count == count_by_hand(data)
+    assert space_from_dict(data).count == count_by_hand(data)
 
 
 @given(small_spaces)
@@ -69,7 +90,7 @@ def test_enumeration_the_count_and_the_choices_agree(space: SearchSpace) -> None
     assert len(set(everything)) == len(everything) == min(space.count, 3000)
     assert len({arch.id for arch in everything}) == len(everything)
     if space.count <= 3000:
-        chosen = [space.architecture(genotype) for genotype in genotypes(space.choices, {})]
+        chosen = [space.decode(row) for row in every_row(space.genes)]
         assert len(chosen) == space.count
         assert set(chosen) == set(everything)
 
@@ -94,16 +115,14 @@ def test_samples_are_complete_legal_and_inside(space: SearchSpace, rng: np.rando
 
 @given(spaces, generators)
 @settings(max_examples=40)
-def test_genotype_genes_and_architecture_are_one_to_one(space: SearchSpace, rng: np.random.Generator) -> None:
+def test_genes_and_architecture_are_one_to_one(space: SearchSpace, rng: np.random.Generator) -> None:
     arch = space.sample(rng)
-    genotype = space.genotype(arch)
-    assert space.architecture(genotype) == arch
-    assert set(genotype) == {choice.name for choice in space.choices if choice.active(genotype)}
     genes = space.encode([arch])
     assert genes.shape == (1, len(space.choices)) and genes.dtype == np.int16
     assert space.decode(genes[0]) == arch
+    found = values(arch)
     for choice, gene in zip(space.choices, genes[0], strict=True):
-        assert (choice.values[gene] == genotype[choice.name]) if gene >= 0 else choice.name not in genotype
+        assert (choice.values[gene] == found[choice.name]) if gene >= 0 else choice.name not in found
 
 
 @given(spaces, generators)
@@ -154,7 +173,7 @@ def test_mutants_are_other_networks_with_few_changes(
     space: SearchSpace, rng: np.random.Generator, changes: int
 ) -> None:
     arch = space.sample(rng)
-    mutant = space.mutate(arch, rng, changes)
+    mutant = mutate(space, arch, rng, changes)
     assert mutant in space
     before, after = fields(arch), fields(mutant)
     changed = [name for name in before if before[name] != after[name]]
@@ -167,14 +186,14 @@ def test_mutations_reach_every_network() -> None:
     while frontier:
         arch = frontier.pop()
         reached.add(arch)
-        frontier += {space.mutate(arch, rng) for _ in range(40)} - reached - set(frontier)
+        frontier += {mutate(space, arch, rng) for _ in range(40)} - reached - set(frontier)
     assert reached == set(space)
 
 
 def test_a_replaced_block_draws_its_options_anew() -> None:
     space, rng = small_space(), np.random.default_rng(0)
     arch = next(arch for arch in space if arch.stages[0].mixer.name == "pooling")
-    mutants = {space.mutate(arch, rng).stages[0].mixer for _ in range(400)}
+    mutants = {mutate(space, arch, rng).stages[0].mixer for _ in range(400)}
     assert mutants == set(space.slots["stages.0.mixer"])
 
 
@@ -188,11 +207,10 @@ def test_a_space_of_one_network_can_only_give_it() -> None:
                 part[key] = {name: {option: values[0] for option, values in options.items()}}
             elif isinstance(value, list):
                 part[key] = value[0]
-    space, rng = SearchSpace.from_dict(data), np.random.default_rng(0)
+    space, rng = space_from_dict(data), np.random.default_rng(0)
     (only,) = space
     assert (space.count, space.choices) == (1, ())
-    assert only == space.sample(rng) == space.mutate(only, rng) == space.crossover(only, only, rng)
-    assert space.genotype(only) == {}
+    assert only == space.sample(rng) == mutate(space, only, rng) == crossover(space, only, only, rng)
     assert space.genes.sample(rng, 3).shape == (3, 0)
     assert space.decode(space.encode([only])[0]) == only
 
@@ -201,18 +219,18 @@ def test_a_space_of_one_network_can_only_give_it() -> None:
 @settings(max_examples=40)
 def test_children_take_every_choice_from_a_parent(space: SearchSpace, rng: np.random.Generator) -> None:
     a, b = space.sample(rng), space.sample(rng)
-    child = space.crossover(a, b, rng)
+    child = crossover(space, a, b, rng)
     assert child in space
-    parents = [space.genotype(a), space.genotype(b)]
-    for name, value in space.genotype(child).items():
+    parents = [values(a), values(b)]
+    for name, value in values(child).items():
         assert any(parent.get(name) == value for parent in parents), name
-    assert space.crossover(a, a, rng) == a
+    assert crossover(space, a, a, rng) == a
 
 
 def test_crossover_mixes_both_parents() -> None:
     space, rng = small_space(), np.random.default_rng(0)
     a, b = list(space)[0], list(space)[-1]
-    children = {space.crossover(a, b, rng) for _ in range(200)}
+    children = {crossover(space, a, b, rng) for _ in range(200)}
     # Two widths, two mixers, two ratios, two fusions; the fusions' options have one parent each.
     assert len(children) == 16
     assert {a, b} <= children
@@ -222,10 +240,10 @@ def test_crossover_mixes_both_parents() -> None:
 @settings(max_examples=15)
 def test_round_trips_are_exact(space: SearchSpace) -> None:
     data = space.to_dict()
-    again = SearchSpace.from_dict(json.loads(json.dumps(data)))
+    again = space_from_dict(json.loads(json.dumps(data)))
     assert again == space and again.fingerprint == space.fingerprint and again.choices == space.choices
-    assert SearchSpace.from_yaml(yaml.safe_dump(data, sort_keys=False)) == space
-    assert SearchSpace.from_yaml(yaml.safe_dump(data)).domains["decoder.width"] == space.domains["decoder.width"]
+    assert space_from_yaml(yaml.safe_dump(data, sort_keys=False)) == space
+    assert space_from_yaml(yaml.safe_dump(data)).domains["decoder.width"] == space.domains["decoder.width"]
 
 
 def test_fingerprint_tells_spaces_apart() -> None:
@@ -233,7 +251,7 @@ def test_fingerprint_tells_spaces_apart() -> None:
     others = [space.replace(size=(96, 64)), space.replace(classes=4)]
     data = space.to_dict()
     data["stages"][0]["width"] = [8, 24]
-    others.append(SearchSpace.from_dict(data))
+    others.append(space_from_dict(data))
     assert len({space.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
@@ -261,21 +279,12 @@ def test_a_network_outside_is_refused_with_the_reason() -> None:
     ]:
         assert outside not in space
         with pytest.raises(UserError, match=reason):
-            space.genotype(outside)
-        with pytest.raises(UserError, match=reason):
             space.encode([arch, outside])
     assert "a word" not in space
 
 
-def test_malformed_genotypes_and_genes_are_refused() -> None:
+def test_malformed_genes_are_refused() -> None:
     space = small_space()
-    genotype = space.genotype(next(iter(space)))
-    with pytest.raises(ValueError, match=r"'stages\.0\.width' is active but missing"):
-        space.architecture({k: v for k, v in genotype.items() if k != "stages.0.width"})
-    with pytest.raises(ValueError, match="must be among"):
-        space.architecture(genotype | {"stages.0.width": 12})
-    with pytest.raises(ValueError, match=r"inactive or unknown choices: stages\.0\.mixer\.mhsa\.heads"):
-        space.architecture(genotype | {"stages.0.mixer.mhsa.heads": 4})
     genes = space.encode([next(iter(space))])[0]
     with pytest.raises(ValueError, match="choices"):
         space.decode(genes[:-1])
@@ -283,4 +292,4 @@ def test_malformed_genotypes_and_genes_are_refused() -> None:
     with pytest.raises(ValueError, match="belongs to no variant"):
         space.decode(inactive)
     with pytest.raises(ValueError, match="at least 1"):
-        space.mutate(next(iter(space)), np.random.default_rng(0), changes=0)
+        mutate(space, next(iter(space)), np.random.default_rng(0), changes=0)

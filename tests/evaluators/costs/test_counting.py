@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,25 +216,3 @@ def test_the_module_remains_as_it_is() -> None:
     assert count(module, torch.empty(1, 3, 2, 2, device="meta")) == Cost(16 + 8, 4 * 12, 0)
     assert module[0].weight.device.type == "cpu"
     assert module.training
-
-
-def test_counts_are_kept_and_a_torn_line_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, arch = tmp_path / "costs.jsonl", presets.load("boostformer_b0", size=(64, 64))
-    first = CostTable(file).cost(arch)
-    content = file.read_text()
-    file.write_text(content[:-20])  # as a crash would leave it
-    assert CostTable(file).cost(arch) == first
-
-    def never(part: object) -> Cost:
-        raise AssertionError(f"counted again: {part}")
-
-    monkeypatch.setattr("evaluators.costs.table._count", never)
-    assert CostTable(file).cost(arch) == first
-
-
-def test_a_folder_that_cannot_be_written_is_said_and_does_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    table = CostTable(tmp_path / "file" / "costs.jsonl", deployed=False)
-    with pytest.warns(UserWarning, match="counts are not kept for later"):
-        cost = table.cost(presets.load("boostformer_b0"))
-    assert cost.params == 2_416_826

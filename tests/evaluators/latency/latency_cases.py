@@ -19,7 +19,7 @@ from evaluators.latency.backend import Measured, MeasureFailure, Say, silent
 from evaluators.latency.graphs import elements, space_elements
 from evaluators.latency.table.file import TableFile
 from evaluators.latency.table.table import Table
-from search_space import SearchSpace
+from search_space import SearchSpace, space_from_yaml
 
 PROVENANCE = Provenance("measured", "made up", "nothing", "fp32", ("1 thread",))
 OTHER = replace(PROVENANCE, settings=("2 threads",))
@@ -52,7 +52,7 @@ decoder: {width: [8, 16], fusion: {concat: {}, weighted_sum: {normalised: true}}
 
 @cache
 def space() -> SearchSpace:
-    return SearchSpace.from_yaml(SPACE, "space.yaml")
+    return space_from_yaml(SPACE, "space.yaml")
 
 
 def sampled(count: int, seed: int = 0) -> list[Architecture]:

@@ -24,7 +24,7 @@ from evaluators.latency.table.table import Table
 from results.run import read_run
 from search.study.queue import INTERRUPTED, WAITING
 from search.worker.finalists import BUILDS
-from search_space import SearchSpace
+from search_space import space_from_yaml
 
 # The stand-in for a board is that of the backend's own tests.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "evaluators" / "latency"))
@@ -140,7 +140,7 @@ def test_a_table_is_filled_resumed_and_calibrated(board: BoardServer, tmp_path: 
     Path("few.yaml").write_text(FEW)
     board.board.set("ms_per_mb", "100")
     profile = ("latency", "profile-space", "few.yaml", "--device", "nano-table")
-    space = SearchSpace.from_yaml(FEW, "few.yaml")
+    space = space_from_yaml(FEW, "few.yaml")
     networks = list(space)
     wanted = space_elements(space.slots, networks[0])
     with start(*profile) as process:

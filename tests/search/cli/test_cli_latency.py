@@ -17,7 +17,7 @@ from evaluators.latency.devices import read_devices
 from evaluators.latency.estimate.boards import boards
 from results.pareto import front
 from results.run import read_run
-from search_space import SearchSpace
+from search_space import space_from_yaml
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 DEVICES = """\
@@ -58,7 +58,7 @@ def here(tmp_path: Path) -> Path:
     (tmp_path / "devices.yaml").write_text(DEVICES)
     (tmp_path / "space.yaml").write_text(SPACE)
     (tmp_path / "run.yaml").write_text(RUN)
-    arch = SearchSpace.from_yaml(SPACE).sample(np.random.default_rng(0))
+    arch = space_from_yaml(SPACE).sample(np.random.default_rng(0))
     (tmp_path / "net.yaml").write_text(arch.to_json())
     return tmp_path
 

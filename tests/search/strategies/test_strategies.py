@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from search_factories import network, problem, propose, quality, simulate, small
+from volumes import hypervolume
 
-from results.pareto import hypervolume
-from search.config.problem import Problem
+from search.config.problem import Exhausted, Problem
 from search.strategies import STRATEGIES, strategy_class
-from search.strategies.base import Exhausted, Observation, Strategy
+from search.strategies.base import Observation, Strategy
 
 every = pytest.mark.parametrize("name", STRATEGIES)
 

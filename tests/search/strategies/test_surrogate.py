@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from search_factories import problem, propose, quality, tiny
+from volumes import hypervolume
 
-from results.pareto import hypervolume
 from search.config.problem import Problem
 from search.strategies.base import History, Key, Observation
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
