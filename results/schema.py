@@ -165,6 +165,8 @@ OBJECTIVES = {
     )
 }
 """All objectives by name. All but ``miou`` are costs, which budgets may limit."""
+COUNTED = ("params", "macs", "conv_linear_macs", "attention_macs")
+"""The costs that are counted from a network's structure, exactly, when its trial begins."""
 COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
 
 
@@ -186,14 +188,13 @@ def minimised_values(trial: Trial, objectives: Sequence[str]) -> tuple[float, ..
 
 def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
     """Give the attribute that a trial begins with, name and value."""
-    costs = ("params", "macs", "conv_linear_macs", "attention_macs")
     return NETWORK, {
         "id": trial.key.arch_id,
         "rung": trial.key.rung,
         "seed": trial.key.seed,
         "iterations": trial.iterations,
         "architecture": trial.architecture,
-        **{name: getattr(trial, name) for name in costs},
+        **{name: getattr(trial, name) for name in COUNTED},
         "feasible": trial.feasible,
         "owner": trial.owner,
         "reached": trial.reached,
@@ -298,10 +299,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
         status=_status(state, end),
         architecture=architecture,
-        params=_count(network, "params"),
-        macs=_count(network, "macs"),
-        conv_linear_macs=_count(network, "conv_linear_macs"),
-        attention_macs=_count(network, "attention_macs"),
+        **{name: _count(network, name) for name in COUNTED},
         feasible=bool(network["feasible"]) and end.get("status") != Status.OVER_BUDGET,
         iterations=None if network["iterations"] is None else _count(network, "iterations"),
         miou=miou,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
-from results.schema import Status, Trial, TrialKey
+from results.schema import COUNTED, Status, Trial, TrialKey
 from search.config.problem import Problem
 from search.study.state import Standing
 
@@ -64,10 +64,7 @@ def new_trial(
         key=key,
         status=Status.RUNNING,
         architecture=arch.to_dict(),
-        params=cost.params,
-        macs=cost.macs,
-        conv_linear_macs=cost.conv_linear_macs,
-        attention_macs=cost.attention_macs,
+        **{name: getattr(cost, name) for name in COUNTED},
         feasible=problem.affords(arch, None if latency is None else latency.ms),
         iterations=iterations,
         latency=latency,
