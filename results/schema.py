@@ -292,6 +292,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
     if not _WORKER.fullmatch(network["owner"]):
         raise ValueError(f"{network['owner']!r} names no worker")
     miou = _number(score, "miou", 0.0, 1.0)
+    counts: dict[str, Any] = {name: _count(network, name) for name in COUNTED}
     if state == "COMPLETE" and miou is None:
         raise ValueError("finished without a score")
     return Trial(
@@ -299,7 +300,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
         status=_status(state, end),
         architecture=architecture,
-        **{name: _count(network, name) for name in COUNTED},
+        **counts,
         feasible=bool(network["feasible"]) and end.get("status") != Status.OVER_BUDGET,
         iterations=None if network["iterations"] is None else _count(network, "iterations"),
         miou=miou,
