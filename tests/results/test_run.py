@@ -16,7 +16,7 @@ from result_factories import OBJECTIVES, create_run, make_trial, write_trial
 
 from boostformer.errors import UserError
 from results.run import Retraining, Run, note_retraining, open_study, read_run
-from results.schema import Status
+from results.schema import FORMAT_VERSION, Status, score_attribute
 from results.storage.location import JOURNAL_NAME
 
 
@@ -24,12 +24,12 @@ from results.storage.location import JOURNAL_NAME
 def run_dir(tmp_path: Path) -> Path:
     """A run of three trials: finished, failed, running."""
     study = create_run(tmp_path / "run")
-    for record in (
+    for trial in (
         make_trial(0),
         make_trial(1, status=Status.FAILED, miou=None, reason="nan"),
         make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
     ):
-        write_trial(study, record)
+        write_trial(study, trial)
     return tmp_path / "run"
 
 
@@ -42,20 +42,20 @@ def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
     ]
     assert run.objectives == OBJECTIVES
     assert run.budgets == {"params": 3_000_000, "macs": 10**9}
-    assert run.config == {"space": "tiny"}
+    assert run.config == {"version": FORMAT_VERSION, "space": "tiny"}
     assert [reference["name"] for reference in run.references] == ["segformer_b0"]
 
 
 def test_promotions_are_visible(tmp_path: Path) -> None:
     study = create_run(tmp_path)
-    network = {"id": "abc", "iterations": 100}
-    records = [make_trial(0, **network), make_trial(1, iterations=100), make_trial(2, **network, status=Status.RUNNING)]
-    for record in records[:2]:
-        write_trial(study, record)
-    assert [record.promoted for record in read_run(tmp_path).trials] == [None, None]
-    write_trial(study, replace(records[2], rung=1, iterations=300, miou=None))
+    first, other = make_trial(0, iterations=100), make_trial(1, iterations=100)
+    for trial in (first, other):
+        write_trial(study, trial)
+    assert [trial.promoted for trial in read_run(tmp_path).trials] == [None, None]
+    longer = replace(first, number=2, key=replace(first.key, rung=1), status=Status.RUNNING, miou=None)
+    write_trial(study, replace(longer, iterations=300))
     found = read_run(tmp_path).trials
-    assert [(r.key.rung, r.iterations, r.promoted) for r in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
+    assert [(t.key.rung, t.iterations, t.promoted) for t in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
 
 
 def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
@@ -64,7 +64,7 @@ def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
     for retraining in (*found, replace(found[0], miou=0.55)):
         note_retraining(run_dir, retraining)
     kept = read_run(run_dir).retrainings
-    assert sorted(kept, key=lambda r: r.key.seed) == [replace(found[0], miou=0.55), found[1]]
+    assert sorted(kept, key=lambda retraining: retraining.seed) == [replace(found[0], miou=0.55), found[1]]
     assert len(read_run(run_dir).trials) == 3
 
 
@@ -116,13 +116,11 @@ for _ in range(20):
     assert sum("note" in trial.user_attrs for trial in open_study(run_dir).trials) == 40
 
 
-def test_a_trial_without_architecture_is_no_record_yet(run_dir: Path) -> None:
+def test_a_trial_without_a_network_is_none_yet(run_dir: Path) -> None:
     study = open_study(run_dir)
     study.ask()
-    trial = study.ask()
-    for key, value in list(make_trial(4).attributes().items())[:3]:
-        trial.set_user_attr(key, value)
-    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2]
+    study.ask().set_user_attr(*score_attribute(0.5, 1.0, ""))
+    assert [trial.number for trial in read_run(run_dir).trials] == [0, 1, 2]
 
 
 def test_a_finished_trial_that_is_not_ours_is_named(run_dir: Path) -> None:
@@ -136,12 +134,12 @@ def test_a_finished_trial_that_is_not_ours_is_named(run_dir: Path) -> None:
 def journal_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("journal")
     study = create_run(folder)
-    for trial in range(3):
-        write_trial(study, make_trial(trial))
+    for number in range(3):
+        write_trial(study, make_trial(number))
     return (folder / JOURNAL_NAME).read_bytes()
 
 
-def records_or_refusal(folder: Path) -> Run | None:
+def run_or_refusal(folder: Path) -> Run | None:
     try:
         return read_run(folder)
     except UserError:
@@ -158,9 +156,9 @@ def test_a_journal_cut_anywhere_loses_only_its_last_operation(
     journal = tmp_path / JOURNAL_NAME
     kept = journal_bytes[: journal_bytes.rfind(b"\n", 0, cut) + 1]
     journal.write_bytes(kept)
-    whole = records_or_refusal(tmp_path)
+    whole = run_or_refusal(tmp_path)
     journal.write_bytes(journal_bytes[:cut])
-    assert records_or_refusal(tmp_path) == whole
+    assert run_or_refusal(tmp_path) == whole
     assert journal.read_bytes() == journal_bytes[:cut]
     if whole is not None:
         study = open_study(tmp_path)
@@ -176,7 +174,7 @@ def test_a_writer_goes_on_after_another_was_killed_in_mid_line(run_dir: Path) ->
         killed.write(b'{"op_code":8,"tri')
     write_trial(study, make_trial(3))
     write_trial(study, make_trial(4))
-    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2, 3, 4]
+    assert [trial.number for trial in read_run(run_dir).trials] == [0, 1, 2, 3, 4]
 
 
 def test_missing_and_foreign_directories_are_refused(tmp_path: Path) -> None:
