@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from result_factories import OBJECTIVES, create_run, make_trial, write_trial
+from result_factories import OBJECTIVES, create_run, make_latency, make_trial, write_trial
 
 from boostformer.errors import UserError
-from results.run import Retraining, Run, note_retraining, open_study, read_run
+from results.run import Retraining, Run, note_finalist, note_retraining, open_study, read_run
 from results.schema import FORMAT_VERSION, Status, score_attribute
 from results.storage.location import JOURNAL_NAME
 
@@ -128,6 +128,55 @@ def test_a_finished_trial_that_is_not_ours_is_named(run_dir: Path) -> None:
     study.tell(study.ask(), [0.5, 1.0, 1.0])
     with pytest.raises(UserError, match=r"journal\.log: trial 3 has no network"):
         read_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    "config", [{"version": 3}, {"version": 5}, {"version": "4"}, {"space": "tiny"}, ["tiny"], None]
+)
+def test_a_run_of_another_version_is_refused_before_its_trials_are_read(run_dir: Path, config: object) -> None:
+    """As version 3 kept them, with flat attributes."""
+    study = open_study(run_dir)
+    study.set_user_attr("config", config)
+    trial = study.ask()
+    trial.set_user_attr("id", "abc")
+    study.tell(trial, [0.5, 1.0, 1.0])
+    before = (run_dir / JOURNAL_NAME).read_bytes()
+    with pytest.raises(UserError) as refused:
+        read_run(run_dir)
+    version = repr(config.get("version") if isinstance(config, dict) else None)
+    assert str(refused.value) == (
+        f"{run_dir / JOURNAL_NAME}: a run of version {version} cannot be read, allowed: 4; read it with the release "
+        "that wrote it, or begin the search again"
+    )
+    assert (run_dir / JOURNAL_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("objectives", None),
+        ("budgets", 7),
+        ("references", None),
+        ("retraining abc", {"id": "abc"}),
+        ("retraining abc", [0.5]),
+        ("finalist abc", {"ms": 5.0}),
+        ("finalist abc", make_latency(5.0).to_dict() | {"ms": -5.0}),
+        ("finalist abc", "5 ms"),
+    ],
+)
+def test_a_run_whose_study_is_damaged_is_one_line(run_dir: Path, name: str, value: object) -> None:
+    open_study(run_dir).set_user_attr(name, value)
+    with pytest.raises(UserError, match=r"journal\.log: damaged \(.*\)") as refused:
+        read_run(run_dir)
+    assert "\n" not in str(refused.value)
+
+
+def test_finalists_keep_their_final_latency(run_dir: Path) -> None:
+    first, failed, running = read_run(run_dir).trials
+    final = make_latency(4.0, labels_ms=4.5, state={"builds": [3.9, 4.0, 4.1]})
+    for trial in (first, failed):
+        note_finalist(run_dir, trial.id, final)
+    assert read_run(run_dir).trials == [replace(first, final=final), failed, running]
 
 
 @pytest.fixture(scope="module")
