@@ -5,7 +5,7 @@ They stand on the ground floor because devices make them (`evaluators`) and tria
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from boostformer.errors import UserError
 
 Kind = Literal["measured", "predicted", "estimated"]
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Figure:
     high: float
 
     def __post_init__(self) -> None:
-        if not (0 < self.low <= self.high < math.inf and 0 < self.ms < math.inf):
+        if not (0 < self.low <= self.high <= _LARGEST and 0 < self.ms <= _LARGEST):
             raise ValueError(f"{self.ms} ms between {self.low} and {self.high} ms is not a figure")
 
 
@@ -81,6 +82,8 @@ class Provenance:
 class Latency:
     """The latency of one network at batch 1, from the image to the logits.
 
+    ValueError unless ``labels_ms``, where there is one, is finite and positive.
+
     Attributes:
         figure: the milliseconds.
         provenance: what they depend on.
@@ -92,6 +95,10 @@ class Latency:
     provenance: Provenance
     labels_ms: float | None = None
     state: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.labels_ms is not None and not 0 < self.labels_ms <= _LARGEST:
+            raise ValueError(f"{self.labels_ms} ms to the label map is not a figure")
 
     @property
     def ms(self) -> float:

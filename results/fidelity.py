@@ -12,7 +12,7 @@ from results.schema import Trial
 def standing(trials: Sequence[Trial]) -> list[Trial]:
     """One trial per network that was trained up to the highest rung any of the ``trials`` has; the others drop out.
 
-    Only equals can be compared: a longer training scores higher. With several seeds it is the first trial's trial with
+    Only equals can be compared: a longer training scores higher. With several seeds it is the first trial with
     ``miou`` the mean, ``miou_std`` the standard deviation (n - 1) and ``seeds`` their number. A seed that was repeated
     counts once, as it came out first: repeating a noisy measurement must not lift a network.
     """

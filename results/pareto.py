@@ -152,9 +152,8 @@ def _finished(trials: Sequence[Trial], wanted: str) -> Trial:
 
 def _statuses(trials: Sequence[Trial]) -> str:
     counts = Counter(trial.status for trial in trials)
-    shown = [
-        status for status in Status if counts[status] or status in (Status.FINISHED, Status.FAILED, Status.RUNNING)
-    ]
+    usual = (Status.FINISHED, Status.FAILED, Status.RUNNING)
+    shown = [*usual, *(status for status in Status if counts[status] and status not in usual)]
     return ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in shown)
 
 

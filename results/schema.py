@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 4
 """Version of a stored study. 2 counts costs of the deployed network; 3 has rungs and seeds; 4 has statuses."""
 NETWORK, LATENCY, SCORE, END = "network", "latency", "score", "end"
-_WORKER = re.compile(r"[\w-]*(\.[\w-]+)*")  # becomes part of a lock's path
+_WORKER = re.compile(r"(?!.{201})[\w-]*(\.[\w-]+)*", re.ASCII)  # becomes the name of a lock's file
 
 
 class Status(StrEnum):
@@ -280,7 +281,8 @@ def key_of(frozen: FrozenTrial) -> TrialKey:
 
 def owner_of(frozen: FrozenTrial) -> str:
     """Name the worker that claimed a stored trial, without reading all of it; empty when that is damaged."""
-    owner = frozen.user_attrs.get(NETWORK, {}).get("owner", "")
+    network = frozen.user_attrs.get(NETWORK)
+    owner = network.get("owner") if isinstance(network, dict) else None
     return owner if isinstance(owner, str) and _WORKER.fullmatch(owner) else ""
 
 
@@ -291,7 +293,9 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         raise ValueError(f"the id {network['id']!r} is not the architecture's")
     if not _WORKER.fullmatch(network["owner"]):
         raise ValueError(f"{network['owner']!r} names no worker")
-    miou = _number(score, "miou", 0.0, 1.0)
+    if type(network["feasible"]) is not bool:
+        raise ValueError(f"feasible is {network['feasible']!r}, true or false is needed")
+    miou = _number(score, "miou", 1.0)
     counts: dict[str, Any] = {name: _count(network, name) for name in COUNTED}
     if state == "COMPLETE" and miou is None:
         raise ValueError("finished without a score")
@@ -301,7 +305,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         status=_status(state, end),
         architecture=architecture,
         **counts,
-        feasible=bool(network["feasible"]) and end.get("status") != Status.OVER_BUDGET,
+        feasible=network["feasible"] and end.get("status") != Status.OVER_BUDGET,
         iterations=None if network["iterations"] is None else _count(network, "iterations"),
         miou=miou,
         seconds=_number(score, "seconds") if score else _number(end, "seconds"),
@@ -319,8 +323,12 @@ def _status(state: str, end: Mapping[str, Any]) -> Status:
         return Status.FINISHED
     if state in ("RUNNING", "WAITING"):
         return Status.RUNNING
-    # A failed one of which nobody said why was left behind by a worker that died.
-    return Status(end["status"]) if end else Status.INTERRUPTED
+    if not end:  # left behind by a worker that died
+        return Status.INTERRUPTED
+    status = Status(end["status"])
+    if status in (Status.RUNNING, Status.FINISHED):
+        raise ValueError(f"status is {status.value!r} of a trial that ended without a result")
+    return status
 
 
 def _count(values: Mapping[str, Any], name: str) -> int:
@@ -330,10 +338,10 @@ def _count(values: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _number(values: Mapping[str, Any], name: str, low: float = 0.0, high: float = math.inf) -> float | None:
+def _number(values: Mapping[str, Any], name: str, high: float = sys.float_info.max) -> float | None:
     value = values.get(name)
     if value is None:
         return None
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}, from {low:g} to {high:g} is allowed")
+    if type(value) not in (int, float) or not 0 <= value <= high:
+        raise ValueError(f"{name} is {value!r}, from 0 to {high:g} is allowed")
     return float(value)

@@ -1,4 +1,4 @@
-"""Records made by hand, and run directories written as a search writes them."""
+"""Trials made by hand, and run directories written as a search writes them."""
 
 from __future__ import annotations
 

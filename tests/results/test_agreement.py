@@ -47,17 +47,17 @@ def test_intervals_hold_tau_narrow_with_the_number_and_repeat() -> None:
     assert agreement(truth, -truth).tau == pytest.approx(-1)
 
 
-def run_of(records: list[Trial], retrainings: list[Retraining] | None = None) -> Run:
-    numbered = [replace(record, trial=trial) for trial, record in enumerate(records)]
+def run_of(trials: list[Trial], retrainings: list[Retraining] | None = None) -> Run:
+    numbered = [replace(trial, number=number) for number, trial in enumerate(trials)]
     return Run(numbered, ["miou", "params"], {}, {}, [], retrainings or [])
 
 
-def short(network: int, miou: float, **changes: Any) -> Trial:
-    return make_trial(id=f"n{network}", miou=miou, params=100 + network, macs=network, iterations=100, **changes)
+def short(network: int, miou: float, iterations: int = 100, **changes: Any) -> Trial:
+    return make_trial(id=f"n{network}", miou=miou, params=100 + network, macs=network, iterations=iterations, **changes)
 
 
 def long(network: int, miou: float, iterations: int = 300, rung: int = 1, **changes: Any) -> Trial:
-    return replace(short(network, miou, **changes), iterations=iterations, rung=rung)
+    return short(network, miou, iterations, rung=rung, **changes)
 
 
 def ladder(scores: list[float]) -> list[Trial]:
@@ -117,9 +117,9 @@ def test_scores_that_are_all_alike_rank_nothing() -> None:
 
 def test_lengths_are_not_mixed_and_the_longest_of_enough_networks_decides() -> None:
     """At 900 iterations, with six networks, the order is another; longer trainings score higher throughout."""
-    records = ladder([0.5 + i / 100 for i in range(12)])
-    records += [long(i, 0.9 - i / 100, iterations=900, rung=2) for i in range(6, 12)]
-    found = trust(run_of(records))
+    trials = ladder([0.5 + i / 100 for i in range(12)])
+    trials += [long(i, 0.9 - i / 100, iterations=900, rung=2) for i in range(6, 12)]
+    found = trust(run_of(trials))
     assert [(c.iterations, c.overall.networks, c.overall.tau) for c in found.comparisons] == [
         (300, 12, 1),
         (900, 6, -1),
@@ -128,9 +128,9 @@ def test_lengths_are_not_mixed_and_the_longest_of_enough_networks_decides() -> N
 
 
 def test_failed_trainings_and_unknown_scores_are_left_out() -> None:
-    records = ladder([0.5 + i / 100 for i in range(9)])
-    records += [short(20, 0.1), long(20, math.nan), short(21, 0.1), long(21, 0.9, status=Status.FAILED)]
-    assert [comparison.overall.networks for comparison in trust(run_of(records)).comparisons] == [9]
+    trials = ladder([0.5 + i / 100 for i in range(9)])
+    trials += [short(20, 0.1), long(20, math.nan), short(21, 0.1), long(21, 0.9, status=Status.FAILED)]
+    assert [comparison.overall.networks for comparison in trust(run_of(trials)).comparisons] == [9]
 
 
 def retrained(scores: list[float], iterations: int = 3000, seed: int = 0, how: str = "full") -> list[Retraining]:
@@ -151,22 +151,22 @@ def test_retrainings_count_by_length_and_recipe() -> None:
 
 
 def test_noise_from_seeds() -> None:
-    records = [short(0, 0.30, seed=0), short(0, 0.34, seed=1), short(0, 0.32, seed=2)]
-    records += [short(1, 0.34, seed=0), short(1, 0.33, seed=1), short(2, 0.90, seed=0), short(3, 0.1)]
-    noise = trust(run_of(records)).noise
+    trials = [short(0, 0.30, seed=0), short(0, 0.34, seed=1), short(0, 0.32, seed=2)]
+    trials += [short(1, 0.34, seed=0), short(1, 0.33, seed=1), short(2, 0.90, seed=0), short(3, 0.1)]
+    noise = trust(run_of(trials)).noise
     assert noise is not None
     pooled = math.sqrt((2 * stdev([0.30, 0.34, 0.32]) ** 2 + stdev([0.34, 0.33]) ** 2) / 3)
     assert (noise.std, noise.networks) == (pytest.approx(pooled), 2)
     # On the front are the networks 0, 1 and 2; the first two are .015 apart, their means' noise is some .03.
     assert (noise.alike, noise.members) == (2, 3)
-    assert trust_lines(run_of(records))[1].startswith(
+    assert trust_lines(run_of(trials))[1].startswith(
         "noise: from seed to seed the mIoU of a network varies by 1.68 % (standard deviation, 2 networks); "
         "2 of the 3 on the front"
     )
 
 
 def test_finalists_stand_with_the_mean_of_their_seeds() -> None:
-    records = ladder([0.5 + i / 100 for i in range(9)])
+    trials = ladder([0.5 + i / 100 for i in range(9)])
     lifted = [long(0, 0.9, seed=seed) for seed in (1, 2)]  # by two seeds far above its first one
-    assert trust(run_of(records)).comparisons[0].overall.tau == 1
-    assert trust(run_of(records + lifted)).comparisons[0].overall.tau == pytest.approx(1 - 2 * 8 / 36)
+    assert trust(run_of(trials)).comparisons[0].overall.tau == 1
+    assert trust(run_of(trials + lifted)).comparisons[0].overall.tau == pytest.approx(1 - 2 * 8 / 36)

@@ -22,9 +22,9 @@ from results.tables import render, to_rows
 OBJECTIVES = ["miou", "params"]
 
 
-def training(trial: int, network: str, miou: float, params: int, rung: int = 0, seed: int = 0) -> Trial:
+def training(number: int, network: str, miou: float, params: int, rung: int = 0, seed: int = 0) -> Trial:
     return make_trial(
-        trial,
+        number,
         id=network,
         miou=miou,
         params=params,
@@ -54,7 +54,7 @@ RUN = [
 def test_only_the_longest_trainings_are_compared_and_seeds_by_their_mean() -> None:
     members = front(RUN, OBJECTIVES)
     assert [member.id for member in members] == ["a", "b", "c"]
-    assert [member.trial for member in members] == [4, 5, 6]
+    assert [member.number for member in members] == [4, 5, 6]
     assert [member.seeds for member in members] == [1, 3, 2]
     assert [member.miou for member in members] == pytest.approx([0.40, 0.44, 0.505])
     assert members[0].miou_std is None
@@ -77,9 +77,9 @@ def test_a_network_stands_as_it_is_where_nothing_is_known_of_other_seeds() -> No
 
 
 def test_an_id_means_its_longest_training_a_number_that_trial() -> None:
-    assert pick(RUN, OBJECTIVES, "b").trial == 5
-    assert pick(RUN, OBJECTIVES, 1).trial == 1
-    assert pick(RUN, OBJECTIVES, "d").trial == 3
+    assert pick(RUN, OBJECTIVES, "b").number == 5
+    assert pick(RUN, OBJECTIVES, 1).number == 1
+    assert pick(RUN, OBJECTIVES, "d").number == 3
 
 
 def test_tables_show_lengths_seeds_and_spread() -> None:
@@ -97,10 +97,10 @@ def test_tables_show_lengths_seeds_and_spread() -> None:
 def test_shorter_trainings_are_drawn_apart(tmp_path: Path) -> None:
     members = front(RUN, OBJECTIVES)
     drawn = Picture.of(RUN, members, [], OBJECTIVES, "a run")
-    assert [record.number for record in drawn.shorter] == [0, 1, 2, 3]
-    assert [record.id for record in drawn.dots] == ["a", "b", "c"] and drawn.others() == []
+    assert [trial.number for trial in drawn.shorter] == [0, 1, 2, 3]
+    assert [trial.id for trial in drawn.dots] == ["a", "b", "c"] and drawn.others() == []
     assert drawn.lengths() == "shorter training (100 iterations)"
-    assert [record.id for record in drawn.staircase(AXES[0])] == ["a", "b", "c"]
+    assert [trial.id for trial in drawn.staircase(AXES[0])] == ["a", "b", "c"]
     plot_front(RUN, members, [], OBJECTIVES, tmp_path / "front.html")
     traces, _ = figure_of((tmp_path / "front.html").read_text(encoding="utf-8"))
     by_name = {trace["name"]: trace for trace in traces}

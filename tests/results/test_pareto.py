@@ -59,11 +59,11 @@ def test_nan_cannot_be_ranked(function: Any) -> None:
         function(np.array([[1.0, math.nan]]))
 
 
-records = st.lists(
+trials_of_a_run = st.lists(
     st.builds(
         dict,
         id=st.sampled_from(["aaaa", "bbbb", "cccc", "dddd", "eeee"]),
-        state=st.sampled_from(["finished", "finished", "finished", "failed", "running"]),
+        status=st.sampled_from([*3 * [Status.FINISHED], *Status]),
         miou=st.sampled_from([0.1, 0.2, 0.3, math.nan, None]),
         params=st.integers(1, 4),
         macs=st.integers(1, 3),
@@ -71,7 +71,7 @@ records = st.lists(
         feasible=st.booleans(),
     ),
     max_size=12,
-).map(lambda found: [make_trial(trial, **fields) for trial, fields in enumerate(found)])
+).map(lambda found: [make_trial(number, **fields) for number, fields in enumerate(found)])
 objectives = st.sampled_from([["miou", "params"], ["miou", "macs", "params"], ["miou", "latency_ms"], ["miou"]])
 
 
@@ -80,25 +80,25 @@ def better_or_equal(a: Trial, b: Trial, names: list[str]) -> bool:
     return all(x >= y if name == "miou" else x <= y for name, (x, y) in zip(names, values, strict=True))
 
 
-@given(records, objectives, st.randoms())
+@given(trials_of_a_run, objectives, st.randoms())
 def test_front_against_its_definition(found: list[Trial], names: list[str], random: Any) -> None:
     usable: dict[str, Trial] = {}
-    for record in found:
-        known = all(getattr(record, n) is not None and not math.isnan(getattr(record, n)) for n in names)
-        if record.status == "finished" and record.feasible and known:
-            usable.setdefault(record.id, record)
+    for trial in found:
+        known = all(getattr(trial, n) is not None and not math.isnan(getattr(trial, n)) for n in names)
+        if trial.is_finished and trial.feasible and known:
+            usable.setdefault(trial.id, trial)
     expected = {
-        record.number
-        for record in usable.values()
+        trial.number
+        for trial in usable.values()
         if not any(
-            better_or_equal(other, record, names) and not better_or_equal(record, other, names)
+            better_or_equal(other, trial, names) and not better_or_equal(trial, other, names)
             for other in usable.values()
         )
     }
     shuffled = random.sample(found, len(found))
     result = front(shuffled, names)
-    assert {record.number for record in result} == expected
-    assert [record.params for record in result] == sorted(record.params for record in result)
+    assert {trial.number for trial in result} == expected
+    assert [trial.params for trial in result] == sorted(trial.params for trial in result)
     assert front(found, names) == result
 
 
@@ -119,32 +119,32 @@ BENT = curve((0.10, 100), (0.30, 150), (0.50, 200), (0.53, 400), (0.55, 700), (0
 
 @pytest.mark.parametrize("names", [["miou", "params"], ["miou", "macs", "params"], ["macs", "miou"]])
 def test_knee_is_the_bend_however_many_correlated_costs_there_are(names: list[str]) -> None:
-    assert pick(BENT, names, "knee").trial == 2
-    assert pick(BENT[::-1], names, "knee").trial == 2
+    assert pick(BENT, names, "knee").number == 2
+    assert pick(BENT[::-1], names, "knee").number == 2
 
 
 def test_knee_by_hand() -> None:
     # Scaled: (loss, cost) = (1, 0), (.5, .2), (0, 1); only the second is beneath the line loss + cost = 1.
-    assert pick(curve((0.2, 0), (0.3, 20), (0.4, 100)), ["miou", "params"], "knee").trial == 1
+    assert pick(curve((0.2, 0), (0.3, 20), (0.4, 100)), ["miou", "params"], "knee").number == 1
     # The middle point lies above the line: an end is deepest, and the better mIoU breaks the tie.
-    assert pick(curve((0.2, 0), (0.22, 80), (0.4, 100)), ["miou", "params"], "knee").trial == 2
+    assert pick(curve((0.2, 0), (0.22, 80), (0.4, 100)), ["miou", "params"], "knee").number == 2
 
 
-@pytest.mark.parametrize(("values", "trial"), [([(0.3, 5)], 0), ([(0.3, 5), (0.4, 9)], 1)])
-def test_knee_of_the_smallest_fronts(values: list[tuple[float, int]], trial: int) -> None:
-    assert pick(curve(*values), ["miou", "params"], "knee").trial == trial
+@pytest.mark.parametrize(("values", "number"), [([(0.3, 5)], 0), ([(0.3, 5), (0.4, 9)], 1)])
+def test_knee_of_the_smallest_fronts(values: list[tuple[float, int]], number: int) -> None:
+    assert pick(curve(*values), ["miou", "params"], "knee").number == number
 
 
 def test_other_picks() -> None:
     names = ["miou", "macs", "params"]
-    assert pick(BENT, names, "best-miou").trial == 5
-    assert pick(BENT, names, "smallest").trial == 0
+    assert pick(BENT, names, "best-miou").number == 5
+    assert pick(BENT, names, "smallest").number == 0
     with pytest.raises(UserError, match="cannot pick 'fastest': no latency_ms in this run"):
         pick(BENT, names, "fastest")
     timed = curve((0.2, 10), (0.3, 20), latency_ms=4.0)
     assert pick(timed, ["miou", "latency_ms"], "fastest").number == 1  # equally fast, and better
     infeasible = make_trial(6, miou=0.9, params=1, macs=1, feasible=False)
-    assert pick([*BENT, infeasible], names, "best-miou").trial == 5
+    assert pick([*BENT, infeasible], names, "best-miou").number == 5
 
 
 def test_pick_by_trial_or_id() -> None:
@@ -156,9 +156,9 @@ def test_pick_by_trial_or_id() -> None:
         make_trial(8, id=BENT[1].id, miou=0.2),
         make_trial(9, id="123456789012"),
     ]
-    assert pick(found, names, 3).trial == pick(found, names, "3").trial == 3
-    assert pick(found, names, BENT[1].id).trial == 1
-    assert pick(found, names, "123456789012").trial == 9
+    assert pick(found, names, 3).number == pick(found, names, "3").number == 3
+    assert pick(found, names, BENT[1].id).number == 1
+    assert pick(found, names, "123456789012").number == 9
     with pytest.raises(UserError, match=r"trial 6 \(.*\) is failed: nan; a finished trial is needed"):
         pick(found, names, 6)
     with pytest.raises(UserError, match=r"trial 7 \(.*\) is running; a finished"):

@@ -1,236 +1,247 @@
-"""Reading a run: round trip, damage of every kind, a search that is still writing, and no heavy imports."""
+"""How trials are stored: every status comes back as it was, and what nobody here wrote is refused."""
 
 from __future__ import annotations
 
-import fcntl
-import signal
-import subprocess
-import sys
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from result_factories import OBJECTIVES, create_run, make_trial, write_trial
+from optuna.trial import FrozenTrial, TrialState
+from result_factories import OBJECTIVES, create_run, make_latency, make_trial, write_trial
 
 from boostformer.errors import UserError
-from results.run import Retraining, Run, note_retraining, open_study, read_run
-from results.schema import Status
-from results.storage.location import JOURNAL_NAME
+from results.run import read_run
+from results.schema import (
+    COSTS,
+    Status,
+    Trial,
+    end_attribute,
+    frozen_trial,
+    key_of,
+    minimised_values,
+    objective,
+    owner_of,
+    read_trial,
+    stored_values,
+)
+
+UNSCORED: dict[str, Any] = {"miou": None, "owner": "host.local-7-ab12cd34"}
+ENDINGS: dict[Status, dict[str, Any]] = {
+    Status.RUNNING: UNSCORED,
+    Status.FINISHED: {"latency": make_latency(5.0, state={"builds": [4.9, 5.0], "clock": 921})},
+    Status.FAILED: UNSCORED | {"reason": "nan", "seconds": 3.5},
+    Status.INTERRUPTED: UNSCORED | {"reason": "given back", "reached": 40},
+    Status.WAITING: {"reason": "no route to the board"},
+    Status.OVER_BUDGET: UNSCORED | {"reason": "9.00 ms of 8.00 ms", "latency": make_latency(9.0), "feasible": False},
+}
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    """A run of three trials: finished, failed, running."""
-    study = create_run(tmp_path / "run")
-    for record in (
-        make_trial(0),
-        make_trial(1, status=Status.FAILED, miou=None, reason="nan"),
-        make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
-    ):
-        write_trial(study, record)
-    return tmp_path / "run"
-
-
-def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
-    run = read_run(run_dir)
-    assert run.trials == [
-        make_trial(0),
-        make_trial(1, status=Status.FAILED, miou=None, reason="nan"),
-        make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
-    ]
-    assert run.objectives == OBJECTIVES
-    assert run.budgets == {"params": 3_000_000, "macs": 10**9}
-    assert run.config == {"space": "tiny"}
-    assert [reference["name"] for reference in run.references] == ["segformer_b0"]
-
-
-def test_promotions_are_visible(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", Status)
+def test_every_status_goes_through_the_study(tmp_path: Path, status: Status) -> None:
     study = create_run(tmp_path)
-    network = {"id": "abc", "iterations": 100}
-    records = [make_trial(0, **network), make_trial(1, iterations=100), make_trial(2, **network, status=Status.RUNNING)]
-    for record in records[:2]:
-        write_trial(study, record)
-    assert [record.promoted for record in read_run(tmp_path).trials] == [None, None]
-    write_trial(study, replace(records[2], rung=1, iterations=300, miou=None))
-    found = read_run(tmp_path).trials
-    assert [(r.key.rung, r.iterations, r.promoted) for r in found] == [(0, 100, True), (0, 100, False), (1, 300, False)]
+    trials = [make_trial(0), make_trial(1, status=status, iterations=100, **ENDINGS[status]), make_trial(2)]
+    for trial in trials:
+        write_trial(study, trial)
+    assert read_run(tmp_path).trials == trials
 
 
-def test_retrainings_are_kept_in_the_run(run_dir: Path) -> None:
-    assert read_run(run_dir).retrainings == []
-    found = [Retraining("abc", 0.5, 3000, 0, "on these data"), Retraining("abc", 0.6, 3000, 1, "on these data")]
-    for retraining in (*found, replace(found[0], miou=0.55)):
-        note_retraining(run_dir, retraining)
-    kept = read_run(run_dir).retrainings
-    assert sorted(kept, key=lambda r: r.key.seed) == [replace(found[0], miou=0.55), found[1]]
-    assert len(read_run(run_dir).trials) == 3
+def test_what_a_dead_worker_leaves_is_interrupted_and_abandoned(tmp_path: Path) -> None:
+    """Nobody wrote how it ended: of a training, and of one that was scored already."""
+    study = create_run(tmp_path)
+    left = [make_trial(0, status=Status.RUNNING, **UNSCORED), make_trial(1, status=Status.RUNNING)]
+    for trial in left:
+        write_trial(study, trial)
+        study.tell(trial.number, state=TrialState.FAIL)
+    abandoned = [replace(trial, status=Status.INTERRUPTED, abandoned=True) for trial in left]
+    assert read_run(tmp_path).trials == abandoned
+    study.add_trial(frozen_trial(replace(left[0], status=Status.INTERRUPTED), OBJECTIVES))
+    assert not read_run(tmp_path).trials[2].abandoned
 
 
-def test_a_run_that_cannot_be_written_to_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: object, flags: int, *mode: int) -> int:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("results.storage.locks.os.open", refuse)
-    with pytest.raises(UserError, match=r"journal\.log: cannot be written: Permission denied"):
-        note_retraining(run_dir, Retraining("abc", 0.5, 3000, 0, ""))
-
-
-def test_reading_changes_nothing_and_waits_for_no_writer(run_dir: Path) -> None:
-    journal = run_dir / JOURNAL_NAME
-    journal.write_bytes(journal.read_bytes() + b'{"op_code":8,"tri')  # a search is just writing
-    before = journal.read_bytes()
-    with journal.open("rb") as search:
-        fcntl.flock(search, fcntl.LOCK_EX)
-        assert len(read_run(run_dir).trials) == 3
-    assert journal.read_bytes() == before
-    assert [path.name for path in run_dir.iterdir()] == [JOURNAL_NAME]
+def test_an_end_whose_worker_died_before_the_last_word_holds(tmp_path: Path) -> None:
+    study = create_run(tmp_path)
+    running = make_trial(0, status=Status.RUNNING, **UNSCORED)
+    write_trial(study, running)
+    study._storage.set_trial_user_attr(study.trials[0]._trial_id, *end_attribute(Status.FAILED, "nan", 3.5))
+    assert read_run(tmp_path).trials[0].status is Status.RUNNING
+    study.tell(0, state=TrialState.FAIL)
+    assert read_run(tmp_path).trials == [replace(running, status=Status.FAILED, reason="nan", seconds=3.5)]
 
 
-def test_a_writer_killed_while_it_holds_the_lock_stops_nobody(run_dir: Path) -> None:
-    program = f"""
-import os, signal
-from pathlib import Path
-from results.storage.journal import open_journal
-open_journal(Path({str(run_dir / JOURNAL_NAME)!r}))._backend._lock.acquire()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == -signal.SIGKILL
-    write_trial(open_study(run_dir), make_trial(3))
-    assert len(read_run(run_dir).trials) == 4
+def stored(trial: Trial) -> FrozenTrial:
+    """The trial after a journal or a database, which keep JSON."""
+    found = frozen_trial(trial, OBJECTIVES)
+    found.number, found.user_attrs = trial.number, json.loads(json.dumps(found.user_attrs))
+    return found
 
 
-def test_writers_take_turns(run_dir: Path) -> None:
-    """Two processes append at once: every operation of both is there, on a line of its own."""
-    program = f"""
-from results.run import open_study
-study = open_study({str(run_dir)!r})
-for _ in range(20):
-    study.ask().set_user_attr("note", "x" * 5000)
-"""
-    root = Path(__file__).parents[2]
-    writers = [subprocess.Popen([sys.executable, "-c", program], cwd=root) for _ in range(2)]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert sum("note" in trial.user_attrs for trial in open_study(run_dir).trials) == 40
+counts = st.integers(0, 2**63 - 1)
+milliseconds = st.floats(1e-6, 1e9)
+trials = st.builds(
+    make_trial,
+    st.integers(0, 9),
+    rung=counts,
+    seed=counts,
+    status=st.sampled_from([Status.RUNNING, Status.FINISHED, Status.FAILED, Status.WAITING, Status.INTERRUPTED]),
+    params=counts,
+    macs=counts,
+    feasible=st.booleans(),
+    iterations=st.none() | counts,
+    miou=st.floats(0, 1),
+    seconds=st.floats(0, 1e9),
+    provenance=st.text(),
+    latency=st.none() | st.builds(make_latency, milliseconds, st.text(), labels_ms=st.none() | milliseconds),
+    owner=st.from_regex(r"[a-z0-9-]+(\.[a-z-]+)*", fullmatch=True),
+    reached=counts,
+)
 
 
-def test_a_trial_without_architecture_is_no_record_yet(run_dir: Path) -> None:
-    study = open_study(run_dir)
-    study.ask()
-    trial = study.ask()
-    for key, value in list(make_trial(4).attributes().items())[:3]:
-        trial.set_user_attr(key, value)
-    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2]
+@given(trials, st.text())
+def test_any_trial_is_read_as_it_was_written(trial: Trial, reason: str) -> None:
+    if trial.status not in (Status.RUNNING, Status.FINISHED):
+        trial = replace(trial, reason=reason)
+    found = stored(trial)
+    assert read_trial(found, "run") == trial
+    assert (key_of(found), owner_of(found)) == (trial.key, trial.owner)
 
 
-def test_a_finished_trial_that_is_not_ours_is_named(run_dir: Path) -> None:
-    study = open_study(run_dir)
-    study.tell(study.ask(), [0.5, 1.0, 1.0])
-    with pytest.raises(UserError, match=r"journal\.log: trial 3 has no network"):
-        read_run(run_dir)
+def test_only_finished_and_failed_trials_are_concluded() -> None:
+    assert {status for status in Status if status.concludes} == {Status.FINISHED, Status.FAILED}
 
 
-@pytest.fixture(scope="module")
-def journal_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = tmp_path_factory.mktemp("journal")
-    study = create_run(folder)
-    for trial in range(3):
-        write_trial(study, make_trial(trial))
-    return (folder / JOURNAL_NAME).read_bytes()
+def test_values_are_natural_in_the_study_and_minimised_to_compare() -> None:
+    names = ["params", "miou", "latency_ms"]
+    trial = make_trial(miou=0.25, params=7, latency_ms=5.0)
+    assert stored_values(trial, names) == [7.0, 0.25, 5.0]
+    assert minimised_values(trial, names) == (7.0, -0.25, 5.0)
+    assert [objective(name).direction for name in names] == ["minimize", "maximize", "minimize"]
+    unknown = make_trial(miou=None, params=7)
+    assert math.isnan(stored_values(unknown, names)[1]) and math.isnan(minimised_values(unknown, names)[2])
+    assert COSTS == ("params", "macs", "latency_ms")
 
 
-def records_or_refusal(folder: Path) -> Run | None:
-    try:
-        return read_run(folder)
-    except UserError:
-        return None
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(data=st.data())
-def test_a_journal_cut_anywhere_loses_only_its_last_operation(
-    journal_bytes: bytes, tmp_path: Path, data: st.DataObject
-) -> None:
-    """As after kill -9 or a full disk: what was written whole is read, and the search goes on from there."""
-    cut = data.draw(st.integers(0, len(journal_bytes)))
-    journal = tmp_path / JOURNAL_NAME
-    kept = journal_bytes[: journal_bytes.rfind(b"\n", 0, cut) + 1]
-    journal.write_bytes(kept)
-    whole = records_or_refusal(tmp_path)
-    journal.write_bytes(journal_bytes[:cut])
-    assert records_or_refusal(tmp_path) == whole
-    assert journal.read_bytes() == journal_bytes[:cut]
-    if whole is not None:
-        study = open_study(tmp_path)
-        number = len(study.trials)
-        write_trial(study, make_trial(number))
-        assert journal.read_bytes().startswith(kept)
-        assert read_run(tmp_path).trials == [*whole.trials, make_trial(number)]
-
-
-def test_a_writer_goes_on_after_another_was_killed_in_mid_line(run_dir: Path) -> None:
-    study = open_study(run_dir)
-    with (run_dir / JOURNAL_NAME).open("ab") as killed:
-        killed.write(b'{"op_code":8,"tri')
-    write_trial(study, make_trial(3))
-    write_trial(study, make_trial(4))
-    assert [record.number for record in read_run(run_dir).trials] == [0, 1, 2, 3, 4]
-
-
-def test_missing_and_foreign_directories_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere does not exist"):
-        read_run(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"not a run directory: it holds no journal\.log"):
-        read_run(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(UserError, match="file is not a directory"):
-        read_run(file)
-    (tmp_path / JOURNAL_NAME).mkdir()
-    with pytest.raises(UserError, match=r"journal\.log: cannot be opened: Is a directory"):
-        read_run(tmp_path)
+REMOVED = object()
+HUGE = 10**400
+OTHER = make_trial(5)
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("keys", "value", "complaint"),
     [
-        (b"", "holds no study"),
-        (b"my diary\n", "not the journal of a search"),
-        (b"my diary without an end", "not the journal of a search"),
-        (b'{"op_code":0,"worker_id":"a","study_name":"other","directions":[1]}\n', "holds no study"),
-        (b'{"op_code":0,"worker_id":"a","study_name":"boostformer","directions":[1]}\n', "never set up"),
-        (b'{"op_code":0,"worker_id":"a"}\n', "damaged journal"),
-        (b'{"op_code":99}\n', "damaged journal"),
-        (b'{"op_code":0,"work\n{"op_code":0}\n', "damaged journal"),
+        ("network.id", "../../etc", "the id '../../etc' is not the architecture's"),
+        ("network.id", OTHER.id, f"the id '{OTHER.id}' is not the architecture's"),
+        ("network.id", 7, "the id 7 is not the architecture's"),
+        ("network.id", REMOVED, "KeyError: 'id'"),
+        ("network.architecture", OTHER.architecture, "is not the architecture's"),
+        ("network.architecture", {}, "architecture: version: missing"),
+        ("network.architecture", "segformer_b0", "is not a mapping"),
+        ("network.architecture", {**OTHER.architecture, "classes": HUGE}, "damaged"),
+        ("network.owner", "../../journal", "'../../journal' names no worker"),
+        ("network.owner", "host/7", "'host/7' names no worker"),
+        ("network.owner", "..", "'..' names no worker"),
+        ("network.owner", "a\nb", r"'a\nb' names no worker"),
+        ("network.owner", "a" * 5000, "names no worker"),
+        ("network.owner", 7, "damaged"),
+        ("network.owner", None, "damaged"),
+        ("network.rung", -1, "rung is -1, a count from 0 is needed"),
+        ("network.rung", HUGE, "a count from 0 is needed"),
+        ("network.rung", True, "rung is True"),
+        ("network.seed", 2**63, f"seed is {2**63}"),
+        ("network.seed", "3", "seed is '3'"),
+        ("network.seed", None, "seed is None"),
+        ("network.params", -5, "params is -5"),
+        ("network.macs", 1.5, "macs is 1.5"),
+        ("network.macs", math.nan, "macs is nan"),
+        ("network.iterations", -1, "iterations is -1"),
+        ("network.reached", [], r"reached is []"),
+        ("network.feasible", "no", "feasible is 'no'"),
+        ("network", 7, "damaged"),
+        ("network", [], "damaged"),
+        ("score", REMOVED, "finished without a score"),
+        ("score.miou", 40.0, "miou is 40.0, from 0 to 1 is allowed"),
+        ("score.miou", -0.1, "miou is -0.1"),
+        ("score.miou", math.nan, "miou is nan"),
+        ("score.miou", "0.4", "miou is '0.4'"),
+        ("score.miou", True, "miou is True"),
+        ("score.seconds", -1, "seconds is -1"),
+        ("score.seconds", HUGE, "damaged"),
+        ("score", [0.4], "damaged"),
+        ("latency.ms", -5.0, "-5.0 ms between"),
+        ("latency.ms", math.inf, "inf ms between"),
+        ("latency.ms", "5", "damaged"),
+        ("latency.ms", HUGE, "damaged"),
+        ("latency.low", 6.0, "is not a figure"),
+        ("latency.high", None, "damaged"),
+        ("latency.labels_ms", "6", "damaged"),
+        ("latency.labels_ms", -6.0, "damaged"),
+        ("latency.state", 7, "damaged"),
+        ("latency.provenance", "measured: here", "damaged"),
+        ("latency.provenance.kind", "guessed", "kind is 'guessed', allowed: measured, predicted, estimated"),
+        ("latency.provenance.kind", ["measured"], "kind is ['measured']"),
+        ("latency.provenance.device", 7, "a provenance is made of words"),
+        ("latency.provenance.settings", [7], "a provenance is made of words"),
+        ("latency.provenance.settings", REMOVED, "KeyError: 'settings'"),
+        ("latency", [], "damaged"),
     ],
 )
-def test_files_that_are_no_journal_are_named_and_left_alone(tmp_path: Path, content: bytes, complaint: str) -> None:
-    journal = tmp_path / JOURNAL_NAME
-    journal.write_bytes(content)
-    with pytest.raises(UserError, match=rf"journal\.log.*{complaint}") as caught:
-        read_run(tmp_path)
-    assert "\n" not in str(caught.value)
-    if complaint != "never set up":
-        with pytest.raises(UserError, match=complaint):
-            open_study(tmp_path)
-    assert journal.read_bytes() == content
+def test_a_finished_trial_that_nobody_here_wrote_is_one_line(
+    tmp_path: Path, keys: str, value: Any, complaint: str
+) -> None:
+    refuse(tmp_path, make_trial(1, latency_ms=5.0), keys, value, complaint)
 
 
-def test_the_room_never_imports_torch_nor_drawing_libraries_before_drawing(run_dir: Path) -> None:
-    program = f"""
-import sys
-import results.pareto, results.report.plots, results.run, results.summary, results.tables
-run = results.run.read_run({str(run_dir)!r})
-front = results.pareto.front(run.trials, run.objectives)
-results.tables.render(results.tables.to_rows(front))
-print([name for name in ("torch", "pandas", "matplotlib", "plotly", "sqlalchemy") if name in sys.modules])
-results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.png")!r})
-results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.html")!r})
-print("torch" in sys.modules)
-"""
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["[]", "False"]
+@pytest.mark.parametrize(
+    ("keys", "value", "complaint"),
+    [
+        ("end.status", "done", "'done' is not a valid Status"),
+        ("end.status", ["failed"], "['failed'] is not a valid Status"),
+        ("end.status", REMOVED, "KeyError: 'status'"),
+        ("end.status", "running", "status is 'running'"),
+        ("end.status", "finished", "status is 'finished'"),
+        ("end.seconds", HUGE, "damaged"),
+        ("end.seconds", "long", "seconds is 'long'"),
+        ("end", "failed", "damaged"),
+        ("end", ["failed"], "damaged"),
+    ],
+)
+def test_a_failed_trial_that_nobody_here_wrote_is_one_line(
+    tmp_path: Path, keys: str, value: Any, complaint: str
+) -> None:
+    failed = make_trial(1, miou=None, status=Status.FAILED, reason="nan", seconds=1.0)
+    refuse(tmp_path, failed, keys, value, complaint)
+
+
+def refuse(folder: Path, trial: Trial, keys: str, value: Any, complaint: str) -> None:
+    """The run in ``folder`` is not read with ``value`` at ``keys`` of the stored trial, and left as it is."""
+    study = create_run(folder)
+    write_trial(study, make_trial(0))
+    found = stored(trial)
+    place: Any = found.user_attrs
+    *above, last = keys.split(".")
+    for key in above:
+        place = place[key]
+    assert last in place
+    if value is REMOVED:
+        del place[last]
+    else:
+        place[last] = value
+    study.add_trial(found)
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    with pytest.raises(UserError) as refused:
+        read_run(folder)
+    assert "journal.log: trial 1: " in str(refused.value) and complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("owner", ["../../journal", "host/7", "..", None, 7, ["a"], {}])
+def test_a_name_that_is_no_workers_is_never_part_of_a_path(owner: Any) -> None:
+    found = stored(make_trial(owner="host-7"))
+    assert owner_of(found) == "host-7"
+    found.user_attrs["network"]["owner"] = owner
+    assert owner_of(found) == ""

@@ -119,9 +119,9 @@ def test_numbers_for_people() -> None:
 
 
 def test_a_frame_holds_what_the_rows_do() -> None:
-    records = [make_trial(3, miou=0.5), make_trial(4, miou=None)]
-    frame = to_frame(records)
+    trials = [make_trial(3, miou=0.5), make_trial(4, miou=None)]
+    frame = to_frame(trials)
     assert list(frame.columns) == list(COLUMNS)
     assert frame["trial"].tolist() == [3, 4]
     assert frame["miou"][0] == 0.5 and frame["miou"].isna()[1]
-    assert frame["architecture"][0] == records[0].architecture
+    assert frame["architecture"][0] == trials[0].architecture

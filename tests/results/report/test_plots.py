@@ -19,7 +19,7 @@ from results.report.plots import plot_front
 from results.schema import Status, Trial
 
 OBJECTIVES = ["miou", "macs", "params"]
-RECORDS = [
+TRIALS = [
     make_trial(0, miou=0.30, params=1_000_000, macs=900_000_000),
     make_trial(1, miou=0.40, params=2_000_000, macs=500_000_000),
     make_trial(2, miou=0.35, params=3_000_000, macs=300_000_000),
@@ -34,34 +34,34 @@ REFERENCES = [
 ]
 
 
-def draw(path: Path, records: list[Trial] = RECORDS, **options: Any) -> Path:
-    plot_front(records, front(records, OBJECTIVES), REFERENCES, OBJECTIVES, path, **options)
+def draw(path: Path, trials: list[Trial] = TRIALS, **options: Any) -> Path:
+    plot_front(trials, front(trials, OBJECTIVES), REFERENCES, OBJECTIVES, path, **options)
     return path
 
 
-def picture(records: list[Trial], objectives: list[str] = OBJECTIVES) -> Picture:
-    return Picture.of(records, front(records, objectives), [], objectives, "a run")
+def picture(trials: list[Trial], objectives: list[str] = OBJECTIVES) -> Picture:
+    return Picture.of(trials, front(trials, objectives), [], objectives, "a run")
 
 
-def test_only_finished_feasible_records_are_drawn_and_the_front_once() -> None:
-    drawn = picture(RECORDS)
-    assert [record.number for record in drawn.dots] == [0, 1, 2, 3]
-    assert [record.number for record in drawn.front] == [0, 1, 2]
-    assert [record.number for record in drawn.others()] == [3]
+def test_only_finished_feasible_trials_are_drawn_and_the_front_once() -> None:
+    drawn = picture(TRIALS)
+    assert [trial.number for trial in drawn.dots] == [0, 1, 2, 3]
+    assert [trial.number for trial in drawn.front] == [0, 1, 2]
+    assert [trial.number for trial in drawn.others()] == [3]
     assert [axis.cost.name for axis in drawn.axes] == ["params", "macs"]
 
 
 def test_each_panel_has_its_own_staircase() -> None:
-    drawn = picture(RECORDS)
-    assert [record.number for record in drawn.staircase(AXES[0])] == [0, 1]
-    assert [record.number for record in drawn.staircase(AXES[1])] == [2, 1]
+    drawn = picture(TRIALS)
+    assert [trial.number for trial in drawn.staircase(AXES[0])] == [0, 1]
+    assert [trial.number for trial in drawn.staircase(AXES[1])] == [2, 1]
 
 
 def test_latency_is_drawn_with_its_provenance_when_all_have_one() -> None:
     timed = [make_trial(i, latency=make_latency(5.0 + i, "host")) for i in range(3)]
     assert [axis.cost.name for axis in picture(timed).axes] == ["params", "macs", "latency_ms"]
     assert picture(timed).latency_note() == "Latency: measured: trtexec 8.2, host, fp16, batch 1"
-    assert picture(RECORDS).latency_note() == ""
+    assert picture(TRIALS).latency_note() == ""
 
 
 def test_png_shows_something(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_html_is_self_contained_and_tells_all_on_hovering(tmp_path: Path) -> Non
     hover = drawn[0]["text"][1]
     for part in (
         "trial 1",
-        RECORDS[1].id,
+        TRIALS[1].id,
         "40.00 %",
         "2.000 M",
         "0.500 G",
@@ -108,7 +108,7 @@ def test_refusals_leave_no_file_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot plot to '\.pdf'; allowed: \.png, \.html"):
         draw(tmp_path / "front.pdf")
     with pytest.raises(UserError, match="nothing to plot"):
-        draw(tmp_path / "front.png", records=RECORDS[4:])
+        draw(tmp_path / "front.png", trials=TRIALS[4:])
     with pytest.raises(UserError, match=r"missing/front\.png: cannot be written: No such file or directory"):
         draw(tmp_path / "missing" / "front.png")
     (tmp_path / "taken.png").mkdir()
