@@ -175,7 +175,7 @@ def watch(module: nn.Module, inputs: Sequence[Any], see: See) -> None:
     if watching.unknown:
         raise ValueError(
             f"{type(module).__name__}: operators {sorted(watching.unknown)} have no count; add each to COUNTED or "
-            "FREE in evaluators/counting.py"
+            "FREE in evaluators/costs/counting.py"
         ) from failure
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from boostformer.architecture import STRIDES, Architecture, Decoder, Stage
+from boostformer.architecture import STRIDES, Architecture, Decoder, Stage, stem_size
 from boostformer.parts import Part, decoder_parts, stage_parts, stem_part
 
 _BRANCH = ("norm", "arrangement", "layer_scale")
@@ -108,28 +109,32 @@ Slots = Mapping[str, Sequence[Any]]
 class Population:
     """Figures of whole populations at once, as sums of NumPy gathers: costs, or milliseconds.
 
-    ``slots`` lists the variants of each choice of a space (``stages.0.mixer`` -> block specs, …,
-    ``decoder.width`` -> widths); ``size`` is the input's (H, W).
+    Args:
+        sums: the figure of each part.
+        slots: the variants of each slot of a space: of ``stages.0.mixer`` block specs, …, of ``decoder.width`` widths.
+        size: (H, W) of the input.
+        classes: number of labels.
     """
 
     def __init__(self, sums: PartSums[Any], slots: Slots, size: tuple[int, int], classes: int) -> None:
-        self.slots, self.size, self.classes = slots, size, classes
+        self.slots = slots
         self._columns = sums.columns
+        self._first = _first(slots, size, classes)
         self._lookups: list[tuple[list[str], list[int], np.ndarray, str | None]] = []
         self._add(["stem"], sums.stem)
         # Where no stem changes the image's size, the costs behind it do not depend on it.
-        sizes = {self._architecture({"stem": stem}).stem_size for stem in slots["stem"]}
+        sizes = {stem_size(size, stem) for stem in slots["stem"]}
         stem = ["stem"] if len(sizes) > 1 else []
         for i in range(len(STRIDES)):
             for group, (fields, _) in enumerate(STAGE_GROUPS):
-                names = stem + [f"stages.{i}.{field}" for field in fields]
+                names = [f"stages.{i}.{field}" for field in fields]
                 if group == _EMBED and i > 0:
                     names.append(f"stages.{i - 1}.width")
                 times = None if group == _EMBED else f"stages.{i}.depth"
-                self._add(names, partial(sums.stage_group, i=i, group=group), times)
-            names = [*stem, f"stages.{i}.width", "decoder.width", "decoder.fusion"]
+                self._add(names + stem, partial(sums.stage_group, i=i, group=group), times)
+            names = [f"stages.{i}.width", "decoder.width", "decoder.fusion", *stem]
             self._add(names, partial(sums.decoder_roles, roles={f"project{i}"}))
-        self._add([*stem, "decoder.width", "decoder.fusion"], partial(sums.decoder_roles, roles=FUSING))
+        self._add(["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_roles, roles=FUSING))
 
     def _add(self, names: list[str], figure: Callable[[Architecture], Any], times: str | None = None) -> None:
         """Tabulate a figure that the slots ``names`` alone decide, and that is there once or ``times`` this slot."""
@@ -140,16 +145,18 @@ class Population:
             rows.append(self._columns(found))
         self._lookups.append((names, [len(v) for v in variants], np.array(rows), times))
 
-    def _architecture(self, chosen: dict[str, Any]) -> Architecture:
+    def _architecture(self, chosen: Mapping[str, Any]) -> Architecture:
         """A network with these values, the first variant in every other slot, and one layer in each stage."""
-        values = {name: variants[0] for name, variants in self.slots.items()}
-        values |= {f"stages.{i}.depth": 1 for i in range(len(STRIDES))} | chosen
-
-        def fields(prefix: str) -> dict[str, Any]:
-            return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
-
-        stages = tuple(Stage(**fields(f"stages.{i}.")) for i in range(len(STRIDES)))
-        return Architecture(stages, Decoder(**fields("decoder.")), self.classes, self.size, values["stem"])
+        fields: dict[str, dict[str, Any]] = {}
+        for name, value in chosen.items():
+            place, _, field = name.rpartition(".")
+            fields.setdefault(place, {})[field] = value
+        stages = list(self._first.stages)
+        for i in range(len(stages)):
+            if found := fields.get(f"stages.{i}"):
+                stages[i] = replace(stages[i], **found)
+        decoder = replace(self._first.decoder, **fields.get("decoder", {}))
+        return replace(self._first, stages=tuple(stages), decoder=decoder, **fields.get("", {}))
 
     def figures(self, indices: Mapping[str, np.ndarray]) -> np.ndarray:
         """(P,) variant index of every slot -> (P, fields of a figure): of costs the three integers of ``Cost``."""
@@ -164,3 +171,14 @@ class Population:
             total = found if total is None else np.add(total, found, out=total)
         assert total is not None
         return total
+
+
+def _first(slots: Slots, size: tuple[int, int], classes: int) -> Architecture:
+    """The network with the first variant in every slot, and one layer in each stage."""
+    values = {name: variants[0] for name, variants in slots.items()}
+
+    def fields(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+    stages = tuple(Stage(**fields(f"stages.{i}.") | {"depth": 1}) for i in range(len(STRIDES)))
+    return Architecture(stages, Decoder(**fields("decoder.")), classes, size, values["stem"])

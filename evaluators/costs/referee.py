@@ -107,7 +107,7 @@ def count_with_fvcore(module: nn.Module, *inputs: Any) -> Cost:
     if missed:
         raise ValueError(
             f"{type(module).__name__}: operators {sorted(missed)} have no count; add each to COUNTED or FREE "
-            "in evaluators/referee.py"
+            "in evaluators/costs/referee.py"
         )
     attention = int(by_operator.pop("attention", 0))
     return Cost(params, int(sum(by_operator.values())), attention)

@@ -1,8 +1,9 @@
 """Shapes of results without torch's own kernels for the meta device, which are written in Python and slow.
 
-:data:`ANSWERS` stands in for the functions that take most of the time. An answer is called as its function is and
-gives an empty tensor as the result would be (shape, type, order in memory), or None where this does not follow
-plainly from the inputs: then the function itself must run, which also says what is wrong with them.
+:data:`ANSWERS` stands in for the functions that take most of the time: all parts of a space are counted in half the
+time. An answer is called as its function is and gives an empty tensor as the result would be (shape, type, order in
+memory), or None where this does not follow plainly from the inputs: then the function itself must run, which also says
+what is wrong with them.
 """
 
 from __future__ import annotations
@@ -20,18 +21,9 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def named(names: str) -> frozenset[Any]:
-    """The functions of these names: torch's, functional's, and the methods."""
+    """The functions of these names: in ``torch``, in ``torch.nn.functional``, and methods of tensors."""
     spaces = (torch, functional, Tensor)
     return frozenset(getattr(space, name) for name in names.split() for space in spaces if hasattr(space, name))
-
-
-def _like(x: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """Dense, of the shape of ``x`` and with the dimensions in the same order in memory."""
-    strides = x.stride()
-    if 0 in strides:  # what is only repeated has no order
-        return None
-    order = sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
-    return torch.empty_permuted(x.shape, order, dtype=dtype, device="meta")
 
 
 def _new(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -45,74 +37,27 @@ def _floating(first: Tensor, *others: Tensor) -> bool:
     return all(x.is_meta and x.dtype is first.dtype for x in others)
 
 
-def _fits(shape: torch.Size, wide: torch.Size) -> bool:
-    """Whether ``shape`` is ``wide`` or can be broadcast to it."""
-    if shape == wide:
-        return True
-    pairs = zip(reversed(shape), reversed(wide), strict=False)
-    return len(shape) <= len(wide) and all(n in (1, m) for n, m in pairs)
-
-
-def _wide(operands: Sequence[Any], options: dict[str, Any]) -> tuple[Tensor, torch.dtype] | None:
-    """The operand to whose shape all are broadcast, and the common type of the tensors."""
-    wide: Tensor | None = None
-    for operand in operands:
-        if isinstance(operand, Tensor):
-            if not operand.is_meta:
-                return None
-            if wide is None:
-                wide, dtype = operand, operand.dtype
-                continue
-            if operand.dtype is not dtype:
-                if not operand.dim() or not wide.dim():  # what has no dimension hardly counts for the type
-                    return None
-                dtype = torch.promote_types(dtype, operand.dtype)
-            if not _fits(operand.shape, wide.shape):
-                if not _fits(wide.shape, operand.shape):
-                    return None
-                wide = operand
-        elif not isinstance(operand, _PLAIN):
-            return None
-    if wide is None or not all(isinstance(option, _PLAIN) for option in options.values()):
+def _elementwise(*operands: Any, inplace: bool = False, **options: Any) -> Tensor | None:
+    """The answer for contiguous floating tensors, which are broadcast, and numbers."""
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    others = [x for x in operands if not isinstance(x, Tensor)]
+    if not all(isinstance(x, _PLAIN) for x in (*others, *options.values())):
         return None
-    return wide, dtype
-
-
-def _elementwise(*operands: Any, **options: Any) -> Tensor | None:
-    """Of floating numbers: these remain what they are."""
-    found = _wide(operands, options)
-    return _like(*found) if found and found[1].is_floating_point else None
-
-
-def _activation(input: Tensor, *rest: Any, inplace: bool = False, **options: Any) -> Tensor | None:
-    """In place, the input itself."""
-    if inplace or any(option is True for option in rest):
-        return input if _floating(input) and 0 not in input.stride() else None
-    return _elementwise(input, *rest, **options)
-
-
-def _arithmetic(*operands: Any, **options: Any) -> Tensor | None:
-    """Also of integers among themselves."""
-    found = _wide(operands, options)
-    if found is None:
+    if not tensors or not _floating(*tensors) or not all(x.is_contiguous() for x in tensors):
         return None
-    whole = found[1] is torch.int64 and not any(isinstance(x, float) for x in (*operands, *options.values()))
-    return _like(*found) if whole or found[1].is_floating_point else None
-
-
-def _comparison(*operands: Any, **options: Any) -> Tensor | None:
-    found = _wide(operands, options)
-    return _like(found[0], torch.bool) if found else None
+    if inplace:
+        return tensors[0]
+    if len(tensors) == 1:
+        return _new(tensors[0].shape, tensors[0])
+    try:
+        return _new(torch.broadcast_shapes(*(x.shape for x in tensors)), tensors[0])
+    except RuntimeError:
+        return None
 
 
 def _batch_norm(input: Tensor, running_mean: Tensor | None = None, *rest: Any, **options: Any) -> Tensor | None:
     fits = running_mean is not None and input.dim() > 1 and input.shape[1] == len(running_mean)
-    return _like(input, input.dtype) if fits and _floating(input) else None
-
-
-def _group_norm(input: Tensor, num_groups: int, *rest: Any, **options: Any) -> Tensor | None:
-    fits = input.dim() > 1 and input.shape[1] % num_groups == 0
-    return _new(input.shape, input) if fits and _floating(input) else None
+    return _new(input.shape, input) if fits and _floating(input) and input.is_contiguous() else None
 
 
 def _layer_norm(input: Tensor, normalized_shape: Sequence[int], *rest: Any, **options: Any) -> Tensor | None:
@@ -120,21 +65,9 @@ def _layer_norm(input: Tensor, normalized_shape: Sequence[int], *rest: Any, **op
     return _new(input.shape, input) if fits and _floating(input) else None
 
 
-def _softmax(input: Tensor, *rest: Any, **options: Any) -> Tensor | None:
-    plain = all(isinstance(x, _PLAIN) for x in (*rest, *options.values()))
-    return _new(input.shape, input) if plain and _floating(input) else None
-
-
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
     fits = input.dim() > 1 and weight.dim() == 2 and input.shape[-1] == weight.shape[1]
     return _new((*input.shape[:-1], weight.shape[0]), input) if fits and _floating(input, weight) else None
-
-
-def _matmul(input: Tensor, other: Tensor) -> Tensor | None:
-    """Of stacks of equal size only."""
-    stacked = input.dim() == other.dim() > 1 and input.shape[:-2] == other.shape[:-2]
-    fits = stacked and input.shape[-1] == other.shape[-2]
-    return _new((*input.shape[:-1], other.shape[-1]), input) if fits and _floating(input, other) else None
 
 
 def _pair(value: Any) -> Sequence[int] | None:
@@ -184,35 +117,12 @@ def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, **op
     return _new((*input.shape[:2], *pair), input) if _floating(input) else None
 
 
-def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
-    first, length = tensors[0], 0
-    before, after = first.shape[:dim], first.shape[dim:][1:]
-    for x in tensors:
-        if x.shape[:dim] != before or x.shape[dim:][1:] != after or not x.is_contiguous():
-            return None
-        length += x.shape[dim]
-    return _new((*before, length, *after), first) if _floating(*tensors) else None
-
-
-def _arange(end: Any, *rest: Any, dtype: Any = None, device: Any = None) -> Tensor | None:
-    plain = type(end) is int and not rest and device is not None and torch.device(device).type == "meta"
-    return torch.empty(end, dtype=dtype or torch.int64, device="meta") if plain else None
-
-
 Answer = Callable[..., Tensor | None]
 _NAMED: dict[str, Answer] = {
-    "add sub mul rsub __rsub__ neg abs clamp square": _arithmetic,
-    "div pow __pow__ __rtruediv__ floor exp sqrt": _elementwise,
-    "tanh sigmoid relu relu6 leaky_relu gelu silu hardswish": _activation,
-    "softmax": _softmax,
-    "eq ne lt le gt ge __eq__ __ne__": _comparison,
+    "add sub mul div rsub __rsub__ neg clamp square relu relu6 gelu silu hardswish sigmoid": _elementwise,
     "batch_norm": _batch_norm,
-    "group_norm": _group_norm,
     "layer_norm": _layer_norm,
     "linear": _linear,
-    "matmul": _matmul,
-    "cat": _cat,
-    "arange": _arange,
     "conv2d": _conv2d,
     "scaled_dot_product_attention": _attention,
     "interpolate": _interpolate,
@@ -225,7 +135,7 @@ _FILLING = named("fill_ zero_") | {
 
 
 class _Empty(TorchFunctionMode):
-    """Answers, and leaves tensors empty that are to be filled."""
+    """Gives the answers, and leaves tensors empty that are to be filled."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -20,8 +20,7 @@ from boostformer.files import cache_folder
 from boostformer.fingerprints import code_fingerprint
 from boostformer.layers import Branch
 from boostformer.parts import Part
-from evaluators.costs import counting
-from evaluators.costs.counting import Cost, count
+from evaluators.costs.counting import Cost, count, shapes_only
 from evaluators.costs.kept import KeptCosts
 from evaluators.costs.populations import PartSums
 
@@ -69,7 +68,7 @@ class CostTable(PartSums[Cost]):
         if keeps_norm:
             norm = self.part(Part("norm", BlockSpec(part.norm), part.shape, part.inputs)).params
         elif part.norm:
-            norm = _absorbing(bare)[0] - cost.params  # biases that were not there before
+            norm = _absorbing(replace(bare, inputs=()))[0] - cost.params  # biases that were not there before
         scale = width * keeps_scale
         return cost + Cost(norm + scale, 0, 0)
 
@@ -94,17 +93,23 @@ def part_key(part: Part) -> str:
 
 
 def _count(part: Part) -> Cost:
-    with counting.shapes_only():
-        module = part.build()
-        inputs = [torch.empty(1, *shape) for shape in part.inputs]
+    module = _module(replace(part, inputs=()))
+    inputs = [torch.empty(1, *shape, device="meta") for shape in part.inputs]
     return count(module, inputs) if part.kind == "fusion" else count(module, *inputs)
+
+
+@lru_cache(maxsize=16)
+def _module(part: Part) -> nn.Module:
+    """The module of a part, whatever maps it takes: behind several stems the same is counted several times in a row."""
+    with shapes_only():
+        return part.build()
 
 
 def left_beside(part: Part) -> tuple[bool, bool]:
     """Whether the norm and the LayerScale of a residual branch stand beside its block, or were folded into it."""
     norm, scale = bool(part.norm), part.scale
     if part.deployed and not part.local_connection:  # which needs the block's input as it is
-        _, keeps_norm, keeps_scale = _absorbing(replace(part, norm="", scale=False))
+        _, keeps_norm, keeps_scale = _absorbing(replace(part, norm="", scale=False, inputs=()))
         norm, scale = norm and (keeps_norm or part.norm != "batch"), scale and keeps_scale
     return norm, scale
 
@@ -112,7 +117,7 @@ def left_beside(part: Part) -> tuple[bool, bool]:
 @cache
 def _absorbing(bare: Part) -> tuple[int, bool, bool]:
     """Of a deployed branch with all that a fold may remove: its block's parameters; whether norm and scale stay."""
-    with counting.shapes_only():
+    with shapes_only():
         module = replace(bare, norm="batch", scale=True).build()
     branch = module if isinstance(module, Branch) else Branch(module)
     params = sum(p.numel() for p in branch.block.parameters())

@@ -11,7 +11,7 @@ from search.config.problem import Problem
 from search.strategies.base import History, Key, Observation
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
 from search.strategies.improvement import LIMIT, Improvement
-from search.strategies.kernel import Inputs, Kernel, _loss
+from search.strategies.kernel import Inputs, Kernel, negative_log_likelihood
 from search.strategies.surrogate import Surrogate
 from search_space.genes import Genes, keys
 
@@ -31,7 +31,7 @@ def test_the_model_ranks_unseen_networks_and_knows_what_it_does_not_know() -> No
     mean, deviation = model.predict(seen[np.arange(140, 240)])
     assert np.corrcoef(mean, scores[140:])[0, 1] > 0.65
     errors = np.abs(mean - scores[140:])
-    assert (errors < 2 * np.hypot(deviation, np.sqrt(model.kernel.noise) * model.scale)).mean() > 0.5
+    assert (errors < 2 * np.hypot(deviation, np.sqrt(model.kernel.sigma_n2) * model.scale)).mean() > 0.5
     assert model.predict(known)[1].mean() < deviation.mean()
 
 
@@ -45,7 +45,9 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
         values = np.exp(at)
-        return _loss(Kernel(values[:5], values[5], values[6 : 6 + count] / count, values[6 + count :]), seen, scores)
+        return negative_log_likelihood(
+            Kernel(values[:5], values[5], values[6 : 6 + count] / count, values[6 + count :]), seen, scores
+        )
 
     _, slope = loss(point)
     for i in [*range(6), 6, 9, 20, len(point) - 2, len(point) - 1]:
