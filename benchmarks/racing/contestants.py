@@ -64,7 +64,7 @@ def version(name: str) -> str:
     files, package = [HERE / "contest.py"], name.partition("/")[0]
     if name in OURS:
         files += [HERE / "ours.py", *sorted((ROOT / "search/strategies").glob("*.py"))]
-        files += [ROOT / file for file in ("search_space/genes.py", "search_space/encoding.py", "results/front.py")]
+        files += [ROOT / file for file in ("search_space/genes.py", "search_space/encoding.py", "results/pareto.py")]
         package = "optuna"
     else:
         files += [HERE / "filtered.py", HERE / f"{PEERS[name].partition(':')[0].removeprefix('racing.')}.py"]

@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from search.strategies.base import Exhausted, Key
+from search.config.problem import Exhausted
+from search.strategies.base import Key
 from search_space.genes import Genes, GeneSpace, keys
 
 Floats = NDArray[np.float64]
