@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from search_factories import medium, opened, table
 
 from boostformer.architecture import Architecture
-from evaluators.latency.backend import Backend, Latency, Say, silent
+from boostformer.figures import Figure, Latency, Provenance
+from evaluators.latency.backend import Backend, Say, silent
+from search.config.opening import OpenExperiment
 from search.config.timing import Timing
 from search_space import SearchSpace
 
-PROVENANCE = "measured: made up, 1 thread"
+PROVENANCE = Provenance("measured", "made up", "nothing", "fp32", ("1 thread",))
+OTHER = replace(PROVENANCE, settings=("2 threads",))
 
 
 def milliseconds(arch: Architecture) -> float:
@@ -23,8 +27,6 @@ def milliseconds(arch: Architecture) -> float:
 class Device(Backend):
     """Answers to ``device: host`` in a search; ``before`` is called with the number of each question, and may raise."""
 
-    kind = "measured"
-
     def __init__(self, before: Callable[[int], None] = lambda number: None) -> None:
         self.asked: list[str] = []
         """Ids of the networks."""
@@ -32,7 +34,7 @@ class Device(Backend):
         """``labels`` and ``builds`` of each question."""
         self.before, self.told = before, PROVENANCE
 
-    def provenance(self) -> str:
+    def provenance(self) -> Provenance:
         return self.told
 
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:
@@ -40,11 +42,11 @@ class Device(Backend):
         self.how.append((labels, builds))
         self.before(len(self.asked) - 1)
         ms = milliseconds(arch)
-        return Latency(ms, 0.9 * ms, 1.1 * ms, ms + 1 if labels else None, "measured", self.told, {"clock": 921})
+        return Latency(Figure(ms, 0.9 * ms, 1.1 * ms), self.told, ms + 1 if labels else None, {"clock": 921})
 
 
-def timed(limit: float | None = None, space: SearchSpace | None = None, **changes: Any) -> Plan:
+def timed(limit: float | None = None, space: SearchSpace | None = None, **changes: Any) -> OpenExperiment:
     """For mIoU and milliseconds on ``host``, with a budget of so many milliseconds."""
     timing = Timing.of(changes.pop("device", "host"))
     limits: dict[str, Any] = {} if limit is None else {"latency_ms": limit}
-    return opened(space or medium(), limits, objectives=("miou", "latency_ms"), timing=timing, **changes)
+    return opened(space or medium(), limits, objectives=("miou", "latency_ms"), latency=timing, **changes)
