@@ -141,7 +141,7 @@ def train(root: Path, genes: tuple[int, ...], iterations: int, seed: int) -> dic
     from boostformer.training import TrainingFailure
     from boostformer.training.recipes import recipe
     from evaluators.proxy import Proxy
-    from search.config.experiment import data_cache
+    from search.config.opening import data_cache
 
     space = read_space(DATA / "space.yaml")
     if iterations not in _proxies:

@@ -28,16 +28,16 @@ import numpy as np
 import optuna
 from machine import cores, processor, versions
 from racing.nni_peers import nested_space
-from scale import Ready, Sleeping, make_plan, table
+from scale import Ready, Sleeping, open_search, table
 from throwaway_postgresql import Server
 
-from results.schema import read_run
+from results.run import read_run
+from results.schema import objective
 from results.storage.location import Database
 from search.config.problem import Problem
-from search.config.run_file import SearchConfig
+from search.config.sections import SearchConfig
 from search.strategies import STRATEGIES, strategy_class
 from search.strategies.base import Observation
-from search.strategies.directions import directions
 from search.study.folder import set_up
 from search.worker.launchers.nni.experiment import require_nni, running
 from search.worker.launchers.nni.service import LOOPBACK
@@ -97,13 +97,13 @@ def proposals(problem: Problem) -> list[Line]:
 
 
 def ours(strategy: str, server: Server, trials: int) -> list[Line]:
-    plan, lines = make_plan(strategy), []
+    opened, lines = open_search(strategy), []
     for storage, database in (("journal", None), ("PostgreSQL", Database(server.url, f"ours-{strategy}"))):
         with tempfile.TemporaryDirectory() as folder:
-            set_up(Path(folder), plan, trials, [], database)
-            search = lambda out=Path(folder), plan=plan: work(plan, out, Sleeping(0.0), Ready())  # noqa: E731
+            set_up(Path(folder), opened, trials, database)
+            search = lambda out=Path(folder): work(opened, out, Ready(), Sleeping(0.0))  # noqa: E731
             lines.append(line("boostformer", strategy, storage, trials, search))
-            assert len(read_run(Path(folder)).records) == trials
+            assert len(read_run(Path(folder)).trials) == trials
     return lines
 
 
@@ -118,10 +118,10 @@ def of_optuna(problem: Problem, strategy: str, server: Server, trials: int) -> l
             study = optuna.create_study(
                 study_name=f"optuna-{strategy}",
                 storage=storage,
-                directions=directions(problem.objectives),
+                directions=[objective(name).direction for name in problem.objectives],
                 sampler=_sampler(strategy),
             )
-            search = lambda study=study: study.optimize(_objective(problem), n_trials=trials)  # noqa: E731
+            search = lambda study=study: study.optimize(_evaluate(problem), n_trials=trials)  # noqa: E731
             lines.append(line("Optuna", strategy, name, trials, search))
     return lines
 
@@ -134,20 +134,21 @@ def _sampler(strategy: str) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=0, multivariate=True, group=True)
 
 
-def _objective(problem: Problem) -> Callable[[optuna.Trial], tuple[float, ...]]:
+def _evaluate(problem: Problem) -> Callable[[optuna.Trial], tuple[float, ...]]:
     space = problem.genes
 
-    def objective(trial: optuna.Trial) -> tuple[float, ...]:
+    def evaluate(trial: optuna.Trial) -> tuple[float, ...]:
         genes: list[int] = []
         for choice, parent in zip(space.choices, space.parents, strict=True):
             active = parent is None or genes[parent[0]] == parent[1]
             indices = range(len(choice.values))
             genes.append(trial.suggest_categorical(choice.name, indices) if active else INACTIVE)
-        arch = problem.space.decode(tuple(genes))
-        trial.set_constraint("budget", max(problem.violations(arch).values()))
-        return tuple(problem.values(arch, 0.5))
+        cost = problem.table.cost(problem.space.decode(tuple(genes)))
+        figures = {"miou": 0.5, "macs": cost.macs, "params": cost.params}
+        trial.set_constraint("budget", max(problem.budget.violations(figures).values()))
+        return tuple(figures[name] for name in problem.objectives)
 
-    return objective
+    return evaluate
 
 
 def of_nni(space: GeneSpace, trials: int) -> list[Line]:
@@ -179,8 +180,7 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"{processor()}, {cores()} cores; {versions('optuna', 'nni', 'SQLAlchemy', 'psycopg')}")
-    problem = make_plan("random").problem()
-    problem.share(draws=1)
+    problem = open_search("random").problem
     print("\n" + table(proposals(problem)) + "\n")
     lines = []
     with Server() as server:

@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,7 +32,7 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from scale import FORK, Ready, make_plan
+from scale import FORK, Ready, open_search
 from throwaway_postgresql import Server
 
 import boostformer
@@ -40,13 +40,13 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Score
-from results.schema import Record, read_run
-from results.storage.location import INTERRUPTED, JOURNAL_NAME, Database
-from search.config.experiment import Plan
-from search.study import leases as claims
-from search.study import outage
-from search.study import queue as store
+from results.run import read_run
+from results.schema import Status, Trial
+from results.storage.location import JOURNAL_NAME, Database
+from search.config.opening import OpenExperiment
+from search.study import claim, leases, retry
 from search.study.folder import join, set_up
+from search.study.queue import Queue
 from search.worker.loop import work
 
 RUN_FILE = """\
@@ -62,30 +62,32 @@ CROWD = 3
 
 
 @cache
-def plan() -> Plan:
-    return make_plan("random", "tiny")
-
-
-@cache
-def problem() -> Any:
-    made = plan().problem()
-    made.share(draws=1)
-    return made
+def opened() -> OpenExperiment:
+    return open_search("random", "tiny")
 
 
 @contextmanager
 def hurried() -> Iterator[None]:
     """For this process and those it forks: fast hearts, short pauses, tables made once; no network is blamed."""
-    made = problem()
+    opened()
     with (
-        patch.object(claims, "BEAT_SECONDS", 0.05),
-        patch.object(claims, "POLL_SECONDS", 0.02),
-        patch.object(claims, "LOCAL_POLL_SECONDS", 0.02),
-        patch.object(outage, "PAUSES", (0.02, 0.1)),
-        patch.object(store, "DEATHS", 10**6),
-        patch.object(Plan, "problem", lambda *_, **__: made),
+        patch.object(leases, "BEAT_SECONDS", 0.05),
+        patch.object(leases, "POLL_SECONDS", 0.02),
+        patch.object(leases, "LOCAL_POLL_SECONDS", 0.02),
+        patch.object(retry, "PAUSES", (0.02, 0.1)),
+        patch.object(claim, "DEATHS", 10**6),
     ):
         yield
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """An evaluator that keeps nothing on disk."""
+
+    evaluate: Callable[..., Score]
+
+    def tidy(self, folder: Path, rung: int) -> None:
+        """Nothing was left."""
 
 
 def train(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
@@ -108,8 +110,8 @@ class Ground:
     rng: np.random.Generator
     server: Server | None = None
     trials: int = 60
-    objective: Callable[..., Score] = train
-    kept: dict[str, Record] = field(default_factory=dict)
+    evaluate: Callable[..., Score] = train
+    kept: dict[str, Trial] = field(default_factory=dict)
     faults: int = 0
     together: Any = None
     """A barrier at which its workers wait before they begin."""
@@ -119,7 +121,7 @@ class Ground:
     def __post_init__(self) -> None:
         self.said = self.folder.with_name("stderr.txt")
         self.database = Database(self.server.url, uuid.uuid4().hex) if self.server else None
-        set_up(self.folder, plan(), self.trials, [], self.database)
+        set_up(self.folder, opened(), self.trials, self.database)
 
     def start(self) -> Any:
         process = FORK.Process(target=self._work)
@@ -131,24 +133,24 @@ class Ground:
             os.dup2(file.fileno(), 2)
             if self.room is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.room))
-            work(plan(), self.folder, self.objective, Ready(self.together))
+            work(opened(), self.folder, Ready(self.together), Simulated(self.evaluate))
 
     def pause(self, longest: float = 0.5) -> None:
         time.sleep(self.rng.uniform(0, longest))
 
-    def look(self) -> list[Record]:
-        """The records, after asserting that every trial is still finished that ever was seen so."""
-        records = read_run(self.folder).records
-        now = {record.id: record for record in records if record.state == "finished"}
-        assert all(now.get(identity) == record for identity, record in self.kept.items()), "a finished trial was lost"
+    def look(self) -> list[Trial]:
+        """The trials, after asserting that each is still finished that ever was seen so."""
+        trials = read_run(self.folder).trials
+        now = finished(trials)
+        assert all(now.get(arch_id) == trial for arch_id, trial in self.kept.items()), "a finished trial was lost"
         self.kept = now
-        return records
+        return trials
 
     def unfinished(self) -> bool:
         return len(self.look()) == 0 or len(self.kept) < self.trials
 
-    def conclude(self) -> list[Record]:
-        """Lets one more worker do what is left, undisturbed; the records of an end that is as it should be."""
+    def conclude(self) -> list[Trial]:
+        """Lets one more worker do what is left, undisturbed; the trials of an end that is as it should be."""
         process = self.start()
         process.join(HANGS_AFTER)
         hangs = process.is_alive()
@@ -156,15 +158,21 @@ class Ground:
         process.join()
         assert not hangs, "it hangs"
         assert process.exitcode == 0, f"the last worker ended with {process.exitcode}: {self.said.read_text()[-4000:]}"
-        records = self.look()
+        trials = self.look()
+        assert all(trial.status is not Status.RUNNING for trial in trials), "left running"
+        ended = [trial for trial in trials if trial.status is not Status.INTERRUPTED]
         # On a busy machine a network is blamed for a worker that was only slow, and finished all the same.
-        late = {record.id for record in records if record.state == "finished"}
-        ended = [r for r in records if r.failure != INTERRUPTED and not (r.failure == store.KILLER and r.id in late)]
-        assert all(record.state != "running" for record in records), "left running"
-        assert max(Counter(record.id for record in ended).values()) == 1, "done twice"
+        ended = [trial for trial in ended if not (trial.reason == claim.KILLER and trial.id in self.kept)]
+        assert max(Counter(trial.id for trial in ended).values()) == 1, "done twice"
         assert len(ended) == self.trials, f"{len(ended)} of {self.trials} ended"
-        assert all(problem().affords(Architecture.from_dict(record.architecture)) for record in records), "over budget"
-        return records
+        networks = [Architecture.from_dict(trial.architecture) for trial in trials]
+        assert all(map(opened().problem.affords, networks)), "over budget"
+        return trials
+
+
+def finished(trials: Iterable[Trial]) -> dict[str, Trial]:
+    """The finished ones by their networks."""
+    return {trial.id: trial for trial in trials if trial.is_finished}
 
 
 def killed_workers(ground: Ground) -> None:
@@ -189,8 +197,8 @@ def killed_parent(ground: Ground) -> None:
     """kill -9 of a `search --workers 2` of the command line, of real trainings; its children stop by themselves."""
     run_file, out = ground.folder.with_name("run.yaml"), ground.folder.with_name("out")
     run_file.write_text(RUN_FILE)
-    command = [sys.executable, "-m", "search.cli.program", "search", str(run_file), "--out", str(out), "--trials"]
-    before: list[Record] = []
+    command = [sys.executable, "-m", "search.cli", "search", str(run_file), "--out", str(out), "--trials"]
+    before: list[Trial] = []
     for _ in range(3):
         parent = subprocess.Popen([*command, "1000", "--workers", "2"], stderr=subprocess.PIPE, text=True)
         assert parent.stderr is not None
@@ -204,14 +212,15 @@ def killed_parent(ground: Ground) -> None:
         ground.pause(5.0)
         parent.kill()
         _, words = parent.communicate()  # its children hold the pipe too, so until they have ended
-        records = read_run(out).records
-        assert all(record in records for record in before if record.state == "finished"), "a finished trial was lost"
-        assert all(record.state != "running" for record in records), f"left running: {words[-4000:]}"
-        before, ground.faults = records, ground.faults + 1
-    target = sum(record.state == "finished" for record in before) + 1
+        trials = read_run(out).trials
+        assert all(trial in trials for trial in before if trial.is_finished), "a finished trial was lost"
+        assert all(trial.status is not Status.RUNNING for trial in trials), f"left running: {words[-4000:]}"
+        before, ground.faults = trials, ground.faults + 1
+    target = len(finished(before)) + 1
     subprocess.run([*command, str(target)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-    ground.kept = {record.id: record for record in read_run(out).records if record.state == "finished"}
-    assert len(ground.kept) == target, Counter(record.failure or record.state for record in read_run(out).records)
+    trials = read_run(out).trials
+    ground.kept = finished(trials)
+    assert len(ground.kept) == target, Counter(trial.reason or trial.status for trial in trials)
 
 
 def restarted_server(ground: Ground) -> None:
@@ -264,20 +273,19 @@ def torn_journal(ground: Ground) -> None:
             os.truncate(journal, int(ground.rng.integers(begins + 1, len(content) - 1)))
             ground.faults += 1
             # What this line told nobody can know to have happened; it was about one trial.
-            now = {record.id for record in read_run(ground.folder).records if record.state == "finished"}
-            lost = ground.kept.keys() - now
+            lost = ground.kept.keys() - finished(read_run(ground.folder).trials).keys()
             assert len(lost) <= 1, "more was lost than the line that was torn"
-            ground.kept = {identity: record for identity, record in ground.kept.items() if identity not in lost}
+            ground.kept = {arch_id: trial for arch_id, trial in ground.kept.items() if arch_id not in lost}
         ground.look()
     ground.conclude()
 
 
 def clock_set_back(ground: Ground) -> None:
     """The server's clock jumps by up to a day, back or forth, with every heartbeat; one worker is killed meanwhile."""
-    beat = claims.HeartbeatClaims.beat
+    beat = leases.HeartbeatLeases.beat
     jumps = "UPDATE trial_heartbeats SET heartbeat = heartbeat + :jump * INTERVAL '1 s' WHERE trial_id = :id"
 
-    def jumping(mine: claims.HeartbeatClaims) -> None:
+    def jumping(mine: leases.HeartbeatLeases) -> None:
         from sqlalchemy import text
 
         beat(mine)
@@ -286,7 +294,7 @@ def clock_set_back(ground: Ground) -> None:
                 jump = float(np.random.default_rng().uniform(-86400, 86400))
                 connection.execute(text(jumps), {"jump": jump, "id": mine._trial_id})
 
-    with patch.object(claims.HeartbeatClaims, "beat", jumping):
+    with patch.object(leases.HeartbeatLeases, "beat", jumping):
         workers = [ground.start() for _ in range(CROWD)]
         ground.pause(1.0)
         workers[0].kill()
@@ -300,7 +308,7 @@ def clock_set_back(ground: Ground) -> None:
 def bad_candidates(ground: Ground) -> None:
     """A tenth of the networks each scores NaN, runs out of memory, or has its worker killed by the kernel."""
 
-    def objective(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
+    def evaluate(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
         luck = chance(arch)
         if luck < 0.1:
             return Score(float("nan"), 0.0, "")
@@ -310,8 +318,8 @@ def bad_candidates(ground: Ground) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return train(arch, seed, progress, rung=rung, folder=folder)
 
-    ground.objective = objective
-    with patch.object(store, "DEATHS", 2):
+    ground.evaluate = evaluate
+    with patch.object(claim, "DEATHS", 2):
         workers: list[Any] = []
         while (alive := [worker for worker in workers if worker.is_alive()]) or ground.unfinished():
             if workers and any(worker.exitcode == 0 for worker in workers):
@@ -320,12 +328,17 @@ def bad_candidates(ground: Ground) -> None:
             multiprocessing.connection.wait([worker.sentinel for worker in workers], HANGS_AFTER)
         for worker in workers:
             worker.join(HANGS_AFTER)
-        records = ground.conclude()
-    for record in records:
-        luck = chance(Architecture.from_dict(record.architecture))
-        reasons = {"nan"} if luck < 0.1 else {"out of memory"} if luck < 0.2 else {store.KILLER, INTERRUPTED}
-        assert record.state == "finished" if luck >= 0.3 and record.failure is None else record.failure in reasons
-        ground.faults += record.failure is not None
+        trials = ground.conclude()
+    for trial in trials:
+        luck = chance(Architecture.from_dict(trial.architecture))
+        if trial.is_finished:
+            assert luck >= 0.3
+            continue
+        ground.faults += 1
+        if trial.status is Status.INTERRUPTED:
+            assert luck >= 0.2
+        else:
+            assert trial.reason == ("nan" if luck < 0.1 else "out of memory" if luck < 0.2 else claim.KILLER)
 
 
 def other_code(ground: Ground) -> None:
@@ -341,7 +354,7 @@ def other_code(ground: Ground) -> None:
             assert ground.database is not None
             join(Path(elsewhere), ground.database)
             try:
-                store.Store(Path(elsewhere), plan(), problem())
+                Queue(Path(elsewhere), opened())
             except UserError:
                 ground.faults += 1
             else:

@@ -38,7 +38,7 @@ from racing.score import checkpoints, curve
 from rich.console import Console
 
 from boostformer.errors import UserError, nearest
-from search.config.run_file import SearchConfig
+from search.config.sections import SearchConfig
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

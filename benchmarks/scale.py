@@ -22,23 +22,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from machine import processor, versions
 from throwaway_postgresql import Server
 
+from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig
-from boostformer.training import recipe
-from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
-from results.schema import read_run
+from results.run import read_run
 from results.storage.location import Database
-from search.config.experiment import Plan
-from search.study import leases as claims
+from search.config.experiment import Experiment
+from search.config.limits import Limit
+from search.config.opening import OpenExperiment
+from search.config.sections import ProxyConfig, SearchConfig
+from search.study import leases
 from search.study.folder import join, set_up
 from search.worker.loop import work
 from search.worker.progress import LineReporter
@@ -47,44 +48,53 @@ from search_space import read_space
 FORK = multiprocessing.get_context("fork")
 
 
-def make_plan(strategy: str, name: str = "boostformer_b0") -> Plan:
-    """A search of a shipped space that needs no data."""
-    space = read_space(name).replace(size=(128, 192), classes=11)
-    shares = {"baseline": "segformer_b0", "params": "80%", "macs": "80%"}
-    limits = Budget.resolve(shares, CostTable(), classes=space.classes, size=space.size, source="scale.py")
-    return Plan(
-        name=name,
+def open_search(strategy: str, name: str = "boostformer_b0") -> OpenExperiment:
+    """A search of a shipped space, within 80 % of SegFormer-B0's costs, that needs no data.
+
+    Its tables are made now, once: processes that are forked share them, where each would take all workers' time.
+    """
+    space, table = read_space(name).replace(size=(128, 192), classes=11), CostTable()
+    baseline = table.cost(presets.load("segformer_b0", classes=space.classes, size=space.size))
+    experiment = Experiment(
+        space_name=name,
         space=space,
         data=DataConfig(kind="scenes", size=space.size),
         labels=tuple(map(str, range(space.classes))),
         images={"training": 1, "validation": 1},
         objectives=("miou", "macs", "params"),
-        budget=limits,
-        deployed=True,
-        recipe=recipe("proxy"),
-        strategy=strategy,
-        seed=0,
+        budgets={cost: Limit.read(cost, "80%").resolve(getattr(baseline, cost)) for cost in ("params", "macs")},
+        counted="deployed",
+        proxy=ProxyConfig.model_validate({}),
+        search=SearchConfig.model_validate({"strategy": strategy}),
     )
+    opened = OpenExperiment(experiment, table=table)
+    opened.problem.share(draws=1)
+    return opened
 
 
 @dataclass
 class Sleeping:
-    """A training that does nothing for so long, and finds a made-up score."""
+    """An evaluator that does nothing for so long, and finds a made-up score."""
 
     seconds: float
 
-    def __call__(self, arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
+    def evaluate(self, arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
         time.sleep(self.seconds)
         return Score(int(hashlib.sha256(arch.id.encode()).hexdigest()[:4], 16) / 0xFFFF, self.seconds, "simulated")
+
+    def tidy(self, folder: Path, rung: int) -> None:
+        """Nothing was left."""
 
 
 class Ready(LineReporter):
     """Says nothing; begins together with all others."""
 
     def __init__(self, together: Any = None) -> None:
+        super().__init__()
         self._together = together
 
     def begins(self, standing: Any) -> None:
+        super().begins(standing)
         if self._together is not None:
             self._together.wait()
 
@@ -92,7 +102,7 @@ class Ready(LineReporter):
         pass
 
 
-class Timed(claims.HeartbeatClaims):
+class Timed(leases.HeartbeatLeases):
     """Remembers for how many seconds it had the turn, each time."""
 
     held: list[float] = []
@@ -105,18 +115,18 @@ class Timed(claims.HeartbeatClaims):
             self.held.append(time.perf_counter() - started)
 
 
-def scale(plan: Plan, server: Server, workers: int, trials: int, seconds: float) -> dict[str, str]:
+def scale(opened: OpenExperiment, server: Server, workers: int, trials: int, seconds: float) -> dict[str, str]:
     """One line of the table."""
     database = Database(server.url, f"{workers}-workers")
     together, turns = FORK.Barrier(workers + 1), FORK.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        set_up(Path(folder) / "first", plan, workers * trials, [], database)
+        set_up(Path(folder) / "first", opened, workers * trials, database)
 
         def one(number: int) -> None:
-            claims.HeartbeatClaims = Timed  # type: ignore[misc]
+            leases.HeartbeatLeases = Timed  # type: ignore[misc]
             run_dir = Path(folder) / str(number)
             join(run_dir, database)
-            work(plan, run_dir, Sleeping(seconds), Ready(together))
+            work(opened, run_dir, Ready(together), Sleeping(seconds))
             turns.put(Timed.held)
 
         processes = [FORK.Process(target=one, args=(number,)) for number in range(workers)]
@@ -128,16 +138,16 @@ def scale(plan: Plan, server: Server, workers: int, trials: int, seconds: float)
         wall = time.perf_counter() - started
         for process in processes:
             process.join()
-        records = read_run(Path(folder) / "first").records
-    problem = plan.problem()
-    finished = Counter(record.id for record in records if record.state == "finished")
+        recorded = read_run(Path(folder) / "first").trials
+    finished = Counter(trial.id for trial in recorded if trial.is_finished)
+    networks = [Architecture.from_dict(trial.architecture) for trial in recorded]
     return {
         "workers": str(workers),
         "trials": str(workers * trials),
         "wall s": f"{wall:.1f}",
         "efficiency": f"{trials * seconds / wall:.3f}",
         "duplicates": str(finished.total() - len(finished)),
-        "infeasible": str(sum(not problem.affords(Architecture.from_dict(r.architecture)) for r in records)),
+        "infeasible": str(sum(not opened.problem.affords(network) for network in networks)),
         "lost": str(workers * trials - len(finished)),
         "turn ms, median": f"{1e3 * statistics.median(held):.0f}",
         "turn ms, 95 %": f"{1e3 * held[int(0.95 * len(held))]:.0f}",
@@ -157,15 +167,12 @@ def main() -> None:
     parser.add_argument("--strategy", default="random")
     arguments = parser.parse_args()
     print(f"{processor()}, {len(os.sched_getaffinity(0))} cores; {versions('optuna', 'SQLAlchemy', 'psycopg')}")
-    plan = make_plan(arguments.strategy)
-    made = plan.problem()
-    made.share(draws=1)
-    # Its tables are made once, not by every process anew: on one machine that would take all workers' time.
-    with patch.object(Plan, "problem", lambda *_, **__: made), Server() as server:
+    opened = open_search(arguments.strategy)
+    with Server() as server:
         print(f"{server.sql('SHOW server_version')}, load {os.getloadavg()[0]:.1f}\n")
         lines = []
         for workers in arguments.workers:
-            lines.append(scale(plan, server, workers, arguments.trials, arguments.seconds))
+            lines.append(scale(opened, server, workers, arguments.trials, arguments.seconds))
             print(lines[-1], flush=True)
         print("\n" + table(lines))
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import pytest
 
 from boostformer.errors import UserError
-from search.study.queue import DEATHS
+from search.study.claim import DEATHS
 from search.worker import local as parallel
 from search.worker.accelerators import VISIBLE, share, use, visible
 from search.worker.local import run_workers

@@ -1,4 +1,4 @@
-"""A run from beginning to end, with objectives that fail, break, are interrupted, or are killed."""
+"""A run from beginning to end, with trainings that fail, break, are interrupted, or are killed."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import Watcher, medium, opened, quality, quick, run, small
+from search_factories import MadeUp, Watcher, medium, opened, quality, quick, run, small
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Progress, Score
 from results.pareto import front
 from results.run import read_run
-from results.schema import Trial
+from results.schema import Status, Trial
+from search.config.problem import Problem
 from search.strategies import STRATEGIES
 from search.study.folder import set_up
-from search.study.queue import INTERRUPTED
 from search.study.state import Standing
 from search.worker.loop import work
 
 FORK = multiprocessing.get_context("fork")
 
 
-def check(folder: Path, trials: int, problem: Any) -> list[Trial]:
-    """The ended records of a complete run, after asserting what must hold for every run."""
-    records = read_run(folder).trials
-    ended = [record for record in records if record.reason != INTERRUPTED]
-    assert [r for r in records if r.status == "running"] == []
-    assert len(ended) == trials
-    assert max(Counter(record.id for record in ended).values()) == 1, "trained twice"
-    for record in records:
-        arch = Architecture.from_dict(record.architecture)
-        assert problem.affords(arch) and record.feasible and arch.id == record.id
-        assert (record.params, record.macs) == (problem.table.cost(arch).params, problem.table.cost(arch).macs)
+def check(folder: Path, count: int, problem: Problem) -> list[Trial]:
+    """The ended trials of a complete run, after asserting what must hold for every run."""
+    trials = read_run(folder).trials
+    ended = [trial for trial in trials if trial.status is not Status.INTERRUPTED]
+    assert all(trial.status.concludes for trial in ended)
+    assert len(ended) == count
+    assert max(Counter(trial.id for trial in ended).values()) == 1, "trained twice"
+    for trial in trials:
+        arch = Architecture.from_dict(trial.architecture)
+        assert problem.affords(arch) and trial.feasible and arch.id == trial.id
+        assert (trial.params, trial.macs) == (problem.table.cost(arch).params, problem.table.cost(arch).macs)
     return ended
 
 
 def test_a_run_finishes_its_trials_and_records_all_of_them(tmp_path: Path) -> None:
-    watcher = run(tmp_path, 12, search=opened())
-    records = check(tmp_path, 12, opened().problem)
-    assert [record.miou for record in records] == [
-        quality(Architecture.from_dict(record.architecture)) for record in records
+    this = opened()
+    watcher = run(tmp_path, 12, search=this)
+    trials = check(tmp_path, 12, this.problem)
+    assert [trial.miou for trial in trials] == [quality(Architecture.from_dict(trial.architecture)) for trial in trials]
+    assert {trial.provenance for trial in trials} == {"made up"}
+    assert [message["ended"][0].split(":")[0] for message in watcher.messages] == [
+        f"trial {trial.number} {trial.id}" for trial in trials
     ]
-    assert {record.provenance for record in records} == {"made up"}
-    assert [message["ended"]["id"] for message in watcher.messages] == [record.id for record in records]
-    assert front(records, opened().objectives)
+    assert front(trials, this.experiment.objectives)
     assert run(tmp_path, 12, search=opened()).messages == [], "a complete run has nothing left to do"
 
 
@@ -59,38 +60,37 @@ def test_more_trials_can_be_asked_for(tmp_path: Path) -> None:
     run(tmp_path, 2, search=opened())
     resumed = check(tmp_path, 9, opened().problem)
     run(tmp_path / "straight", 9, search=opened())
-    assert [r.id for r in resumed] == [r.id for r in check(tmp_path / "straight", 9, opened().problem)]
+    assert [trial.id for trial in resumed] == [trial.id for trial in check(tmp_path / "straight", 9, opened().problem)]
 
 
 def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) -> None:
     """Three lengths, of which each network that goes on has the same folder, and two more seeds for the front."""
     trained: list[tuple[str, int, int, Path]] = []
-    tidied: list[tuple[Path, int]] = []
 
-    def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+    def evaluate(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
         trained.append((arch.id, rung, seed, folder))
         folder.mkdir(parents=True, exist_ok=True)
         return Score(0.5 * quality(arch) + 0.1 * rung + 0.001 * seed, 1.0, "made up")
 
-    this = opened(rungs=(2, 6, 18), final_seeds=3)
+    this, evaluator = opened(proxy={"iterations": [2, 6, 18]}, final_seeds=3), MadeUp(evaluate)
     set_up(tmp_path, this, 18)
-    work(this, tmp_path, objective, Watcher(), lambda folder, rung: tidied.append((folder, rung)))
-    records = read_run(tmp_path).trials
-    assert len(records) == len(trained) == len(tidied) == len(set(trained))
-    counts = Counter((record.key.rung, record.key.seed) for record in records)
+    work(this, tmp_path, Watcher(), evaluator)
+    trials = read_run(tmp_path).trials
+    assert len(trials) == len(trained) == len(set(trained))
+    counts = Counter((trial.key.rung, trial.key.seed) for trial in trials)
     assert (counts[0, 0], counts[1, 0], counts[2, 0]) == (18, 6, 2)
-    ids = [{record.id for record in records if record.key.rung == rung} for rung in range(3)]
+    ids = [{trial.id for trial in trials if trial.key.rung == rung} for rung in range(3)]
     assert ids[2] < ids[1] < ids[0]
-    best = max(records, key=lambda record: (record.key.rung == 0, record.miou))
-    assert best.promoted and {record.iterations for record in records} == {2, 6, 18}
-    assert counts[2, 1] == counts[2, 2] == len(front(records, this.objectives)) >= 1
+    best = max(trials, key=lambda trial: (trial.key.rung == 0, trial.miou))
+    assert best.promoted and {trial.iterations for trial in trials} == {2, 6, 18}
+    assert counts[2, 1] == counts[2, 2] == len(front(trials, this.experiment.objectives)) >= 1
     assert {folder for _, _, _, folder in trained} == {
-        tmp_path / "checkpoints" / f"{record.id}-{record.key.seed}" for record in records
+        tmp_path / "checkpoints" / f"{trial.id}-{trial.key.seed}" for trial in trials
     }
-    assert tidied == [(folder, rung) for _, rung, _, folder in trained]
+    assert evaluator.tidied == [(folder, rung) for _, rung, _, folder in trained]
     assert not (tmp_path / "checkpoints").exists(), "who was not promoted would keep its state for nothing"
     run(tmp_path, 18, search=this)
-    assert len(read_run(tmp_path).trials) == len(records), "a complete run has nothing left to do"
+    assert len(read_run(tmp_path).trials) == len(trials), "a complete run has nothing left to do"
 
 
 def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,12 +100,12 @@ def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.Mo
     set_up(tmp_path, this, 4)
     together = FORK.Barrier(2)
 
-    def objective(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
-        if seed != this.seed:
+    def evaluate(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+        if seed != this.experiment.proxy.seed:
             together.wait(60)  # both further seeds of a network are trained at once, or this breaks
         return Score(quality(arch), 0.01, "made up")
 
-    workers = [FORK.Process(target=work, args=(this, tmp_path, objective, Watcher())) for _ in range(2)]
+    workers = [FORK.Process(target=work, args=(this, tmp_path, Watcher(), MadeUp(evaluate))) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -117,9 +117,9 @@ def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path:
     this = opened(small(), {"params": 11_500}, final_seeds=2)
     fitting = sum(this.problem.affords(arch) for arch in small())
     watcher = run(tmp_path, 100, search=this)
-    records = read_run(tmp_path).trials
-    assert Counter(record.key.seed for record in records)[0] == fitting
-    assert Counter(record.key.seed for record in records)[1] == len(front(records, this.objectives))
+    trials = read_run(tmp_path).trials
+    assert Counter(trial.key.seed for trial in trials)[0] == fitting
+    assert Counter(trial.key.seed for trial in trials)[1] == len(front(trials, this.experiment.objectives))
     assert watcher.ended_early is not None
 
 
@@ -137,7 +137,7 @@ def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
 def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
     calls: list[str] = []
 
-    def objective(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
+    def evaluate(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         calls.append(arch.id)
         if len(calls) == 2:
             raise TrainingFailure("diverged", "the loss is 9000")
@@ -145,13 +145,13 @@ def test_failures_are_recorded_counted_and_not_repeated(tmp_path: Path) -> None:
             return Score(float("nan"), 1.0, "")
         return quick(arch, seed, progress)
 
-    run(tmp_path, 6, objective, search=opened())
-    records = check(tmp_path, 6, opened().problem)
-    assert [(r.status, r.reason) for r in records[:4]] == [
-        ("finished", None),
-        ("failed", "diverged"),
-        ("failed", "nan"),
-        ("finished", None),
+    run(tmp_path, 6, evaluate, search=opened())
+    trials = check(tmp_path, 6, opened().problem)
+    assert [(trial.status, trial.reason) for trial in trials[:4]] == [
+        (Status.FINISHED, None),
+        (Status.FAILED, "diverged"),
+        (Status.FAILED, "nan"),
+        (Status.FINISHED, None),
     ]
     assert len(calls) == len(set(calls)) == 6
 
@@ -162,7 +162,7 @@ def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
 ) -> None:
     calls: list[str] = []
 
-    def objective(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
+    def evaluate(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
         calls.append(arch.id)
         if len(calls) == 13:
             raise kind
@@ -170,12 +170,12 @@ def test_an_interrupted_trial_is_repeated_and_the_run_goes_on_as_if_nothing_was(
 
     this = opened(strategy="nsga2")
     with pytest.raises(kind):
-        run(tmp_path / "cut", 30, objective, search=this)
-    assert [r.reason for r in read_run(tmp_path / "cut").trials[12:]] == [INTERRUPTED]
-    run(tmp_path / "cut", 30, objective, search=this)
+        run(tmp_path / "cut", 30, evaluate, search=this)
+    assert [trial.status for trial in read_run(tmp_path / "cut").trials[12:]] == [Status.INTERRUPTED]
+    run(tmp_path / "cut", 30, evaluate, search=this)
     cut = check(tmp_path / "cut", 30, this.problem)
     run(tmp_path / "straight", 30, search=this)
-    assert [record.id for record in cut] == [record.id for record in check(tmp_path / "straight", 30, this.problem)]
+    assert [trial.id for trial in cut] == [trial.id for trial in check(tmp_path / "straight", 30, this.problem)]
 
 
 def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def busy(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score
     return quick(arch, seed, progress)
 
 
-def start(folder: Path, trials: int, **changes: Any) -> Any:
-    process = FORK.Process(target=run, args=(folder, trials, busy), kwargs={"plan": opened(**changes)})
+def start(folder: Path, count: int, **changes: Any) -> Any:
+    process = FORK.Process(target=run, args=(folder, count, busy), kwargs={"search": opened(**changes)})
     process.start()
     return process
 
@@ -205,36 +205,36 @@ def start(folder: Path, trials: int, **changes: Any) -> Any:
 def test_killed_at_ten_random_moments_nothing_finished_is_lost(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.study.queue.DEATHS", 100)  # no network is to blame
+    monkeypatch.setattr("search.study.claim.DEATHS", 100)  # no network is to blame
     rng = np.random.default_rng(seed)
     kept: list[Trial] = []
     kills = 0
-    trials = 240  # more than ten times what may be finished before a kill
+    count = 240  # more than ten times what may be finished before a kill
     while kills < 10:
-        process = start(tmp_path, trials, strategy="nsga2")
+        process = start(tmp_path, count, strategy="nsga2")
         process.join(timeout=rng.uniform(0, 0.4))
         kills += process.is_alive()
         process.kill()
         process.join()
         if (tmp_path / "journal.log").exists() and (tmp_path / "journal.log").stat().st_size > 3000:
-            now = [record for record in read_run(tmp_path).trials if record.status == "finished"]
-            assert [r for r in kept if r not in now] == [], "a finished trial was lost"
+            now = [trial for trial in read_run(tmp_path).trials if trial.is_finished]
+            assert [trial for trial in kept if trial not in now] == [], "a finished trial was lost"
             kept = now
-    process = start(tmp_path, trials, strategy="nsga2")
+    process = start(tmp_path, count, strategy="nsga2")
     process.join()
     assert process.exitcode == 0
-    records = check(tmp_path, trials, opened().problem)
-    run(tmp_path / "straight", trials, search=opened(strategy="nsga2"))
-    straight = check(tmp_path / "straight", trials, opened().problem)
-    assert [record.id for record in sorted(records, key=_first(tmp_path))] == [record.id for record in straight]
+    trials = check(tmp_path, count, opened().problem)
+    run(tmp_path / "straight", count, search=opened(strategy="nsga2"))
+    straight = check(tmp_path / "straight", count, opened().problem)
+    assert [trial.id for trial in sorted(trials, key=_first(tmp_path))] == [trial.id for trial in straight]
 
 
 def _first(folder: Path) -> Any:
     """The number of an architecture's first trial, as a sorting key."""
     first: dict[str, int] = {}
-    for record in read_run(folder).trials:
-        first.setdefault(record.id, record.number)
-    return lambda record: first[record.id]
+    for trial in read_run(folder).trials:
+        first.setdefault(trial.id, trial.number)
+    return lambda trial: first[trial.id]
 
 
 @pytest.mark.slow
@@ -253,14 +253,14 @@ def test_reports_come_in_order(tmp_path: Path) -> None:
     events: list[str] = []
 
     class Recorder(Watcher):
-        def trial(self, record: Trial, standing: Standing) -> None:
-            events.append(f"trial {record.number} after {standing.concluded} of {standing.target}")
+        def trial(self, trial: Trial, standing: Standing) -> None:
+            events.append(f"trial {trial.number} after {standing.concluded} of {standing.target}")
 
         def step(self, done: int, total: int, loss: float) -> None:
             events.append(f"step {done}/{total}")
 
-        def ended(self, record: Trial) -> None:
-            events.append(f"ended {record.number} {record.status}")
+        def ended(self, trial: Trial) -> None:
+            events.append(f"ended {trial.number} {trial.status}")
 
     run(tmp_path, 2, search=opened(), watcher=Recorder())
     assert events == [

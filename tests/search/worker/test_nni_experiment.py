@@ -150,19 +150,19 @@ def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port
     """They conclude the run, and NNI has the curve of each; its servers listen on the loopback address alone."""
     run, run_file = tmp_path / "run", tmp_path / "run.yaml"
     run_file.write_text(RUN)
-    plan, trials, _ = resolve(run_file)
-    set_up(run, plan, trials)
+    opened, trials = resolve(run_file)
+    set_up(run, opened, trials)
     done = run_cli("launch", run, "--workers", 2, "--port", port, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
     }
     assert "on the front. Next:" in done.stderr and "params" in done.stdout
-    records = read_run(run).trials
-    assert [found.state for found in records] == ["finished"] * 4
-    assert all(f"trial {found.trial} {found.id}: mIoU" in done.stderr for found in records)
+    recorded = read_run(run).trials
+    assert [found.status for found in recorded] == ["finished"] * 4
+    assert all(f"trial {found.number} {found.id}: mIoU" in done.stderr for found in recorded)
     (database,) = (run / "nni").glob("[!_]*/db/nni.sqlite")
     with sqlite3.connect(database) as connection:
         told = connection.execute("SELECT data FROM MetricData WHERE type = 'PERIODICAL'").fetchall()
     scores = sorted(json.loads(json.loads(data))["default"] for (data,) in told)
-    assert scores == pytest.approx(sorted(found.miou or 0 for found in records))
+    assert scores == pytest.approx(sorted(found.miou or 0 for found in recorded))

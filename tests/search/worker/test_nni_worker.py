@@ -13,16 +13,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from search_factories import standing
 
 from boostformer.errors import UserError
-from results.schema import Trial
+from results.schema import Status, Trial, TrialKey
 from search.worker.launchers.nni.experiment import require_nni
 from search.worker.launchers.nni.worker import JOB_VARIABLE, shown_by_nni
 from search.worker.progress import LineReporter
 
 
-def record(state: Any = "finished", miou: float | None = 0.25) -> Trial:
-    return Trial(3, "abc", state, {}, 10**6, 10**9, 0, 0, True, miou=miou, seconds=2.0, seed=7)
+def make_trial(status: Status = Status.FINISHED, miou: float | None = 0.25) -> Trial:
+    return Trial(3, TrialKey("abc", 0, 7), status, {}, 10**6, 10**9, 0, 0, True, miou=miou, seconds=2.0)
 
 
 class Nni(ModuleType):
@@ -64,10 +65,11 @@ def test_a_worker_that_nni_did_not_start_tells_it_nothing(monkeypatch: pytest.Mo
 def test_nni_is_told_of_finished_trials_and_of_the_best(nni: Nni) -> None:
     written = io.StringIO()
     with shown_by_nni(LineReporter(written)) as reporter:
+        reporter.begins(standing(9))
         for miou in (0.25, 0.5, 0.375):
-            reporter.ended(record(miou=miou))
-        reporter.ended(record("failed", None))
-        reporter.set_aside(record("failed", None))
+            reporter.ended(make_trial(miou=miou))
+        reporter.ended(make_trial(Status.FAILED, None))
+        reporter.set_aside(make_trial(Status.WAITING))
     *intermediate, final = nni.told
     assert [result["default"] for result in intermediate] == [0.25, 0.5, 0.375] and final == 0.5
     assert all(type(value) in (int, float) for value in intermediate[0].values())
@@ -77,7 +79,8 @@ def test_nni_is_told_of_finished_trials_and_of_the_best(nni: Nni) -> None:
 
 def test_without_a_finished_trial_there_is_no_result(nni: Nni) -> None:
     with shown_by_nni(LineReporter()) as reporter:
-        reporter.ended(record("failed", None))
+        reporter.begins(standing(9))
+        reporter.ended(make_trial(Status.FAILED, None))
     assert nni.told == []
 
 
@@ -85,8 +88,9 @@ def test_a_search_goes_on_when_nni_is_away(nni: Nni) -> None:
     written = io.StringIO()
     with shown_by_nni(LineReporter(written)) as reporter:
         nni.away = True
+        reporter.begins(standing(9))
         for _ in range(3):
-            reporter.ended(record())
+            reporter.ended(make_trial())
     said = [json.loads(line) for line in written.getvalue().splitlines()]
     assert [message["says"] for message in said if "says" in message] == [
         "NNI does not answer, its page lacks what follows: ConnectionRefusedError: nobody there"

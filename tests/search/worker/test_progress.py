@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import MadeUp, opened, problem, quick, standing
+from search_factories import MadeUp, opened, problem, quick, scheduler, standing
 
+from boostformer.figures import Figure, Latency, Provenance
 from evaluators.proxy import Score
 from results.run import read_run
-from results.schema import Trial
+from results.schema import Status, Trial, TrialKey
 from search.study.folder import set_up
 from search.study.queue import Queue
-from search.study.scheduler import Ladder
+from search.study.state import Scored
 from search.worker.loop import work
 from search.worker.progress import ConsoleReporter, LineReporter, duration, relay
+
+THREE_RUNGS = scheduler(9, rungs=(10, 30, 90))
+
+
+def make_trial(**changes: Any) -> Trial:
+    """One of a network `abc`, of a million parameters and a billion multiply-adds, that was trained for two seconds."""
+    values: dict[str, Any] = {
+        "number": 3,
+        "key": TrialKey("abc", 0, 0),
+        "status": Status.FINISHED,
+        "architecture": {},
+        "params": 10**6,
+        "macs": 10**9,
+        "conv_linear_macs": 10**9,
+        "attention_macs": 0,
+        "feasible": True,
+        "iterations": 10,
+        "miou": 0.5,
+        "seconds": 2.0,
+    }
+    return Trial(**(values | changes))
+
+
+FAILED = make_trial(status=Status.FAILED, miou=None, reason="diverged")
+OVER_BUDGET = make_trial(status=Status.OVER_BUDGET, miou=None, feasible=False, reason="25.00 ms of 20.00 ms")
+WAITING = make_trial(status=Status.WAITING, reason="no route to host")
+INTERRUPTED = make_trial(status=Status.INTERRUPTED, miou=None)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +73,9 @@ def test_what_others_did_counts(tmp_path: Path, capsys: pytest.CaptureFixture[st
     def meanwhile(*arguments: Any, **how: Any) -> Score:
         if len(read_run(tmp_path).trials) == 1:
             with Queue(tmp_path, opened()) as other:
-                ticket = other.claim(lambda history: problem().space.decode(problem().random(rng, ())))
-                assert ticket is not None
-                other.finish(ticket, Score(0.5, 1.0, ""))
+                claim = other.claim(lambda history: problem().space.decode(problem().random(rng, ())))
+                assert claim is not None
+                other.finish(claim, Scored(0.5, 1.0, ""))
         return quick(*arguments, **how)
 
     rng = np.random.default_rng(5)
@@ -58,13 +85,12 @@ def test_what_others_did_counts(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = Trial(3, "abc", "failed", {}, 10**6, 10**9, 0, 0, True, seconds=2.0, reason="diverged")
     reporter = ConsoleReporter()
     reporter.begins(standing(9, 4))
-    reporter.ended(failed)
+    reporter.ended(FAILED)
     reporter.exhausted("nothing left")
     lines = capsys.readouterr().err
-    assert "[5/9] trial 3 abc: failed: diverged" in lines
+    assert "[5/9] trial 3 abc: failed: diverged, 1.000 M params" in lines
     assert "the search ends early: nothing left" in lines
 
 
@@ -76,21 +102,27 @@ def test_what_a_child_writes_its_parent_shows(tmp_path: Path, capsys: pytest.Cap
     parent.begins(standing(2))
     for line in written.getvalue().splitlines():
         relay(line, parent)
-    shown = capsys.readouterr().err
-    assert all(record.id in shown for record in read_run(tmp_path).trials)
+    shown = capsys.readouterr().err.splitlines()
+    for number, trial in enumerate(read_run(tmp_path).trials):
+        assert shown[number].startswith(
+            f"[{number + 1}/2] trial {number} {trial.id}: mIoU {100 * (trial.miou or 0):.2f} %"
+        )
 
 
 def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
-    over = Trial(
-        3, "abc", "failed", {}, 10**6, 10**9, 0, 0, False, latency_ms=25.0, reason="over budget: 25 ms of 20 ms"
-    )
     written = io.StringIO()
     child, parent = LineReporter(written), ConsoleReporter()
     parent.begins(standing(9, 4))
     for reporter in (child, parent):
-        reporter.set_aside(over)
+        for trial in (OVER_BUDGET, WAITING, INTERRUPTED):
+            reporter.set_aside(trial)
         reporter.says("build 2 of 3")
-    expected = ["trial 3 abc: over budget: 25 ms of 20 ms", "build 2 of 3"]
+    expected = [
+        "trial 3 abc: over budget: 25.00 ms of 20.00 ms",
+        "trial 3 abc: waiting: no route to host",
+        "trial 3 abc: interrupted",
+        "build 2 of 3",
+    ]
     assert capsys.readouterr().err.splitlines() == expected and parent.concluded == 4
     for line in written.getvalue().splitlines():
         relay(line, parent)
@@ -99,27 +131,31 @@ def test_what_is_set_aside_is_shown_and_does_not_count(capsys: pytest.CaptureFix
 
 def test_what_is_trained_again_says_how(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = ConsoleReporter()
-    reporter.begins(standing(9, 4, ladder=Ladder(9, 0, (4, 8))))
-    record = Trial(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, seconds=2.0, iterations=8)
-    reporter.ended(record)
-    reporter.ended(replace(record, rung=1, seed=2))
+    reporter.begins(standing(9, 4, scheduler=THREE_RUNGS))
+    reporter.ended(make_trial())
+    reporter.ended(make_trial(key=TrialKey("abc", 1, 2), iterations=30))
     first, second = capsys.readouterr().err.splitlines()
-    assert "iterations" not in first and ", 8 iterations, seed 2" in second
+    assert "iterations" not in first and "seed" not in first and ", 30 iterations, seed 2" in second
 
 
 def test_longer_trainings_take_longer(capsys: pytest.CaptureFixture[str]) -> None:
-    ladder = Ladder(9, 0, (10, 30, 90))
-    reporter = ConsoleReporter(workers=2)
-    reporter.begins(standing(13, 6, ladder=ladder, iterations_left=3 * 10 + 3 * 20 + 60))
-    record = Trial(6, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, seconds=10.0, iterations=10)
-    reporter.ended(record)
-    reporter.ended(replace(record, rung=1, iterations=30, seconds=20.0))
-    first, second = capsys.readouterr().err.splitlines()
+    alone, parent, written = ConsoleReporter(workers=2), ConsoleReporter(workers=2), io.StringIO()
+    child = LineReporter(written)
+    for reporter in (alone, parent, child):
+        reporter.begins(standing(13, 6, scheduler=THREE_RUNGS, iterations_left=3 * 10 + 3 * 20 + 60))
+    for reporter in (alone, child):
+        reporter.ended(make_trial(seconds=10.0))
+        reporter.ended(make_trial(key=TrialKey("abc", 1, 0), iterations=30, seconds=20.0))
+    first, second = shown = capsys.readouterr().err.splitlines()
     assert first.endswith("10 s, about 70 s left") and second.endswith("20 s, about 60 s left")
+    for line in written.getvalue().splitlines():
+        relay(line, parent)
+    assert capsys.readouterr().err.splitlines() == shown, "a parent knows what its child does"
 
 
 def test_a_measured_latency_is_shown_beside_the_costs(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = ConsoleReporter()
     reporter.begins(standing(9, 4))
-    reporter.ended(Trial(3, "abc", "finished", {}, 10**6, 10**9, 0, 0, True, miou=0.5, latency_ms=12.345, seconds=2.0))
+    provenance = Provenance("measured", "onnxruntime 1.32", "this machine", "fp32")
+    reporter.ended(make_trial(latency=Latency(Figure(12.345, 12.0, 13.0), provenance)))
     assert "mIoU 50.00 %, 1.000 M params, 1.000 G MACs, 12.35 ms, 2 s" in capsys.readouterr().err
