@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from database_factories import begin
-from search_factories import opened
+from search_factories import experiment
 from throwaway_postgresql import Server
 
 from boostformer.errors import UserError
@@ -28,7 +28,7 @@ def test_a_folder_names_its_study_and_keeps_no_password(
     assert "cret" not in (tmp_path / "run" / "storage.json").read_text()
     assert storage_of(tmp_path / "run") == Database(url, "mine")
     join(tmp_path / "elsewhere", Database(url, "mine"))
-    assert read_experiment(tmp_path / "elsewhere") == opened()
+    assert read_experiment(tmp_path / "elsewhere") == experiment()
     with pytest.raises(UserError, match="is a run that is kept in study 'mine'"):
         begin(tmp_path / "run", Database(url, "other"), 1)
 
