@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,6 @@ from evaluators.proxy import Score
 from results.run import read_run
 from results.schema import Status
 from results.storage.location import JOURNAL_NAME, storage_of
-from results.storage.locks import FileLock, is_held
 from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
 from search.strategies.base import Observation
@@ -203,6 +203,28 @@ def test_a_score_outlives_its_worker(tmp_path: Path) -> None:
     assert (found.miou, found.seconds, found.provenance, found.iterations) == (0.25, 7.0, "made up", 2)
 
 
+def test_a_trial_ends_as_the_study_keeps_it(tmp_path: Path) -> None:
+    """Whatever becomes of it, what a worker reports is what everybody reads later."""
+    set_up(tmp_path, usual(), 9)
+    score = Scored(0.25, 7.0, "made up")
+    with queue(tmp_path) as mine:
+        ended = [
+            mine.finish(take(mine), score),
+            mine.fail(take(mine), "nan", 3.5),
+            mine.fail(take(mine), KILLER, 0.0),
+            mine.fail(mine.scored(take(mine), score), "latency: cannot be built", 8.5),
+            mine.reject(take(mine), "9.00 ms of 8.00 ms"),
+            mine.postpone(mine.scored(take(mine), score), "no route to the board"),
+        ]
+        running = take(mine).trial
+        assert read_run(tmp_path).trials == [*ended, running]
+    *kept, given_back = read_run(tmp_path).trials
+    assert kept == ended
+    assert given_back == replace(running, status=Status.INTERRUPTED, reason="given back")
+    assert {trial.status for trial in [*kept, running, given_back]} == set(Status)
+    assert [trial.seconds for trial in kept] == [7.0, 3.5, 0.0, 8.5, None, 7.0]
+
+
 def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     set_up(tmp_path, usual(), 3)
     with queue(tmp_path) as first, queue(tmp_path) as second:
@@ -260,27 +282,3 @@ def test_a_journal_cut_in_mid_line_is_mended(tmp_path: Path, cut: int) -> None:
     after = read_run(tmp_path).trials
     assert after[:4] == before
     assert [trial.status for trial in after] == ["finished"] * 6
-
-
-def test_locks_end_with_their_holder(tmp_path: Path) -> None:
-    path = tmp_path / "a.lock"
-    assert not is_held(path)
-    with FileLock(path):
-        assert is_held(path)
-    assert not is_held(path)
-    with pytest.raises(UserError, match=r"gone/a\.lock: cannot be written: No such file"):
-        FileLock(tmp_path / "gone" / "a.lock").acquire()
-
-    reader, writer = FORK.Pipe(duplex=False)
-
-    def hold() -> None:
-        with FileLock(path):
-            writer.send("held")
-            signal.pause()
-
-    process = FORK.Process(target=hold)
-    process.start()
-    assert reader.poll(60) and is_held(path)
-    process.kill()
-    process.join()
-    assert not is_held(path)
