@@ -308,7 +308,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         feasible=network["feasible"] and end.get("status") != Status.OVER_BUDGET,
         iterations=None if network["iterations"] is None else _count(network, "iterations"),
         miou=miou,
-        seconds=_number(score, "seconds") if score else _number(end, "seconds"),
+        seconds=_number(score if end.get("seconds") is None else end, "seconds"),
         provenance=str(score.get("provenance", "")),
         latency=Latency.from_dict(groups[LATENCY]) if LATENCY in groups else None,
         reason=None if end.get("reason") is None else str(end["reason"]),

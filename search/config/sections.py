@@ -104,8 +104,8 @@ class BudgetsConfig(Section):
             return given
         found = {key: value for key, value in given.items() if key in ("baseline", "counted")}
         limits = {}
-        for key in given.keys() - found.keys():
-            if key not in COSTS:
+        for key in given:
+            if key not in (*found, *COSTS):
                 _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *COSTS))}")
         for key in COSTS:  # always in this order
             if key in given:

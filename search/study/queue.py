@@ -134,6 +134,7 @@ class Queue:
 
     def _standing(self) -> Standing:
         trials = self._trials()
+        standing = self._state.update(trials)  # what is damaged is refused before anything is written
         running = [frozen for frozen in trials if frozen.state is TrialState.RUNNING]
         # Its own are left of a claim that broke off with the connection.
         own = [frozen for frozen in running if self._owns(frozen) and frozen._trial_id != self._current]
@@ -142,7 +143,7 @@ class Queue:
         dead = self._leases.dead([frozen for frozen in running if not self._owns(frozen)])
         for frozen in dead:
             self._interrupt(frozen)
-        return self._state.update(self._trials() if own or dead else trials)
+        return self._state.update(self._trials()) if own or dead else standing
 
     def claim(self, propose: Proposer) -> Claim | None:
         """Claim the next trial to be run; None when all are concluded.
@@ -235,7 +236,8 @@ class Queue:
         self._reliably(tell)
 
     def _end(self, claim: Claim, status: Status, reason: str | None = None, seconds: float | None = None) -> Trial:
-        trial = replace(claim.trial, status=status, reason=reason, seconds=seconds or claim.trial.seconds)
+        known = claim.trial.seconds
+        trial = replace(claim.trial, status=status, reason=reason, seconds=known if seconds is None else seconds)
         ours = self._reliably(lambda: self._tell_end(claim, trial, seconds))
         self._current = None
         self._leases.holds(None)

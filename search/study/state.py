@@ -13,6 +13,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from boostformer.architecture import Architecture
+from boostformer.errors import UserError
 from boostformer.figures import Latency
 from results.schema import Status, Trial, TrialKey, read_trial
 from search.config.problem import Key, Problem
@@ -174,10 +175,16 @@ class State:
 
     def _meet(self, trial: Trial) -> None:
         """Keep what is known of the trial's network from now on."""
-        key = trial.key
+        key, where = trial.key, f"{self.source}: trial {trial.number}"
+        if key.rung >= len(self.scheduler.rungs):
+            raise UserError(f"{where}: its rung is {key.rung}, the run has {len(self.scheduler.rungs)} from 0 on")
         if key.arch_id not in self.architectures:
-            arch = Architecture.from_dict(trial.architecture, f"{self.source}: trial {trial.number}")
-            self.architectures[key.arch_id], self._keys[key.arch_id] = arch, self.problem.key(arch)
+            arch = Architecture.from_dict(trial.architecture, where)
+            try:
+                self._keys[key.arch_id] = self.problem.key(arch)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+            self.architectures[key.arch_id] = arch
         if trial.latency is not None:
             self.latencies[key.arch_id] = trial.latency
         if trial.miou is not None and trial.seconds is not None:

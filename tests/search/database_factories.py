@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search_factories import opened, propose, quality
+from search_factories import opened, propose, quality, usual
 
 from boostformer.architecture import Architecture
 from results.run import read_run
@@ -21,12 +21,12 @@ from search.study.state import Scored
 
 
 def begin(folder: Path, database: Database, trials: int, **changes: Any) -> Path:
-    set_up(folder, opened(**changes), trials, database)
+    set_up(folder, opened(**changes) if changes else usual(), trials, database)
     return folder
 
 
 def queue(folder: Path, said: list[str] | None = None) -> Queue:
-    return Queue(folder, opened(), (said if said is not None else []).append)
+    return Queue(folder, usual(), (said if said is not None else []).append)
 
 
 def claim(mine: Queue) -> Claim | None:

@@ -96,6 +96,12 @@ def opened(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS, **
     return OpenExperiment(made, table=table() if made.is_deployed else None)
 
 
+@cache
+def usual() -> OpenExperiment:
+    """The same without changes, opened once."""
+    return opened()
+
+
 def quality(arch: Architecture) -> float:
     """A made-up mIoU in 0…1: wider, deeper stages and attention pay, plus a little noise of its own."""
     total = sum(stage.width * stage.depth / 64 for stage in arch.stages) / 4

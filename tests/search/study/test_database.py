@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 from database_factories import begin
-from search_factories import opened
+from search_factories import experiment
 from throwaway_postgresql import Server
 
 from boostformer.errors import UserError
-from results.storage.database import without_password
+from results.storage.database import checked_url
 from results.storage.location import Database, storage_of
 from search.study.folder import join, read_experiment
 
 
-def test_a_folder_names_its_study_and_keeps_no_password(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PGPASSWORD", "")
-    url = without_password(server.url.replace("postgres@", "postgres:se%2Fcret@"))
-    assert "cret" not in url
-    assert os.environ["PGPASSWORD"] == "se/cret"
-    begin(tmp_path / "run", Database(url, "mine"), 1)
-    assert "cret" not in (tmp_path / "run" / "storage.json").read_text()
-    assert storage_of(tmp_path / "run") == Database(url, "mine")
-    join(tmp_path / "elsewhere", Database(url, "mine"))
-    assert read_experiment(tmp_path / "elsewhere") == opened()
+def test_a_folder_names_its_study(tmp_path: Path, server: Server) -> None:
+    begin(tmp_path / "run", Database(server.url, "mine"), 1)
+    assert storage_of(tmp_path / "run") == Database(server.url, "mine")
+    join(tmp_path / "elsewhere", Database(server.url, "mine"))
+    assert read_experiment(tmp_path / "elsewhere") == experiment()
     with pytest.raises(UserError, match="is a run that is kept in study 'mine'"):
-        begin(tmp_path / "run", Database(url, "other"), 1)
+        begin(tmp_path / "run", Database(server.url, "other"), 1)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +31,13 @@ def test_a_folder_names_its_study_and_keeps_no_password(
         ("sqlite:///x.db", "is not an address of the form postgresql://USER@HOST/DATABASE"),
         ("postgresql://me:secret@host", "'postgresql://me:***@host' is not an address"),
         ("postgresql://me:secret@host:port/db", "'postgresql://…@host:port/db' is not an address"),
-        ("postgresql://me@host/db?password=secret", "'password' in the address would be kept"),
+        ("postgresql://me@host/db?password=secret", "a password in the address can be read by others"),
+        ("postgresql://me:secret@host/db", "a password in the address can be read by others"),
     ],
 )
 def test_other_addresses_are_refused(url: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        without_password(url)
+        checked_url(url, "--storage")
     assert said in str(refused.value) and "secret" not in str(refused.value)
 
 
@@ -75,8 +68,23 @@ def test_a_password_is_asked_for(server: Server, monkeypatch: pytest.MonkeyPatch
     server.sql("CREATE ROLE guest LOGIN PASSWORD 'right'")
     server.sql("SELECT pg_reload_conf()")
     guest = Database(server.url.replace("postgres@", "guest@"), "x")
-    with pytest.raises(UserError, match="no password supplied; PGPASSWORD or ~/.pgpass has it"):
+    with pytest.raises(UserError, match="no password supplied; give it in PGPASSWORD or ~/.pgpass"):
         guest.open()
     monkeypatch.setenv("PGPASSWORD", "wrong")
-    with pytest.raises(UserError, match='password authentication failed for user "guest"; PGPASSWORD'):
+    with pytest.raises(UserError, match='password authentication failed for user "guest"; give it in PGPASSWORD'):
         guest.open()
+
+
+def test_a_password_never_goes_out_in_clear_text_unless_the_address_says_so(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server asks for it as such, which whoever listens, or answers in its place, would read."""
+    rules = server.folder / "data" / "pg_hba.conf"
+    rules.write_text("local all plain password\n" + rules.read_text())
+    server.sql("CREATE ROLE plain LOGIN SUPERUSER PASSWORD 'right'")
+    server.sql("SELECT pg_reload_conf()")
+    monkeypatch.setenv("PGPASSWORD", "right")
+    url = server.url.replace("postgres@", "plain@")
+    with pytest.raises(UserError, match="authentication method requirement .* failed: server requested a cleartext"):
+        Database(url, "x").open()
+    Database(f"{url}&require_auth=password", "x").open(create=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from database_factories import begin, claim, problem_of_plan, score, states, store, take
-from search_factories import opened, propose
+from database_factories import begin, claim, queue, score, statuses, take
+from search_factories import propose, usual
+from tenacity import stop_after_attempt
 from throwaway_postgresql import Server
 
 from boostformer.architecture import Architecture
@@ -16,10 +17,11 @@ from boostformer.errors import UserError
 from results.run import read_run
 from results.storage.database import outage
 from results.storage.location import Database
+from search.strategies import strategy_class
 from search.strategies.base import Observation
-from search.study import retry as patience
+from search.study import retry
 from search.study.folder import earlier_experiment, read_experiment
-from search.study.queue import INTERRUPTED, Queue
+from search.study.queue import Queue
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -29,19 +31,19 @@ def test_a_restart_of_the_server_is_survived(
 ) -> None:
     begin(tmp_path, database, 4)
     said: list[str] = []
-    with store(tmp_path, said) as mine:
+    with queue(tmp_path, said) as mine:
         for number in range(4):
             if moment == "claim" and number == 1:
                 restart(server, mode)
-            ticket = take(mine)
+            claimed = take(mine)
             if moment == "training" and number == 1:
                 restart(server, mode)
-            mine.scored(ticket, score(ticket))
+            mine.scored(claimed, score(claimed))
             if moment == "end" and number == 1:
                 restart(server, mode)
-            mine.finish(ticket, score(ticket))
+            mine.finish(claimed, score(claimed))
         assert claim(mine) is None
-    assert states(tmp_path).count("finished") == 4
+    assert statuses(tmp_path).count("finished") == 4
     assert len(said) == 2 and "trying again for 30 min" in said[0] and "back after" in said[1]
 
 
@@ -57,7 +59,7 @@ def test_a_connection_that_breaks_after_the_commit_makes_nothing_twice(
     from sqlalchemy.exc import OperationalError
 
     begin(tmp_path, database, 3)
-    with store(tmp_path) as mine:
+    with queue(tmp_path) as mine:
         broken: set[str] = set()
 
         def breaking(name: str) -> Callable[..., Any]:
@@ -74,22 +76,21 @@ def test_a_connection_that_breaks_after_the_commit_makes_nothing_twice(
 
         for name in ("create_new_trial", "set_trial_state_values"):
             monkeypatch.setattr(mine._storage, name, breaking(name))
-        while (ticket := claim(mine)) is not None:
-            mine.finish(ticket, score(ticket))
+        while (claimed := claim(mine)) is not None:
+            mine.finish(claimed, score(claimed))
     assert broken == {"create_new_trial", "set_trial_state_values"}
-    found = states(tmp_path)
-    assert found.count("finished") == 3 and set(found) == {"finished", INTERRUPTED} and len(found) == 4
+    assert sorted(statuses(tmp_path)) == ["finished"] * 3 + ["interrupted"]
 
 
 def test_a_turn_that_was_lost_creates_nothing(tmp_path: Path, database: Database, server: Server) -> None:
     begin(tmp_path, database, 2)
-    with store(tmp_path) as mine:
+    with queue(tmp_path) as mine:
         cuts = []
 
         def cut(history: Sequence[Observation]) -> Architecture:
             if not cuts:
                 cuts.append(server.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
-            strategy = mine.plan.make_strategy(mine.problem)
+            strategy = strategy_class("random")(mine.problem, 3)
             return mine.problem.space.decode(propose(strategy, history))
 
         assert mine.claim(cut) is not None and cuts == ["t"]
@@ -123,11 +124,11 @@ def test_who_begins_while_it_is_away_waits(tmp_path: Path, database: Database, s
         if len(said) == 1:
             server.start()
 
-    read = patience.Patience(database, say)
+    read = retry.Patience(database, say)
     assert read(lambda: read_experiment(tmp_path)) == earlier_experiment(tmp_path)
     server.stop("fast")
     said.clear()
-    with Queue(tmp_path, opened(), problem_of_plan(), say) as mine:
+    with Queue(tmp_path, usual(), say) as mine:
         assert claim(mine) is not None
     assert len(said) == 2 and "trying again" in said[0] and "back after" in said[1]
 
@@ -135,12 +136,32 @@ def test_who_begins_while_it_is_away_waits(tmp_path: Path, database: Database, s
 def test_patience_ends(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy.exc import OperationalError
 
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", -1.0)
+    limits, tries = [], []
+
+    def three_times(seconds: float) -> stop_after_attempt:
+        limits.append(seconds)
+        return stop_after_attempt(3)
 
     def away() -> None:
+        tries.append("away")
         raise OperationalError("", None, Exception("connection refused"))
 
+    monkeypatch.setattr("search.config.retry.stop_after_delay", three_times)
     said: list[str] = []
-    with pytest.raises(UserError, match="away for .*: connection refused; what is finished is kept"):
-        patience.Patience(database, said.append)(away)
-    assert len(said) == 1 and outage(ValueError("no")) is None
+    with pytest.raises(UserError, match="away for 30 min: connection refused; what is finished is kept"):
+        retry.Patience(database, said.append)(away)
+    assert (limits, len(tries)) == ([30 * 60], 3)
+    assert len(said) == 1 and "trying again for 30 min" in said[0]
+
+
+def test_what_is_no_outage_is_raised_at_once(database: Database) -> None:
+    assert outage(ValueError("no")) is None
+    tries, said = [], []
+
+    def broken() -> None:
+        tries.append("broken")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        retry.Patience(database, said.append)(broken)
+    assert (len(tries), said) == (1, [])
