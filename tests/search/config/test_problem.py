@@ -14,7 +14,7 @@ from boostformer.parts import Part
 from evaluators.costs.budget import Budget
 from evaluators.latency.additive import Additive
 from search.config.problem import Exhausted
-from search_space import SearchSpace
+from search_space import space_from_yaml
 
 
 def test_the_estimated_share_is_that_of_single_draws() -> None:
@@ -124,7 +124,7 @@ def test_a_latency_that_is_not_known_is_no_number_and_violates_nothing() -> None
 def test_no_network_is_drawn_that_is_over_the_budget_by_its_last_bit() -> None:
     """A population's sums are of another order than one network's."""
     text = SMALL.replace("depth: 1,", "depth: 3, arrangement: post,").replace("depth: [1, 2]", "depth: [3, 5]")
-    space, latency = SearchSpace.from_yaml(text, "deep.yaml"), Odd()
+    space, latency = space_from_yaml(text, "deep.yaml"), Odd()
     task = replace(problem(space, {}), latency=latency, objectives=("miou", "latency_ms"))
     genes = space.genes.sample(np.random.default_rng(0), 50)
     alone = [latency.milliseconds(space.decode(row)) for row in genes]
