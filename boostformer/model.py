@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from boostformer.architecture import STRIDES, Architecture
 from boostformer.blocks import registry
+from boostformer.blocks.block import Block, Foldable
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import Part, parts
@@ -74,7 +75,7 @@ def _decoder(arch: Architecture) -> SegmentationDecoder:
     return SegmentationDecoder(projections, fusing[0], fusing[1], own["classify"].build())
 
 
-class Network(nn.Module, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
+class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
     """What segmenter and classifier share: an encoder, how they are saved, and what they know of themselves.
 
     ``labels`` are the class names in order; ``provenance`` tells how the weights came about (data,
@@ -163,10 +164,10 @@ class Classifier(Network):
 def initialise(module: nn.Module) -> None:
     """NVlabs' start: linear layers (1x1 convolutions too) truncated normal .02, others by fan-out, biases 0.
 
-    A block with a start of its own has a method ``initialise``, which is called when its layers have theirs.
+    A block then starts as its :meth:`Block.initialise` says; ``nn.Module.apply`` comes to it after its layers.
     """
-    if own := getattr(type(module), "initialise", None):  # of the type: a layer may have any name
-        own(module)
+    if isinstance(module, Block):
+        module.initialise()
     if isinstance(module, nn.Linear | nn.Conv2d):
         if isinstance(module, nn.Linear) or (module.kernel_size == (1, 1) and module.groups == 1):
             nn.init.trunc_normal_(module.weight, std=0.02)

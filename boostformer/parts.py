@@ -66,7 +66,7 @@ Listed = Iterator[tuple[str, Part, int]]
 
 def _linear(fusion: BlockSpec) -> bool:
     """Whether this fusion only adds linear functions of its maps."""
-    return hasattr(registry.get("fusion", fusion.name).cls, "linear_parts")
+    return registry.get("fusion", fusion.name).cls.is_linear()
 
 
 def stem_part(stem: BlockSpec, size: tuple[int, int], deployed: bool = False) -> Part:

@@ -177,12 +177,12 @@ def _block(kind: str, name: str, place: Place) -> Block:
         raise place.error(f"unknown {kind} '{name}'; {nearest(name, registry.names(kind))}")
     declaration = registry.get(kind, name)
     entries = place.entries("option names to their values")
-    for option, at in entries.items():
-        if option not in declaration.knobs:
-            known = nearest(option, declaration.knobs) if declaration.knobs else "it has none"
-            raise at.error(f"'{name}' has no option '{option}'; {known}")
+    for key, at in entries.items():
+        if key not in declaration.options:
+            known = nearest(key, declaration.options) if declaration.options else "it has none"
+            raise at.error(f"'{name}' has no option '{key}'; {known}")
     options = {
-        option: _values(entries[option], _one_of(knob.allowed)) if option in entries else (knob.default,)
-        for option, knob in sorted(declaration.knobs.items())
+        key: _values(entries[key], _one_of(option.allowed)) if key in entries else (option.default,)
+        for key, option in sorted(declaration.options.items())
     }
     return Block(name, tuple(options.items()))

@@ -173,7 +173,7 @@ def test_mistakes_are_reported_with_their_place(old: str, new: str, line: int | 
 def test_options_left_out_take_the_defaults_of_the_blocks() -> None:
     space = SearchSpace.from_yaml(GOOD)
     (spec,) = space.slots["stages.1.ffn"]
-    assert dict(spec.options) == {knob.name: knob.default for knob in registry.get("ffn", "mix_cfn").knobs.values()}
+    assert dict(spec.options) == registry.get("ffn", "mix_cfn").defaults
 
 
 @given(

@@ -12,6 +12,7 @@ from torch import nn
 from boostformer import presets
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
+from boostformer.blocks.block import Block, Options, Size
 from boostformer.blocks.registry import OneOf
 from boostformer.errors import UserError
 
@@ -25,9 +26,9 @@ def _restored() -> Iterator[None]:
         registry._BLOCKS[kind].update(blocks)
 
 
-def test_a_declared_block_is_found_with_its_knobs() -> None:
+def test_a_declared_block_is_found_with_its_options() -> None:
     @registry.register("mixer", "shift", source="a test")
-    class Shift(nn.Module):
+    class Shift(Block):
         """Shifts."""
 
         def __init__(self, width: int, *, by: Annotated[int, OneOf(1, 2)] = 2) -> None:
@@ -35,26 +36,26 @@ def test_a_declared_block_is_found_with_its_knobs() -> None:
 
     found = registry.get("mixer", "shift")
     assert (found.cls, found.doc, found.source) == (Shift, "Shifts.", "a test")
-    assert found.knobs["by"].default == 2
-    assert found.knobs["by"].allowed == (1, 2)
+    assert found.options["by"].default == 2
+    assert found.options["by"].allowed == (1, 2)
     assert found in registry.declarations()
 
 
 def test_a_block_may_say_where_it_cannot_stand_and_where_it_should_not_be_tried() -> None:
     @registry.register("mixer", "picky", source="a test")
-    class Picky(nn.Module):
+    class Picky(Block):
         """Wants wide maps."""
 
         def __init__(self, width: int, *, by: Annotated[int, OneOf(1, 2)] = 2) -> None:
             super().__init__()
 
         @staticmethod
-        def refusal(width: int, size: tuple[int, int], by: int) -> str | None:
-            return f"{width} by {by} at {size}" if size[0] < by * width else None
+        def refusal(width: int, size: Size, options: Options) -> str | None:
+            return f"{width} by {options['by']} at {size}" if size[0] < options["by"] * width else None
 
         @staticmethod
-        def out_of_reach(stage: int, size: tuple[int, int], by: int) -> str | None:
-            return f"stage {stage} by {by} at {size}" if stage == 0 else None
+        def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
+            return f"stage {stage} by {options['by']} at {size}" if stage == 0 else None
 
     found = registry.get("mixer", "picky")
     assert found.refusal(4, (8, 1), {"by": 2}) is None
@@ -92,31 +93,38 @@ def test_a_name_is_taken_once() -> None:
 
 
 def test_malformed_declarations_fail_at_definition() -> None:
-    class Undocumented(nn.Module):
+    class Undocumented(Block):
         def __init__(self, width: int) -> None:
             super().__init__()
 
     Undocumented.__doc__ = None
 
-    class WrongShape(nn.Module):
+    class WrongShape(Block):
         """Takes what no mixer takes."""
 
         def __init__(self, height: int) -> None:
             super().__init__()
 
-    class Loose(nn.Module):
-        """A knob without allowed values."""
+    class Loose(Block):
+        """An option without allowed values."""
 
         def __init__(self, width: int, *, heads: int = 1) -> None:
             super().__init__()
 
-    class BadDefault(nn.Module):
+    class BadDefault(Block):
         """A default that is not allowed."""
 
         def __init__(self, width: int, *, heads: Annotated[int, OneOf(1, 2)] = 3) -> None:
             super().__init__()
 
+    class Bare(nn.Module):
+        """A module without the hooks of a block."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+
     for cls, message in [
+        (Bare, "must derive from boostformer.blocks.block.Block"),
         (Undocumented, "docstring"),
         (WrongShape, "must take"),
         (Loose, "needs Annotated"),
