@@ -10,36 +10,30 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from boostformer.architecture import STRIDES, Architecture
+from boostformer.architecture import Architecture
 from boostformer.blocks import registry
 from boostformer.blocks.block import Block, Foldable
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
-from boostformer.parts import Part, parts
+from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
 from boostformer.weights import checkpoint
 
 
-def _roles(arch: Architecture, section: str) -> dict[str, Part]:
-    """The parts under ``section`` ("decoder", "stages.0") by role."""
-    found = ((name.rpartition("."), part) for name, part, _ in parts(arch))
-    return {role: part for (above, _, role), part in found if above == section}
-
-
 class EncoderStage(nn.Module):
-    """Embed, layers and, after pre-norm layers, a LayerNorm."""
+    """Embed, layers and, after pre-norm layers, a LayerNorm; ``drop_paths`` has the rate of each layer."""
 
-    def __init__(self, roles: dict[str, Part], drop_paths: list[float]) -> None:
+    def __init__(self, own: StageParts, drop_paths: list[float]) -> None:
         super().__init__()
-        self.embed = roles["embed"].build()
-        self.layers = nn.Sequential(*(_layer(roles, rate) for rate in drop_paths))
-        self.norm = roles["stage_norm"].build() if "stage_norm" in roles else nn.Identity()
+        self.embed = own.embed.build()
+        self.layers = nn.Sequential(*(_layer(own, rate) for rate in drop_paths))
+        self.norm = own.stage_norm.build() if own.stage_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.layers(self.embed(x)))
 
 
-def _layer(roles: dict[str, Part], drop_path: float) -> Layer:
-    layer = Layer(roles["mixer"].build(), roles["ffn"].build(), roles["norm"].build() if "norm" in roles else None)
+def _layer(own: StageParts, drop_path: float) -> Layer:
+    layer = Layer(own.mixer.build(), own.ffn.build(), own.layer_norm.build() if own.layer_norm else None)
     for module in layer.modules():
         if isinstance(module, DropPath):
             module.rate = drop_path
@@ -51,11 +45,11 @@ class Encoder(nn.Module):
 
     def __init__(self, arch: Architecture, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.stem = _roles(arch, "stem")["stem"].build()
+        self.stem = stem_part(arch).build()
         depth = sum(stage.depth for stage in arch.stages)
         rates = iter([drop_path * i / max(depth - 1, 1) for i in range(depth)])
         self.stages = nn.ModuleList(
-            EncoderStage(_roles(arch, f"stages.{i}"), [next(rates) for _ in range(stage.depth)])
+            EncoderStage(stage_parts(arch, i), [next(rates) for _ in range(stage.depth)])
             for i, stage in enumerate(arch.stages)
         )
 
@@ -68,11 +62,11 @@ class Encoder(nn.Module):
 
 
 def _decoder(arch: Architecture) -> SegmentationDecoder:
-    own = _roles(arch, "decoder")
-    fusing = own["fusion"].build()
+    own = decoder_parts(arch)
+    fusing = own.fusion.build()
     assert isinstance(fusing, nn.Sequential)
-    projections = [own[f"project{i}"].build() for i in range(len(STRIDES))]
-    return SegmentationDecoder(projections, fusing[0], fusing[1], own["classify"].build())
+    projections = [part.build() for part in own.projections]
+    return SegmentationDecoder(projections, fusing[0], fusing[1], own.classify.build())
 
 
 class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):

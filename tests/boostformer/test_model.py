@@ -59,7 +59,9 @@ def _layer(arrangement: str, layer_scale: bool, local_connection: bool) -> Layer
         norm="batch", arrangement=arrangement, layer_scale=layer_scale, local_connection=local_connection,
     )  # fmt: skip
     torch.manual_seed(0)
-    (layer,) = EncoderStage({role: part for role, part, _ in stage_parts(stage, 3, 2, (8, 8))}, [0.0]).eval().layers
+    arch = presets.load("segformer_b0", size=(32, 32))
+    own = stage_parts(replace(arch, stages=(stage, *arch.stages[1:])), 0)
+    (layer,) = EncoderStage(own, [0.0]).eval().layers
     with torch.no_grad():
         for value in layer.state_dict().values():
             if value.is_floating_point():
