@@ -5,7 +5,6 @@ What it allows is asked of the blocks (:mod:`search_space.legality`), so that wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -16,12 +15,12 @@ import boostformer.blocks  # noqa: F401  (registers the blocks)
 from boostformer.architecture import ARRANGEMENTS, NORMS, STRIDES, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import nearest
+from boostformer.sizes import parse_size
 from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
 from search_space.legality import DECODER_BLOCKS, STAGE_BLOCKS, illegal
 
 FORMAT_VERSION = 1
-SMALLEST_SIZE = 32
 Refusal = Callable[[Any], str | None]
 """Why a value is illegal, or None."""
 Parsed = tuple[tuple[int, int], int, dict[str, Domain]]
@@ -138,12 +137,10 @@ def _single(place: Place, refusal: Refusal) -> Any:
 
 
 def _size(place: Place) -> tuple[int, int]:
-    text = place.scalar()
-    match = re.fullmatch(r"(\d+)x(\d+)", text) if isinstance(text, str) else None
-    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
-    if min(height, width) < SMALLEST_SIZE:
-        raise place.error(f"{show(text)} is not HxW, such as 512x512, with both at least {SMALLEST_SIZE}")
-    return height, width
+    try:
+        return parse_size(place.scalar())
+    except ValueError as error:
+        raise place.error(str(error)) from None
 
 
 def _fields(

@@ -30,7 +30,8 @@ from torch import nn
 
 from boostformer.architecture import Architecture, BlockSpec, Scalar
 from boostformer.blocks.block import Block, Options, Size
-from boostformer.errors import UserError, nearest
+from boostformer.errors import nearest
+from boostformer.yaml_lines import Place, lineless
 
 KINDS: dict[str, tuple[str, ...]] = {
     "stem": (),
@@ -142,43 +143,59 @@ def declarations() -> list[Declaration]:
     return [_BLOCKS[kind][name] for kind in KINDS for name in names(kind)]
 
 
-def get(kind: str, name: str, where: str = "") -> Declaration:
-    """The declaration; an unknown name raises :class:`UserError` with the nearest known one."""
-    if name not in _BLOCKS[kind]:
-        raise UserError(f"{where}{': ' if where else ''}unknown {kind} '{name}'; {nearest(name, names(kind))}")
+def get(kind: str, name: str) -> Declaration:
+    """The declaration of a registered block; KeyError for an unknown one."""
     return _BLOCKS[kind][name]
 
 
-def complete_spec(kind: str, spec: BlockSpec, width: int, size: tuple[int, int], where: str) -> BlockSpec:
-    """``spec`` with every option spelled out; :class:`UserError` for what is not allowed."""
-    declaration = get(kind, spec.name, where)
+def complete_spec(kind: str, spec: BlockSpec, width: int, size: Size, place: Place) -> BlockSpec:
+    """Spell every option of ``spec`` out.
+
+    Args:
+        kind: of block.
+        spec: the block, with the options that were given.
+        width: channels that it is built for.
+        size: (H, W) of the map that it works on.
+        place: where ``spec`` is written, for errors.
+
+    Raises:
+        UserError: the block or an option is unknown, a value is not allowed, or they do not go together.
+    """
+    if spec.name not in _BLOCKS[kind]:
+        raise place.at("block").error(f"unknown {kind} '{spec.name}'; {nearest(spec.name, names(kind))}")
+    declaration = get(kind, spec.name)
     options = declaration.defaults
     for name, value in spec.options:
         if name not in declaration.options:
-            raise UserError(f"{where}: '{spec.name}' has no option '{name}'; {nearest(name, declaration.options)}")
+            raise place.at(name).error(f"'{spec.name}' has no such option; {nearest(name, declaration.options)}")
         if not declaration.options[name].accepts(value):
             allowed = ", ".join(map(str, declaration.options[name].allowed))
-            raise UserError(f"{where}: {name} {value!r} is not allowed for '{spec.name}', allowed: {allowed}")
+            raise place.at(name).error(f"{value!r} is not allowed for '{spec.name}', allowed: {allowed}")
         options[name] = value
     if reason := declaration.refusal(width, size, options):
-        raise UserError(f"{where}: {reason}")
+        raise place.error(reason)
     return BlockSpec.of(spec.name, **options)
 
 
-def complete(arch: Architecture, source: str = "architecture") -> Architecture:
-    """``arch`` with every option of every block spelled out, so that equal networks share one id."""
-    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, f"{source}: stem"))
+def complete(arch: Architecture, source: str | Place = "architecture") -> Architecture:
+    """Spell every option of every block out, so that equal networks share one id; this also checks that all is legal.
+
+    ``source`` is where ``arch`` was read, for errors: a name, or the top of the file. :class:`UserError` names it and
+    the key of what is not allowed.
+    """
+    top = lineless(source) if isinstance(source, str) else source
+    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, top.at("stem")))
     sizes = arch.map_sizes()  # behind the stem, whose options are known by now
     stages = []
     for i, (stage, size) in enumerate(zip(arch.stages, sizes, strict=True)):
         specs = {
-            kind: complete_spec(kind, getattr(stage, kind), stage.width, size, f"{source}: stages[{i}].{kind}")
+            kind: complete_spec(kind, getattr(stage, kind), stage.width, size, top.at("stages", i, kind))
             for kind in ("embed", "mixer", "ffn")
         }
         stages.append(replace(stage, **specs))  # type: ignore[arg-type]
-    where = f"{source}: decoder.fusion"
-    fusion = complete_spec("fusion", arch.decoder.fusion, arch.decoder.width, sizes[0], where)
-    return replace(arch, stages=tuple(stages), decoder=replace(arch.decoder, fusion=fusion))
+    decoder, place = arch.decoder, top.at("decoder", "fusion")
+    fusion = complete_spec("fusion", decoder.fusion, decoder.width, sizes[0], place)
+    return replace(arch, stages=tuple(stages), decoder=replace(decoder, fusion=fusion))
 
 
 def construct(kind: str, spec: BlockSpec, *shape: Any) -> nn.Module:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from boostformer.data.config import DataConfig, parse_size
+from boostformer.data.config import DataConfig
 from boostformer.errors import UserError
+from boostformer.sizes import parse_size
 
 HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file."
 

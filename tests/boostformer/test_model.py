@@ -136,7 +136,7 @@ def test_an_architecture_may_leave_options_out_and_illegal_ones_are_refused() ->
     stages = (replace(arch.stages[0], ffn=BlockSpec.of("mix_ffn")), *arch.stages[1:])
     assert build(replace(arch, stages=stages)).architecture.stages[0].ffn.get("ratio") == 4
     stages = (*arch.stages[:3], replace(arch.stages[3], mixer=BlockSpec.of("mhsa", heads=12)))
-    with pytest.raises(UserError, match=r"stages\[3\]\.mixer: heads 12 does not divide width 40"):
+    with pytest.raises(UserError, match=r"stages\.3\.mixer: heads 12 does not divide width 40"):
         build(replace(arch, stages=stages))
 
 

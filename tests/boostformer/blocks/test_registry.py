@@ -15,6 +15,7 @@ from boostformer.blocks import registry
 from boostformer.blocks.block import Block, Options, Size
 from boostformer.blocks.registry import OneOf
 from boostformer.errors import UserError
+from boostformer.yaml_lines import lineless
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +63,8 @@ def test_a_block_may_say_where_it_cannot_stand_and_where_it_should_not_be_tried(
     assert found.refusal(5, (8, 1), {"by": 2}) == "5 by 2 at (8, 1)"
     assert found.out_of_reach(0, (8, 1), {"by": 1}) == "stage 0 by 1 at (8, 1)"
     assert found.out_of_reach(1, (8, 1), {"by": 1}) is None
-    with pytest.raises(UserError, match=r"^x: 5 by 2 at \(8, 1\)$"):
-        registry.complete_spec("mixer", BlockSpec("picky"), 5, (8, 1), "x")
+    with pytest.raises(UserError, match=r"^x: top level: 5 by 2 at \(8, 1\)$"):
+        registry.complete_spec("mixer", BlockSpec("picky"), 5, (8, 1), lineless("x"))
     pooling = registry.get("mixer", "pooling")
     assert pooling.refusal(5, (1, 1), {"kernel": 3}) is None and pooling.out_of_reach(0, (999, 999), {}) is None
 
@@ -79,11 +80,11 @@ def test_the_stem_and_the_size_behind_it_are_checked_too() -> None:
     assert registry.complete(replace(arch, stem=BlockSpec("resizer"))).stem == BlockSpec.of(
         "resizer", blocks=1, shrink=2
     )
-    with pytest.raises(UserError, match=r"^net: stem: unknown stem 'resize'; did you mean 'resizer'\?"):
+    with pytest.raises(UserError, match=r"^net: stem\.block: unknown stem 'resize'; did you mean 'resizer'\?"):
         registry.complete(replace(arch, stem=BlockSpec("resize")), "net")
     # The first stage reduces eight times: a quarter of half of 32x32 leaves it 4x4.
     small = replace(arch, size=(32, 32), stem=BlockSpec("resizer"))
-    with pytest.raises(UserError, match=r"^net: stages\[0\]\.mixer: reduction 8 is larger than the map of 4x4"):
+    with pytest.raises(UserError, match=r"^net: stages\.0\.mixer: reduction 8 is larger than the map of 4x4"):
         registry.complete(small, "net")
 
 
@@ -135,29 +136,29 @@ def test_malformed_declarations_fail_at_definition() -> None:
 
 
 def test_options_left_out_take_their_defaults() -> None:
-    found = registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, (8, 8), "x")
+    found = registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, (8, 8), lineless("x"))
     assert found == BlockSpec.of("pooled_attention", heads=1, pool=7, project=False)
 
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        (BlockSpec.of("poling"), "x: unknown mixer 'poling'; did you mean 'pooling'?"),
-        (BlockSpec.of("mhsa", head=2), "x: 'mhsa' has no option 'head'; did you mean 'heads'?"),
-        (BlockSpec.of("mhsa", heads=7), "x: heads 7 is not allowed for 'mhsa', allowed: 1, 2, 3"),
-        (BlockSpec.of("mhsa", heads=True), "x: heads True is not allowed"),
-        (BlockSpec.of("mhsa", heads=5), "x: heads 5 does not divide width 64"),
+        (BlockSpec.of("poling"), "x: block: unknown mixer 'poling'; did you mean 'pooling'?"),
+        (BlockSpec.of("mhsa", head=2), "x: head: 'mhsa' has no such option; did you mean 'heads'?"),
+        (BlockSpec.of("mhsa", heads=7), "x: heads: 7 is not allowed for 'mhsa', allowed: 1, 2, 3"),
+        (BlockSpec.of("mhsa", heads=True), "x: heads: True is not allowed"),
+        (BlockSpec.of("mhsa", heads=5), "x: top level: heads 5 does not divide width 64"),
     ],
 )
 def test_what_is_not_allowed_is_named(spec: BlockSpec, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        registry.complete_spec("mixer", spec, 64, (8, 8), "x")
+        registry.complete_spec("mixer", spec, 64, (8, 8), lineless("x"))
     assert str(caught.value).startswith(expected)
 
 
 def test_an_odd_mix_cfn_is_refused() -> None:
     with pytest.raises(UserError, match="ratio 1 times width 7 is odd"):
-        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, (8, 8), "x")
+        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, (8, 8), lineless("x"))
 
 
 def test_equal_networks_share_an_id_however_they_are_written() -> None:
