@@ -173,12 +173,13 @@ class Architecture:
         version = tree.take("version", int)
         if version not in READABLE:
             raise tree.error("version", f"{version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
+        size, classes = tree.size("size"), tree.positive("classes")
         decoder = tree.child("decoder", _DECODER_KEYS)
         return cls(
             stages=tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS))),
             decoder=Decoder(fusion=decoder.block("fusion"), width=decoder.positive("width")),
-            classes=tree.positive("classes"),
-            size=tree.size("size"),
+            classes=classes,
+            size=size,
             stem=tree.block("stem") if "stem" in tree.data else NO_STEM,
         )
 

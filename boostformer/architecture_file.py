@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import boostformer.blocks  # noqa: F401  (registers the blocks)
 from boostformer.architecture import NEEDS, Architecture
 from boostformer.blocks.registry import complete
 from boostformer.files import read_text

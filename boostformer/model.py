@@ -16,7 +16,7 @@ from boostformer.blocks.block import Block, Foldable
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
-from boostformer.weights import checkpoint
+from boostformer.weights import checkpoint, importers
 
 
 class EncoderStage(nn.Module):
@@ -96,14 +96,14 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
     def load(cls, folder: str | Path) -> Self:
         """The network saved in a local folder, in eval mode; :class:`UserError` says what is wrong with it."""
         config, weights = checkpoint.read(folder, cls.kind)
-        model = cls(checkpoint.architecture_in(config, folder))
+        model = cls(config.architecture)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(
                 f"{folder}: weights and architecture differ: {' '.join(str(error).split())[:200]}"
             ) from None
-        model.labels, model.provenance = config["labels"], config["provenance"]
+        model.labels, model.provenance = config.labels, config.provenance
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def load_encoder(self, folder: str | Path) -> None:
@@ -118,7 +118,14 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
     def _save_pretrained(self, save_directory: Path) -> None:
         if self.folded:
             raise ValueError("a folded network cannot be saved: keep the one it was made from, and export this one")
-        checkpoint.save(self, save_directory)
+        checkpoint.save(
+            save_directory,
+            self.state_dict(),
+            kind=self.kind,
+            architecture=self.architecture,
+            labels=self.labels,
+            provenance=self.provenance,
+        )
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Self:
@@ -177,4 +184,20 @@ def build(architecture: Architecture, drop_path: float = 0.0) -> BoostFormer:
     return BoostFormer(architecture, drop_path).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-__all__ = ["BoostFormer", "Classifier", "Network", "build", "initialise"]
+def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> BoostFormer:
+    """The network in a transformers SegFormer/MiT folder or one of the publication's, as ours, in eval mode.
+
+    Its ``labels`` attribute holds the class names of ``id2label``. ``notes`` collects what a user should
+    know: dead weights skipped, a decoder that the file does not hold. :class:`UserError` names what is
+    missing, unknown or of another shape.
+    """
+    found = importers.read(folder)
+    model = build(found.architecture)
+    model.load_state_dict(found.fill(model.state_dict()))
+    model.labels = found.labels
+    if notes is not None:
+        notes += found.notes
+    return model.eval()
+
+
+__all__ = ["BoostFormer", "Classifier", "Network", "build", "import_checkpoint", "initialise"]

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-import boostformer.blocks  # noqa: F401  (registers the blocks)
 from boostformer.architecture import STRIDES, Architecture, BlockSpec
 from boostformer.blocks import registry
 from boostformer.blocks.norms import LayerScale

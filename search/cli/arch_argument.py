@@ -25,7 +25,7 @@ def read_architecture(text: str) -> Architecture:
     if path.is_dir():
         if is_run(path):
             raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
-        return checkpoint.architecture_in(checkpoint.read_config(path), path)
+        return checkpoint.read_config(path).architecture
     if path.suffix in SUFFIXES:
         return architecture_file.read_architecture(path)
     run_dir, separator, trial = text.rpartition(":")

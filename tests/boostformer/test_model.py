@@ -221,4 +221,6 @@ class TestCheckpoint:
         from boostformer.weights import checkpoint
 
         with pytest.raises(UserError, match="cannot be written"):
-            checkpoint.save(build(small()), tmp_path / "file" / "checkpoint")
+            checkpoint.save(
+                tmp_path / "file" / "checkpoint", {}, kind="segmenter", architecture=small(), labels=[], provenance={}
+            )
