@@ -21,6 +21,7 @@ from boostformer.architecture import Architecture
 from boostformer.files import cache_folder, replacing
 from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
+from boostformer.sizes import parse_size
 from evaluators.costs.table import CostTable
 from evaluators.latency.graphs import (
     CODE,
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of graphs and figures; by default in the cache folder")
     parser.add_argument("--export", action="store_true", help="only export, and measure later")
     options = parser.parse_args()
-    height, width = map(int, options.size.split("x"))
+    height, width = parse_size(options.size)
     folder = options.folder or cache_folder() / "latency" / f"benchmark-{options.size}"
 
     meter = HostMeter(threads=1, seconds=0.5)

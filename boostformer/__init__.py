@@ -20,14 +20,13 @@ _LAZY = {
     "BoostFormer": "boostformer.model",
     "Classifier": "boostformer.model",
     "build": "boostformer.model",
-    "import_checkpoint": "boostformer.weights.importers",
+    "import_checkpoint": "boostformer.model",
 }
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
     from boostformer.errors import UserError
-    from boostformer.model import BoostFormer, Classifier, build
-    from boostformer.weights.importers import import_checkpoint
+    from boostformer.model import BoostFormer, Classifier, build, import_checkpoint
 
 __all__ = [
     "Architecture",

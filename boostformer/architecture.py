@@ -1,8 +1,8 @@
 """`Architecture`: one network as a small frozen tree. Torch-free.
 
-It is what a preset file holds, a search samples, a trial stores, a checkpoint and an ONNX file
-carry, and what the model is built from. Round trips through dict, YAML and JSON are exact; the
-format version is written and checked when read back.
+A preset file holds one, a search samples them, a trial stores one, a checkpoint and an ONNX file carry theirs, and a
+model is built from one. Round trips through dict, YAML and JSON are exact; the format version is written and checked
+when read back.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 
 from boostformer.errors import UserError, nearest
+from boostformer.sizes import parse_size
+from boostformer.yaml_lines import Keys, Place, compose, lineless
 
 FORMAT_VERSION = 2
 """2 added ``stem`` and ``local_connection``; a file of version 1 has neither, and is read as before."""
@@ -26,6 +28,7 @@ STRIDES = (4, 2, 2, 2)
 """Stride of each stage's embed: the maps are at 1/4, 1/8, 1/16 and 1/32 of the input."""
 NORMS = ("layer", "batch", "group")
 ARRANGEMENTS = ("pre", "post")
+NEEDS = "an architecture has the keys version, size, classes, stages and decoder"
 
 Scalar = int | float | bool | str
 
@@ -153,37 +156,36 @@ class Architecture:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     @classmethod
-    def from_dict(cls, data: object, source: str = "architecture") -> Architecture:
-        """Read :meth:`to_dict`'s form; ``source`` names the origin in errors (:class:`UserError`).
+    def from_dict(cls, data: object, source: str | Place = "architecture") -> Architecture:
+        """Read the form that :meth:`to_dict` writes, which has every option of every block.
 
-        Block names and options are checked, and missing options filled with their defaults, by
-        :func:`boostformer.blocks.registry.complete`, which needs torch; here only the structure is.
+        Only the structure is checked, not the names of blocks and options, which needs torch: what a user wrote is
+        read by :func:`boostformer.architecture_file.read_architecture`.
+
+        Args:
+            data: mappings, lists and scalars.
+            source: where they come from, for errors: a name, or the top of the file that they were read from.
+
+        Raises:
+            UserError: names the source, its line if it has lines, the key, and what is wrong.
         """
-        tree = _Reader(source).mapping(data, "")
+        tree = _Tree(lineless(source) if isinstance(source, str) else source, data, (), _KEYS)
         version = tree.take("version", int)
         if version not in READABLE:
-            raise UserError(f"{source}: version {version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
-        size = tree.take("size", list)
-        if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
-            raise UserError(f"{source}: size: {size!r} is not [height, width] with both at least 32")
-        stages = tree.take("stages", list)
-        if len(stages) != len(STRIDES):
-            raise UserError(f"{source}: stages: {len(stages)} given, exactly {len(STRIDES)} allowed")
-        classes = tree.positive("classes")
-        decoder = tree.child("decoder")
-        result = cls(
-            stages=tuple(_stage(tree.mapping(s, f"stages[{i}]")) for i, s in enumerate(stages)),
+            raise tree.error("version", f"{version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
+        size, classes = tree.size("size"), tree.positive("classes")
+        decoder = tree.child("decoder", _DECODER_KEYS)
+        return cls(
+            stages=tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS))),
             decoder=Decoder(fusion=decoder.block("fusion"), width=decoder.positive("width")),
             classes=classes,
-            size=(size[0], size[1]),
-            stem=tree.block("stem") if tree.has("stem") else NO_STEM,
+            size=size,
+            stem=tree.block("stem") if "stem" in tree.data else NO_STEM,
         )
-        decoder.done()
-        tree.done()
-        return result
 
     @classmethod
     def from_json(cls, text: str, source: str = "architecture") -> Architecture:
+        """Read :meth:`to_json`'s text, as :meth:`from_dict` does."""
         try:
             return cls.from_dict(json.loads(text), source)
         except json.JSONDecodeError as error:
@@ -191,14 +193,13 @@ class Architecture:
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "architecture") -> Architecture:
-        try:
-            return cls.from_dict(yaml.safe_load(text), source)
-        except (yaml.YAMLError, ValueError) as error:  # a ValueError for dates that do not exist
-            raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+        """Read :meth:`to_yaml`'s text, as :meth:`from_dict` does; errors name the line."""
+        top = compose(text, source, needs=NEEDS)
+        return cls.from_dict(top.plain(), top)
 
 
-def _stage(tree: _Mapping) -> Stage:
-    stage = Stage(
+def _stage(tree: _Tree) -> Stage:
+    return Stage(
         embed=tree.block("embed"),
         width=tree.positive("width"),
         depth=tree.positive("depth"),
@@ -207,76 +208,79 @@ def _stage(tree: _Mapping) -> Stage:
         norm=tree.one_of("norm", NORMS),
         arrangement=tree.one_of("arrangement", ARRANGEMENTS),
         layer_scale=tree.take("layer_scale", bool),
-        local_connection=tree.has("local_connection") and tree.take("local_connection", bool),
+        local_connection="local_connection" in tree.data and tree.take("local_connection", bool),
     )
-    tree.done()
-    return stage
 
 
-class _Reader:
-    def __init__(self, source: str) -> None:
-        self.source = source
+_KEYS = ("version", "size", "classes", "stem", "stages", "decoder")
+_STAGE_KEYS = tuple(field.name for field in dataclasses.fields(Stage))
+_DECODER_KEYS = tuple(field.name for field in dataclasses.fields(Decoder))
 
-    def mapping(self, data: object, path: str) -> _Mapping:
+
+class _Tree:
+    """A mapping to be read.
+
+    Args:
+        top: the whole file.
+        data: the mapping; :class:`UserError` if it is none, or has other keys than these.
+        keys: lead from the top to it.
+        allowed: its keys, or none to allow any.
+    """
+
+    def __init__(self, top: Place, data: object, keys: Keys, allowed: tuple[str, ...]) -> None:
         if not isinstance(data, Mapping):
-            raise UserError(f"{self.source}: {path or 'top level'}: {data!r} is not a mapping of keys to values")
-        return _Mapping(self, dict(data), path)
+            raise top.at(*keys).error(f"{data!r} is not a mapping of keys to values")
+        self.top, self.data, self.keys = top, data, keys
+        for key in data:
+            if allowed and key not in allowed:
+                raise self.error(str(key), f"unknown key; {nearest(key, allowed)}")
 
-
-class _Mapping:
-    """A mapping being read: every key is taken once, with its type, and none may be left."""
-
-    def __init__(self, reader: _Reader, data: dict[Any, Any], path: str) -> None:
-        self.reader, self.data, self.path = reader, data, path
-        self.known: list[str] = []
-
-    def where(self, key: str) -> str:
-        return f"{self.reader.source}: {self.path}.{key}" if self.path else f"{self.reader.source}: {key}"
-
-    def mapping(self, data: object, path: str) -> _Mapping:
-        return self.reader.mapping(data, path)
-
-    def has(self, key: str) -> bool:
-        """Whether an optional key is there."""
-        if key not in self.data:
-            self.known.append(key)
-        return key in self.data
+    def error(self, key: str, message: str) -> UserError:
+        return self.top.at(*self.keys, key).error(message)
 
     def take(self, key: str, kind: type) -> Any:
-        self.known.append(key)
+        """The value of ``key``, which must be there and of exactly this type."""
         if key not in self.data:
-            raise UserError(f"{self.where(key)}: missing")
-        value = self.data.pop(key)
-        if type(value) is not kind:
-            raise UserError(f"{self.where(key)}: {value!r} is not of type {kind.__name__}")
+            raise self.error(key, "missing")
+        value = self.data[key]
+        if kind is not object and type(value) is not kind:
+            raise self.error(key, f"{value!r} is not of type {kind.__name__}")
         return value
 
     def positive(self, key: str) -> int:
         value: int = self.take(key, int)
         if value < 1:
-            raise UserError(f"{self.where(key)}: {value} is not at least 1")
+            raise self.error(key, f"{value} is not at least 1")
         return value
+
+    def size(self, key: str) -> tuple[int, int]:
+        try:
+            return parse_size(self.take(key, object))
+        except ValueError as error:
+            raise self.error(key, str(error)) from None
 
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value: str = self.take(key, str)
         if value not in allowed:
-            raise UserError(f"{self.where(key)}: unknown '{value}'; {nearest(value, allowed)}")
+            raise self.error(key, f"unknown '{value}'; {nearest(value, allowed)}")
         return value
 
-    def child(self, key: str) -> _Mapping:
-        path = f"{self.path}.{key}" if self.path else key
-        return self.reader.mapping(self.take(key, dict), path)
+    def child(self, key: str, allowed: tuple[str, ...] = ()) -> _Tree:
+        return _Tree(self.top, self.take(key, dict), (*self.keys, key), allowed)
+
+    def children(self, key: str, count: int, allowed: tuple[str, ...]) -> list[_Tree]:
+        items = self.take(key, list)
+        if len(items) != count:
+            raise self.error(key, f"{len(items)} given, exactly {count} allowed")
+        return [_Tree(self.top, item, (*self.keys, key, i), allowed) for i, item in enumerate(items)]
 
     def block(self, key: str) -> BlockSpec:
         tree = self.child(key)
         name = tree.take("block", str)
-        for option, value in tree.data.items():
+        options = {option: value for option, value in tree.data.items() if option != "block"}
+        for option, value in options.items():
             if type(option) is not str:
-                raise UserError(f"{tree.where(str(option))}: {option!r} is not the name of an option")
+                raise tree.error(str(option), f"{option!r} is not the name of an option")
             if type(value) not in (int, float, bool, str):
-                raise UserError(f"{tree.where(option)}: {value!r} is not a number, a truth value or a word")
-        return BlockSpec.of(name, **tree.data)
-
-    def done(self) -> None:
-        for key in self.data:
-            raise UserError(f"{self.where(str(key))}: unknown key; {nearest(key, self.known)}")
+                raise tree.error(option, f"{value!r} is not a number, a truth value or a word")
+        return BlockSpec.of(name, **options)

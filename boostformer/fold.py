@@ -2,7 +2,7 @@
 
 BatchNorm goes into the layer beside it, LayerScale into the projection before it, the branches of a
 re-parameterised convolution into one, a decoder of linear layers into one linear layer for each map. What does
-not hold exactly is left as it is. The rules stand with the blocks (:mod:`boostformer.blocks.folding`).
+not hold exactly is left as it is. Each block has its own rules (:class:`boostformer.blocks.block.Foldable`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from boostformer.blocks.block import Foldable
 from boostformer.blocks.folding import merge
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,8 +31,7 @@ def _fold(module: nn.Module) -> nn.Module:
         module._modules[name] = _fold(child)
     if isinstance(module, nn.Sequential):
         return _fold_sequence(module)
-    rule = getattr(module, "fold", None)
-    return rule() if rule else module
+    return module.fold() if isinstance(module, Foldable) else module
 
 
 def _fold_sequence(sequence: nn.Sequential) -> nn.Module:

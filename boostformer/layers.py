@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.block import Block, Foldable
 from boostformer.blocks.decoders import upsample
 from boostformer.blocks.folding import absorb_input, absorb_output, affine_of, merge, set_weights
 from boostformer.blocks.norms import LayerScale
@@ -25,7 +26,7 @@ class DropPath(nn.Module):
         return x * keep / (1 - self.rate)
 
 
-class Branch(nn.Module):
+class Branch(Foldable):
     """A residual branch: norm, block (a mixer or an FFN), local connection, LayerScale; each but the block optional."""
 
     def __init__(
@@ -77,7 +78,7 @@ class Layer(nn.Module):
         return self.norm(x + self.ffn(x))
 
 
-class SegmentationDecoder(nn.Module):
+class SegmentationDecoder(Foldable):
     """Project each map to one width, fuse at the finest, BN, ReLU, dropout .1, classify."""
 
     def __init__(self, projections: list[nn.Module], fusion: nn.Module, norm: nn.Module, classifier: nn.Module) -> None:
@@ -96,13 +97,13 @@ class SegmentationDecoder(nn.Module):
     def fold(self) -> nn.Module:
         """A linear fusion goes into the projections, since a 1x1 convolution commutes with a bilinear resize."""
         self.dropout = nn.Identity()
-        if not hasattr(self.fusion, "linear_parts"):
+        if not (isinstance(self.fusion, Block) and self.fusion.is_linear()):
             self.norm = merge(self.fusion, self.norm)
             return self
         assert isinstance(self.norm, nn.BatchNorm2d)
         scale, total = affine_of(self.norm)
         projections = [layer for layer in self.projections if isinstance(layer, nn.Conv2d)]
-        for layer, part in zip(projections, self.fusion.linear_parts(), strict=True):  # type: ignore[operator]
+        for layer, part in zip(projections, self.fusion.linear_parts(), strict=True):
             assert layer.bias is not None
             weight, bias = layer.weight.double().flatten(1), layer.bias.double()
             weight, bias = (part @ weight, part @ bias) if part.dim() else (part * weight, part * bias)

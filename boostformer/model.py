@@ -10,35 +10,30 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from boostformer.architecture import STRIDES, Architecture
+from boostformer.architecture import Architecture
 from boostformer.blocks import registry
+from boostformer.blocks.block import Block, Foldable
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
-from boostformer.parts import Part, parts
-from boostformer.weights import checkpoint
-
-
-def _roles(arch: Architecture, section: str) -> dict[str, Part]:
-    """The parts under ``section`` ("decoder", "stages.0") by role."""
-    found = ((name.rpartition("."), part) for name, part, _ in parts(arch))
-    return {role: part for (above, _, role), part in found if above == section}
+from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
+from boostformer.weights import checkpoint, importers
 
 
 class EncoderStage(nn.Module):
-    """Embed, layers and, after pre-norm layers, a LayerNorm."""
+    """Embed, layers and, after pre-norm layers, a LayerNorm; ``drop_paths`` has the rate of each layer."""
 
-    def __init__(self, roles: dict[str, Part], drop_paths: list[float]) -> None:
+    def __init__(self, own: StageParts, drop_paths: list[float]) -> None:
         super().__init__()
-        self.embed = roles["embed"].build()
-        self.layers = nn.Sequential(*(_layer(roles, rate) for rate in drop_paths))
-        self.norm = roles["stage_norm"].build() if "stage_norm" in roles else nn.Identity()
+        self.embed = own.embed.build()
+        self.layers = nn.Sequential(*(_layer(own, rate) for rate in drop_paths))
+        self.norm = own.stage_norm.build() if own.stage_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.layers(self.embed(x)))
 
 
-def _layer(roles: dict[str, Part], drop_path: float) -> Layer:
-    layer = Layer(roles["mixer"].build(), roles["ffn"].build(), roles["norm"].build() if "norm" in roles else None)
+def _layer(own: StageParts, drop_path: float) -> Layer:
+    layer = Layer(own.mixer.build(), own.ffn.build(), own.layer_norm.build() if own.layer_norm else None)
     for module in layer.modules():
         if isinstance(module, DropPath):
             module.rate = drop_path
@@ -50,11 +45,11 @@ class Encoder(nn.Module):
 
     def __init__(self, arch: Architecture, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.stem = _roles(arch, "stem")["stem"].build()
+        self.stem = stem_part(arch).build()
         depth = sum(stage.depth for stage in arch.stages)
         rates = iter([drop_path * i / max(depth - 1, 1) for i in range(depth)])
         self.stages = nn.ModuleList(
-            EncoderStage(_roles(arch, f"stages.{i}"), [next(rates) for _ in range(stage.depth)])
+            EncoderStage(stage_parts(arch, i), [next(rates) for _ in range(stage.depth)])
             for i, stage in enumerate(arch.stages)
         )
 
@@ -67,14 +62,14 @@ class Encoder(nn.Module):
 
 
 def _decoder(arch: Architecture) -> SegmentationDecoder:
-    own = _roles(arch, "decoder")
-    fusing = own["fusion"].build()
+    own = decoder_parts(arch)
+    fusing = own.fusion.build()
     assert isinstance(fusing, nn.Sequential)
-    projections = [own[f"project{i}"].build() for i in range(len(STRIDES))]
-    return SegmentationDecoder(projections, fusing[0], fusing[1], own["classify"].build())
+    projections = [part.build() for part in own.projections]
+    return SegmentationDecoder(projections, fusing[0], fusing[1], own.classify.build())
 
 
-class Network(nn.Module, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
+class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
     """What segmenter and classifier share: an encoder, how they are saved, and what they know of themselves.
 
     ``labels`` are the class names in order; ``provenance`` tells how the weights came about (data,
@@ -101,14 +96,14 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="boostformer", licen
     def load(cls, folder: str | Path) -> Self:
         """The network saved in a local folder, in eval mode; :class:`UserError` says what is wrong with it."""
         config, weights = checkpoint.read(folder, cls.kind)
-        model = cls(checkpoint.architecture_in(config, folder))
+        model = cls(config.architecture)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(
                 f"{folder}: weights and architecture differ: {' '.join(str(error).split())[:200]}"
             ) from None
-        model.labels, model.provenance = config["labels"], config["provenance"]
+        model.labels, model.provenance = config.labels, config.provenance
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def load_encoder(self, folder: str | Path) -> None:
@@ -123,7 +118,14 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="boostformer", licen
     def _save_pretrained(self, save_directory: Path) -> None:
         if self.folded:
             raise ValueError("a folded network cannot be saved: keep the one it was made from, and export this one")
-        checkpoint.save(self, save_directory)
+        checkpoint.save(
+            save_directory,
+            self.state_dict(),
+            kind=self.kind,
+            architecture=self.architecture,
+            labels=self.labels,
+            provenance=self.provenance,
+        )
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Self:
@@ -163,10 +165,10 @@ class Classifier(Network):
 def initialise(module: nn.Module) -> None:
     """NVlabs' start: linear layers (1x1 convolutions too) truncated normal .02, others by fan-out, biases 0.
 
-    A block with a start of its own has a method ``initialise``, which is called when its layers have theirs.
+    A block then starts as its :meth:`Block.initialise` says; ``nn.Module.apply`` comes to it after its layers.
     """
-    if own := getattr(type(module), "initialise", None):  # of the type: a layer may have any name
-        own(module)
+    if isinstance(module, Block):
+        module.initialise()
     if isinstance(module, nn.Linear | nn.Conv2d):
         if isinstance(module, nn.Linear) or (module.kernel_size == (1, 1) and module.groups == 1):
             nn.init.trunc_normal_(module.weight, std=0.02)
@@ -182,4 +184,20 @@ def build(architecture: Architecture, drop_path: float = 0.0) -> BoostFormer:
     return BoostFormer(architecture, drop_path).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-__all__ = ["BoostFormer", "Classifier", "Network", "build", "initialise"]
+def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> BoostFormer:
+    """The network in a transformers SegFormer/MiT folder or one of the publication's, as ours, in eval mode.
+
+    Its ``labels`` attribute holds the class names of ``id2label``. ``notes`` collects what a user should
+    know: dead weights skipped, a decoder that the file does not hold. :class:`UserError` names what is
+    missing, unknown or of another shape.
+    """
+    found = importers.read(folder)
+    model = build(found.architecture)
+    model.load_state_dict(found.fill(model.state_dict()))
+    model.labels = found.labels
+    if notes is not None:
+        notes += found.notes
+    return model.eval()
+
+
+__all__ = ["BoostFormer", "Classifier", "Network", "build", "import_checkpoint", "initialise"]

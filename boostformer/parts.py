@@ -1,6 +1,6 @@
-"""`parts` lists what an architecture is made of: the model builds exactly these, the cost table counts exactly these.
+"""Parts of a network: the only traversal of an architecture, so that all who need its modules mean the same ones.
 
-So neither can drift from the other.
+The model builds exactly these parts, costs and latencies are sums over exactly these.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-import boostformer.blocks  # noqa: F401  (registers the blocks)
-from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
+from boostformer.architecture import STRIDES, Architecture, BlockSpec
 from boostformer.blocks import registry
 from boostformer.blocks.norms import LayerScale
 from boostformer.fold import fold
@@ -22,9 +21,17 @@ from boostformer.layers import Branch, LabelMap, UpsampledSum
 class Part:
     """One module of a network and the maps it takes: all that its cost depends on.
 
-    ``inputs`` are the (C, H, W) of the maps, ``shape`` the positional arguments that the block is built with.
-    ``mixer`` and ``ffn`` are whole residual branches: ``norm``, the name of theirs if they have one, ``scale``
-    (LayerScale) and ``local_connection`` belong to these. ``deployed`` stands for the folded module.
+    Mixers and FFNs are whole residual branches, of which ``norm``, ``scale`` and ``local_connection`` tell the rest.
+
+    Attributes:
+        kind: a kind of block, ``linear`` for a 1x1 convolution or ``labels`` for what follows the logits.
+        spec: the block.
+        shape: the positional arguments that it is built with, see :data:`boostformer.blocks.registry.KINDS`.
+        inputs: (C, H, W) of each map that it takes.
+        norm: the name of the norm in front of a branch's block, or "".
+        scale: whether a branch ends in LayerScale.
+        local_connection: whether a branch adds its block's input to the output.
+        deployed: whether the folded module is meant.
     """
 
     kind: str
@@ -37,9 +44,10 @@ class Part:
     deployed: bool = False
 
     def build(self) -> nn.Module:
+        """Make the module; a deployed one is in eval mode."""
         if not self.deployed:
             return self._build()
-        if self.kind == "fusion" and _linear(self.spec):
+        if self.kind == "fusion" and _is_linear(self.spec):
             return UpsampledSum().eval()  # the projections took over the rest
         return fold(self._build(), in_place=True)
 
@@ -60,66 +68,111 @@ class Part:
 
 
 LINEAR, LAYER, BATCH, LABELS = (BlockSpec(name) for name in ("linear", "layer", "batch", "labels"))
-Listed = Iterator[tuple[str, Part, int]]
-"""``(role, part, how often)``."""
+IMAGE = 3
+"""Channels of an image."""
 
 
-def _linear(fusion: BlockSpec) -> bool:
-    """Whether this fusion only adds linear functions of its maps."""
-    return hasattr(registry.get("fusion", fusion.name).cls, "linear_parts")
+@dataclass(frozen=True, slots=True)
+class StageParts:
+    """Parts of one stage.
+
+    Attributes:
+        depth: how many layers there are, each with mixer, FFN and layer norm.
+        embed: strides the map and sets the width.
+        mixer: the first residual branch of a layer.
+        ffn: the second.
+        layer_norm: on the trunk behind each layer, in the arrangement "post".
+        stage_norm: behind the last layer, in the arrangement "pre".
+    """
+
+    depth: int
+    embed: Part
+    mixer: Part
+    ffn: Part
+    layer_norm: Part | None
+    stage_norm: Part | None
 
 
-def stem_part(stem: BlockSpec, size: tuple[int, int], deployed: bool = False) -> Part:
-    """The stem for images of ``size`` (H, W)."""
-    return Part("stem", stem, (), ((3, *size),), deployed=deployed)
+@dataclass(frozen=True, slots=True)
+class DecoderParts:
+    """Parts of the decoder: a projection of each stage's map, finest first, their fusion, and the classifier."""
+
+    projections: tuple[Part, ...]
+    fusion: Part
+    classify: Part
 
 
-def stage_parts(stage: Stage, in_width: int, stride: int, size: tuple[int, int], deployed: bool = False) -> Listed:
-    """The parts of one stage whose input map has ``in_width`` and ``size`` (H, W)."""
-    width, (height, length), pre = stage.width, size, stage.arrangement == "pre"
-    here = ((width, -(-height // stride), -(-length // stride)),)
-    embed = Part("embed", stage.embed, (in_width, width, stride), ((in_width, height, length),))
-    branch = Part("ffn", stage.ffn, (width,), here, stage.norm, stage.layer_scale)
-    mixer = replace(branch, kind="mixer", spec=stage.mixer, local_connection=stage.local_connection)
-    if not pre:
-        mixer = replace(mixer, norm="")
-    yield "embed", replace(embed, deployed=deployed), 1
-    yield "mixer", replace(mixer, deployed=deployed), stage.depth
-    yield "ffn", replace(branch, deployed=deployed), stage.depth
-    if pre:
-        yield "stage_norm", Part("norm", LAYER, (width,), here, deployed=deployed), 1
-    else:
-        yield "norm", Part("norm", BlockSpec(stage.norm), (width,), here, deployed=deployed), stage.depth
+def stem_part(arch: Architecture, deployed: bool = False) -> Part:
+    """The stem."""
+    return Part("stem", arch.stem, (), ((IMAGE, *arch.size),), deployed=deployed)
 
 
-def decoder_parts(
-    decoder: Decoder, widths: tuple[int, ...], sizes: list[tuple[int, int]], classes: int, deployed: bool = False
-) -> Listed:
-    """The parts of the decoder for maps of ``widths`` and ``sizes``.
+def stage_parts(arch: Architecture, i: int, deployed: bool = False) -> StageParts:
+    """The parts of stage ``i``, counted from 0."""
+    stage, sizes = arch.stages[i], [arch.stem_size, *arch.map_sizes()]
+    in_width, width = arch.stages[i - 1].width if i else IMAGE, stage.width
+    here, pre = ((width, *sizes[i + 1]),), stage.arrangement == "pre"
+
+    def norm(spec: BlockSpec) -> Part:
+        return Part("norm", spec, (width,), here, deployed=deployed)
+
+    ffn = Part("ffn", stage.ffn, (width,), here, stage.norm, stage.layer_scale, deployed=deployed)
+    return StageParts(
+        depth=stage.depth,
+        embed=Part("embed", stage.embed, (in_width, width, STRIDES[i]), ((in_width, *sizes[i]),), deployed=deployed),
+        mixer=replace(
+            ffn,
+            kind="mixer",
+            spec=stage.mixer,
+            norm=stage.norm if pre else "",
+            local_connection=stage.local_connection,
+        ),
+        ffn=ffn,
+        layer_norm=None if pre else norm(BlockSpec(stage.norm)),
+        stage_norm=norm(LAYER) if pre else None,
+    )
+
+
+def decoder_parts(arch: Architecture, deployed: bool = False) -> DecoderParts:
+    """The parts of the decoder.
 
     Deployed, a linear fusion and the BatchNorm behind it are in the projections, all biases in the first.
     """
-    width = decoder.width
-    merged = deployed and _linear(decoder.fusion)
-    for i, (in_width, size) in enumerate(zip(widths, sizes, strict=True)):
-        shape = (in_width, width, not (merged and i))
-        yield f"project{i}", Part("linear", LINEAR, shape, ((in_width, *size),), deployed=deployed), 1
+    decoder, sizes = arch.decoder, arch.map_sizes()
+    width, merged = decoder.width, deployed and _is_linear(decoder.fusion)
     maps = tuple((width, *size) for size in sizes)
-    yield "fusion", Part("fusion", decoder.fusion, (width, len(sizes)), maps, deployed=deployed), 1
-    yield "classify", Part("linear", LINEAR, (width, classes), maps[:1], deployed=deployed), 1
+    return DecoderParts(
+        projections=tuple(
+            Part("linear", LINEAR, (stage.width, width, not (merged and i)), ((stage.width, *size),), deployed=deployed)
+            for i, (stage, size) in enumerate(zip(arch.stages, sizes, strict=True))
+        ),
+        fusion=Part("fusion", decoder.fusion, (width, len(maps)), maps, deployed=deployed),
+        classify=Part("linear", LINEAR, (width, arch.classes), maps[:1], deployed=deployed),
+    )
 
 
-def parts(arch: Architecture, deployed: bool = False) -> Listed:
-    """Everything a network is made of: ``("stages.0.mixer", part, how often)`` and so on."""
-    sizes, in_width, in_size = arch.map_sizes(), 3, arch.stem_size
-    yield "stem.stem", stem_part(arch.stem, arch.size, deployed), 1
-    for i, (stage, stride) in enumerate(zip(arch.stages, STRIDES, strict=True)):
-        for role, part, count in stage_parts(stage, in_width, stride, in_size, deployed):
-            yield f"stages.{i}.{role}", part, count
-        in_width, in_size = stage.width, sizes[i]
-    widths = tuple(stage.width for stage in arch.stages)
-    for role, part, count in decoder_parts(arch.decoder, widths, sizes, arch.classes, deployed):
-        yield f"decoder.{role}", part, count
+def parts(arch: Architecture, deployed: bool = False) -> Iterator[tuple[str, Part, int]]:
+    """Every part by name and how often it is there: ``("stages.0.mixer", part, 2)``, and so on."""
+    yield "stem.stem", stem_part(arch, deployed), 1
+    for i in range(len(arch.stages)):
+        stage, name = stage_parts(arch, i, deployed), f"stages.{i}"
+        yield f"{name}.embed", stage.embed, 1
+        yield f"{name}.mixer", stage.mixer, stage.depth
+        yield f"{name}.ffn", stage.ffn, stage.depth
+        if stage.layer_norm:
+            yield f"{name}.norm", stage.layer_norm, stage.depth
+        if stage.stage_norm:
+            yield f"{name}.stage_norm", stage.stage_norm, 1
+    decoder = decoder_parts(arch, deployed)
+    for i, projection in enumerate(decoder.projections):
+        yield f"decoder.project{i}", projection, 1
+    yield "decoder.fusion", decoder.fusion, 1
+    yield "decoder.classify", decoder.classify, 1
+
+
+def _is_linear(fusion: BlockSpec) -> bool:
+    """Whether this fusion only adds linear functions of its maps."""
+    return registry.get("fusion", fusion.name).cls.is_linear()
 
 
 def labels_part(arch: Architecture) -> Part:

@@ -42,6 +42,11 @@ def represent(data: object, source: str) -> Place:
         raise UserError(f"{source}: holds values that YAML cannot express") from None
 
 
+def lineless(source: str) -> Place:
+    """The top of what has no lines, to word errors about its keys."""
+    return Place(source, (), yaml.MappingNode(_MAPPING, []))
+
+
 @dataclass(frozen=True)
 class Place:
     """A node of the file with the keys that lead to it, and the mark of its key (or of itself, in a list).

@@ -42,7 +42,7 @@ class BlockCost:
 
 def reference_part(declaration: registry.Declaration) -> Part:
     """The block with its defaults at the reference shape."""
-    spec = BlockSpec.of(declaration.name, **{knob.name: knob.default for knob in declaration.knobs.values()})
+    spec = BlockSpec.of(declaration.name, **declaration.defaults)
     height, width = SIZE
     maps = tuple((WIDTH, height // 2**i, width // 2**i) for i in range(len(STRIDES)))
     shape, inputs = {

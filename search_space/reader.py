@@ -5,7 +5,6 @@ What it allows is asked of the blocks (:mod:`search_space.legality`), so that wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import resources
@@ -19,13 +18,13 @@ from boostformer import files
 from boostformer.architecture import ARRANGEMENTS, NORMS, STRIDES, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import nearest
+from boostformer.sizes import parse_size
 from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
 from search_space.legality import DECODER_BLOCKS, STAGE_BLOCKS, illegal
 from search_space.space import FORMAT_VERSION, SearchSpace
 
 _SHIPPED = resources.files("search_space") / "spaces"
-SMALLEST_SIZE = 32
 Refusal = Callable[[Any], str | None]
 """Why a value is illegal, or None."""
 
@@ -154,12 +153,10 @@ def _single(place: Place, refusal: Refusal) -> Any:
 
 
 def _size(place: Place) -> tuple[int, int]:
-    text = place.scalar()
-    match = re.fullmatch(r"(\d+)x(\d+)", text) if isinstance(text, str) else None
-    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
-    if min(height, width) < SMALLEST_SIZE:
-        raise place.error(f"{show(text)} is not HxW, such as 512x512, with both at least {SMALLEST_SIZE}")
-    return height, width
+    try:
+        return parse_size(place.scalar())
+    except ValueError as error:
+        raise place.error(str(error)) from None
 
 
 def _fields(
@@ -193,12 +190,12 @@ def _block(kind: str, name: str, place: Place) -> Block:
         raise place.error(f"unknown {kind} '{name}'; {nearest(name, registry.names(kind))}")
     declaration = registry.get(kind, name)
     entries = place.entries("option names to their values")
-    for option, at in entries.items():
-        if option not in declaration.knobs:
-            known = nearest(option, declaration.knobs) if declaration.knobs else "it has none"
-            raise at.error(f"'{name}' has no option '{option}'; {known}")
+    for key, at in entries.items():
+        if key not in declaration.options:
+            known = nearest(key, declaration.options) if declaration.options else "it has none"
+            raise at.error(f"'{name}' has no option '{key}'; {known}")
     options = {
-        option: _values(entries[option], _one_of(knob.allowed)) if option in entries else (knob.default,)
-        for option, knob in sorted(declaration.knobs.items())
+        key: _values(entries[key], _one_of(option.allowed)) if key in entries else (option.default,)
+        for key, option in sorted(declaration.options.items())
     }
     return Block(name, tuple(options.items()))

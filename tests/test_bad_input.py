@@ -214,7 +214,10 @@ class TestFolders:
         config["architecture"]["stages"][1]["mixer"] = {"block": "poling"}
         Path("net/config.json").write_text(json.dumps(config))
         line = refused("evaluate", "net")
-        assert "net/config.json: architecture: stages[1].mixer: unknown mixer 'poling'; did you mean 'pooling'?" in line
+        assert (
+            "net/config.json: architecture: stages.1.mixer.block: unknown mixer 'poling'; did you mean 'pooling'?"
+            in line
+        )
 
     def test_import_never_writes_over_anything(self, refused: Refused, shared: Path) -> None:
         theirs = shared / "golden" / "segformer_tiny"
@@ -257,9 +260,9 @@ class TestFolders:
             ("evaluate", "net", "--data", "data"),
         ):
             line = refused(*arguments, "--size", "32x64")
-            assert line == "--size: stages[1].mixer: reduction 8 is larger than the map of 4x8"
+            assert line == "--size: stages.1.mixer: reduction 8 is larger than the map of 4x8"
         line = refused("train", "net", "--data", "data", "--size", "32x64", "--out", "other")
-        assert line.endswith("stages[1].mixer: reduction 8 is larger than the map of 4x8")
+        assert line.endswith("stages.1.mixer: reduction 8 is larger than the map of 4x8")
 
     def test_a_damaged_picture_to_predict(self, refused: Refused) -> None:
         checkpoint()

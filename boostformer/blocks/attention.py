@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output, set_weights
+from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.folding import absorb_input, absorb_output, set_weights
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.registry import OneOf, register
 
@@ -70,18 +71,20 @@ def keys_out_of_reach(height: int, width: int) -> str | None:
     return None
 
 
-class Projections(nn.Module):
+class Projections(Block):
     """Heads, and the linear layers to their queries, keys and values and, with ``project``, behind them."""
 
     def __init__(self, width: int, heads: int, project: bool) -> None:
         super().__init__()
-        if reason := heads_refusal(width, heads):
-            raise ValueError(reason)
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.project: nn.Module = nn.Linear(width, width) if project else nn.Identity()
+
+    @staticmethod
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        return heads_refusal(width, options["heads"])
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C/heads)."""
@@ -137,14 +140,14 @@ class EfficientAttention(Attention):
             self.reduce = nn.Sequential(nn.Conv2d(width, width, reduction, reduction), LayerNorm2d(width))
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], heads: int, reduction: int, project: bool) -> str | None:
-        if reduction > min(size):
-            return f"reduction {reduction} is larger than the map of {size[0]}x{size[1]}"
-        return heads_refusal(width, heads)
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        if options["reduction"] > min(size):
+            return f"reduction {options['reduction']} is larger than the map of {size[0]}x{size[1]}"
+        return Attention.refusal(width, size, options)
 
     @staticmethod
-    def out_of_reach(stage: int, size: tuple[int, int], heads: int, reduction: int, project: bool) -> str | None:
-        return keys_out_of_reach(size[0] // reduction, size[1] // reduction)
+    def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
+        return keys_out_of_reach(size[0] // options["reduction"], size[1] // options["reduction"])
 
     def forward(self, x: Tensor) -> Tensor:
         return as_map(self.attend(tokens(x), tokens(self.reduce(x))), x)
@@ -169,11 +172,7 @@ class MultiHeadSelfAttention(Attention):
         super().__init__(width, heads, project)
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], heads: int, project: bool) -> str | None:
-        return heads_refusal(width, heads)
-
-    @staticmethod
-    def out_of_reach(stage: int, size: tuple[int, int], heads: int, project: bool) -> str | None:
+    def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         return keys_out_of_reach(*size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,17 +199,13 @@ class PooledAttention(Attention):
         self.pool = AdaptivePool(pool)
         self.norm = LayerNorm2d(width)
 
-    @staticmethod
-    def refusal(width: int, size: tuple[int, int], heads: int, pool: int, project: bool) -> str | None:
-        return heads_refusal(width, heads)
-
     def forward(self, x: Tensor) -> Tensor:
         context = functional.gelu(self.norm(self.pool(x)))
         return as_map(self.attend(tokens(x), tokens(context)), x)
 
 
 @register("mixer", "separable_attention", source="MobileViTv2, Mehta & Rastegari 2022")
-class SeparableAttention(nn.Module):
+class SeparableAttention(Block):
     """Attention through one global context vector: linear in the number of positions."""
 
     def __init__(self, width: int) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output, affine_of, set_weights
+from boostformer.blocks.block import Block, Channels
+from boostformer.blocks.folding import absorb_input, absorb_output, affine_of, set_weights
 from boostformer.blocks.registry import OneOf, register
 
 KERNELS = OneOf(3, 5, 7)
@@ -22,7 +23,7 @@ def depthwise(width: int, kernel: int | tuple[int, int], bias: bool = True) -> n
 
 
 @register("mixer", "identity", source="MetaFormer Baselines, Yu et al. 2022")
-class Identity(nn.Module):
+class Identity(Block):
     """Mixes nothing: what a layer is worth without its mixer."""
 
     def __init__(self, width: int) -> None:
@@ -33,7 +34,7 @@ class Identity(nn.Module):
 
 
 @register("mixer", "pooling", source="PoolFormer, Yu et al. 2022")
-class Pooling(nn.Module):
+class Pooling(Block):
     """Average of the neighbourhood minus the position itself; no parameters."""
 
     def __init__(self, width: int, *, kernel: Annotated[int, KERNELS] = 3) -> None:
@@ -45,7 +46,7 @@ class Pooling(nn.Module):
 
 
 @register("mixer", "reparam_depthwise", source="RepViT, Wang et al. 2024; FastViT's RepMixer, Vasu et al. 2023")
-class ReparamDepthwise(nn.Module):
+class ReparamDepthwise(Block):
     """Depthwise k x k, 1x1 and identity branches, each with BN; one depthwise convolution when folded."""
 
     def __init__(self, width: int, *, kernel: Annotated[int, KERNELS] = 3) -> None:
@@ -70,7 +71,7 @@ class ReparamDepthwise(nn.Module):
 
 
 @register("mixer", "msca", source="SegNeXt, Guo et al. 2022")
-class MultiScaleConvAttention(nn.Module):
+class MultiScaleConvAttention(Block):
     """Depthwise 5x5 and strips of 7, 11 and 21 make a map that gates its own input, between two 1x1.
 
     SegNeXt adds the input before the first 1x1 to the output: here that is the layer's `local_connection`.

@@ -7,9 +7,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from boostformer.blocks.attention import HEADS, Projections, as_map, heads_refusal, tokens
+from boostformer.blocks.attention import HEADS, Projections, as_map, tokens
+from boostformer.blocks.block import Channels
 from boostformer.blocks.convolution import depthwise
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output
+from boostformer.blocks.folding import absorb_input, absorb_output
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.precision import at_least_single
 from boostformer.blocks.registry import OneOf, register
@@ -27,7 +28,7 @@ class CrossCovarianceAttention(Projections):
     and scale behind them, and LPI sees the normed x where XCiT adds a to the trunk itself.
     """
 
-    no_weight_decay = ("temperature",)
+    no_decay = ("temperature",)
 
     def __init__(
         self,
@@ -44,10 +45,6 @@ class CrossCovarianceAttention(Projections):
             self.interaction = nn.Sequential(
                 LayerNorm2d(width), depthwise(width, 3), nn.GELU(), nn.BatchNorm2d(width), depthwise(width, 3)
             )
-
-    @staticmethod
-    def refusal(width: int, size: tuple[int, int], heads: int, project: bool, interaction: bool) -> str | None:
-        return heads_refusal(width, heads)
 
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.folding import Channels, absorb_output
+from boostformer.blocks.block import Block, Channels
+from boostformer.blocks.folding import absorb_output
 from boostformer.blocks.registry import OneOf, register
-
-# A fusion that is a sum over the maps of upsample(W_i x_i) has a method `linear_parts() -> list[Tensor]`: the W_i,
-# finest first, (width, width) or (), float64. The decoder folds them into its projections.
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
@@ -23,7 +21,7 @@ def upsample(x: Tensor, like: Tensor) -> Tensor:
 
 
 @register("fusion", "concat", source="SegFormer, Xie et al. 2021")
-class ConcatFusion(nn.Module):
+class ConcatFusion(Block):
     """Upsample, concatenate, one linear layer without bias."""
 
     def __init__(self, width: int, maps: int) -> None:
@@ -56,7 +54,7 @@ class ConcatFusion(nn.Module):
 
 
 @register("fusion", "weighted_sum", source="BoostFormer publication; BiFPN, Tan et al. 2020")
-class WeightedSumFusion(nn.Module):
+class WeightedSumFusion(Block):
     """Upsample and add, each map with a learned weight, free or normalised to a sum of one."""
 
     def __init__(self, width: int, maps: int, *, normalised: Annotated[bool, OneOf(False, True)] = False) -> None:

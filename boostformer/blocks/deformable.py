@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.attention import HEADS, Attention, as_map, heads_refusal, keys_out_of_reach, tokens
-from boostformer.blocks.folding import Channels
+from boostformer.blocks.attention import HEADS, Attention, as_map, keys_out_of_reach, tokens
+from boostformer.blocks.block import Channels, Options, Size
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.precision import at_least_single
 from boostformer.blocks.registry import OneOf, register
@@ -31,7 +31,7 @@ class DeformableAttention(Attention):
     head for the displacement between query and point, relative to the map, so that any map size will do.
     """
 
-    no_weight_decay = ("table",)
+    no_decay = ("table",)
 
     def __init__(
         self,
@@ -43,8 +43,6 @@ class DeformableAttention(Attention):
         bias: Annotated[bool, OneOf(False, True)] = True,
         project: Annotated[bool, OneOf(False, True)] = True,
     ) -> None:
-        if reason := self._uneven(width, heads, groups):
-            raise ValueError(reason)
         super().__init__(width, heads, project)
         self.groups = groups
         each, kernel = width // groups, KERNELS[stride]
@@ -56,22 +54,14 @@ class DeformableAttention(Attention):
             self.table = nn.Parameter(nn.init.trunc_normal_(torch.empty(heads, TABLE, TABLE), std=0.01))
 
     @staticmethod
-    def _uneven(width: int, heads: int, groups: int) -> str | None:
-        if heads % groups:
-            return f"groups {groups} does not divide heads {heads}"
-        return heads_refusal(width, heads)
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        if options["heads"] % options["groups"]:
+            return f"groups {options['groups']} does not divide heads {options['heads']}"
+        return Attention.refusal(width, size, options)
 
     @staticmethod
-    def refusal(
-        width: int, size: tuple[int, int], heads: int, groups: int, stride: int, bias: bool, project: bool
-    ) -> str | None:
-        return DeformableAttention._uneven(width, heads, groups)
-
-    @staticmethod
-    def out_of_reach(
-        stage: int, size: tuple[int, int], heads: int, groups: int, stride: int, bias: bool, project: bool
-    ) -> str | None:
-        return keys_out_of_reach(-(-size[0] // stride), -(-size[1] // stride))
+    def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
+        return keys_out_of_reach(-(-size[0] // options["stride"]), -(-size[1] // options["stride"]))
 
     def forward(self, x: Tensor) -> Tensor:
         query = self.query(tokens(x))

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from boostformer.blocks.block import Block
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.registry import OneOf, register
 
 
 @register("embed", "overlap_conv", source="SegFormer, Xie et al. 2021")
-class OverlapConvEmbed(nn.Module):
+class OverlapConvEmbed(Block):
     """Strided convolution whose windows overlap, then LayerNorm."""
 
     def __init__(self, in_width: int, width: int, stride: int, *, kernel: Annotated[int, OneOf(3, 5, 7)] = 3) -> None:
@@ -24,7 +25,7 @@ class OverlapConvEmbed(nn.Module):
 
 
 @register("embed", "pooling", source="BoostFormer publication")
-class PoolingEmbed(nn.Module):
+class PoolingEmbed(Block):
     """Average pooling, then a linear layer per position and LayerNorm. In stage 1 it sees blurred RGB."""
 
     def __init__(self, in_width: int, width: int, stride: int, *, kernel: Annotated[int, OneOf(3, 5, 7)] = 3) -> None:

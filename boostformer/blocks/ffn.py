@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.block import Block, Channels, Foldable, Options, Size
 from boostformer.blocks.convolution import depthwise
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output, affine_of, merge, set_weights
+from boostformer.blocks.folding import absorb_input, absorb_output, affine_of, merge, set_weights
 from boostformer.blocks.registry import OneOf, register
 
 RATIOS = OneOf(1, 2, 3, 4, 6, 8)
@@ -30,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 Activation = Annotated[str, OneOf(*ACTIVATIONS)]
 
 
-class _ExpandProject(nn.Module):
+class _ExpandProject(Block):
     """A 1x1 convolution at the entrance and one at the exit; in between is the subclass's."""
 
     expand: nn.Conv2d
@@ -86,8 +87,6 @@ class MixCFN(_ExpandProject):
 
     def __init__(self, width: int, *, ratio: Annotated[int, RATIOS] = 4, activation: Activation = "gelu") -> None:
         super().__init__()
-        if reason := self._odd(width, ratio):
-            raise ValueError(reason)
         hidden = ratio * width
         self.expand = nn.Conv2d(width, hidden, 1)
         self.norm1: nn.Module = nn.BatchNorm2d(hidden)
@@ -98,13 +97,9 @@ class MixCFN(_ExpandProject):
         self.project = nn.Conv2d(hidden, width, 1)
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], ratio: int, activation: str) -> str | None:
-        return MixCFN._odd(width, ratio)
-
-    @staticmethod
-    def _odd(width: int, ratio: int) -> str | None:
-        if ratio * width % 2:
-            return f"ratio {ratio} times width {width} is odd: its two halves would differ"
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        if options["ratio"] * width % 2:
+            return f"ratio {options['ratio']} times width {width} is odd: its two halves would differ"
         return None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +132,7 @@ def _with(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     return made
 
 
-class _Sum(nn.Module):
+class _Sum(Foldable):
     """Two branches, added."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:

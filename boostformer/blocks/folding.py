@@ -1,18 +1,6 @@
-"""How blocks shed, for deployment, the work that only training needs.
+"""Arithmetic of folding: factors and terms per channel go into the weights of the layer beside them.
 
-A module may have up to three methods; :func:`boostformer.fold.fold` calls them on a copy in eval mode,
-children before their parents:
-
-``fold() -> nn.Module``
-    its deployed form: itself, changed in place, or another module.
-``absorb_input(scale, shift) -> bool``
-    take over a factor and a term per channel of its *input*, ``block(scale * x + shift)``.
-``absorb_output(scale, shift) -> bool``
-    the same of its *output*, ``scale * block(x) + shift``.
-
-The last two change the module and answer True, or change nothing and answer False. Each must hold exactly
-and be decided by structure alone (on the meta device there are no numbers to look at). Products are formed in
-double precision and stored in the weights' own.
+:class:`boostformer.blocks.block.Foldable` has the rules that every block's own folding keeps.
 """
 
 from __future__ import annotations
@@ -20,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-Channels = Tensor
-"""(C,), float64."""
+from boostformer.blocks.block import Channels, Foldable
 
 
 def affine_of(norm: nn.BatchNorm2d) -> tuple[Channels, Channels]:
@@ -43,8 +30,7 @@ def absorb_output(module: nn.Module, scale: Channels, shift: Channels | None = N
             bias = shift if bias is None else bias + shift
         set_weights(module, weight, bias)
         return True
-    rule = getattr(module, "absorb_output", None)
-    return bool(rule and rule(scale, shift))
+    return isinstance(module, Foldable) and module.absorb_output(scale, shift)
 
 
 @torch.no_grad()
@@ -68,8 +54,7 @@ def absorb_input(module: nn.Module, scale: Channels, shift: Channels | None = No
             bias = added if bias is None else bias + added
         set_weights(module, (by_group * scale.view(groups, 1, -1, *one_each)).view_as(weight), bias)
         return True
-    rule = getattr(module, "absorb_input", None)
-    return bool(rule and rule(scale, shift))
+    return isinstance(module, Foldable) and module.absorb_input(scale, shift)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from torch import nn
 
+from boostformer.blocks.block import Block
 from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.registry import OneOf, register
 
@@ -14,7 +15,7 @@ KERNELS = OneOf(0, 3, 5)
 
 
 @register("mixer", "universal_inverted_bottleneck", source="MobileNetV4, Qin et al. 2024")
-class UniversalInvertedBottleneck(nn.Sequential):
+class UniversalInvertedBottleneck(Block, nn.Sequential):
     """Depthwise (`start`), expand, depthwise (`middle`), project; a kernel of 0 leaves that one out.
 
     Only `middle`: an inverted bottleneck; only `start`: ConvNeXt's order; both: extra depthwise; none: an FFN.

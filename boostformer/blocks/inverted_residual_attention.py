@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boostformer.blocks.attention import HEADS, heads_refusal, tokens
+from boostformer.blocks.block import Block, Channels, Options, Size
 from boostformer.blocks.convolution import depthwise
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output
+from boostformer.blocks.folding import absorb_input, absorb_output
 from boostformer.blocks.registry import OneOf, register
 
 
 @register("mixer", "inverted_residual_attention", source="EMO, Zhang et al. 2023")
-class InvertedResidualAttention(nn.Module):
+class InvertedResidualAttention(Block):
     """Expanded values attended to in dilated windows, plus their depthwise convolution; projected.
 
     Of a map cut into n x n windows, a window holds every n-th position in both directions and so spans the map.
@@ -31,8 +32,6 @@ class InvertedResidualAttention(nn.Module):
         kernel: Annotated[int, OneOf(3, 5)] = 5,
     ) -> None:
         super().__init__()
-        if reason := heads_refusal(width, heads):
-            raise ValueError(reason)
         self.heads, self.window = heads, window
         hidden = ratio * width
         self.widths = (width, width, hidden)
@@ -41,8 +40,8 @@ class InvertedResidualAttention(nn.Module):
         self.project = nn.Conv2d(hidden, width, 1)
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], heads: int, ratio: int, window: int, kernel: int) -> str | None:
-        return heads_refusal(width, heads)
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        return heads_refusal(width, options["heads"])
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attend(x)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from boostformer.blocks.attention import as_map, tokens
+from boostformer.blocks.block import Block, Channels, Options, Size
 from boostformer.blocks.convolution import depthwise
-from boostformer.blocks.folding import Channels, absorb_input, absorb_output
+from boostformer.blocks.folding import absorb_input, absorb_output
 from boostformer.blocks.precision import as_they_are, at_least_single
 from boostformer.blocks.registry import OneOf, register
 
@@ -18,7 +19,7 @@ EPS = 1e-6
 
 
 @register("mixer", "lite_mla", source="EfficientViT, Cai et al. 2023")
-class LiteMLA(nn.Module):
+class LiteMLA(Block):
     """ReLU linear attention in heads of width ``dim``, at one scale or two.
 
     ``scale`` is the kernel of the convolution that makes the second scale's queries, keys and values; 0: none.
@@ -32,8 +33,6 @@ class LiteMLA(nn.Module):
         scale: Annotated[int, OneOf(0, 3, 5)] = 5,
     ) -> None:
         super().__init__()
-        if reason := self._uneven(width, dim):
-            raise ValueError(reason)
         self.dim = dim
         inner = 3 * width
         self.qkv = nn.Conv2d(width, inner, 1, bias=False)
@@ -48,13 +47,9 @@ class LiteMLA(nn.Module):
         )
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], dim: int, scale: int) -> str | None:
-        return LiteMLA._uneven(width, dim)
-
-    @staticmethod
-    def _uneven(width: int, dim: int) -> str | None:
-        if width % dim:
-            return f"heads of width {dim} do not divide width {width}"
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        if width % options["dim"]:
+            return f"heads of width {options['dim']} do not divide width {width}"
         return None
 
     def forward(self, x: Tensor) -> Tensor:

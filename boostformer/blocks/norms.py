@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.block import Block
 from boostformer.blocks.registry import register
 
 
 @register("norm", "layer", source="Ba et al. 2016")
-class LayerNorm2d(nn.LayerNorm):
+class LayerNorm2d(Block, nn.LayerNorm):
     """LayerNorm over the channels of each position."""
 
     def __init__(self, width: int) -> None:
@@ -23,7 +24,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 @register("norm", "batch", source="Ioffe & Szegedy 2015")
-class BatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(Block, nn.BatchNorm2d):
     """BatchNorm over the batch and all positions; folds into its neighbours for deployment."""
 
     def __init__(self, width: int) -> None:
@@ -31,7 +32,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 @register("norm", "group", source="PoolFormer, Yu et al. 2022")
-class GroupNorm1(nn.GroupNorm):
+class GroupNorm1(Block, nn.GroupNorm):
     """GroupNorm with one group: over the channels and positions of each image together."""
 
     def __init__(self, width: int) -> None:

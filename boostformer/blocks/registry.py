@@ -1,6 +1,6 @@
-"""The registry: one decorated class declares a block, its kind, its knobs and its source.
+"""The registry: one decorated class declares a block, its kind, its options and its source.
 
-A block's knobs are the keyword-only, annotated parameters of its ``__init__``; the positional
+A block's options are the keyword-only, annotated parameters of its ``__init__``; the positional
 ones are the shape it is built for:
 
 =======  =================================  ============================================
@@ -14,15 +14,7 @@ norm     width                              (B, C, H, W) -> (B, C, H, W)
 fusion   width, maps                        list of (B, C, Hi, Wi), finest first -> (B, C, H0, W0)
 =======  =================================  ============================================
 
-Two static methods may say where a block cannot stand; both are given the (H, W) of the map it works on
-(an embed's: the map it makes) and all options, and answer with a reason or None:
-
-``refusal(width, size, **options)``
-    it could not be built or run: refused everywhere.
-``out_of_reach(stage, size, **options)``
-    it could, but no search should try: refused by search spaces, while an architecture may ask for it by name.
-    ``stage`` counts from 0.
-
+What else a block may say of itself is a method of :class:`boostformer.blocks.block.Block`, from which all derive.
 Nothing else has to be edited: the space, the cost table, the listing, the export and the
 conformance tests all read this registry. There are no hand-kept cost formulas.
 """
@@ -37,7 +29,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from torch import nn
 
 from boostformer.architecture import Architecture, BlockSpec, Scalar
-from boostformer.errors import UserError, nearest
+from boostformer.blocks.block import Block, Options, Size
+from boostformer.errors import nearest
+from boostformer.yaml_lines import Place, lineless
 
 KINDS: dict[str, tuple[str, ...]] = {
     "stem": (),
@@ -51,7 +45,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class OneOf:
-    """The values a knob may take: ``kernel: Annotated[int, OneOf(3, 5, 7)] = 3``."""
+    """The values an option may take: ``kernel: Annotated[int, OneOf(3, 5, 7)] = 3``."""
 
     values: tuple[Scalar, ...]
 
@@ -60,8 +54,8 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Knob:
-    """One declared choice of a block."""
+class Option:
+    """One declared option of a block."""
 
     name: str
     default: Scalar
@@ -77,62 +71,67 @@ class Declaration:
 
     kind: str
     name: str
-    cls: type[nn.Module]
-    knobs: dict[str, Knob]
+    cls: type[Block]
+    options: dict[str, Option]
     source: str
 
     @property
     def doc(self) -> str:
         return inspect.getdoc(self.cls).splitlines()[0]  # type: ignore[union-attr]
 
-    def refusal(self, width: int, size: tuple[int, int], options: dict[str, Scalar]) -> str | None:
-        """Why this width, map size (H, W) and options do not go together, or None when they do."""
-        rule = getattr(self.cls, "refusal", None)
-        return rule(width, size, **options) if rule else None
+    @property
+    def defaults(self) -> dict[str, Scalar]:
+        """The default of every option."""
+        return {option.name: option.default for option in self.options.values()}
 
-    def out_of_reach(self, stage: int, size: tuple[int, int], options: dict[str, Scalar]) -> str | None:
-        """Why no search should try this block in stage ``stage`` (from 0) on maps of this size (H, W)."""
-        rule = getattr(self.cls, "out_of_reach", None)
-        return rule(stage, size, **options) if rule else None
+    def refusal(self, width: int, size: Size, options: Options) -> str | None:
+        """As :meth:`Block.refusal`."""
+        return self.cls.refusal(width, size, options)
+
+    def out_of_reach(self, stage: int, size: Size, options: Options) -> str | None:
+        """As :meth:`Block.out_of_reach`."""
+        return self.cls.out_of_reach(stage, size, options)
 
 
 _BLOCKS: dict[str, dict[str, Declaration]] = {kind: {} for kind in KINDS}
-Module = TypeVar("Module", bound=type[nn.Module])
+Declared = TypeVar("Declared", bound=type[Block])
 
 
-def register(kind: str, name: str, source: str) -> Callable[[Module], Module]:
-    """Declare the decorated ``nn.Module`` as a block; malformed ones fail here, at definition."""
+def register(kind: str, name: str, source: str) -> Callable[[Declared], Declared]:
+    """Declare the decorated :class:`Block`; a malformed one fails here, at definition, with a ValueError."""
 
-    def declare(cls: Module) -> Module:
+    def declare(cls: Declared) -> Declared:
         if name in _BLOCKS[kind]:
             raise ValueError(f"{kind} '{name}' is registered twice")
+        if not issubclass(cls, Block):
+            raise ValueError(f"{kind} '{name}' must derive from boostformer.blocks.block.Block")
         if not cls.__doc__:
             raise ValueError(f"{kind} '{name}' needs a docstring: its first line is what the listing shows")
-        _BLOCKS[kind][name] = Declaration(kind, name, cls, _knobs(kind, name, cls), source)
+        _BLOCKS[kind][name] = Declaration(kind, name, cls, _options(kind, name, cls), source)
         return cls
 
     return declare
 
 
-def _knobs(kind: str, name: str, cls: type[nn.Module]) -> dict[str, Knob]:
+def _options(kind: str, name: str, cls: type[Block]) -> dict[str, Option]:
     signature = inspect.signature(cls.__init__)
     hints = get_type_hints(cls.__init__, include_extras=True)
     shape = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.KEYWORD_ONLY]
     if tuple(shape) != KINDS[kind]:
-        raise ValueError(f"{kind} '{name}' takes {shape}, must take {list(KINDS[kind])} and keyword-only knobs")
-    knobs = {}
+        raise ValueError(f"{kind} '{name}' takes {shape}, must take {list(KINDS[kind])} and keyword-only options")
+    options = {}
     for parameter in signature.parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         hint = hints.get(parameter.name)
         marks = [m for m in get_args(hint) if isinstance(m, OneOf)] if get_origin(hint) is Annotated else []
         if len(marks) != 1:
-            raise ValueError(f"{kind} '{name}': knob '{parameter.name}' needs Annotated[type, OneOf(...)]")
-        knob = Knob(parameter.name, parameter.default, marks[0].values)
-        if not knob.accepts(parameter.default):
-            raise ValueError(f"{kind} '{name}': knob '{knob.name}' needs a default among {knob.allowed}")
-        knobs[knob.name] = knob
-    return knobs
+            raise ValueError(f"{kind} '{name}': option '{parameter.name}' needs Annotated[type, OneOf(...)]")
+        option = Option(parameter.name, parameter.default, marks[0].values)
+        if not option.accepts(parameter.default):
+            raise ValueError(f"{kind} '{name}': option '{option.name}' needs a default among {option.allowed}")
+        options[option.name] = option
+    return options
 
 
 def names(kind: str) -> list[str]:
@@ -144,43 +143,59 @@ def declarations() -> list[Declaration]:
     return [_BLOCKS[kind][name] for kind in KINDS for name in names(kind)]
 
 
-def get(kind: str, name: str, where: str = "") -> Declaration:
-    """The declaration; an unknown name raises :class:`UserError` with the nearest known one."""
-    if name not in _BLOCKS[kind]:
-        raise UserError(f"{where}{': ' if where else ''}unknown {kind} '{name}'; {nearest(name, names(kind))}")
+def get(kind: str, name: str) -> Declaration:
+    """The declaration of a registered block; KeyError for an unknown one."""
     return _BLOCKS[kind][name]
 
 
-def complete_spec(kind: str, spec: BlockSpec, width: int, size: tuple[int, int], where: str) -> BlockSpec:
-    """``spec`` with every knob spelled out; :class:`UserError` for what is not allowed."""
-    declaration = get(kind, spec.name, where)
-    options = {knob.name: knob.default for knob in declaration.knobs.values()}
+def complete_spec(kind: str, spec: BlockSpec, width: int, size: Size, place: Place) -> BlockSpec:
+    """Spell every option of ``spec`` out.
+
+    Args:
+        kind: of block.
+        spec: the block, with the options that were given.
+        width: channels that it is built for.
+        size: (H, W) of the map that it works on.
+        place: where ``spec`` is written, for errors.
+
+    Raises:
+        UserError: the block or an option is unknown, a value is not allowed, or they do not go together.
+    """
+    if spec.name not in _BLOCKS[kind]:
+        raise place.at("block").error(f"unknown {kind} '{spec.name}'; {nearest(spec.name, names(kind))}")
+    declaration = get(kind, spec.name)
+    options = declaration.defaults
     for name, value in spec.options:
-        if name not in declaration.knobs:
-            raise UserError(f"{where}: '{spec.name}' has no option '{name}'; {nearest(name, declaration.knobs)}")
-        if not declaration.knobs[name].accepts(value):
-            allowed = ", ".join(map(str, declaration.knobs[name].allowed))
-            raise UserError(f"{where}: {name} {value!r} is not allowed for '{spec.name}', allowed: {allowed}")
+        if name not in declaration.options:
+            raise place.at(name).error(f"'{spec.name}' has no such option; {nearest(name, declaration.options)}")
+        if not declaration.options[name].accepts(value):
+            allowed = ", ".join(map(str, declaration.options[name].allowed))
+            raise place.at(name).error(f"{value!r} is not allowed for '{spec.name}', allowed: {allowed}")
         options[name] = value
     if reason := declaration.refusal(width, size, options):
-        raise UserError(f"{where}: {reason}")
+        raise place.error(reason)
     return BlockSpec.of(spec.name, **options)
 
 
-def complete(arch: Architecture, source: str = "architecture") -> Architecture:
-    """``arch`` with every option of every block spelled out, so that equal networks share one id."""
-    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, f"{source}: stem"))
+def complete(arch: Architecture, source: str | Place = "architecture") -> Architecture:
+    """Spell every option of every block out, so that equal networks share one id; this also checks that all is legal.
+
+    ``source`` is where ``arch`` was read, for errors: a name, or the top of the file. :class:`UserError` names it and
+    the key of what is not allowed.
+    """
+    top = lineless(source) if isinstance(source, str) else source
+    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, top.at("stem")))
     sizes = arch.map_sizes()  # behind the stem, whose options are known by now
     stages = []
     for i, (stage, size) in enumerate(zip(arch.stages, sizes, strict=True)):
         specs = {
-            kind: complete_spec(kind, getattr(stage, kind), stage.width, size, f"{source}: stages[{i}].{kind}")
+            kind: complete_spec(kind, getattr(stage, kind), stage.width, size, top.at("stages", i, kind))
             for kind in ("embed", "mixer", "ffn")
         }
         stages.append(replace(stage, **specs))  # type: ignore[arg-type]
-    where = f"{source}: decoder.fusion"
-    fusion = complete_spec("fusion", arch.decoder.fusion, arch.decoder.width, sizes[0], where)
-    return replace(arch, stages=tuple(stages), decoder=replace(arch.decoder, fusion=fusion))
+    decoder, place = arch.decoder, top.at("decoder", "fusion")
+    fusion = complete_spec("fusion", decoder.fusion, decoder.width, sizes[0], place)
+    return replace(arch, stages=tuple(stages), decoder=replace(decoder, fusion=fusion))
 
 
 def construct(kind: str, spec: BlockSpec, *shape: Any) -> nn.Module:

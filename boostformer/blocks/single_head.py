@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boostformer.blocks.attention import as_map, keys_out_of_reach, tokens
-from boostformer.blocks.folding import Channels, absorb_output
+from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.folding import absorb_output
 from boostformer.blocks.norms import GroupNorm1
 from boostformer.blocks.registry import OneOf, register
 
 
 @register("mixer", "single_head_attention", source="SHViT, Yun & Ro 2024")
-class SingleHeadAttention(nn.Module):
+class SingleHeadAttention(Block):
     """One of ``part`` slices of the channels attends, by queries and keys of width ``dim``; the rest passes."""
 
     def __init__(
@@ -26,8 +27,6 @@ class SingleHeadAttention(nn.Module):
         dim: Annotated[int, OneOf(16, 32)] = 16,
     ) -> None:
         super().__init__()
-        if reason := self._uneven(width, part):
-            raise ValueError(reason)
         self.dim, self.attending = dim, width // part
         self.norm = GroupNorm1(self.attending)
         inner = 2 * dim + self.attending
@@ -37,17 +36,13 @@ class SingleHeadAttention(nn.Module):
         self.project = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1, bias=False), last)
 
     @staticmethod
-    def refusal(width: int, size: tuple[int, int], part: int, dim: int) -> str | None:
-        return SingleHeadAttention._uneven(width, part)
-
-    @staticmethod
-    def _uneven(width: int, part: int) -> str | None:
-        if width % part:
-            return f"width {width} has no {part} equal parts"
+    def refusal(width: int, size: Size, options: Options) -> str | None:
+        if width % options["part"]:
+            return f"width {width} has no {options['part']} equal parts"
         return None
 
     @staticmethod
-    def out_of_reach(stage: int, size: tuple[int, int], part: int, dim: int) -> str | None:
+    def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         if stage < 2:
             return "single-head attention is for the third stage and the fourth"
         return keys_out_of_reach(*size)

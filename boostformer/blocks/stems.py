@@ -7,13 +7,14 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boostformer.blocks.block import Block
 from boostformer.blocks.registry import OneOf, register
 
 WIDTH, SLOPE = 16, 0.2
 
 
 @register("stem", "none", source="SegFormer, Xie et al. 2021")
-class NoStem(nn.Module):
+class NoStem(Block):
     """The image as it is."""
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class NoStem(nn.Module):
 
 
 @register("stem", "resizer", source="Learning to Resize Images, Talebi & Milanfar 2021")
-class Resizer(nn.Module):
+class Resizer(Block):
     """A small residual network that makes the image `shrink` times smaller, next to a bilinear resize."""
 
     def __init__(self, *, blocks: Annotated[int, OneOf(1, 2, 3)] = 1, shrink: Annotated[int, OneOf(1, 2)] = 2) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from boostformer.data.ade20k import ADE20K, SplitName
 from boostformer.data.cache import CachedSplit
-from boostformer.data.config import DataConfig, SceneCounts, parse_size
+from boostformer.data.config import DataConfig, SceneCounts
 from boostformer.data.scenes import Scenes
 from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, read_image, resize_image
 from boostformer.data.tiny_imagenet import TinyImageNet
@@ -23,7 +23,6 @@ __all__ = [
     "TinyImageNet",
     "fitted_shape",
     "open_split",
-    "parse_size",
     "read_image",
     "resize_image",
 ]

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-SMALLEST_SIDE = 32
-
-
-def parse_size(value: Any) -> Any:
-    """``"128x192"`` as ``(128, 192)``: height, then width, in pixels. ValueError when it is no size."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a size; write HEIGHTxWIDTH, for example 128x192")
-        value = (int(match[1]), int(match[2]))
-    if isinstance(value, tuple | list) and any(isinstance(s, int) and s < SMALLEST_SIDE for s in value):
-        raise ValueError(f"each side must be at least {SMALLEST_SIDE} pixels, but got {tuple(value)}")
-    return value
-
+from boostformer.sizes import parse_size
 
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
 Fit = Literal["exact", "short_side"]

@@ -18,7 +18,10 @@ def names() -> list[str]:
 
 
 def load(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None) -> Architecture:
-    """The preset, for other ``classes`` or another ``size`` (H, W) if given; unknown names raise :class:`UserError`."""
+    """The complete preset, for other ``classes`` or another ``size`` (H, W) if given.
+
+    Its file spells every option out. An unknown name raises :class:`UserError`.
+    """
     if name not in names():
         raise UserError(f"unknown preset '{name}'; {nearest(name, names())}")
     text = (resources.files(__name__) / f"{name}.yaml").read_text()

@@ -154,12 +154,15 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Trainable parameters as AdamW's groups, each with ``name``, ``lr``, ``base_lr`` and ``weight_decay``.
 
     ``decoder.*`` learns ``decoder_lr_factor`` times as fast. No decay on vectors and scalars (norms,
-    biases, LayerScale) and on what a module names in its ``no_weight_decay`` (fusion weights).
+    biases, LayerScale) and on what a block names in its ``no_decay``.
     """
+    from boostformer.blocks.block import Block  # which loads torch
+
     undecayed = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
-        for name in getattr(module, "no_weight_decay", ())
+        if isinstance(module, Block)
+        for name in module.no_decay
     }
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():

@@ -1,4 +1,7 @@
-"""Checkpoints: a folder with ``model.safetensors`` and ``config.json`` (architecture, labels, provenance)."""
+"""Checkpoints: a folder with ``model.safetensors`` and ``config.json`` (architecture, labels, provenance).
+
+Files and tensors only; :mod:`boostformer.model` makes networks of them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
@@ -19,14 +24,30 @@ from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal
 from boostformer.files import replacing
 
-if TYPE_CHECKING:
-    from boostformer.model import Network
-
 FORMAT_VERSION = 2
 """2 renamed the weights of layers, which became two residual branches."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KINDS = ("segmenter", "classifier")
 FIELDS = {"architecture": dict, "labels": list, "provenance": dict, "weights_sha256": str}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a checkpoint says of its weights.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        architecture: the network, complete.
+        labels: class names in order; none where they are not known.
+        provenance: how the weights came about: data, recipe, seed, metrics.
+        weights_sha256: hex digest of the file of weights.
+    """
+
+    kind: str
+    architecture: Architecture
+    labels: list[str]
+    provenance: dict[str, Any]
+    weights_sha256: str
 
 
 def sha256(file: Path) -> str:
@@ -53,31 +74,48 @@ def claim(folder: str | Path) -> Path:
     return folder
 
 
-def save(model: Network, folder: str | Path) -> Path:
-    """Write the network into ``folder``, each file in one step; an unwritable one raises :class:`UserError`."""
+def save(
+    folder: str | Path,
+    weights: Mapping[str, Tensor],
+    *,
+    kind: str,
+    architecture: Architecture,
+    labels: list[str],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write a checkpoint into ``folder``, each file in one step.
+
+    Args:
+        folder: made if it is not there; :class:`UserError` when it cannot be written.
+        weights: the network's, by name.
+        kind: see :class:`Config`, as for the following.
+        architecture: the network.
+        labels: class names.
+        provenance: how the weights came about.
+    """
     folder = Path(folder)
-    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
+    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as file:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+            save_file({name: value.contiguous() for name, value in weights.items()}, file)
         except SafetensorError as error:  # what it makes of a full disk or a refused file
             found = re.search(r"os error (\d+)", str(error))
             raise OSError(int(found[1]) if found else errno.EIO, str(error)) from None
         config = {
             "library": "boostformer",
             "version": FORMAT_VERSION,
-            "kind": model.kind,
-            "architecture": model.architecture.to_dict(),
-            "labels": model.labels,
-            "provenance": model.provenance,
-            "weights_sha256": sha256(weights),
+            "kind": kind,
+            "architecture": architecture.to_dict(),
+            "labels": labels,
+            "provenance": provenance,
+            "weights_sha256": sha256(file),
         }
         text.write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The checked ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version."""
+def read_config(folder: str | Path) -> Config:
+    """The ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version, or damaged."""
     file = Path(folder) / CONFIG
     try:
         config = json.loads(file.read_text())
@@ -97,41 +135,36 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     for key, kind in FIELDS.items():
         if not isinstance(config.get(key), kind):
             raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
-    return config
+    source = f"{file}: architecture"
+    architecture = complete(Architecture.from_dict(config["architecture"], source), source)
+    return Config(config["kind"], architecture, config["labels"], config["provenance"], config["weights_sha256"])
 
 
-def read(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """``config.json`` and the weights of a checkpoint of ``kind``; :class:`UserError` names what is wrong with it."""
+def read(folder: str | Path, kind: str) -> tuple[Config, dict[str, Tensor]]:
+    """Config and weights of a checkpoint of ``kind``; :class:`UserError` names what is wrong with it."""
     folder = Path(folder)
     config = read_config(folder)
-    if config["kind"] != kind:
-        raise UserError(f"{folder}: holds a {config['kind']}, a {kind} is needed here")
+    if config.kind != kind:
+        raise UserError(f"{folder}: holds a {config.kind}, a {kind} is needed here")
     return config, _read_weights(folder, config)
-
-
-def architecture_in(config: dict[str, Any], folder: str | Path) -> Architecture:
-    """The architecture of a checkpoint whose config was read; errors name its file."""
-    source = f"{Path(folder) / CONFIG}: architecture"
-    return complete(Architecture.from_dict(config["architecture"], source), source)
 
 
 def read_encoder(folder: str | Path, architecture: Architecture) -> dict[str, Tensor]:
     """The encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
     folder = Path(folder)
     config = read_config(folder)
-    found = architecture_in(config, folder)
-    if found.stages != architecture.stages:
+    if config.architecture.stages != architecture.stages:
         raise UserError(f"{folder}: its four stages are not those of {architecture.id}, which is to start from it")
     prefix = "encoder."
     weights = _read_weights(folder, config)
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
+def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:
     file = folder / WEIGHTS
     if not file.exists():
         raise UserError(f"{file}: no such file")
-    if sha256(file) != config.get("weights_sha256"):
+    if sha256(file) != config.weights_sha256:
         raise UserError(f"{file}: corrupted: its hash is not the one in {CONFIG}")
     return load_file(file)
 

@@ -1,13 +1,15 @@
-"""Reads checkpoints of others: transformers' SegFormer and MiT, and the publication's BoostFormer.
+"""Checkpoints of others: transformers' SegFormer and MiT, and the publication's BoostFormer.
 
 All three share one layout (``config.json`` beside ``model.safetensors`` or ``pytorch_model.bin``); what a
-stage is made of is read from the names of its weights.
+stage is made of is read from the names of its weights. :func:`boostformer.model.import_checkpoint` makes the network.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
+from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
-from boostformer.model import BoostFormer, build
 
 # Their names -> ours, within a residual layer, an embed, a decoder. First match wins.
 _LAYER = [
@@ -51,26 +53,67 @@ _BLOCK = re.compile(r"segformer\.encoder\.block\.(\d)\.(\d+)\.(.+)")
 _IMAGENET_HEAD = ("classifier.weight", "classifier.bias")
 
 
-def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> BoostFormer:
-    """The network in a transformers SegFormer/MiT folder or one of the publication's, as ours, in eval mode.
+@dataclass(frozen=True)
+class Imported:
+    """What a folder of others holds.
 
-    Its ``labels`` attribute holds the class names of ``id2label``. ``notes`` collects what a user should
-    know: dead weights skipped, a decoder that the file does not hold. :class:`UserError` names what is
-    missing, unknown or of another shape.
+    Attributes:
+        folder: where it was read.
+        architecture: the network, complete.
+        weights: by their names.
+        labels: class names of ``id2label``; none if there is only an encoder.
+        notes: what a user should know: dead weights skipped, a decoder that the file does not hold.
+        has_decoder: whether there is more than an encoder.
     """
-    folder, notes = Path(folder), [] if notes is None else notes
+
+    folder: Path
+    architecture: Architecture
+    weights: dict[str, Tensor]
+    labels: list[str]
+    notes: list[str]
+    has_decoder: bool
+
+    def fill(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a fresh network of this architecture with the weights in their places.
+
+        :class:`UserError` names a weight that is missing, has no place, or is of another shape.
+        """
+        filled, folder = dict(state), self.folder
+        wanted = {name for name in state if self.has_decoder or not name.startswith("decoder.")}
+        for theirs, value in self.weights.items():
+            ours = _our_name(theirs, self.architecture)
+            if ours is None or ours not in wanted:
+                raise UserError(f"{folder}: weight '{theirs}' has no place in {self.architecture.id}")
+            # A linear layer there is a 1x1 convolution here: the same numbers.
+            expected = state[ours].shape
+            if value.numel() != expected.numel() or value.shape[:1] not in (expected[:1], ()):
+                raise UserError(
+                    f"{folder}: weight '{theirs}' has shape {tuple(value.shape)}, expected {tuple(expected)}"
+                )
+            filled[ours] = value.reshape(expected)
+            wanted.discard(ours)
+        if wanted:
+            raise UserError(f"{folder}: {len(wanted)} weights are missing, among them that of '{min(wanted)}'")
+        return filled
+
+
+def read(folder: str | Path) -> Imported:
+    """Read a folder with transformers' SegFormer or MiT, or with the publication's BoostFormer.
+
+    :class:`UserError` names the file and what is missing or unknown.
+    """
+    folder, notes = Path(folder), []
     config, weights = _read_config(folder), _read_weights(folder)
-    head = any(name.startswith("decode_head.") for name in weights)
-    model = build(_architecture(config, weights, folder))
+    has_decoder = any(name.startswith("decode_head.") for name in weights)
+    architecture = complete(_architecture(config, weights, folder), str(folder / "config.json"))
     if "decode_head.weights" in weights and weights.pop("decode_head.linear_fuse.weight", None) is not None:
         notes.append("skipped decode_head.linear_fuse.weight: the publication stores it but no forward pass uses it")
-    if not head:
+    if not has_decoder:
         for name in _IMAGENET_HEAD:
             weights.pop(name, None)
         notes.append("the file holds an encoder only: the decoder is left at its fresh start, train it before use")
-    _copy(model, weights, head, folder)
-    model.labels = [str(name) for _, name in sorted(config["id2label"].items(), key=_index)] if head else []
-    return model.eval()
+    named = sorted(config["id2label"].items(), key=_index) if has_decoder else []
+    return Imported(folder, architecture, weights, [str(name) for _, name in named], notes, has_decoder)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -158,21 +201,3 @@ def _our_name(name: str, arch: Architecture) -> str | None:
         if found:
             return prefix + ours
     return None
-
-
-def _copy(model: BoostFormer, weights: dict[str, Tensor], head: bool, folder: Path) -> None:
-    state = model.state_dict()
-    wanted = {name for name in state if head or not name.startswith("decoder.")}
-    for theirs, value in weights.items():
-        ours = _our_name(theirs, model.architecture)
-        if ours is None or ours not in wanted:
-            raise UserError(f"{folder}: weight '{theirs}' has no place in {model.architecture.id}")
-        # A linear layer there is a 1x1 convolution here: the same numbers.
-        if value.numel() != state[ours].numel() or value.shape[:1] not in (state[ours].shape[:1], ()):
-            expected = tuple(state[ours].shape)
-            raise UserError(f"{folder}: weight '{theirs}' has shape {tuple(value.shape)}, expected {expected}")
-        state[ours] = value.reshape(state[ours].shape)
-        wanted.discard(ours)
-    if wanted:
-        raise UserError(f"{folder}: {len(wanted)} weights are missing, among them that of '{min(wanted)}'")
-    model.load_state_dict(state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -17,19 +17,28 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from boostformer.architecture import STRIDES, Architecture, Decoder, Stage, stem_size
-from boostformer.parts import Part, decoder_parts, stage_parts, stem_part
+from boostformer.parts import DecoderParts, Part, StageParts, decoder_parts, stage_parts, stem_part
 
 _BRANCH = ("norm", "arrangement", "layer_scale")
-STAGE_GROUPS = (
-    (("width", "embed", "arrangement"), frozenset({"embed", "stage_norm"})),
-    (("width", "mixer", *_BRANCH, "local_connection"), frozenset({"mixer"})),
-    (("width", "ffn", *_BRANCH), frozenset({"ffn", "norm"})),
+Listed = Iterable[Part | None]
+STAGE_GROUPS: tuple[tuple[tuple[str, ...], Callable[[StageParts], Listed]], ...] = (
+    (("width", "embed", "arrangement"), lambda stage: (stage.embed, stage.stage_norm)),
+    (("width", "mixer", *_BRANCH, "local_connection"), lambda stage: (stage.mixer,)),
+    (("width", "ffn", *_BRANCH), lambda stage: (stage.ffn, stage.layer_norm)),
 )
-"""Which fields of a stage decide the cost of which roles of :func:`boostformer.parts.stage_parts`."""
+"""Which fields of a stage decide the cost of which of its parts."""
 _FIELDS = tuple(attrgetter(*names, "depth") for names, _ in STAGE_GROUPS)
-FUSING = frozenset({"fusion", "classify"})
-"""The roles of the decoder that do not depend on the widths of the stages."""
 _EMBED = 0  # the one group that is there once, not in each layer, and that depends on the width before
+
+
+def fusing(decoder: DecoderParts) -> Listed:
+    """The parts of the decoder that do not depend on the widths of the stages."""
+    return decoder.fusion, decoder.classify
+
+
+def projection(i: int) -> Callable[[DecoderParts], Listed]:
+    """The part of the decoder that takes the map of stage ``i``."""
+    return lambda decoder: (decoder.projections[i],)
 
 
 class Figure(Protocol):
@@ -68,39 +77,32 @@ class PartSums(ABC, Generic[T]):
                 found.append(groups[key] if key in groups else self._remember(key, self.stage_group(arch, i, number)))
             key = (i, size, stage.width, arch.decoder)
             if key not in groups:
-                self._remember(key, self.decoder_roles(arch, {f"project{i}"}))
+                self._remember(key, self.decoder_group(arch, projection(i)))
             found.append(groups[key])
             in_width = stage.width
         key = (arch.decoder, size, arch.classes)
-        found.append(groups[key] if key in groups else self._remember(key, self.decoder_roles(arch, FUSING)))
+        found.append(groups[key] if key in groups else self._remember(key, self.decoder_group(arch, fusing)))
         return found
 
     def stem(self, arch: Architecture) -> T:
         """Of the stem."""
-        return self.part(stem_part(arch.stem, arch.size, self.deployed))
+        return self.part(stem_part(arch, self.deployed))
 
     def stage_group(self, arch: Architecture, i: int, group: int) -> T:
-        """Of the roles of ``STAGE_GROUPS[group]`` in stage ``i``."""
-        in_size = arch.stem_size if i == 0 else arch.map_sizes()[i - 1]
-        in_width = 3 if i == 0 else arch.stages[i - 1].width
-        listed = stage_parts(arch.stages[i], in_width, STRIDES[i], in_size, self.deployed)
-        return self._total(listed, STAGE_GROUPS[group][1])
+        """Of the parts of ``STAGE_GROUPS[group]`` in stage ``i``."""
+        stage = stage_parts(arch, i, self.deployed)
+        return self._total(STAGE_GROUPS[group][1](stage), 1 if group == _EMBED else stage.depth)
 
-    def decoder_roles(self, arch: Architecture, roles: Collection[str]) -> T:
-        """Of these roles of :func:`boostformer.parts.decoder_parts`."""
-        widths = tuple(stage.width for stage in arch.stages)
-        return self._total(decoder_parts(arch.decoder, widths, arch.map_sizes(), arch.classes, self.deployed), roles)
+    def decoder_group(self, arch: Architecture, group: Callable[[DecoderParts], Listed]) -> T:
+        """Of the parts of the decoder that ``group`` names."""
+        return self._total(group(decoder_parts(arch, self.deployed)))
 
     def _remember(self, key: Any, figure: T) -> T:
         self._groups[key] = figure
         return figure
 
-    def _total(self, parts: Iterable[tuple[str, Part, int]], roles: Collection[str]) -> T:
-        total = self.nothing
-        for role, part, times in parts:
-            if role in roles:
-                total = total + self.part(part) * times
-        return total
+    def _total(self, listed: Listed, times: int = 1) -> T:
+        return sum((self.part(part) * times for part in listed if part is not None), start=self.nothing)
 
 
 Slots = Mapping[str, Sequence[Any]]
@@ -133,8 +135,8 @@ class Population:
                 times = None if group == _EMBED else f"stages.{i}.depth"
                 self._add(names + stem, partial(sums.stage_group, i=i, group=group), times)
             names = [f"stages.{i}.width", "decoder.width", "decoder.fusion", *stem]
-            self._add(names, partial(sums.decoder_roles, roles={f"project{i}"}))
-        self._add(["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_roles, roles=FUSING))
+            self._add(names, partial(sums.decoder_group, group=projection(i)))
+        self._add(["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_group, group=fusing))
 
     def _add(self, names: list[str], figure: Callable[[Architecture], Any], times: str | None = None) -> None:
         """Tabulate a figure that the slots ``names`` alone decide, and that is there once or ``times`` this slot."""

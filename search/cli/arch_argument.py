@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from boostformer import presets
+from boostformer import architecture_file, presets
 from boostformer.architecture import Architecture
+from boostformer.architecture_file import SUFFIXES
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, nearest
-from boostformer.files import read_text
 from boostformer.weights import checkpoint
 from results.pareto import pick
 from results.run import read_run
@@ -25,15 +25,14 @@ def read_architecture(text: str) -> Architecture:
     if path.is_dir():
         if is_run(path):
             raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
-        return checkpoint.architecture_in(checkpoint.read_config(path), path)
-    if path.suffix in (".yaml", ".yml", ".json"):
-        read = Architecture.from_json if path.suffix == ".json" else Architecture.from_yaml
-        return complete(read(read_text(path), text), text)
+        return checkpoint.read_config(path).architecture
+    if path.suffix in SUFFIXES:
+        return architecture_file.read_architecture(path)
     run_dir, separator, trial = text.rpartition(":")
     if separator and Path(run_dir).is_dir():
         run = read_run(Path(run_dir))
         found = pick(run.trials, run.objectives, int(trial) if trial.isdigit() else trial)
-        return complete(Architecture.from_dict(found.architecture, text), text)
+        return Architecture.from_dict(found.architecture, text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
 
 

@@ -15,8 +15,6 @@ HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file.
 
 def size_of(text: str | None) -> tuple[int, int] | None:
     """Read ``--size 512x512`` as (H, W)."""
-    from boostformer.data.config import parse_size
-
     try:
         return parse_size(text) if text is not None else None
     except ValueError as error:

@@ -176,7 +176,7 @@ def blocks(
         {
             "kind": item.kind,
             "block": item.name,
-            "knobs": {k.name: {"default": k.default, "allowed": list(k.allowed)} for k in item.knobs.values()},
+            "knobs": {k.name: {"default": k.default, "allowed": list(k.allowed)} for k in item.options.values()},
             "source": item.source,
             "summary": item.doc,
             "reference": REFERENCE,
@@ -190,7 +190,7 @@ def blocks(
         {
             "kind": item.kind,
             "block": item.name,
-            "knobs": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.knobs.values()),
+            "knobs": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.options.values()),
             "params": cost.training.params,
             "macs": cost.training.macs,
             "deploy_params": cost.deploy.params,

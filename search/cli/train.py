@@ -217,7 +217,7 @@ def _train(
         about = {
             "architecture": architecture.id,
             "data": data.model_dump(mode="json"),
-            "init": checkpoint.read_config(init)["weights_sha256"] if init else None,
+            "init": checkpoint.read_config(init).weights_sha256 if init else None,
         }
         report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state, about=about)
         if report.resumed_from:

@@ -114,8 +114,8 @@ def import_(
     out: Annotated[Path, typer.Option(metavar="CKPT", help="Folder of the new checkpoint.")],
 ) -> None:
     """Read a transformers SegFormer or MiT checkpoint, or the publication's BoostFormer."""
+    from boostformer.model import import_checkpoint
     from boostformer.weights import checkpoint
-    from boostformer.weights.importers import import_checkpoint
 
     notes: list[str] = []
     model = import_checkpoint(folder, notes)

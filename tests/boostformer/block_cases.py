@@ -1,4 +1,4 @@
-"""Every registered block with every allowed value of each knob: what the conformance tests run over."""
+"""Every registered block with every allowed value of each option: what the conformance tests run over."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def specs(declaration: registry.Declaration) -> list[BlockSpec]:
-    """The defaults, then each knob at each other value."""
-    defaults = {knob.name: knob.default for knob in declaration.knobs.values()}
-    found = [BlockSpec.of(declaration.name, **defaults)]
-    for knob in declaration.knobs.values():
-        for value in knob.allowed:
-            spec = BlockSpec.of(declaration.name, **(defaults | {knob.name: value}))
+    """The defaults, then each option at each other value."""
+    found = [BlockSpec.of(declaration.name, **declaration.defaults)]
+    for name, option in declaration.options.items():
+        for value in option.allowed:
+            spec = BlockSpec.of(declaration.name, **(declaration.defaults | {name: value}))
             if spec not in found:
                 found.append(spec)
     return found

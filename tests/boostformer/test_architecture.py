@@ -126,28 +126,28 @@ def _change(change: dict) -> dict:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"version": 3}, "version 3 cannot be read, allowed: 1, 2"),
+        ({"version": 3}, "version: 3 cannot be read, allowed: 1, 2"),
         ({"version": "2"}, "version: '2' is not of type int"),
         ({"version": None}, "version: missing"),
         ({"clases": 3}, "clases: unknown key; did you mean 'classes'?"),
         ({"classes": 0}, "classes: 0 is not at least 1"),
         ({"classes": "many"}, "classes: 'many' is not of type int"),
         ({"classes": True}, "classes: True is not of type int"),
-        ({"size": [512]}, "size: [512] is not [height, width]"),
-        ({"size": [16, 512]}, "size: [16, 512] is not [height, width]"),
+        ({"size": [512]}, "size: [512] is not a size: write HEIGHTxWIDTH in pixels, such as 512x512, both at least 32"),
+        ({"size": [16, 512]}, "size: [16, 512] is not a size: "),
         ({"stages": []}, "stages: 0 given, exactly 4 allowed"),
-        ({"stages/1/norm": "leyer"}, "stages[1].norm: unknown 'leyer'; did you mean 'layer'?"),
-        ({"stages/2/mixer": {"heads": 2}}, "stages[2].mixer.block: missing"),
-        ({"stages/2/mixer": "mhsa"}, "stages[2].mixer: 'mhsa' is not of type dict"),
-        ({"stages/1/local_connection": 1}, "stages[1].local_connection: 1 is not of type bool"),
+        ({"stages/1/norm": "leyer"}, "stages.1.norm: unknown 'leyer'; did you mean 'layer'?"),
+        ({"stages/2/mixer": {"heads": 2}}, "stages.2.mixer.block: missing"),
+        ({"stages/2/mixer": "mhsa"}, "stages.2.mixer: 'mhsa' is not of type dict"),
+        ({"stages/1/local_connection": 1}, "stages.1.local_connection: 1 is not of type bool"),
         (
             {"stages/1/local_conection": True},
-            "stages[1].local_conection: unknown key; did you mean 'local_connection'? allowed: embed, width, depth, "
+            "stages.1.local_conection: unknown key; did you mean 'local_connection'? allowed: embed, width, depth, "
             "mixer, ffn, norm, arrangement, layer_scale, local_connection",
         ),
         ({"stem": "none"}, "stem: 'none' is not of type dict"),
         ({"stem": {"shrink": 2}}, "stem.block: missing"),
-        ({"stages/0/depth": -1}, "stages[0].depth: -1 is not at least 1"),
+        ({"stages/0/depth": -1}, "stages.0.depth: -1 is not at least 1"),
         ({"decoder/fusion": {"block": "concat", "a": [1]}}, "decoder.fusion.a: [1] is not a number"),
     ],
 )

@@ -1,7 +1,8 @@
-"""What every registered block must be able to: fold, export at each opset, compile."""
+"""Every registered block folds, exports at each opset and compiles."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
+from boostformer.blocks.block import Foldable
 from boostformer.blocks.norms import LayerScale
 from boostformer.deploy.export import parity, to_onnx
 from boostformer.fold import fold
@@ -27,6 +29,33 @@ def branch(kind: str, spec: BlockSpec) -> nn.Module:
         return trained(block)
     width = width_of(kind, spec)
     return trained(Branch(block, registry.construct("norm", BlockSpec("batch"), width), LayerScale(width)))
+
+
+def has_rules(module: nn.Module) -> bool:
+    """Whether something here may be shed: by a rule that a block writes, or a BatchNorm behind a convolution."""
+    rules = {"fold"}
+    if isinstance(module, Branch):
+        module, rules = module.block, {"fold", "absorb_input", "absorb_output"}
+    behind = [
+        isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        for child in module.modules()
+        if isinstance(child, nn.Sequential)
+        for layer, norm in itertools.pairwise(child)
+    ]
+    return any(behind) or any(rules & vars(cls).keys() for cls in type(module).__mro__ if cls is not Foldable)
+
+
+def numbers(module: nn.Module) -> int:
+    """How many numbers a module keeps: parameters and statistics."""
+    return sum(value.numel() for value in module.state_dict().values())
+
+
+@pytest.mark.parametrize(("kind", "spec"), CASES)
+def test_a_folded_block_has_shed_something_if_it_has_rules(kind: str, spec: BlockSpec) -> None:
+    module = branch(kind, spec)
+    # Its rules do not hold with an interaction, which sees the input itself.
+    keeps_all = spec.name == "cross_covariance" and spec.get("interaction")
+    assert (numbers(fold(module)) < numbers(module)) == (has_rules(module) and not keeps_all)
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)

@@ -37,6 +37,7 @@ def assert_folds(arch: Architecture, seed: int = 0) -> None:
     model, x = trained(arch, seed=seed), image(arch)
     before = copy.deepcopy(model.state_dict())
     expected, folded = model(x), fold(model)
+    assert len(folded.state_dict()) < len(before), arch.to_yaml()
     assert difference(folded(x), expected) <= 1e-10, arch.to_yaml()
     assert difference(fold(folded)(x), folded(x)) <= 1e-13, arch.to_yaml()
     for found, given_ in zip(folded.forward_features(x), model.forward_features(x), strict=True):

@@ -59,7 +59,9 @@ def _layer(arrangement: str, layer_scale: bool, local_connection: bool) -> Layer
         norm="batch", arrangement=arrangement, layer_scale=layer_scale, local_connection=local_connection,
     )  # fmt: skip
     torch.manual_seed(0)
-    (layer,) = EncoderStage({role: part for role, part, _ in stage_parts(stage, 3, 2, (8, 8))}, [0.0]).eval().layers
+    arch = presets.load("segformer_b0", size=(32, 32))
+    own = stage_parts(replace(arch, stages=(stage, *arch.stages[1:])), 0)
+    (layer,) = EncoderStage(own, [0.0]).eval().layers
     with torch.no_grad():
         for value in layer.state_dict().values():
             if value.is_floating_point():
@@ -134,7 +136,7 @@ def test_an_architecture_may_leave_options_out_and_illegal_ones_are_refused() ->
     stages = (replace(arch.stages[0], ffn=BlockSpec.of("mix_ffn")), *arch.stages[1:])
     assert build(replace(arch, stages=stages)).architecture.stages[0].ffn.get("ratio") == 4
     stages = (*arch.stages[:3], replace(arch.stages[3], mixer=BlockSpec.of("mhsa", heads=12)))
-    with pytest.raises(UserError, match=r"stages\[3\]\.mixer: heads 12 does not divide width 40"):
+    with pytest.raises(UserError, match=r"stages\.3\.mixer: heads 12 does not divide width 40"):
         build(replace(arch, stages=stages))
 
 
@@ -219,4 +221,6 @@ class TestCheckpoint:
         from boostformer.weights import checkpoint
 
         with pytest.raises(UserError, match="cannot be written"):
-            checkpoint.save(build(small()), tmp_path / "file" / "checkpoint")
+            checkpoint.save(
+                tmp_path / "file" / "checkpoint", {}, kind="segmenter", architecture=small(), labels=[], provenance={}
+            )

@@ -221,7 +221,7 @@ def test_what_cannot_be_run_is_refused_by_name_too() -> None:
     fourth = replace(arch.stages[3], mixer=BlockSpec.of("efficient_attention", reduction=4))
     with pytest.raises(UserError) as caught:
         registry.complete(replace(arch, stages=(*arch.stages[:3], fourth)), "net.yaml")
-    assert str(caught.value) == "net.yaml: stages[3].mixer: reduction 4 is larger than the map of 2x2"
+    assert str(caught.value) == "net.yaml: stages.3.mixer: reduction 4 is larger than the map of 2x2"
 
 
 def with_first_mixer(arch: Architecture, mixer: BlockSpec) -> Architecture:

@@ -43,8 +43,8 @@ MISTAKES = [
     ("version: 1\n", "", 1, "top level: key 'version' is missing, required: version, size, classes, stages, decoder"),
     ("version: 1", "version: 2", 1, "version: version 2 cannot be read, allowed: 1"),
     ("version: 1", "version: one", 1, "version: version 'one' cannot be read, allowed: 1"),
-    ("size: 64x96", "size: 64", 2, "size: 64 is not HxW, such as 512x512, with both at least 32"),
-    ("size: 64x96", "size: 64x16", 2, "size: '64x16' is not HxW, such as 512x512, with both at least 32"),
+    ("size: 64x96", "size: 64", 2, "size: 64 is not a size: write HEIGHTxWIDTH in pixels"),
+    ("size: 64x96", "size: 64x16", 2, "size: '64x16' is not a size: write HEIGHTxWIDTH in pixels"),
     ("size: 64x96", "size: [64, 96]", 2, "size: is not a single value"),
     ("classes: 5", "classes: 0", 3, "classes: 0 is not a whole number of at least 1"),
     ("classes: 5", "classes: [5]", 3, "classes: is not a single value"),
@@ -173,7 +173,7 @@ def test_mistakes_are_reported_with_their_place(old: str, new: str, line: int | 
 def test_options_left_out_take_the_defaults_of_the_blocks() -> None:
     space = space_from_yaml(GOOD)
     (spec,) = space.slots["stages.1.ffn"]
-    assert dict(spec.options) == {knob.name: knob.default for knob in registry.get("ffn", "mix_cfn").knobs.values()}
+    assert dict(spec.options) == registry.get("ffn", "mix_cfn").defaults
 
 
 @given(

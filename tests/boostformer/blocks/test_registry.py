@@ -12,8 +12,10 @@ from torch import nn
 from boostformer import presets
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
+from boostformer.blocks.block import Block, Options, Size
 from boostformer.blocks.registry import OneOf
 from boostformer.errors import UserError
+from boostformer.yaml_lines import lineless
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +27,9 @@ def _restored() -> Iterator[None]:
         registry._BLOCKS[kind].update(blocks)
 
 
-def test_a_declared_block_is_found_with_its_knobs() -> None:
+def test_a_declared_block_is_found_with_its_options() -> None:
     @registry.register("mixer", "shift", source="a test")
-    class Shift(nn.Module):
+    class Shift(Block):
         """Shifts."""
 
         def __init__(self, width: int, *, by: Annotated[int, OneOf(1, 2)] = 2) -> None:
@@ -35,34 +37,34 @@ def test_a_declared_block_is_found_with_its_knobs() -> None:
 
     found = registry.get("mixer", "shift")
     assert (found.cls, found.doc, found.source) == (Shift, "Shifts.", "a test")
-    assert found.knobs["by"].default == 2
-    assert found.knobs["by"].allowed == (1, 2)
+    assert found.options["by"].default == 2
+    assert found.options["by"].allowed == (1, 2)
     assert found in registry.declarations()
 
 
 def test_a_block_may_say_where_it_cannot_stand_and_where_it_should_not_be_tried() -> None:
     @registry.register("mixer", "picky", source="a test")
-    class Picky(nn.Module):
+    class Picky(Block):
         """Wants wide maps."""
 
         def __init__(self, width: int, *, by: Annotated[int, OneOf(1, 2)] = 2) -> None:
             super().__init__()
 
         @staticmethod
-        def refusal(width: int, size: tuple[int, int], by: int) -> str | None:
-            return f"{width} by {by} at {size}" if size[0] < by * width else None
+        def refusal(width: int, size: Size, options: Options) -> str | None:
+            return f"{width} by {options['by']} at {size}" if size[0] < options["by"] * width else None
 
         @staticmethod
-        def out_of_reach(stage: int, size: tuple[int, int], by: int) -> str | None:
-            return f"stage {stage} by {by} at {size}" if stage == 0 else None
+        def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
+            return f"stage {stage} by {options['by']} at {size}" if stage == 0 else None
 
     found = registry.get("mixer", "picky")
     assert found.refusal(4, (8, 1), {"by": 2}) is None
     assert found.refusal(5, (8, 1), {"by": 2}) == "5 by 2 at (8, 1)"
     assert found.out_of_reach(0, (8, 1), {"by": 1}) == "stage 0 by 1 at (8, 1)"
     assert found.out_of_reach(1, (8, 1), {"by": 1}) is None
-    with pytest.raises(UserError, match=r"^x: 5 by 2 at \(8, 1\)$"):
-        registry.complete_spec("mixer", BlockSpec("picky"), 5, (8, 1), "x")
+    with pytest.raises(UserError, match=r"^x: top level: 5 by 2 at \(8, 1\)$"):
+        registry.complete_spec("mixer", BlockSpec("picky"), 5, (8, 1), lineless("x"))
     pooling = registry.get("mixer", "pooling")
     assert pooling.refusal(5, (1, 1), {"kernel": 3}) is None and pooling.out_of_reach(0, (999, 999), {}) is None
 
@@ -78,11 +80,11 @@ def test_the_stem_and_the_size_behind_it_are_checked_too() -> None:
     assert registry.complete(replace(arch, stem=BlockSpec("resizer"))).stem == BlockSpec.of(
         "resizer", blocks=1, shrink=2
     )
-    with pytest.raises(UserError, match=r"^net: stem: unknown stem 'resize'; did you mean 'resizer'\?"):
+    with pytest.raises(UserError, match=r"^net: stem\.block: unknown stem 'resize'; did you mean 'resizer'\?"):
         registry.complete(replace(arch, stem=BlockSpec("resize")), "net")
     # The first stage reduces eight times: a quarter of half of 32x32 leaves it 4x4.
     small = replace(arch, size=(32, 32), stem=BlockSpec("resizer"))
-    with pytest.raises(UserError, match=r"^net: stages\[0\]\.mixer: reduction 8 is larger than the map of 4x4"):
+    with pytest.raises(UserError, match=r"^net: stages\.0\.mixer: reduction 8 is larger than the map of 4x4"):
         registry.complete(small, "net")
 
 
@@ -92,31 +94,38 @@ def test_a_name_is_taken_once() -> None:
 
 
 def test_malformed_declarations_fail_at_definition() -> None:
-    class Undocumented(nn.Module):
+    class Undocumented(Block):
         def __init__(self, width: int) -> None:
             super().__init__()
 
     Undocumented.__doc__ = None
 
-    class WrongShape(nn.Module):
+    class WrongShape(Block):
         """Takes what no mixer takes."""
 
         def __init__(self, height: int) -> None:
             super().__init__()
 
-    class Loose(nn.Module):
-        """A knob without allowed values."""
+    class Loose(Block):
+        """An option without allowed values."""
 
         def __init__(self, width: int, *, heads: int = 1) -> None:
             super().__init__()
 
-    class BadDefault(nn.Module):
+    class BadDefault(Block):
         """A default that is not allowed."""
 
         def __init__(self, width: int, *, heads: Annotated[int, OneOf(1, 2)] = 3) -> None:
             super().__init__()
 
+    class Bare(nn.Module):
+        """A module without the hooks of a block."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+
     for cls, message in [
+        (Bare, "must derive from boostformer.blocks.block.Block"),
         (Undocumented, "docstring"),
         (WrongShape, "must take"),
         (Loose, "needs Annotated"),
@@ -127,29 +136,29 @@ def test_malformed_declarations_fail_at_definition() -> None:
 
 
 def test_options_left_out_take_their_defaults() -> None:
-    found = registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, (8, 8), "x")
+    found = registry.complete_spec("mixer", BlockSpec.of("pooled_attention"), 64, (8, 8), lineless("x"))
     assert found == BlockSpec.of("pooled_attention", heads=1, pool=7, project=False)
 
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        (BlockSpec.of("poling"), "x: unknown mixer 'poling'; did you mean 'pooling'?"),
-        (BlockSpec.of("mhsa", head=2), "x: 'mhsa' has no option 'head'; did you mean 'heads'?"),
-        (BlockSpec.of("mhsa", heads=7), "x: heads 7 is not allowed for 'mhsa', allowed: 1, 2, 3"),
-        (BlockSpec.of("mhsa", heads=True), "x: heads True is not allowed"),
-        (BlockSpec.of("mhsa", heads=5), "x: heads 5 does not divide width 64"),
+        (BlockSpec.of("poling"), "x: block: unknown mixer 'poling'; did you mean 'pooling'?"),
+        (BlockSpec.of("mhsa", head=2), "x: head: 'mhsa' has no such option; did you mean 'heads'?"),
+        (BlockSpec.of("mhsa", heads=7), "x: heads: 7 is not allowed for 'mhsa', allowed: 1, 2, 3"),
+        (BlockSpec.of("mhsa", heads=True), "x: heads: True is not allowed"),
+        (BlockSpec.of("mhsa", heads=5), "x: top level: heads 5 does not divide width 64"),
     ],
 )
 def test_what_is_not_allowed_is_named(spec: BlockSpec, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        registry.complete_spec("mixer", spec, 64, (8, 8), "x")
+        registry.complete_spec("mixer", spec, 64, (8, 8), lineless("x"))
     assert str(caught.value).startswith(expected)
 
 
 def test_an_odd_mix_cfn_is_refused() -> None:
     with pytest.raises(UserError, match="ratio 1 times width 7 is odd"):
-        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, (8, 8), "x")
+        registry.complete_spec("ffn", BlockSpec.of("mix_cfn", ratio=1), 7, (8, 8), lineless("x"))
 
 
 def test_equal_networks_share_an_id_however_they_are_written() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
+from boostformer.blocks.block import Block
 from boostformer.errors import UserError
 from boostformer.training import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
 
@@ -91,8 +92,8 @@ def test_refusals() -> None:
         recipe("proxy", iterations="many")
 
 
-class Fusion(nn.Module):
-    no_weight_decay = frozenset({"weights"})
+class Fusion(Block):
+    no_decay = ("weights",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -185,7 +185,7 @@ def test_kernels_multiply_as_often_as_is_counted(
     item: registry.Declaration, deployed: bool, data: st.DataObject
 ) -> None:
     part = replace(reference_part(item), deployed=deployed)
-    options = {knob.name: data.draw(st.sampled_from(knob.allowed), knob.name) for knob in item.knobs.values()}
+    options = {name: data.draw(st.sampled_from(option.allowed), name) for name, option in item.options.items()}
     assume(item.refusal(part.shape[0] if part.shape else 3, SIZE, options) is None)
     module, inputs = _built(replace(part, spec=BlockSpec.of(item.name, **options)))
     assert sum(kernel.macs for kernel in kernels(module, inputs)) == count(module, *inputs).macs
