@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
+from boostformer.sizes import parse_size
 
 if TYPE_CHECKING:
     from boostformer.data.config import DataConfig

@@ -44,12 +44,14 @@ def launch(
     ] = 8080,
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Where NNI listens besides 127.0.0.1. Whoever reaches it commands NNI."),
+        typer.Option(
+            metavar="ADDRESS", help="With --service: where workers on other machines report to, besides 127.0.0.1."
+        ),
     ] = "127.0.0.1",
 ) -> None:
     """Let NNI start workers of a run, and show them on its web page; Ctrl-C stops them."""
     from search.worker.launchers.nni.experiment import follow, require_nni, running
-    from search.worker.launchers.nni.service import experiment_config, read_service
+    from search.worker.launchers.nni.service import LOOPBACK, experiment_config, read_service
 
     found = read_service(service)
     addresses = found.listening(host)
@@ -59,14 +61,12 @@ def launch(
         note("all trials of this run are concluded; a search with more --trials adds some")
         conclude(run_dir, progress.latency)
         return
-    command = _here(run_dir, data, own_devices=service is None) if found.is_local else _elsewhere(run_dir, data)
+    command = _here(run_dir, data, workers, service) if found.is_local else _elsewhere(run_dir, data)
     folder = (run_dir / "nni").absolute()
     config = experiment_config(found, run_dir.absolute().name, command, workers, folder, host)
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // workers))} if found.is_local else {}
     try:
-        with running(config, port, addresses, **threads) as experiment:
-            note(f"NNI's web page: http://{f'[{host}]' if ':' in host else host}:{port}")
+        with running(config, port, addresses) as experiment:
+            note(f"NNI's web page, for you on this machine alone: http://{LOOPBACK}:{port}")
             ends = follow(experiment, note, progress.show)
     except KeyboardInterrupt:
         note("stopped; the same command goes on with the run")
@@ -79,18 +79,23 @@ def launch(
     conclude(run_dir, progress.latency)
 
 
-def _here(run_dir: Path, data: Path | None, *, own_devices: bool) -> str:
-    """What a shell on this machine runs to join the run; with ``own_devices`` each worker has its CUDA device."""
+def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) -> str:
+    """The command by which a shell on this machine joins the run.
+
+    The ``workers`` divide the threads, and without a ``service`` that does so the CUDA devices.
+    """
     if data is not None:
         raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
     from search.worker.accelerators import visible
     from search.worker.local import PROGRAM
 
-    devices = len(visible()) if own_devices else 0
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = f"OMP_NUM_THREADS={max(1, cores // workers)}"
+    devices = len(visible()) if service is None else 0
     turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
     # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.
     words = [*PROGRAM, "worker", str(run_dir.absolute())]
-    return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}{turn}"
+    return f"cd {shlex.quote(str(Path.cwd()))} && exec env {threads} {shlex.join(words)}{turn}"
 
 
 def _elsewhere(run_dir: Path, data: Path | None) -> str:

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -20,7 +20,8 @@ from results.run import read_run
 from search.config.opening import resolve
 from search.study.folder import set_up
 from search.worker.launchers.nni import experiment as nni_experiment
-from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, follow, listening, running
+from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, follow, require_nni, running
+from search.worker.launchers.nni.service import LOOPBACK, Service, experiment_config
 
 RUN = """\
 space: tiny
@@ -41,8 +42,8 @@ class Handle:
         self.id, self.looks = "exp1", 0
 
     def start(self, port: int, run_mode: object) -> None:
-        self.said.append(f"start {os.environ[LISTEN_VARIABLE]} {os.environ['THREADS']}")
-        assert "listen.js" in os.environ["NODE_OPTIONS"] and "localhost" in os.environ["no_proxy"]
+        self.said.append(f"start {os.environ[LISTEN_VARIABLE]}")
+        assert "guard.js" in os.environ["NODE_OPTIONS"] and "localhost" in os.environ["no_proxy"]
         if self.trouble is not None:
             raise self.trouble
 
@@ -81,7 +82,10 @@ def config(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def port() -> int:
-    """One that is free now."""
+    return free_port()
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
@@ -92,16 +96,16 @@ def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, 
     said: list[str] = []
     looks: list[None] = []
     before = dict(os.environ)
-    with running(config, port, ["127.0.0.1"], THREADS="2") as experiment:
-        assert dict(os.environ) == before
+    with running(config, port, ["127.0.0.1"]) as experiment:
         ends = follow(experiment, said.append, lambda: looks.append(None))
+    assert dict(os.environ) == before
     assert said == ["worker 1 started", "worker 0 started", "worker 1 ended", "worker 0 was stopped or killed"]
     assert ends == {0: "was stopped or killed", 1: "ended"} and len(looks) == 3
-    assert handle.said == ["start 127.0.0.1 2", "stop"]
+    assert handle.said == ["start 127.0.0.1", "stop"]
 
 
 def test_an_experiment_that_breaks_off_is_stopped(handle: type[Handle], config: Any, port: int) -> None:
-    with pytest.raises(KeyboardInterrupt), running(config, port, ["127.0.0.1"], THREADS="2"):
+    with pytest.raises(KeyboardInterrupt), running(config, port, ["127.0.0.1"]):
         raise KeyboardInterrupt
     assert handle.said[-1] == "stop"
 
@@ -114,16 +118,7 @@ def test_why_nni_did_not_start_is_read_from_its_log(
     log.parent.mkdir(parents=True)
     log.write_text("[now] INFO (main) Start\n[now] ERROR (Service) no way in\n[now] INFO (main) End\n")
     with pytest.raises(UserError, match="NNI gave up: no way in; its log"):
-        running(config, port, ["127.0.0.1"], THREADS="2").__enter__()
-    assert handle.said[-1] == "stop"
-
-
-def test_an_experiment_that_listens_elsewhere_is_stopped(
-    handle: type[Handle], config: Any, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nni_experiment, "listening", lambda: {"::", "127.0.0.1"})
-    with pytest.raises(UserError, match="NNI listens at ::, not only at 127.0.0.1: it was stopped"):
-        running(config, port, ["127.0.0.1"], THREADS="2").__enter__()
+        running(config, port, ["127.0.0.1"]).__enter__()
     assert handle.said[-1] == "stop"
 
 
@@ -131,17 +126,61 @@ def test_a_taken_port_is_refused(handle: type[Handle], config: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {number}: Address already in use"):
-            running(config, number, ["127.0.0.1"], THREADS="2").__enter__()
+            running(config, number, ["127.0.0.1"]).__enter__()
     assert handle.said == []
 
 
-def test_listening_processes_are_seen() -> None:
-    code = "import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\nprint(flush=True)\nsys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        assert listening() == {"127.0.0.1"}
-        child.communicate()
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """The real NNI with a worker that waits: its port, and the worker's id."""
+    pytest.importorskip("nni", reason="NNI is not installed: pip install --no-deps -r constraints-nni.txt")
+    require_nni()
+    folder = tmp_path_factory.mktemp("nni")
+    config = experiment_config(Service(), "run", "exec sleep 600", 1, folder, LOOPBACK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        with running(config, number := free_port(), [LOOPBACK]) as experiment:
+            while not (jobs := experiment.handle.list_trial_jobs()):
+                pass
+            yield number, jobs[0].trialJobId
+
+
+ASK = """
+import http.client, json, os, sys
+number, path, headers, user = json.loads(sys.argv[1])
+page = http.client.HTTPConnection("127.0.0.1", number, timeout=60)
+"".encode("idna")  # loads what connecting needs, which another user may not read
+os.setuid(user)
+page.request("GET", path, headers=headers)
+print(page.getresponse().status)
+"""
+
+
+def ask(number: int, path: str, user: int | None = None, **headers: str) -> str:
+    """The status that NNI's page answers to a process of ``user``, else why it does not answer."""
+    question = json.dumps([number, path, headers, os.getuid() if user is None else user])
+    done = subprocess.run([sys.executable, "-c", ASK, question], capture_output=True, text=True)
+    return (done.stdout or done.stderr).splitlines()[-1].partition(":")[0]
+
+
+@pytest.mark.slow
+def test_the_page_answers_this_user_alone(page: tuple[int, str]) -> None:
+    number, _ = page
+    status, refused = "/api/v1/nni/check-status", "http.client.RemoteDisconnected"
+    assert ask(number, status) == ask(number, status, Host="localhost") == "200"
+    assert ask(number, status, Origin=f"http://127.0.0.1:{number}") == "200"
+    assert ask(number, status, Host="rebound.example") == ask(number, status, Host="") == refused
+    assert ask(number, status, Origin="http://other.example") == refused
+    if os.getuid() == 0:  # only root can be another
+        assert ask(number, status, user=65534) == refused
+
+
+@pytest.mark.slow
+def test_the_page_shows_no_file_outside_a_worker_s_folder(page: tuple[int, str]) -> None:
+    number, job = page
+    assert ask(number, f"/api/v1/nni/trial-file/{job}/stderr") == "200"
+    for path in ("..%2f..%2fdb%2fnni.sqlite", "%2e%2e%2f%2e%2e%2fdb%2fnni.sqlite", "../stderr", "%"):
+        assert ask(number, f"/api/v1/nni/trial-file/{job}/{path}") == "http.client.RemoteDisconnected"
 
 
 @pytest.mark.slow

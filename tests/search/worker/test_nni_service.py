@@ -61,14 +61,19 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, said: str)
 @pytest.mark.parametrize(
     ("host", "addresses"),
     [
-        ("127.0.0.1", ["127.0.0.1"]),
         ("192.0.2.7", ["127.0.0.1", "192.0.2.7"]),
         ("0.0.0.0", ["0.0.0.0"]),
         ("::1", ["127.0.0.1", "::1"]),
     ],
 )
-def test_nni_listens_where_it_is_told(host: str, addresses: list[str]) -> None:
-    assert Service().listening(host) == addresses
+def test_nni_listens_where_it_is_told(tmp_path: Path, host: str, addresses: list[str]) -> None:
+    assert service(tmp_path, REMOTE).listening(host) == addresses
+
+
+def test_without_workers_elsewhere_nni_listens_here_alone() -> None:
+    assert Service().listening("127.0.0.1") == ["127.0.0.1"]
+    with pytest.raises(UserError, match=r"--host 192.0.2.7: .* needs --service"):
+        Service().listening("192.0.2.7")
 
 
 def test_a_host_is_an_address() -> None:
@@ -92,26 +97,28 @@ def test_workers_here_replace_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     run = tmp_path / "a run"
-    command = launch._here(Path("a run"), None, own_devices=True)
-    assert command == f"cd {tmp_path} && exec {sys.executable} -P -m search.cli.program worker '{run}'"
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    command = launch._here(Path("a run"), None, 3, None)
+    program = f"env OMP_NUM_THREADS=2 {sys.executable} -P -m search.cli"
+    assert command == f"cd {tmp_path} && exec {program} worker '{run}'"
 
 
-@pytest.mark.parametrize(("own_devices", "turn"), [(True, "0 1 2 0"), (False, "")])
-def test_workers_here_divide_the_devices(monkeypatch: pytest.MonkeyPatch, own_devices: bool, turn: str) -> None:
+@pytest.mark.parametrize(("machines", "turn"), [(None, "0 1 2 0"), (Path("machines.yaml"), "")])
+def test_workers_here_divide_the_devices(monkeypatch: pytest.MonkeyPatch, machines: Path | None, turn: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
-    command = launch._here(Path("run"), None, own_devices=own_devices)
+    command = launch._here(Path("run"), None, 1, machines)
     echo = "echo " + command.partition("worker ")[2].partition(" ")[2].removeprefix("--device ")
     shown = [
         subprocess.run(["bash", "-c", echo], env={"NNI_TRIAL_SEQ_ID": str(number)}, capture_output=True, text=True)
         for number in range(4)
     ]
     assert " ".join(done.stdout.strip() for done in shown).strip() == turn
-    assert ("--device" in command) == own_devices
+    assert ("--device" in command) == (machines is None)
 
 
 def test_images_of_workers_here_are_the_runs() -> None:
     with pytest.raises(UserError, match="needs --service"):
-        launch._here(Path("run"), Path("images"), own_devices=True)
+        launch._here(Path("run"), Path("images"), 1, None)
 
 
 def test_workers_elsewhere_need_a_database(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An experiment of NNI from its start to its end, on chosen addresses alone, and what becomes of its workers."""
+"""An experiment of NNI from its start to its end, whose page is this user's alone, and what becomes of its workers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from search.worker.launchers.nni.service import LOOPBACK
 PAUSE = 1.0
 """Seconds between two looks at the experiment."""
 LISTEN_VARIABLE = "BOOSTFORMER_NNI_LISTEN"
-_GUARD = Path(__file__).with_name("listen.js")
+_GUARD = Path(__file__).with_name("guard.js")
 _STATES = {"RUNNING": "started", "SUCCEEDED": "ended", "FAILED": "failed"}
 _STATES |= dict.fromkeys(("USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"), "was stopped or killed")
 
 
 def require_nni() -> None:
-    """:class:`UserError` where NNI is not installed."""
+    """Make NNI ready for use beside today's packages. :class:`UserError` where it is not installed."""
     try:
         from nni.runtime.log import silence_stdout
+        from nni.tools.nnictl.common_utils import SimplePreemptiveLock
     except ImportError:
-        raise UserError("launching needs NNI: pip install -c constraints.txt -e '.[nni]'") from None
+        raise UserError("launching needs NNI: pip install --no-deps -r constraints-nni.txt") from None
     silence_stdout()
+
+    # NNI's lock keeps its descriptor where filelock before 3.12 looked for it; with later ones it would wait for ever.
+    def keep(lock: Any, descriptor: int | None) -> None:
+        lock._context.lock_file_fd = descriptor
+
+    SimplePreemptiveLock._lock_file_fd = property(lambda lock: lock._context.lock_file_fd, keep)
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,8 @@ class Experiment:
         jobs = self._ask(self.handle.list_trial_jobs)
         job = next(job for job in jobs if _number(job) == number)
         address = f"http://{LOOPBACK}:{self.port}/api/v1/nni/trial-file/{job.trialJobId}/stderr"
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(address, timeout=20) as answer:
+            with urllib.request.urlopen(address, timeout=20) as answer:
                 return _last_line(answer.read().decode(errors="replace")) or f"it said nothing; see {self.log.parent}"
         except OSError as error:
             return f"its output cannot be had ({error})"
@@ -79,11 +85,16 @@ class Experiment:
 
 
 @contextmanager
-def running(config: Any, port: int, addresses: Sequence[str], **environment: str) -> Iterator[Experiment]:
-    """The experiment of ``config`` while it runs; when the block ends, it and its workers are stopped.
+def running(config: Any, port: int, addresses: Sequence[str]) -> Iterator[Experiment]:
+    """Run an experiment of NNI; when the block ends, it and its workers are stopped.
 
-    Its servers listen at ``addresses`` alone, and they are looked at before the block begins. ``environment`` is
-    added to that of the workers on this machine. :class:`UserError` when the port is taken or NNI does not start.
+    Args:
+        config: NNI's configuration of it.
+        port: of the web page, which answers only this user's processes on this machine (``guard.js``).
+        addresses: where its servers listen, nowhere else.
+
+    Raises:
+        UserError: the port is taken, or NNI does not start.
     """
     from nni.experiment import Experiment as Handle
     from nni.experiment import RunMode
@@ -92,22 +103,17 @@ def running(config: Any, port: int, addresses: Sequence[str], **environment: str
     handle = Handle(config)
     folder = Path(config.experiment_working_directory) / handle.id
     experiment = Experiment(handle, port, folder / "log" / "nnimanager.log")
-    # NNI asks itself by HTTP, which is no business of a proxy.
-    direct = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost", LOOPBACK]))
-    guard = f'--require "{str(_GUARD).replace(chr(92), chr(92) * 2)}"'
-    variables = {"NODE_OPTIONS": guard, LISTEN_VARIABLE: ",".join(addresses), "no_proxy": direct, "NO_PROXY": direct}
-    try:
+    with _environment(addresses):
         try:
-            with _environment(variables | environment):
+            try:
                 handle.start(port, run_mode=RunMode.Detach)  # its output goes to files; stopping it is ours
-        except RuntimeError as error:
-            raise UserError(f"NNI did not start: {error}") from None
-        except OSError:  # what requests raises is one
-            raise experiment.over() from None
-        _refuse_open(addresses)
-        yield experiment
-    finally:
-        handle.stop()
+            except RuntimeError as error:
+                raise UserError(f"NNI did not start: {error}") from None
+            except OSError:  # what requests raises is one
+                raise experiment.over() from None
+            yield experiment
+        finally:
+            handle.stop()
 
 
 def follow(experiment: Experiment, say: Callable[[str], None], look: Callable[[], None]) -> dict[int, str]:
@@ -129,47 +135,29 @@ def follow(experiment: Experiment, say: Callable[[str], None], look: Callable[[]
     return known
 
 
-def listening() -> set[str]:
-    """The addresses at which processes that this one started listen for connections."""
-    import psutil
-
-    found = set()
-    for process in psutil.Process().children(recursive=True):
-        try:
-            connections = process.net_connections(kind="inet")
-        except psutil.Error:  # ended meanwhile
-            continue
-        found |= {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
-    return found
-
-
-def _refuse_open(addresses: Sequence[str]) -> None:
-    if wrong := sorted(listening() - set(addresses)):
-        raise UserError(f"NNI listens at {', '.join(wrong)}, not only at {', '.join(addresses)}: it was stopped")
-
-
 def _refuse_taken(port: int, addresses: Sequence[str]) -> None:
     for address in addresses:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                raise UserError(f"--host {address} --port {port}: {error.strerror}; choose another") from None
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            socket.create_server((address, port), family=family).close()
+        except OSError as error:
+            raise UserError(
+                f"--host {address} --port {port}: {os.strerror(error.errno or 0)}; choose another"
+            ) from None
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+def _environment(addresses: Sequence[str]) -> Iterator[None]:
+    """NNI's manager gets the guard, and what asks it by HTTP goes by no proxy."""
+    before = dict(os.environ)
+    direct = ",".join(filter(None, [before.get("no_proxy"), "localhost", LOOPBACK]))
+    os.environ |= {"no_proxy": direct, "NO_PROXY": direct, LISTEN_VARIABLE: ",".join(addresses)}
+    os.environ["NODE_OPTIONS"] = f'--require "{str(_GUARD).replace(chr(92), chr(92) * 2)}"'
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _number(job: Any) -> int:

@@ -38,23 +38,23 @@ class Service:
         return self.platform == "local"
 
     def listening(self, host: str) -> list[str]:
-        """The addresses at which NNI must listen for a web page at ``host``; its own parts use the loopback one.
+        """The addresses at which NNI must listen: its own parts use the loopback one, workers elsewhere ``host``.
 
-        :class:`UserError` when ``host`` is no address, or workers elsewhere would not know where to report.
+        :class:`UserError` when that is no address, there are no such workers, or they would not know where to report.
         """
         try:
             address = ip_address(host)
         except ValueError:
             raise UserError(f"--host: '{host}' is not an IP address of this machine, like {LOOPBACK}") from None
+        if self.is_local and host != LOOPBACK:
+            raise UserError(f"--host {host}: is for workers on other machines, and needs --service")
         told = any(_plain(key) == "nnimanagerip" for key in self.values)
         if not self.is_local and not told and (address.is_loopback or address.is_unspecified):
             raise UserError(
                 f"{self.source}: workers on other machines report to this one: give --host the address at which they "
                 f"reach it, or the key nniManagerIp here"
             )
-        if address.is_unspecified or host == LOOPBACK:
-            return [host]
-        return [LOOPBACK, host]
+        return [host] if address.is_unspecified or host == LOOPBACK else [LOOPBACK, host]
 
 
 def read_service(path: Path | None) -> Service:
@@ -73,9 +73,9 @@ def read_service(path: Path | None) -> Service:
     if platform not in _CLASSES:
         raise entries["platform"].error(f"unknown platform '{platform}'; {nearest(platform, _CLASSES)}")
     for place in _keys(top):
-        if _plain(place.keys[-1]) in _OURS:
+        if (key := _plain(place.keys[-1])) in _OURS:
             raise place.error("is set by the launcher; leave it out")
-        if _plain(place.keys[-1]) in _SECRETS:
+        if key in _SECRETS:
             raise place.error("NNI would show it on its web page; use sshKeyFile with a key that needs none")
     return Service(platform, top.plain(), str(path))
 
@@ -86,12 +86,14 @@ def experiment_config(service: Service, name: str, command: str, workers: int, f
     ``folder`` is where NNI keeps what it writes. :class:`UserError` with what NNI's classes say is wrong.
     """
     from nni.experiment import config as nni_config
+    from nni.experiment.config.utils import set_base_path, unset_base_path
 
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
     (code / "README").write_text("What NNI copies to each machine. The program must be installed there.\n", "utf-8")
+    set_base_path(Path(service.source).parent.absolute())  # files that it names lie beside it
     try:
-        section = getattr(nni_config, _CLASSES[service.platform])(**_resolved(service))
+        section = getattr(nni_config, _CLASSES[service.platform])(**service.values)
         for part in _parts(section):
             _set_missing(part, command=command, code_directory=str(code))
         if not service.is_local:
@@ -111,6 +113,8 @@ def experiment_config(service: Service, name: str, command: str, workers: int, f
         config.validate()
     except (AttributeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"{service.source}: {_said(error)}") from None
+    finally:
+        unset_base_path()
     return config
 
 
@@ -128,24 +132,6 @@ def _keys(place: Place) -> Iterator[Place]:
 
 def _plain(key: object) -> str:
     return str(key).lower().replace("_", "")
-
-
-def _resolved(service: Service) -> dict[str, Any]:
-    """The section with its key files beside the file that names them, as NNI reads a file of its own."""
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, list):
-            return [resolve(item) for item in value]
-        if isinstance(value, dict):
-            return {key: beside(key, resolve(item)) for key, item in value.items()}
-        return value
-
-    def beside(key: str, value: Any) -> Any:
-        is_path = _plain(key) == "sshkeyfile" and isinstance(value, str)
-        return str(Path(service.source).parent.absolute() / Path(value).expanduser()) if is_path else value
-
-    found: dict[str, Any] = resolve(dict(service.values))
-    return found
 
 
 def _parts(section: Any) -> Iterator[Any]:

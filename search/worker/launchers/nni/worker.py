@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from boostformer.errors import UserError
 from results.schema import Trial
 from results.tables import flat
 
 if TYPE_CHECKING:
-    from search.study.state import Standing
     from search.worker.reporting import Reporter
 
 JOB_VARIABLE = "NNI_TRIAL_JOB_ID"
@@ -39,7 +38,7 @@ def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
     _stop_with_parent()
     telling = NniReporter(reporter, nni)
     try:
-        yield telling
+        yield cast("Reporter", telling)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -60,14 +59,8 @@ class NniReporter:
         self._answers = True
         self._tell(nni.get_next_parameter)  # NNI takes no results before
 
-    def begins(self, standing: Standing) -> None:
-        self._inner.begins(standing)
-
-    def trial(self, trial: Trial, standing: Standing) -> None:
-        self._inner.trial(trial, standing)
-
-    def step(self, done: int, total: int, loss: float) -> None:
-        self._inner.step(done, total, loss)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     def ended(self, trial: Trial) -> None:
         self._inner.ended(trial)
@@ -76,15 +69,6 @@ class NniReporter:
         self._best = max(self._best or 0.0, trial.miou)
         numbers = {name: value for name, value in flat(trial).items() if type(value) in (int, float)}
         self._tell(self._nni.report_intermediate_result, {"default": trial.miou, **numbers})
-
-    def set_aside(self, trial: Trial) -> None:
-        self._inner.set_aside(trial)
-
-    def says(self, line: str) -> None:
-        self._inner.says(line)
-
-    def exhausted(self, reason: str) -> None:
-        self._inner.exhausted(reason)
 
     def close(self) -> None:
         if self._best is not None:
