@@ -17,7 +17,7 @@ from torch import Tensor
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal
-from boostformer.files import replacing
+from boostformer.files import make_folder, replacing_together
 
 if TYPE_CHECKING:
     from boostformer.model import Network
@@ -45,7 +45,7 @@ def claim(folder: str | Path) -> Path:
         if (folder / name).exists():
             raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
@@ -56,8 +56,7 @@ def claim(folder: str | Path) -> Path:
 def save(model: Network, folder: str | Path) -> Path:
     """Write the network into ``folder``, each file in one step; an unwritable one raises :class:`UserError`."""
     folder = Path(folder)
-    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
-        folder.mkdir(parents=True, exist_ok=True)
+    with replacing_together(folder / WEIGHTS, folder / CONFIG, parents=True) as (weights, text):
         try:
             save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
         except SafetensorError as error:  # what it makes of a full disk or a refused file
