@@ -1,9 +1,14 @@
-"""Reading and writing files: what goes wrong with the user's is one line that names the file."""
+"""Reading and writing files: what goes wrong with the user's is one line that names the file.
+
+What is written appears whole under its name or not at all, and is on the disk once that is said.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,19 +34,88 @@ def read_text(file: str | Path, *, missing: str = "no such file") -> str:
 
 
 @contextlib.contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A name beside ``file`` to write to, which becomes ``file`` when the block ends well.
+def replacing(file: Path, *, parents: bool = False) -> Iterator[Path]:
+    """Yield a new, empty file beside ``file`` to write to, which becomes ``file`` when the block ends well.
 
-    So ``file`` is the old one or the new one, whole, whatever happens. Of files that belong together the
-    innermost block's comes first. An OSError in the block becomes a :class:`UserError`, unless the disk is full.
+    So ``file`` is the old one or the new one, whole, whatever happens; after the block it is on the disk, too, and what
+    it makes superfluous may be removed. With ``parents`` its folder is made where it is missing. An OSError becomes a
+    :class:`UserError` that names the file, unless the disk is full.
     """
-    # The process's number, so that two that write the same file do not write into each other's.
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with replacing_together(file, parents=parents) as [part]:
         yield part
-        part.replace(file)
+
+
+@contextlib.contextmanager
+def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Path]]:
+    """As :func:`replacing`, for files that belong together: none is replaced before all are written.
+
+    They are replaced in the given order, so the last one should be that without which the others are not used.
+    """
+    parts: list[Path] = []
+    file = files[0]  # the one that an error is about
+    try:
+        for file in files:
+            if parents:
+                make_folder(file.parent)
+            parts.append(_new_file(file))
+        file = files[0]
+        yield parts
+        for part in parts:
+            _sync(part)
+        for file, part in zip(files, parts, strict=True):
+            publish(part, file)
     except OSError as error:
         raise os_refusal(file, "cannot be written", error) from None
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the files in ``folder`` and their names are on the disk."""
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+
+
+def publish(draft: Path, final: Path) -> None:
+    """Rename ``draft``, a file or folder that is on the disk, to ``final``; that name is on the disk afterwards.
+
+    A file replaces one of that name; a folder raises OSError where there is one that is not empty.
+    """
+    draft.replace(final)
+    _sync(final.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it where they are missing, on the disk."""
+    try:
+        folder.mkdir()
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        make_folder(folder)
+    except OSError:  # a read-only file system may say that first of a folder which is there
+        if not folder.is_dir():
+            raise
+    else:
+        _sync(folder.parent)
+
+
+def _new_file(file: Path) -> Path:
+    """A file beside ``file`` whose name nobody can foresee; where it is taken, if only by a link, OSError."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    return part
+
+
+def _sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems, of other machines above all, cannot do that for folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from boostformer.data import fitted_shape, read_image, resize_image
 from boostformer.data.config import Fit
 from boostformer.data.normalise import normalise
-from boostformer.errors import UserError, os_refusal
+from boostformer.errors import UserError
+from boostformer.files import replacing
 from boostformer.model import BoostFormer
 from boostformer.training import predict_labels
 
@@ -51,12 +52,10 @@ def predict_file(
     pixels = read_image(image)
     predicted = predict_array(model, pixels, size, fit)
     labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(predicted + 1).save(labels)
-        _overlay(pixels, predicted, model.labels or [str(i) for i in range(model.architecture.classes)]).save(overlay)
-    except OSError as error:
-        raise os_refusal(out, "cannot be written", error) from None
+    names = model.labels or [str(i) for i in range(model.architecture.classes)]
+    for file, picture in ((labels, Image.fromarray(predicted + 1)), (overlay, _overlay(pixels, predicted, names))):
+        with replacing(file, parents=True) as part:
+            picture.save(part, "PNG")
     return labels, overlay
 
 

@@ -86,7 +86,6 @@ def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) 
         graphs[_name(part)] = to_onnx(module, (inputs,) if part.kind == "fusion" else tuple(inputs))
     progress("all of them in turns")
     found = METER.measure(graphs)
-    with replacing(file) as new:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file, parents=True) as new:
         new.write_text(json.dumps({name: value.to_dict() for name, value in found.items()}))
     return found

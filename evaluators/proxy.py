@@ -19,6 +19,7 @@ from boostformer.model import build
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state
+from boostformer.training.threads import using
 
 Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
@@ -98,7 +99,8 @@ class Proxy:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-        metrics = evaluate(model, self.validation, size=self.data.size)
+        with using(report.threads):
+            metrics = evaluate(model, self.validation, size=self.data.size)
         start = f"carried on from {report.resumed_from}" if report.resumed_from else "from scratch"
         how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {start}"
         return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from)
@@ -127,7 +129,7 @@ class Proxy:
         # Up to the first report all warms up. The rate is next to none: a recipe that diverges is timed too.
         steps = max(5, 2 * loop.report_every(PartialState().device))
         few = recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
-        train(
+        report = train(
             model,
             self.training,
             few,
@@ -138,11 +140,12 @@ class Proxy:
         if reports:  # of several processes only the main one is told
             (first, began), (last, ended) = reports[0], reports[-1]
             step = (ended - began) / (last - first)
-        confusion_over(model, _First(self.validation, 1), size=self.data.size)
-        images = _First(self.validation, 8)
-        started = time.perf_counter()
-        confusion_over(model, images, size=self.data.size)
-        image = (time.perf_counter() - started) / len(images)
+        with using(report.threads):
+            confusion_over(model, _First(self.validation, 1), size=self.data.size)
+            images = _First(self.validation, 8)
+            started = time.perf_counter()
+            confusion_over(model, images, size=self.data.size)
+            image = (time.perf_counter() - started) / len(images)
         return step, len(self.validation) * image
 
     def _identity(self) -> dict[str, object]:

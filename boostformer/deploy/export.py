@@ -24,7 +24,7 @@ from boostformer.data.normalise import MEAN, STD
 from boostformer.deploy.onnx_opset import convert
 from boostformer.deploy.onnx_simplify import simplify
 from boostformer.errors import UserError
-from boostformer.files import replacing
+from boostformer.files import replacing_together
 from boostformer.fold import fold
 from boostformer.model import BoostFormer
 from boostformer.weights.checkpoint import sha256
@@ -84,8 +84,7 @@ def export_onnx(
     manifest = file.with_name(f"{file.stem}.manifest.json")
     operators = Counter(node.op_type for node in graph.graph.node)
     result = Exported(file, manifest, opset_of(graph), operators.total(), difference)
-    with replacing(manifest) as text, replacing(file) as part:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_together(file, manifest, parents=True) as (part, text):
         part.write_bytes(graph.SerializeToString())
         text.write_text(json.dumps(_manifest(model, result, operators, sha256(part), probes, seed), indent=2) + "\n")
     return result

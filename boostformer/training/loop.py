@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import math
@@ -17,17 +18,22 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
-from torch import nn
-from torch.utils.data import DataLoader
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, default_collate
 
 from boostformer.data import SegmentationSplit, TinyImageNet
 from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.state import ResumableState, deferred_interrupt
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
+from boostformer.training.threads import choose_threads, using
 
 Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
+
+Says = Callable[[str], None]
+"""Called with a line for the person watching."""
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -37,13 +43,18 @@ SAVE_AFTER = 60.0
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a training went. ``seconds`` are of this sitting alone; ``resumed_from`` is 0 for a fresh start."""
+    """How a training went.
+
+    ``resumed_from`` counts the iterations of earlier sittings, 0 for a fresh start; ``seconds`` are of this sitting
+    alone. ``threads`` is the number of CPU threads that it computed with, None on an accelerator.
+    """
 
     iterations: int
     resumed_from: int
     loss: float
     seconds: float
     device: str
+    threads: int | None
 
 
 def train(
@@ -53,20 +64,37 @@ def train(
     *,
     size: tuple[int, int],
     progress: Progress | None = None,
+    says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> TrainingReport:
-    """Trains ``model`` (logits (B, classes, H/4, W/4)) in place, on crops of ``size`` (H, W).
+    """Train a segmentation network in place, to the same weights whenever it is repeated with as many threads.
 
     With ``resume_dir`` the state is kept there every minute or ``recipe.save_every`` iterations, at the end
     and on Ctrl-C, and the same call goes on where it ended, to the same weights. With schedule "wsd" the state at
     ``recipe.trunk`` stays too, and a call for more iterations goes on from there, to the weights that it would find
-    from the start. ``about`` (plain values) says what else the training depends on: architecture, data, where the
-    weights came from. UserError when the state there is of another recipe, size, shape of weights or ``about``.
-    Raises TrainingFailure.
+    from the start.
+
+    On a CPU it computes with ``recipe.threads``; for None, with as many as pay for this network, at most those that
+    torch has (``OMP_NUM_THREADS``, else the cores). A resumed training keeps the number that it began with.
+
+    Args:
+        model: Maps float ``(B, 3, H, W)`` to logits ``(B, classes, H/4, W/4)``.
+        split: Images and labels to train on.
+        recipe: How to train.
+        size: Height and width of the crops, in pixels.
+        progress: Called after every iteration on a CPU, else after every tenth.
+        says: Called with a line on what was decided at the start, for the person watching.
+        resume_dir: Folder of the resumable states; without one nothing is kept.
+        about: Plain values that say what else the training depends on: architecture, data, where the weights came from.
+
+    Raises:
+        UserError: ``resume_dir`` cannot be written, or holds states of another recipe, size, shape of weights or
+            ``about`` only.
+        TrainingFailure: The network or recipe cannot be trained here.
     """
     task = SegmentationTask(split, size, recipe)
-    return fit(model, task, recipe, progress, resume_dir, {"size": size} | (about or {}))
+    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}))
 
 
 def pretrain(
@@ -76,12 +104,16 @@ def pretrain(
     *,
     size: tuple[int, int],
     progress: Progress | None = None,
+    says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> TrainingReport:
-    """Trains a classifier (logits (B, classes)) in place, otherwise as ``train``."""
+    """Train a classifier in place; parameters and errors are those of :func:`train`.
+
+    ``model`` maps float ``(B, 3, H, W)`` to logits ``(B, classes)``.
+    """
     task = ClassificationTask(split, size, recipe)
-    return fit(model, task, recipe, progress, resume_dir, {"size": size} | (about or {}))
+    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}))
 
 
 @memory_failures()
@@ -90,19 +122,22 @@ def fit(
     task: Task,
     recipe: Recipe,
     progress: Progress | None = None,
+    says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> TrainingReport:
-    """Trains ``model`` in place for ``task``. All that is random in iteration i follows from (seed, i)."""
+    """Train ``model`` in place for ``task``; the other parameters and the errors are those of :func:`train`.
+
+    All that is random in iteration i follows from the recipe's seed and i.
+    """
     started = time.perf_counter()
     AcceleratorState._reset_state()  # else a process could not train at another precision afterwards
     accelerator = Accelerator(
         mixed_precision=_PRECISIONS[recipe.precision],
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, fused=True)
     identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
-    network, optimizer = accelerator.prepare(model, optimizer)
+    network, optimizer = accelerator.prepare(model, _optimizer(model, recipe))
     try:
         watch = LossWatch(chance=math.log(task.num_classes))
         state = ResumableState(accelerator, resume_dir, recipe, identity)
@@ -110,31 +145,25 @@ def fit(
         start = saved.get("iteration", 0)
         if saved:
             watch = LossWatch(**saved["watch"])
+        network.train()
+        threads = saved.get("threads") or recipe.threads
+        if accelerator.device.type != "cpu":
+            threads = None
+        elif threads is None:
+            threads = _measured_threads(accelerator, task, recipe, network, says)
         loader = accelerator.prepare(_loader(task, recipe, start, accelerator.device))
         read_every = report_every(accelerator.device)
-        network.train()
         saved_at = time.monotonic()
 
         def save(done: int) -> None:
             nonlocal saved_at
-            state.save(done, {"iteration": done, "watch": dataclasses.asdict(watch)})
+            state.save(done, {"iteration": done, "watch": dataclasses.asdict(watch), "threads": threads})
             saved_at = time.monotonic()
 
-        with deferred_interrupt(resume_dir is not None) as interrupted:
+        with using(threads), deferred_interrupt(resume_dir is not None) as interrupted:
             done = start
-            for iteration, (images, targets) in enumerate(_until(interrupted, loader), start):
-                torch.manual_seed(_seed(recipe.seed, iteration))
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
-
-                inputs, targets = task.batch(images, targets, iteration)
-                loss = task.loss(network(inputs), targets)
-                accelerator.backward(loss)
-                if recipe.clip_norm is not None:
-                    accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-
+            for iteration, batch in enumerate(_until(interrupted, loader), start):
+                loss = _step(accelerator, task, recipe, network, optimizer, batch, iteration)
                 done = iteration + 1
                 saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
                 reads = done % read_every == 0 or saves
@@ -164,7 +193,53 @@ def fit(
         loss=watch.mean,
         seconds=time.perf_counter() - started,
         device=str(accelerator.device),
+        threads=threads,
     )
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, fused=True)
+
+
+def _step(
+    accelerator: Accelerator,
+    task: Task,
+    recipe: Recipe,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    iteration: int,
+) -> Tensor:
+    """Update ``network`` once, with a ``batch`` of images and targets as ``task.samples`` has them; the loss."""
+    torch.manual_seed(_seed(recipe.seed, iteration))
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
+    inputs, targets = task.batch(*batch, iteration)
+    loss = task.loss(network(inputs), targets)
+    accelerator.backward(loss)
+    if recipe.clip_norm is not None:
+        accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss
+
+
+def _measured_threads(
+    accelerator: Accelerator, task: Task, recipe: Recipe, network: nn.Module, says: Says | None
+) -> int:
+    """The number of threads that pays for steps of this training, tried on a copy of ``network``."""
+    most = torch.get_num_threads()
+    if most > 1:
+        model = copy.deepcopy(accelerator.unwrap_model(network))
+        optimizer = _optimizer(model, recipe)
+        batch = default_collate([task.samples[position] for position in range(recipe.batch_size)])
+        with torch.random.fork_rng(devices=[]):
+            choice = choose_threads(lambda: _step(accelerator, task, recipe, model, optimizer, batch, 0), most)
+        most = choice.threads
+        if says is not None and accelerator.is_main_process:
+            says(str(choice))
+    [threads] = broadcast_object_list([most])  # one for all processes
+    return int(threads)
 
 
 def _until(interrupted: Callable[[], bool], loader: DataLoader) -> Iterator[Any]:

@@ -24,9 +24,10 @@ Schedule = Literal["poly", "cosine", "wsd"]
 class Recipe(BaseModel):
     """AdamW with linear warm-up, then decay to 0; the defaults are SegFormer's (NVlabs), as far as they go.
 
-    ``batch_size`` is of all processes together. The same recipe, data and network give the same weights. With schedule
-    "wsd" the first ``trunk`` iterations are those of every longer training too, which can go on from there (Hu et al.,
-    "MiniCPM", 2024; Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations", 2024).
+    ``batch_size`` is of all processes together. The same recipe, data, network and number of threads give the same
+    weights. With schedule "wsd" the first ``trunk`` iterations are those of every longer training too, which can go on
+    from there (Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling laws and compute-optimal training beyond fixed
+    training durations", 2024).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
     workers: int | None = Field(None, ge=0, description="loading processes; by default 0 on a CPU, else up to 8")
+    threads: int | None = Field(None, ge=1, description="CPU threads; by default as many as pay, which is measured")
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -73,7 +75,7 @@ class Recipe(BaseModel):
     def dependencies(self, iteration: int) -> dict[str, Any]:
         """What the first ``iteration`` iterations depend on, as plain values."""
         length = {"iterations", "decay"} if iteration <= self.trunk else set()
-        return self.model_dump(mode="json", exclude={"save_every", "workers"} | length)
+        return self.model_dump(mode="json", exclude={"save_every", "workers", "threads"} | length)
 
     def lr_factor(self, iteration: int) -> float:
         """What every group's learning rate is multiplied by at ``iteration`` (0…iterations-1)."""
@@ -117,6 +119,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup_iterations": 30,
         "drop_path": 0.0,
         "clip_norm": 5.0,
+        "threads": 1,  # all trainings of a search alike, whatever the machine: more workers use more cores
     },
     # The same recipe at full length, for a network that is not pre-trained.
     "scratch": {

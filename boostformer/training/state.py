@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import secrets
 import shutil
 import signal
 import threading
-import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
 from boostformer.errors import FULL, UserError
+from boostformer.files import make_folder, publish, sync_folder
 from boostformer.training.recipes import Recipe
 
 _STATE, _DRAFT, _PROGRESS = "iteration-", "draft-", "progress.json"
@@ -28,8 +29,8 @@ _LENGTH = {"recipe.iterations", "recipe.decay"}
 class ResumableState:
     """Everything a training needs to go on, in ``folder/iteration-N``: the newest, and the one at the recipe's trunk.
 
-    A state is written under a temporary name and renamed when complete, so being killed while saving
-    leaves the one before. ``about`` says whose state it is. With ``folder=None`` nothing is kept.
+    A state is written under a temporary name and renamed when it is complete and on the disk; only then the one before
+    is removed. ``about`` says whose state it is. With ``folder=None`` nothing is kept.
     """
 
     def __init__(self, accelerator: Accelerator, folder: Path | None, recipe: Recipe, about: dict[str, Any]) -> None:
@@ -77,7 +78,8 @@ class ResumableState:
                 if main:
                     content = {"about": self._about_at(iteration), "progress": progress, "checksums": _checksums(draft)}
                     (draft / _PROGRESS).write_text(json.dumps(content))
-                    _rename(draft, final)
+                    sync_folder(draft)
+                    _publish(draft, final)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
@@ -89,8 +91,9 @@ class ResumableState:
 
     def _draft(self) -> Path:
         assert self._folder is not None
-        draft = self._folder / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
-        draft.mkdir(parents=True)
+        make_folder(self._folder)
+        draft = _draft_in(self._folder)
+        draft.mkdir()
         return draft
 
     def _about_at(self, iteration: int) -> dict[str, Any]:
@@ -135,15 +138,22 @@ def _checksums(state: Path) -> dict[str, int]:
     return {path.name: zlib.crc32(path.read_bytes()) for path in sorted(state.iterdir()) if path.name != _PROGRESS}
 
 
-def _rename(draft: Path, final: Path) -> None:
+def _draft_in(folder: Path) -> Path:
+    return folder / f"{_DRAFT}{secrets.token_hex(8)}"
+
+
+def _publish(draft: Path, final: Path) -> None:
+    """Name ``draft``, which is on the disk; what has the name is removed afterwards."""
+    replaced = _draft_in(final.parent)
     try:
         if final.exists():  # damaged, or after as many iterations of another length
-            shutil.rmtree(final)
-        draft.rename(final)
+            final.rename(replaced)
+        publish(draft, final)
     except OSError:
         if not final.exists():
             raise
         shutil.rmtree(draft)  # another process, taken for dead, makes the same training
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager

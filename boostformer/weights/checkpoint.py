@@ -22,7 +22,7 @@ from torch import Tensor
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal
-from boostformer.files import replacing
+from boostformer.files import make_folder, replacing_together
 
 FORMAT_VERSION = 2
 """2 renamed the weights of layers, which became two residual branches."""
@@ -66,7 +66,7 @@ def claim(folder: str | Path) -> Path:
         if (folder / name).exists():
             raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
@@ -94,8 +94,7 @@ def save(
         provenance: how the weights came about.
     """
     folder = Path(folder)
-    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as file:
-        folder.mkdir(parents=True, exist_ok=True)
+    with replacing_together(folder / WEIGHTS, folder / CONFIG, parents=True) as (file, text):
         try:
             save_file({name: value.contiguous() for name, value in weights.items()}, file)
         except SafetensorError as error:  # what it makes of a full disk or a refused file

@@ -20,6 +20,9 @@ IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of th
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=2)]
 LrOption = Annotated[float | None, typer.Option(help="Largest learning rate.")]
 SeedOption = Annotated[int | None, typer.Option(min=0)]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads on a CPU; by default as many as pay, which is measured.")
+]
 PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
 InitOption = Annotated[
     Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")

@@ -25,6 +25,7 @@ from search.cli.recipe_options import (
     PrecisionOption,
     SeedOption,
     SizeOption,
+    ThreadsOption,
     changed,
     checked,
     given,
@@ -62,6 +63,7 @@ def retrain(
     lr: LrOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
+    threads: ThreadsOption = None,
     init: InitOption = None,
 ) -> None:
     """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
@@ -84,10 +86,13 @@ def retrain(
     chosen = choose(run.trials, run.objectives, wanted)
     experiment = read_experiment(run_dir)
     recipe = experiment.proxy.recipe()
-    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    changes = given(
+        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+    )
     length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
-    recipe = changed(recipe, changes | {"warmup_iterations": int(share * length)})
+    # A search's trainings share the cores, this one has them all.
+    recipe = changed(recipe, {"threads": None} | changes | {"warmup_iterations": int(share * length)})
     config = data_of(data, size, experiment.data, experiment.data.size)
     origin: dict[str, Any] = {
         "run": run_dir.name,
@@ -118,6 +123,7 @@ def train(
     lr: LrOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
+    threads: ThreadsOption = None,
     init: InitOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
@@ -125,7 +131,9 @@ def train(
     from search.cli.arch_argument import read_architecture
 
     architecture = read_architecture(arch)
-    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    changes = given(
+        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+    )
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
@@ -142,6 +150,7 @@ def pretrain(
     lr: LrOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
@@ -151,9 +160,12 @@ def pretrain(
     from boostformer.training import pretrain as fit
     from boostformer.training import recipe as named
     from boostformer.training import top1
+    from boostformer.training.threads import using
     from search.cli.arch_argument import read_architecture
 
-    changes = given(iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed)
+    changes = given(
+        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+    )
     recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
     training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
@@ -163,8 +175,9 @@ def pretrain(
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
     with _sitting(out, recipe) as (state, progress):
         about = {"architecture": architecture.id, "data": str(data.resolve())}
-        report = fit(model, training, recipe, size=shape, progress=progress, resume_dir=state, about=about)
-        accuracy = top1(model, validation, size=shape)
+        report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
+        with using(report.threads):
+            accuracy = top1(model, validation, size=shape)
         model.labels = training.labels
         model.provenance = {
             "pretrained_on": data.name,
@@ -188,6 +201,7 @@ def _train(
 
     from boostformer.model import build
     from boostformer.training import evaluate, train
+    from boostformer.training.threads import using
     from boostformer.weights import checkpoint
     from evaluators.costs.table import CostTable
     from evaluators.proxy import Proxy
@@ -219,10 +233,20 @@ def _train(
             "data": data.model_dump(mode="json"),
             "init": checkpoint.read_config(init).weights_sha256 if init else None,
         }
-        report = train(model, proxy.training, recipe, size=data.size, progress=progress, resume_dir=state, about=about)
+        report = train(
+            model,
+            proxy.training,
+            recipe,
+            size=data.size,
+            progress=progress,
+            says=note,
+            resume_dir=state,
+            about=about,
+        )
         if report.resumed_from:
             note(f"resumed after iteration {report.resumed_from}")
-        metrics = evaluate(model, proxy.validation, size=data.size)
+        with using(report.threads):
+            metrics = evaluate(model, proxy.validation, size=data.size)
         model.labels = proxy.labels
         model.provenance = {
             **origin,

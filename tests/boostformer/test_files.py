@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import secrets
+import stat
 from pathlib import Path
 
 import pytest
+from disk_record import Disk
 
 from boostformer.errors import UserError
-from boostformer.files import read_text, replacing
+from boostformer.files import read_text, replacing, replacing_together
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -42,16 +46,80 @@ def test_a_file_stays_as_it_was_when_writing_fails(tmp_path: Path, raised: Excep
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_of_two_files_the_inner_one_comes_first(tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()  # so that it cannot be replaced
+def test_files_that_belong_together_are_replaced_in_order(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()  # so that it cannot be replaced
     with (
-        pytest.raises(UserError, match="inner: cannot be written"),
-        replacing(tmp_path / "outer") as outer,
-        replacing(tmp_path / "inner") as inner,
+        pytest.raises(UserError, match="first: cannot be written"),
+        replacing_together(tmp_path / "first", tmp_path / "second") as (first, second),
     ):
-        inner.write_text("1")
-        outer.write_text("2")
-    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+        first.write_text("1")
+        second.write_text("2")
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_what_is_replaced_goes_after_the_new_one_is_on_the_disk(tmp_path: Path, disk: Disk) -> None:
+    files = [tmp_path / "new" / name for name in ("weights", "config")]
+    with replacing_together(*files, parents=True) as parts:
+        for part in parts:
+            part.write_text("content")
+    assert disk.happened == [
+        "sync .",  # the name of the new folder
+        "sync new/weights draft",
+        "sync new/config draft",
+        "rename new/weights draft -> new/weights",
+        "sync new",
+        "rename new/config draft -> new/config",
+        "sync new",
+    ]
+
+
+def test_a_file_is_not_replaced_when_it_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written: Input/output error"), replacing(file) as part:
+        part.write_text("new")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with replacing(tmp_path / "new" / "a.txt", parents=True) as part:
+        part.write_text("new")
+    assert (tmp_path / "new" / "a.txt").read_text() == "new"
+
+
+def test_links_are_not_followed_and_the_umask_decides_who_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "link"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    before = os.umask(0o027)
+    try:
+        with replacing(link) as part:
+            assert part.stat().st_mode & 0o777 == 0o640
+            part.write_text("new")
+    finally:
+        os.umask(before)
+    assert victim.read_text() == "precious" and link.read_text() == "new" and not link.is_symlink()
+    # Were the name known, a link that lies there already would still not be written through.
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "known")
+    (tmp_path / ".a.known.part").symlink_to(victim)
+    with pytest.raises(UserError, match="a: cannot be written: File exists"), replacing(tmp_path / "a"):
+        pass
+    assert victim.read_text() == "precious"
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

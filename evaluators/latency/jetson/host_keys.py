@@ -77,8 +77,7 @@ def trust(name: str, device: JetsonDevice, folder: Path, found: HostKey, *, repl
     host = _known_as(device)
     lines = file.read_text().splitlines() if file.exists() else []
     kept = [line for line in lines if not _is_of(line, host)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
+    with replacing(file, parents=True) as part:
         part.write_text("\n".join([*kept, f"{host} {found.kind} {found.key.get_base64()}"]) + "\n")
     was = f", which CHANGED from {', '.join(map(str, stored))}" if stored else ""
     return f"{name} ({device.address}) is known by {found} from now on{was}, in {file}"

@@ -18,6 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from data_fixtures import TinyNet, tiny_net
+from disk_record import Disk
 from safetensors import SafetensorError
 from torch import nn
 from training_cases import SIZE, assert_same, colours, short, trained
@@ -104,6 +105,19 @@ def test_a_state_is_saved_about_every_minute(tmp_path: Path, whole, monkeypatch:
     model = tiny_net(3, seed=99)
     assert train(model, colours(), short(), size=SIZE, resume_dir=tmp_path).resumed_from == 6
     assert_same(whole, model.state_dict())
+
+
+def test_a_state_is_removed_only_when_the_next_one_is_on_the_disk(tmp_path: Path, disk: Disk) -> None:
+    trained(short(iterations=2, save_every=1), resume_dir=tmp_path)
+    later = disk.happened[disk.happened.index("rename draft -> iteration-00000001") + 2 :]
+    content = {f"sync draft/{path.name}" for path in (tmp_path / "iteration-00000002").iterdir()}
+    assert set(later[:-4]) == content
+    assert later[-4:] == [
+        "sync draft",
+        "rename draft -> iteration-00000002",
+        "sync .",
+        "remove iteration-00000001",
+    ]
 
 
 def test_an_unwritable_state_folder_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 from data_fixtures import write_dataset, write_tiny_imagenet
+from disk_record import Disk
+
+from boostformer import build, presets
+from boostformer.training import recipe
+from search.cli.train import _sitting
 
 
 @pytest.mark.slow
@@ -34,3 +39,22 @@ def test_an_encoder_is_pretrained_and_started_from(
     assert provenance["initialised_from"] == "encoder" and provenance["recipe_name"] == "finetune"
     refused = run_cli("train", "segformer_b0", "--data", "streets", "--init", "encoder", "--out", "no", cwd=tmp_path)
     assert refused.returncode == 2 and "its four stages are not those of" in refused.stderr
+
+
+def test_the_training_s_state_goes_when_the_checkpoint_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(presets.load("boostformer_b0", classes=3, size=(32, 32)))
+    with _sitting(tmp_path / "net", recipe("proxy")) as (state, _):
+        state.mkdir()
+        disk = Disk(tmp_path / "net", monkeypatch)
+        model.save_pretrained(tmp_path / "net")
+    assert disk.happened == [
+        "sync model.safetensors draft",
+        "sync config.json draft",
+        "rename model.safetensors draft -> model.safetensors",
+        "sync .",
+        "rename config.json draft -> config.json",
+        "sync .",
+        "remove training-state",
+    ]
