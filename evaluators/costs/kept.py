@@ -1,4 +1,4 @@
-"""Counted costs kept on disk between processes: a line for each part, with a checksum, so that damage is noticed."""
+"""Counted costs kept on disk between processes, with checksums, so that damage is noticed and counted anew."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from evaluators.costs.counting import Cost
 
+_DIGEST = hashlib.sha256().digest_size
 _LINE = re.compile(rb"([0-9a-f]{16}) (([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18}) (.+))")
 """The checksum of what follows; parameters, MACs of convolutions, MACs of attention; the part."""
 
@@ -71,6 +75,30 @@ class KeptCosts:
     def _give_up(self, error: OSError) -> None:
         warnings.warn(f"counts are not kept for later: {self.file}: {error.strerror}", stacklevel=4)
         self.file = None
+
+
+def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
+    """Costs (count, 3) that :func:`write_rows` kept; None where there are none, and with a warning for damaged ones."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    checksum, numbers = content[:_DIGEST], content[_DIGEST:]
+    if len(numbers) != 24 * count or hashlib.sha256(numbers).digest() != checksum:
+        warnings.warn(f"{file}: damaged, and counted anew", stacklevel=2)
+        return None
+    return np.frombuffer(numbers, dtype="<i8").reshape(count, 3).astype(np.int64)
+
+
+def write_rows(file: Path, rows: NDArray[np.int64]) -> None:
+    """Keep costs (N, 3) in a file of their own; warn where it cannot be written."""
+    numbers = rows.astype("<i8").tobytes()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as new:
+            new.write_bytes(hashlib.sha256(numbers).digest() + numbers)
+    except (UserError, OSError) as error:
+        warnings.warn(f"counts are not kept for later: {error}", stacklevel=2)
 
 
 def _line(part: str, cost: Cost) -> bytes:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from operator import attrgetter
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -66,6 +67,13 @@ class PartSums(ABC, Generic[T]):
         """A figure as the row of a population's table."""
         return (figure,)
 
+    def kept_rows(self, population: str, count: int) -> np.ndarray | None:
+        """The ``count`` rows of all tables of a population, where they were kept by an earlier process."""
+        return None
+
+    def keep_rows(self, population: str, rows: np.ndarray) -> None:
+        """Keep the rows of a population for later processes."""
+
     def pieces(self, arch: Architecture) -> list[T]:
         """Figures that add up to the network's."""
         groups, size, in_width = self._groups, arch.stem_size, 3
@@ -120,12 +128,24 @@ class Population:
 
     def __init__(self, sums: PartSums[Any], slots: Slots, size: tuple[int, int], classes: int) -> None:
         self.slots = slots
-        self._columns = sums.columns
         self._first = _first(slots, size, classes)
-        self._lookups: list[tuple[list[str], list[int], np.ndarray, str | None]] = []
-        self._add(["stem"], sums.stem)
-        # Where no stem changes the image's size, the costs behind it do not depend on it.
-        sizes = {stem_size(size, stem) for stem in slots["stem"]}
+        groups = list(self._groups(sums))
+        counts = [prod(len(slots[name]) for name in names) for names, _, _ in groups]
+        population = f"{sums.deployed} {size} {classes} {dict(slots)}"
+        rows = sums.kept_rows(population, sum(counts))
+        if rows is None:
+            found = (self._rows(names, figure) for names, figure, _ in groups)
+            rows = np.array([sums.columns(figure) for figure in itertools.chain.from_iterable(found)])
+            sums.keep_rows(population, rows)
+        tables = np.split(rows, np.cumsum(counts)[:-1])
+        self._lookups = [(names, table, times) for (names, _, times), table in zip(groups, tables, strict=True)]
+
+    def _groups(self, sums: PartSums[Any]) -> Iterator[tuple[list[str], Callable[[Architecture], Any], str | None]]:
+        """Slots, the figure that they alone decide, and the slot that says how often it is there, if not once."""
+        yield ["stem"], sums.stem, None
+        # Where no stem changes the image's size, the costs behind it do not depend on it. It varies fastest: the parts
+        # of a network are the same behind all stems, but for the sizes of their maps.
+        sizes = {stem_size(self._first.size, stem) for stem in self.slots["stem"]}
         stem = ["stem"] if len(sizes) > 1 else []
         for i in range(len(STRIDES)):
             for group, (fields, _) in enumerate(STAGE_GROUPS):
@@ -133,19 +153,15 @@ class Population:
                 if group == _EMBED and i > 0:
                     names.append(f"stages.{i - 1}.width")
                 times = None if group == _EMBED else f"stages.{i}.depth"
-                self._add(names + stem, partial(sums.stage_group, i=i, group=group), times)
-            names = [f"stages.{i}.width", "decoder.width", "decoder.fusion", *stem]
-            self._add(names, partial(sums.decoder_group, group=projection(i)))
-        self._add(["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_group, group=fusing))
+                yield names + stem, partial(sums.stage_group, i=i, group=group), times
+            names = [f"stages.{i}.width", "decoder.width", "decoder.fusion"]
+            yield names + stem, partial(sums.decoder_group, group=projection(i)), None
+        yield ["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_group, group=fusing), None
 
-    def _add(self, names: list[str], figure: Callable[[Architecture], Any], times: str | None = None) -> None:
-        """Tabulate a figure that the slots ``names`` alone decide, and that is there once or ``times`` this slot."""
-        variants = [self.slots[name] for name in names]
-        rows = []
-        for values in itertools.product(*variants):
-            found = figure(self._architecture(dict(zip(names, values, strict=True))))
-            rows.append(self._columns(found))
-        self._lookups.append((names, [len(v) for v in variants], np.array(rows), times))
+    def _rows(self, names: list[str], figure: Callable[[Architecture], Any]) -> Iterator[Any]:
+        """The figure with every combination of the variants of these slots, the last slot running fastest."""
+        for values in itertools.product(*(self.slots[name] for name in names)):
+            yield figure(self._architecture(dict(zip(names, values, strict=True))))
 
     def _architecture(self, chosen: Mapping[str, Any]) -> Architecture:
         """A network with these values, the first variant in every other slot, and one layer in each stage."""
@@ -163,10 +179,10 @@ class Population:
     def figures(self, indices: Mapping[str, np.ndarray]) -> np.ndarray:
         """(P,) variant index of every slot -> (P, fields of a figure): of costs the three integers of ``Cost``."""
         total: np.ndarray | None = None
-        for names, sizes, table, times in self._lookups:
+        for names, table, times in self._lookups:
             row = indices[names[0]].astype(np.int32)
-            for name, size in zip(names[1:], sizes[1:], strict=True):
-                row = row * size + indices[name]
+            for name in names[1:]:
+                row = row * len(self.slots[name]) + indices[name]
             found = table.take(row, axis=0)
             if times is not None:
                 found *= np.array(self.slots[times]).take(indices[times])[:, None]

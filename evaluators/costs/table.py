@@ -7,11 +7,13 @@ process.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,12 +23,12 @@ from boostformer.fingerprints import code_fingerprint
 from boostformer.layers import Branch
 from boostformer.parts import Part
 from evaluators.costs.counting import Cost, count, shapes_only
-from evaluators.costs.kept import KeptCosts
+from evaluators.costs.kept import KeptCosts, read_rows, write_rows
 from evaluators.costs.populations import PartSums
 
 CODE = (
-    *(f"boostformer/{name}" for name in ("blocks/*.py", "parts.py", "layers.py", "fold.py")),
-    *(f"evaluators/costs/{name}.py" for name in ("counting", "shapes", "table", "kept")),
+    *(f"boostformer/{name}" for name in ("blocks/*.py", "architecture.py", "parts.py", "layers.py", "fold.py")),
+    *(f"evaluators/costs/{name}.py" for name in ("counting", "shapes", "populations", "table", "kept")),
 )
 """What decides a count: it is kept with the fingerprint of this code."""
 SHARED = Path("shared")
@@ -37,7 +39,7 @@ class CostTable(PartSums[Cost]):
     """Costs of parts, and of whole architectures as sums of them.
 
     They are those of the ``deployed`` (folded) network, or else of the one that is trained. Counted parts are kept in
-    ``file`` (:class:`KeptCosts`), unless it is ``None``.
+    ``file`` (:class:`KeptCosts`), and the tables of populations beside it, unless it is ``None``.
     """
 
     def __init__(self, file: Path | None = SHARED, *, deployed: bool = True) -> None:
@@ -74,6 +76,19 @@ class CostTable(PartSums[Cost]):
 
     def columns(self, figure: Cost) -> tuple[int, int, int]:
         return figure.params, figure.conv_linear_macs, figure.attention_macs
+
+    def kept_rows(self, population: str, count: int) -> np.ndarray | None:
+        file = self._rows_file(population)
+        return read_rows(file, count) if file else None
+
+    def keep_rows(self, population: str, rows: np.ndarray) -> None:
+        if file := self._rows_file(population):
+            write_rows(file, rows)
+
+    def _rows_file(self, population: str) -> Path | None:
+        parts = self._kept.file
+        digest = hashlib.sha256(population.encode()).hexdigest()[:16]
+        return parts.with_name(f"{parts.stem}-{digest}.rows") if parts else None
 
     def cost(self, arch: Architecture) -> Cost:
         """Exact cost of a whole network at batch 1: some microseconds once its parts are known."""

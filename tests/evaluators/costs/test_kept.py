@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,9 @@ from boostformer.fingerprints import ROOT
 from evaluators.costs import counting, kept, table
 from evaluators.costs.counting import Cost
 from evaluators.costs.kept import KeptCosts
+from evaluators.costs.populations import Population
 from evaluators.costs.table import CostTable
+from search_space import slot_indices, space_from_yaml
 
 ARCH = presets.load("boostformer_b0", size=(64, 64))
 
@@ -49,7 +52,7 @@ def warned(expected: str | None) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    messages = [str(warning.message) for warning in caught if "costs.txt" in str(warning.message)]
+    messages = [str(warning.message) for warning in caught if "costs" in str(warning.message)]
     assert len(messages) == (expected is not None) and all(expected in message for message in messages if expected)
 
 
@@ -127,3 +130,48 @@ def test_a_count_does_not_outlive_the_code_that_made_it() -> None:
     covered = {path for pattern in table.CODE for path in ROOT.glob(pattern)}
     deciding = [table, kept, counting, boostformer.parts, boostformer.fold, boostformer.blocks.ffn]
     assert {Path(str(module.__file__)) for module in deciding} <= covered
+
+
+SPACE = """\
+version: 1
+size: 64x64
+classes: 4
+stages:
+  - &one {width: [8, 16], depth: 1, embed: {overlap_conv: {}}, mixer: {pooling: {}}, ffn: {mix_ffn: {ratio: [2, 4]}}}
+  - *one
+  - *one
+  - *one
+decoder: {width: 16, fusion: {concat: {}}}
+"""
+
+
+def population(file: Path | None) -> np.ndarray:
+    """The costs of all networks of the space."""
+    space = space_from_yaml(SPACE)
+    found = Population(CostTable(file), space.slots, space.size, space.classes)
+    return found.figures(slot_indices(space, space.encode(space)))
+
+
+def test_the_tables_of_a_population_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = population(None)
+    assert np.array_equal(population(tmp_path / "costs.txt"), fresh)
+    monkeypatch.setattr(CostTable, "part", never)
+    assert np.array_equal(population(tmp_path / "costs.txt"), fresh)
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_damaged_tables_of_a_population_are_counted_again(file: Path, data: st.DataObject) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fresh = population(file)
+    (rows,) = file.parent.glob("*.rows")
+    content = bytearray(rows.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1), label="bit")
+    content[bit // 8] ^= 1 << bit % 8
+    left = data.draw(st.sampled_from([len(content), len(content) - 1, bit // 8]), label="bytes left")
+    rows.write_bytes(content[:left])
+    with warned("damaged, and counted anew"):
+        assert np.array_equal(population(file), fresh)
+    with warned(None):
+        assert np.array_equal(population(file), fresh)
