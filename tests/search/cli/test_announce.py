@@ -7,42 +7,49 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_factories import opened, problem, proxy_recipe, standing
+from search_factories import opened, problem, scheduler, standing
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SceneCounts
 from boostformer.model import BoostFormer
-from boostformer.training import recipe
 from evaluators.proxy import Proxy
-from results.schema import Status, Trial
+from results.schema import Status, Trial, TrialKey
 from search.cli.announce import announcement, cost
+from search.config.opening import OpenExperiment, open_proxy
 from search.strategies.base import Observation
-from search.study.scheduler import Step
+from search.study.scheduler import Done, Propose, Scheduler, Step, Train
 
 
 @pytest.fixture(scope="module")
 def proxy() -> Proxy:
     data = DataConfig(kind="scenes", size=(64, 64), scenes=SceneCounts(training=2, validation=1))
-    return Proxy(data, recipe("proxy", iterations=100_000, batch_size=2, lr=1e9))
+    diverging = opened(data=data, proxy={"iterations": 100_000, "batch_size": 2, "lr": 1e9})
+    return open_proxy(diverging.experiment)
 
 
-def told(proxy: Proxy, records: list[Trial], networks: int = 3, **changes: Any) -> str:
+def search(evaluator: Proxy, **changes: Any) -> OpenExperiment:
+    """One that trains as the ``evaluator`` does."""
+    made = opened(**changes)
+    made.proxy = evaluator  # type: ignore[misc]  # whatever data it has
+    return made
+
+
+def told(evaluator: Proxy, trials: list[Trial], networks: int = 3, **changes: Any) -> str:
     """The line about the cost."""
-    this = opened(**changes)
-    line = cost(this, problem(), proxy, records, standing(networks, ladder=this.ladder(networks)))
+    made = search(evaluator, **changes)
+    line = cost(made, trials, standing(networks, scheduler=Scheduler.of(made.experiment, networks)))
     assert line is not None and line.startswith("cost     ")
     return line
 
 
-def ended(*seconds: float, rung: int = 0, **changes: Any) -> list[Trial]:
-    values = {"seconds": 1.0, "rung": rung} | changes
+def ended(*seconds: float, rung: int = 0) -> list[Trial]:
     return [
-        Trial(100 * rung + n, f"id{n}", "finished", {}, 1, 1, 1, 0, True, **(values | {"seconds": s}))
-        for n, s in enumerate(seconds)
+        Trial(100 * rung + n, TrialKey(f"id{n}", rung, 0), Status.FINISHED, {}, 1, 1, 1, 0, True, seconds=each)
+        for n, each in enumerate(seconds)
     ]
 
 
-RUNGS: dict[str, Any] = {"recipe": proxy_recipe(iterations=10, schedule="wsd"), "rungs": (10, 30, 90)}
+RUNGS: dict[str, Any] = {"proxy": {"iterations": [10, 30, 90]}}
 
 
 def test_the_cost_is_measured_even_where_the_recipe_diverges(proxy: Proxy) -> None:
@@ -69,27 +76,24 @@ def unmeasured(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
 
 
 def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
-    records = ended(60.0, 120.0, 600.0)
-    assert "about 2 min a trial, 10 min in all" in told(unmeasured, records, networks=8)
-    assert cost(opened(), problem(), unmeasured, records, standing(3)) is None
-    failed = [replace(record, status=Status.FAILED, failure=why) for record, why in zip(records, WHY, strict=True)]
-    again = [replace(record, trial=9, id=f"again{record.id}") for record in failed]
-    assert "10 min in all" in told(unmeasured, [*records, *again], networks=9), "the one that failed is not repeated"
-
-
-WHY = ("interrupted", "over budget: 9 ms of 5 ms", "nan")
+    trials = ended(60.0, 120.0, 600.0)
+    assert "about 2 min a trial, 10 min in all" in told(unmeasured, trials, networks=8)
+    assert cost(search(unmeasured), trials, standing(3, scheduler=scheduler(3))) is None
+    others = [status for status in Status if status is not Status.FINISHED]
+    more = [replace(trials[0], key=TrialKey(f"new{status}", 0, 0), status=status) for status in others]
+    assert "10 min in all" in told(unmeasured, [*trials, *more], networks=9), "the one that failed is not repeated"
 
 
 def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = ended(60, 60, 60) + ended(240, 240, 240, rung=1) + ended(900, 900, 900, rung=2)
-    assert told(unmeasured, records, 18, **RUNGS).startswith(
+    trials = ended(60, 60, 60) + ended(240, 240, 240, rung=1) + ended(900, 900, 900, rung=2)
+    assert told(unmeasured, trials, 18, **RUNGS).startswith(
         "cost     about 60 s, 4 min and 15 min a trial, 27 min in all on this machine (the median of 3 trials so far)"
     )
     seconds = {(0, False): 10.0, (1, False): 20.0, (2, False): 40.0, (2, True): 70.0}
     monkeypatch.setattr(
         proxy, "estimate_seconds", lambda arch, rung, *, from_scratch=False: seconds[rung, from_scratch]
     )
-    assert told(proxy, records[:3], 18, final_seeds=3, **RUNGS).startswith(
+    assert told(proxy, trials[:3], 18, final_seeds=3, **RUNGS).startswith(
         "cost     about 60 s, 20 s and 40 s a trial, 18 min in all on this machine, then 2 times 70 s for each network "
         "on the front (the median of 3 trials so far and an estimate"
     )
@@ -99,21 +103,22 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     def said(target: int, finished: int, step: Step) -> str:
         key = problem().random(np.random.default_rng(0), ())
         known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
-        return announcement(opened(final_seeds=3), problem(), known).splitlines()[-1]
+        return announcement(opened(final_seeds=3), known).splitlines()[-1]
 
-    assert said(12, 10, Step("propose")).endswith(": 10 done, 2 to do")
-    assert said(10, 10, Step("train", "x", 0, 1)).endswith(": 10 done, further seeds of the front to do")
-    assert said(10, 10, Step("end")).endswith(": 10 done, 0 to do")
+    assert said(12, 10, Propose(0)).endswith(": 10 done, 2 to do")
+    assert said(10, 10, Train(TrialKey("x", 0, 1))).endswith(": 10 done, further seeds of the front to do")
+    assert said(10, 10, Done()).endswith(": 10 done, 0 to do")
 
 
 def test_what_is_trained_is_announced() -> None:
     def proxies(**changes: Any) -> str:
-        this = opened(**changes)
-        lines = announcement(this, problem(), standing(18, ladder=this.ladder(18))).splitlines()
+        made = opened(**changes)
+        known = standing(18, scheduler=Scheduler.of(made.experiment, 18))
+        lines = announcement(made, known).splitlines()
         (found,) = [line for line in lines if line.startswith("proxy ")]
         return found
 
-    assert proxies(recipe=proxy_recipe(iterations=10)) == "proxy    10 iterations of 4 images, from scratch"
+    assert proxies(proxy={"iterations": 10}) == "proxy    10 iterations of 4 images, from scratch"
     assert proxies(**RUNGS) == (
         "proxy    10 iterations of 4 images, from scratch, for 18 networks; "
         "carried on to 30 for up to 6 and to 90 for up to 2 of them"

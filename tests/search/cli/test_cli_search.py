@@ -11,12 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import typer
 from optuna.storages.journal import JournalFileBackend
-from search_factories import opened, quick, run
+from search_factories import MadeUp, opened, run
 from throwaway_postgresql import Server
 
 from results.pareto import front
@@ -25,8 +24,8 @@ from results.storage.location import Database
 from results.storage.locks import FileLock
 from search.cli import program as cli
 from search.cli.run import _resumable, worker
+from search.config.opening import OpenExperiment
 from search.study.folder import earlier_experiment, set_up
-from search.study.queue import INTERRUPTED
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -77,8 +76,8 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"{text!r} never came, only: {''.join(seen)}")
 
 
-def states(run_dir: Path) -> list[str]:
-    return [record.reason or record.status for record in read_run(run_dir).trials]
+def statuses(run_dir: Path) -> list[str]:
+    return [str(trial.status) for trial in read_run(run_dir).trials]
 
 
 @pytest.mark.slow
@@ -89,7 +88,7 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     for said in ("random draws fit", "params at most", "4 training and 2 validation", "3 to do", "an estimate"):
         assert said in done.stderr
     assert "[3/3]" in done.stderr and "boostformer retrain" in done.stderr
-    assert states(out) == ["finished"] * 3
+    assert statuses(out) == ["finished"] * 3
     found = read_run(out)
     members = front(found.trials, found.objectives)
     assert all(member.id in done.stdout for member in members)
@@ -101,13 +100,13 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     again = run_cli("search", run_file, "--out", out, "--trials", 4)
     assert again.returncode == 0 and "3 done, 1 to do" in again.stderr
     joined = run_cli("worker", out)
-    assert joined.returncode == 0 and states(out) == ["finished"] * 4
+    assert joined.returncode == 0 and statuses(out) == ["finished"] * 4
 
     run_file.write_text(RUN.replace("iterations: 2", "iterations: 3"))
     refused = run_cli("search", run_file, "--out", out)
     assert refused.returncode == 2
     assert refused.stderr.endswith("proxy.iterations is 2 there, 3 here; choose another --out\n")
-    assert states(out) == ["finished"] * 4
+    assert statuses(out) == ["finished"] * 4
 
 
 @pytest.mark.slow
@@ -115,12 +114,12 @@ def test_workers_join_a_search_in_a_database(run_file: Path, tmp_path: Path, ser
     out, elsewhere = tmp_path / "shared search", tmp_path / "elsewhere"
     begun = run_cli("search", run_file, "--out", out, "--storage", server.url, "--trials", 1)
     assert begun.returncode == 0, begun.stderr
-    this = earlier_experiment(out)
-    assert this is not None
-    set_up(out, this, 2)
+    begun_with = earlier_experiment(out)
+    assert begun_with is not None
+    set_up(out, OpenExperiment(begun_with), 2)
     joined = run_cli("worker", "--storage", server.url, "--study", "shared search", "--out", elsewhere)
     assert joined.returncode == 0, joined.stderr
-    assert states(elsewhere) == states(out) == ["finished"] * 2
+    assert statuses(elsewhere) == statuses(out) == ["finished"] * 2
 
 
 @pytest.mark.slow
@@ -139,13 +138,13 @@ def test_a_stop_says_how_to_resume_and_loses_nothing(
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
     assert "trials finished" in last and f"to resume: boostformer search {run_file} --out {out}" in last
-    before = states(out)
+    before = statuses(out)
     assert "running" not in before and before.count("finished") >= 2
     # How often a Ctrl-C hits a trial is not known, but nothing else may have ended one.
-    assert set(before) <= {"finished", INTERRUPTED} and before.count(INTERRUPTED) <= workers
+    assert set(before) <= {"finished", "interrupted"} and before.count("interrupted") <= workers
     target = before.count("finished") + 1
     assert run_cli("search", run_file, "--out", out, "--trials", target).returncode == 0
-    assert states(out).count("finished") == target
+    assert statuses(out).count("finished") == target
 
 
 @pytest.mark.slow
@@ -159,7 +158,7 @@ def test_children_stop_when_their_parent_is_killed(run_file: Path, tmp_path: Pat
     for lock in locks:
         with suppress(FileNotFoundError), FileLock(lock, create=False):
             pass  # the child has ended
-    assert "running" not in states(out)
+    assert "running" not in statuses(out)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +206,8 @@ def test_a_run_is_set_up_without_working_on_it(run_file: Path, tmp_path: Path, r
     out = tmp_path / "out"
     done = run_cli("search", run_file, "--out", out, "--workers", 0)
     assert done.returncode == 0 and f"\n  boostformer worker {out}\n" in done.stderr, done.stderr
-    assert states(out) == [] and run_cli("worker", out).returncode == 0
-    assert states(out) == ["finished"] * 3
+    assert statuses(out) == [] and run_cli("worker", out).returncode == 0
+    assert statuses(out) == ["finished"] * 3
 
 
 def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
 
     set_up(tmp_path, opened(), 4)
     monkeypatch.setattr(JournalFileBackend, "append_logs", full)
-    monkeypatch.setattr(Plan, "open_proxy", lambda plan: SimpleNamespace(evaluate=quick, tidy=lambda *_: None))
+    monkeypatch.setattr(OpenExperiment, "proxy", MadeUp())
     with pytest.raises(typer.Exit) as ended:
         worker(tmp_path)
     assert ended.value.exit_code == 1
@@ -249,7 +248,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
         f"error: {tmp_path}: No space left on device; "
         "what is finished is kept, free some and the same command resumes\n"
     )
-    assert states(tmp_path) == ["finished"] * 3
+    assert statuses(tmp_path) == ["finished"] * 3
 
 
 @pytest.mark.slow
@@ -261,9 +260,9 @@ def test_killed_outright_the_same_command_goes_on(run_file: Path, tmp_path: Path
             read_until(process, f"[{done}/5]")
             process.kill()
     assert run_cli("search", run_file, "--out", out, "--trials", 5).returncode == 0
-    found = states(out)
+    found = statuses(out)
     assert found.count("finished") == 5
-    assert set(found) <= {"finished", INTERRUPTED}
+    assert set(found) <= {"finished", "interrupted"}
 
 
 def test_a_full_disk_is_no_traceback_in_any_command(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_factories import opened, proxy_recipe, quality, run, small
+from search_factories import opened, quality, run, small
 from typer.testing import CliRunner
 
 from boostformer.architecture import Architecture
@@ -18,7 +18,7 @@ from boostformer.data import DataConfig, SceneCounts
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.pareto import front
-from results.schema import Retraining, read_run
+from results.run import Retraining, read_run
 from search.cli import program as cli
 
 
@@ -28,26 +28,27 @@ def invoke(*arguments: object) -> Any:
 
 def graded(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
     """Longer trainings score higher, in the same order; seeds differ a little."""
-    return Score(quality(arch) / 2 + rung / 10 + (seed - 3) / 1000, 1.0, f"rung {rung}", (2, 6, 18)[rung])
+    return Score(quality(arch) / 2 + rung / 10 + seed / 1000, 1.0, f"rung {rung}", (2, 6, 18)[rung])
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    recipe = proxy_recipe(schedule="wsd", warmup_iterations=0)
+    proxy = {"iterations": [2, 6, 18], "schedule": "wsd", "warmup_iterations": 0}
     data = DataConfig(kind="scenes", size=(64, 64), scenes=SceneCounts(training=8, validation=2))
-    made = opened(small(), data=data, recipe=recipe, rungs=(2, 6, 18), reduction_factor=2, final_seeds=3)
+    made = opened(small(), data=data, proxy=proxy, reduction_factor=2, final_seeds=3)
     run(folder, 20, graded, search=made)
     return folder
 
 
 def test_the_run_has_what_the_report_needs(run_dir: Path) -> None:
     found = read_run(run_dir)
-    lengths = [record.iterations for record in found.trials]
+    lengths = [trial.iterations for trial in found.trials]
     assert (lengths.count(2), lengths.count(6)) == (20, 10)
-    assert {record.promoted for record in found.trials} == {True, False}
+    assert {trial.promoted for trial in found.trials} == {True, False}
     shown = invoke("pareto", run_dir, "--all", "--format", "csv")
-    assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == [str(r.number) for r in found.trials]
+    numbers = [str(trial.number) for trial in found.trials]
+    assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == numbers
     assert invoke("pareto", run_dir).stderr == "compared: the 5 of 20 networks with 18 iterations\n"
     assert "promoted" in invoke("pareto", run_dir, "--all").stdout
     assert {member.iterations for member in front(found.trials, found.objectives)} == {18}
@@ -92,7 +93,7 @@ def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, mon
     def refuse(run_dir: Path, found: Retraining) -> None:
         raise UserError("journal.log: cannot be written: Read-only file system")
 
-    monkeypatch.setattr("results.schema.note_retraining", refuse)
+    monkeypatch.setattr("results.run.note_retraining", refuse)
     done = invoke(*arguments, "--out", tmp_path / "two")
     assert done.exit_code == 0 and (tmp_path / "two" / "config.json").exists()
     assert "the run does not learn of this training: journal.log: cannot be written: Read-only" in done.stderr
@@ -101,6 +102,6 @@ def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, mon
     def full(run_dir: Path, found: Retraining) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "journal.log")
 
-    monkeypatch.setattr("results.schema.note_retraining", full)
+    monkeypatch.setattr("results.run.note_retraining", full)
     done = invoke(*arguments, "--out", tmp_path / "three")
     assert done.exit_code == 0 and "the run does not learn of this training: [Errno 28] No space left" in done.stderr
