@@ -23,10 +23,8 @@ KILLED = -signal.SIGKILL
 
 
 def cores() -> int:
-    """Count the processors that this process may use; ``OMP_NUM_THREADS`` is an upper limit."""
-    available = len(os.sched_getaffinity(0))
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
+    """Count the processors that this process is to use: ``OMP_NUM_THREADS``, or all that it may."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def default_workers(*, is_disturbed: bool) -> int:
