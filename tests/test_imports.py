@@ -1,4 +1,8 @@
-"""The import direction of the five rooms, lazy imports included, read from the syntax of every file."""
+"""The directions of imports between and inside the five rooms, read from the syntax of every file.
+
+An import that is made late, in a function or by name, counts like any other, and so does one for type checkers alone:
+whoever reads a module has to know what it names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,13 +25,18 @@ MAY_IMPORT = {
     "results": {"boostformer"},
     "search": {"boostformer", "search_space", "evaluators", "results"},
 }
+FLOORS = ("config", "strategies", "study", "worker", "cli")
+"""The folders of ``search``; each imports only from those before it."""
 TORCH_FREE = [
     "boostformer",
     "boostformer.errors",
     "boostformer.architecture",
+    "boostformer.figures",
     "boostformer.yaml_lines",
-    "results",
-    "search.cli",
+    "results.agreement",
+    "results.run",
+    "results.tables",
+    "search.cli.program",
 ]
 
 
@@ -37,8 +47,9 @@ class Import:
     importer: str
     target: str
     line: int
-    runs: bool
-    """Whether it is a statement that runs some time, and not one for type checkers only, nor a string."""
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.target}"
 
 
 def read_sources(root: Path) -> dict[str, str]:
@@ -57,17 +68,20 @@ def module_name(name: str) -> str:
 
 
 def imports_of(name: str, source: str, modules: set[str]) -> Iterator[Import]:
-    """Every import in ``source``: statements anywhere, ``import_module("…")`` and ``__import__("…")``,
-    and string constants that name one of our modules with a dot (tables of lazy imports)."""
+    """Every import in ``source``.
+
+    Statements anywhere, ``import_module("…")`` and ``__import__("…")``, and string constants that name one of our
+    modules with a dot (tables of lazy imports), but not programs that are started: ``["-m", "…"]``.
+    """
     importer = module_name(name)
     package = importer if name.endswith(".__init__") else importer.rpartition(".")[0]
     tree = ast.parse(source)
-    typing_only = {
-        id(child)
+    started = {
+        id(after)
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for statement in node.body
-        for child in ast.walk(statement)
+        if isinstance(node, ast.List)
+        for before, after in pairwise(node.elts)
+        if isinstance(before, ast.Constant) and before.value == "-m"
     }
     for node in ast.walk(tree):
         targets: list[str] = []
@@ -84,10 +98,9 @@ def imports_of(name: str, source: str, modules: set[str]) -> Iterator[Import]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
             targets = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)]
         elif isinstance(node, ast.Constant) and node.value in modules and "." in str(node.value):
-            targets = [str(node.value)]
+            targets = [] if id(node) in started else [str(node.value)]
         for target in targets:
-            runs = id(node) not in typing_only and not isinstance(node, ast.Constant)
-            yield Import(importer, target, node.lineno, runs)
+            yield Import(importer, target, node.lineno)
 
 
 def read_imports(sources: Mapping[str, str]) -> list[Import]:
@@ -100,20 +113,47 @@ def wrong_directions(imports: list[Import]) -> list[str]:
     for found in imports:
         room, other = found.importer.partition(".")[0], found.target.partition(".")[0]
         if other in MAY_IMPORT and other != room and other not in MAY_IMPORT[room]:
-            wrong.append(f"{found.importer}:{found.line} imports {found.target}")
+            wrong.append(str(found))
     return wrong
 
 
-def cycle(imports: list[Import]) -> list[str]:
-    """A ring of modules that import each other, or nothing; moving an import into a function does not
-    break it. A package's ``__init__`` that gathers its own modules is none."""
-    graph: dict[str, set[str]] = {}
+def upward(imports: list[Import]) -> list[str]:
+    """Imports of a folder of ``search`` from one that stands above it; also from one that has no floor."""
+    wrong = []
     for found in imports:
-        gathers = found.target.startswith(f"{found.importer}.")
-        if found.runs and not gathers:
-            graph.setdefault(found.importer, set()).add(found.target)
+        folders = [name.split(".")[1] for name in (found.importer, found.target) if name.startswith("search.")]
+        if len(folders) == 2 and folders[0] != folders[1]:
+            lower, upper = (FLOORS.index(folder) if folder in FLOORS else -1 for folder in reversed(folders))
+            if lower < 0 or lower >= upper:
+                wrong.append(str(found))
+    return wrong
+
+
+def rings(imports: list[Import]) -> list[list[str]]:
+    """Rings of modules that import each other, and of what stands side by side in a package, its folders as one each.
+
+    One ring for each package, if any, and one among all modules. A package's ``__init__`` that gathers its own modules
+    is none.
+    """
+    known = [found for found in imports if not found.target.startswith(f"{found.importer}.")]
+    names = {name for found in known for name in (found.importer, found.target)}
+    packages = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 1)}
+    graphs = [{(found.importer, found.target) for found in known}]
+    for package in sorted(packages):
+        inside = f"{package}."
+        pairs = [(f.importer, f.target) for f in known if f.importer.startswith(inside) and f.target.startswith(inside)]
+        children = [tuple(inside + name.removeprefix(inside).split(".")[0] for name in pair) for pair in pairs]
+        graphs.append({(one, other) for one, other in children if one != other})
+    return [ring for graph in graphs if (ring := ring_of(graph))]
+
+
+def ring_of(graph: set[tuple[str, str]]) -> list[str]:
+    """The nodes of a ring in a graph of (from, to), the first one again at its end; nothing where there is none."""
+    sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for importer, target in sorted(graph):
+        sorter.add(importer, target)
     try:
-        graphlib.TopologicalSorter(graph).prepare()
+        sorter.prepare()
     except graphlib.CycleError as error:
         return list(reversed(error.args[1]))
     return []
@@ -125,8 +165,14 @@ def test_imports_go_down() -> None:
     assert wrong_directions(read_imports(sources)) == []
 
 
-def test_no_module_imports_itself_through_others() -> None:
-    assert cycle(read_imports(read_sources(REPOSITORY))) == []
+def test_imports_in_search_go_down() -> None:
+    imports = read_imports(read_sources(REPOSITORY))
+    assert {name.split(".")[1] for found in imports if (name := found.importer).startswith("search.")} == set(FLOORS)
+    assert upward(imports) == []
+
+
+def test_no_module_and_no_folder_imports_itself_through_others() -> None:
+    assert rings(read_imports(read_sources(REPOSITORY))) == []
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
@@ -167,10 +213,42 @@ def test_right_directions_are_not_complained_about() -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("search.config.problem", "from search.strategies.base import Strategy"),
+        ("search.config.problem", "if TYPE_CHECKING:\n    from search.study import queue"),
+        ("search.strategies.base", "def f():\n    from search.study.queue import Queue"),
+        ("search.study.queue", "from ..worker import loop"),
+        ("search.worker.launchers.service", "import search.cli.program"),
+        ("search.worker.local", "LAZY = {'main': 'search.cli.program'}"),
+        ("search.study.queue", "from search import loose"),
+        ("search.loose", "from search.study.queue import Queue"),
+    ],
+)
+def test_a_wrong_direction_inside_search_is_seen(module: str, source: str) -> None:
+    names = ("strategies.base", "study.queue", "worker.loop", "cli.program", "loose")
+    assert len(upward(read_imports({f"search.{name}": "" for name in names} | {module: source}))) == 1
+
+
+def test_right_directions_inside_search_are_not_complained_about() -> None:
+    sources = {
+        "search.__init__": "",
+        "search.config.problem": "import search_space, numpy\nfrom search.config import sections",
+        "search.config.sections": "",
+        "search.worker.launchers.service": "from search.worker.local import run\nfrom search.study.queue import Queue",
+        "search.worker.local": "PROGRAM = [sys.executable, '-P', '-m', 'search.cli']",
+        "search.study.queue": "from search.config.problem import Problem\nfrom search.strategies import base",
+        "search.cli.__init__": "from search.worker.launchers import service",
+    }
+    assert upward(read_imports(sources)) == rings(read_imports(sources)) == []
+
+
+@pytest.mark.parametrize(
     "sources",
     [
         {"boostformer.a": "from boostformer import b", "boostformer.b": "import boostformer.a"},
         {"boostformer.a": "from . import b", "boostformer.b": "def f():\n    from .a import name"},
+        {"boostformer.a": "from . import b", "boostformer.b": "if TYPE_CHECKING:\n    from .a import name"},
         {
             "boostformer.a": "from .c import x",
             "boostformer.b": "from .a import x",
@@ -178,16 +256,45 @@ def test_right_directions_are_not_complained_about() -> None:
         },
     ],
 )
-def test_a_ring_is_seen(sources: dict[str, str]) -> None:
-    assert set(cycle(read_imports({"boostformer.__init__": ""} | sources))) == set(sources)
+def test_a_ring_of_modules_is_seen(sources: dict[str, str]) -> None:
+    found = rings(read_imports({"boostformer.__init__": ""} | sources))
+    assert found and all(set(ring) == set(sources) for ring in found)
 
 
-def test_gathering_and_typing_imports_are_no_ring() -> None:
+@pytest.mark.parametrize(
+    ("sources", "ring"),
+    [
+        (
+            {
+                "boostformer.a.one": "import boostformer.b",
+                "boostformer.b": "from .a import two",
+                "boostformer.a.two": "",
+            },
+            {"boostformer.a", "boostformer.b"},
+        ),
+        (
+            {
+                "evaluators.latency.jetson.one": "import evaluators.latency.table.two",
+                "evaluators.latency.table.two": "",
+                "evaluators.latency.table.three": "def f():\n    from evaluators.latency.jetson.four import x",
+                "evaluators.latency.jetson.four": "",
+            },
+            {"evaluators.latency.jetson", "evaluators.latency.table"},
+        ),
+    ],
+)
+def test_a_ring_of_folders_is_seen(sources: dict[str, str], ring: set[str]) -> None:
+    (found,) = rings(read_imports(sources))
+    assert set(found) == ring
+
+
+def test_gathering_imports_are_no_ring() -> None:
     sources = {
         "boostformer.blocks.__init__": "from boostformer.blocks import ffn, registry",
         "boostformer.blocks.ffn": "from boostformer.blocks.registry import register",
-        "boostformer.blocks.registry": "if TYPE_CHECKING:\n    from boostformer.blocks import ffn",
+        "boostformer.blocks.registry": "from boostformer.errors import UserError",
+        "boostformer.errors": "",
         "boostformer.__init__": "LAZY = {'build': 'boostformer.model'}",
-        "boostformer.model": "from boostformer import UserError",
+        "boostformer.model": "from boostformer import UserError\nfrom boostformer.blocks import register",
     }
-    assert cycle(read_imports(sources)) == []
+    assert rings(read_imports(sources)) == []

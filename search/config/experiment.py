@@ -23,7 +23,12 @@ PACKAGES = ("torch", "optuna", "numpy")
 
 
 def _space(value: Any) -> Any:
-    return value if isinstance(value, SearchSpace) else space_from_dict(value, "space")
+    if isinstance(value, SearchSpace):
+        return value
+    try:
+        return space_from_dict(value, "space")
+    except UserError as error:
+        raise ValueError(str(error).removeprefix("space: ")) from None
 
 
 Space = Annotated[SearchSpace, BeforeValidator(_space), PlainSerializer(SearchSpace.to_dict)]
@@ -80,8 +85,8 @@ class Experiment(Section):
             return cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{source}: the search's configuration is damaged: {key}: {first['msg']}") from None
+            key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            raise UserError(f"{source}: the search's configuration is damaged: {key}: {message}") from None
 
 
 def versions() -> dict[str, str]:
