@@ -122,7 +122,11 @@ def test_a_space(refused: Refused, old: str, new: str, expected: list[str]) -> N
         ("space: tiny", "on: tiny", ["run.yaml:1", "'on' is not a word"]),
         ("iterations: 2", "1: 2", ["run.yaml:4", "'1' is not a word"]),
         ("params: 60k", "params: [1]", ["run.yaml:3: budgets.params", "[1]"]),
-        ("params: 60k", "params: 60k, counted: trained", ["run.yaml:3: budgets.counted", "did you mean 'training'?"]),
+        (
+            "params: 60k",
+            "params: 60k, counted: trained",
+            ["run.yaml:3: budgets.counted: 'trained'", "'deployed' or 'training'"],
+        ),
         ("space: tiny", "space: boostformer_b2", ["run.yaml:1: space: boostformer_b2 at 32x64", "map of 4x8"]),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from boostformer import presets
 from boostformer.data.config import DataConfig
@@ -180,5 +179,5 @@ def _rungs(value: Any) -> tuple[int, ...]:
 
 def _refuse(key: str | int, value: Any, problem: str) -> NoReturn:
     """Raise pydantic's error for one key of the section that is being validated."""
-    kind = problem if problem == "extra_forbidden" else PydanticCustomError("value_error", "{why}", {"why": problem})
-    raise ValidationError.from_exception_data("run", [InitErrorDetails(type=kind, loc=(key,), input=value)])
+    kind, context = ("value_error", {"error": ValueError(problem)}) if problem != "extra_forbidden" else (problem, {})
+    raise ValidationError.from_exception_data("run", [{"type": kind, "loc": (key,), "input": value, "ctx": context}])
