@@ -12,8 +12,8 @@ from boostformer.errors import UserError
 from boostformer.figures import Latency, Provenance
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend, Say, Unavailable
-from evaluators.latency.devices import KINDS, Entry, find, measured_kind
-from evaluators.latency.opening import open_backend
+from evaluators.latency.device import DeviceConfig
+from evaluators.latency.devices import KINDS, Entry, find
 
 PAUSES = (5.0, 15.0, 60.0, 300.0)
 """Seconds to wait before a device that could not be reached is tried again; the last one from then on."""
@@ -33,10 +33,10 @@ class Timing:
         """For the device of this name. A board that is described as ``earlier`` need not be at hand now."""
         entry = find(device)
         values = entry.device.model_dump(mode="json")
-        if earlier is not None and measured_kind(entry) and (earlier.device, earlier.entry) == (device, values):
+        if earlier is not None and entry.device.measured and (earlier.device, earlier.entry) == (device, values):
             return earlier
         try:
-            provenance = str(open_backend(entry).provenance())
+            provenance = str(entry.open().provenance())
         except Unavailable as error:
             raise UserError(f"device '{device}' cannot be reached: {error}") from None
         return cls(device, values, str(entry.folder), provenance)
@@ -44,13 +44,13 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def as_entry(self) -> Entry:
+    def as_entry(self) -> Entry[DeviceConfig]:
         device = KINDS[self.entry["kind"]].model_validate(self.entry)
         return Entry(self.device, device, Path(self.folder), "the run")
 
     def open(self) -> Backend:
         """The backend; :class:`UserError` when a table's figures are no longer those the run began with."""
-        backend = open_backend(self.as_entry())
+        backend = self.as_entry().open()
         if isinstance(backend, Additive):
             self.check(backend.provenance())
         return backend

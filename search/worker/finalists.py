@@ -8,7 +8,6 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency
 from evaluators.latency.backend import MeasureFailure, Say, Unavailable
-from evaluators.latency.opening import measuring, open_backend
 from results.pareto import front
 from results.schema import Record, note_finalist, read_run
 from search.config.timing import Timing
@@ -38,9 +37,9 @@ def measure_finalists(run_dir: Path, timing: Timing, say: Say) -> None:
 def _measure(
     run_dir: Path, timing: Timing, left: list[Record], limit: float | None, known: set[str | None], say: Say
 ) -> None:
-    if (entry := measuring(timing.as_entry())) is None:
+    if (entry := timing.as_entry().measuring()) is None:
         return
-    backend = open_backend(entry)
+    backend = entry.open()
     for number, member in enumerate(left, 1):
         say(f"measuring finalist {number} of {len(left)} on '{entry.name}', {BUILDS} builds")
         try:

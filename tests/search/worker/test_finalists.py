@@ -11,20 +11,18 @@ from search_factories import run, small
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.latency.backend import MeasureFailure, Unavailable
+from evaluators.latency.device import DeviceConfig
 from evaluators.latency.devices import Entry
 from results.pareto import front
 from results.schema import Record, Run, read_run
-from search.config import timing as latency
 from search.config.experiment import Plan
-from search.worker import finalists
 from search.worker.finalists import BUILDS, measure_finalists
 
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     made = Device()
-    for module in (latency, finalists):
-        monkeypatch.setattr(module, "open_backend", lambda entry: made)
+    monkeypatch.setattr(Entry, "open", lambda entry: made)
     return made
 
 
@@ -108,7 +106,7 @@ def test_what_the_user_has_to_mend_is_said_beside_the_front(
     def refused(entry: Entry) -> Device:
         raise UserError("nano: its host key is not trusted")
 
-    monkeypatch.setattr(finalists, "open_backend", refused)
+    monkeypatch.setattr(Entry, "open", refused)
     assert measured(tmp_path, plan) == ["the finalists are not measured: nano: its host key is not trusted"]
 
 
@@ -135,10 +133,10 @@ def test_of_a_table_the_device_that_it_predicts_is_measured(
     made = timed_plan(space=small(), device="host-table")
     run(tmp_path, 3, plan=made)
 
-    def opens(entry: Entry) -> Device:
+    def opens(entry: Entry[DeviceConfig]) -> Device:
         opened.append(entry.name)
         return device
 
-    monkeypatch.setattr(finalists, "open_backend", opens)
+    monkeypatch.setattr(Entry, "open", opens)
     measured(tmp_path, made)
     assert opened == ["host"] and all(member.final_latency_ms for member in members(tmp_path))

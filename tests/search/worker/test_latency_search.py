@@ -14,6 +14,7 @@ from search_factories import Watcher, medium, quality, quick, run, small
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.latency.backend import MeasureFailure, Unavailable
+from evaluators.latency.device import DeviceConfig
 from evaluators.latency.devices import Entry, find
 from evaluators.latency.estimate.estimate import Estimate
 from evaluators.proxy import Progress, Score
@@ -34,7 +35,7 @@ every = pytest.mark.parametrize("strategy", STRATEGIES)
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     """Stands for every device; nobody waits for it long."""
     made = Device()
-    monkeypatch.setattr(latency, "open_backend", lambda entry: made)
+    monkeypatch.setattr(Entry, "open", lambda entry: made)
     monkeypatch.setattr(latency, "PAUSES", (0.0,))
     return made
 
@@ -291,12 +292,12 @@ def test_figures_of_another_provenance_end_the_search_and_are_not_kept(tmp_path:
 
 
 def test_a_board_that_is_off_does_not_keep_a_run_from_being_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def off(entry: Entry) -> Device:
+    def off(entry: Entry[DeviceConfig]) -> Device:
         raise Unavailable("no route to host")
 
     earlier = Timing.of("host")
     assert earlier.as_entry().device == find("host").device
-    monkeypatch.setattr(latency, "open_backend", off)
+    monkeypatch.setattr(Entry, "open", off)
     assert Timing.of("host", earlier) == earlier
     changed = Timing("host", earlier.entry | {"threads": 7}, earlier.folder, earlier.provenance)
     for other in (None, changed, Timing("mine", earlier.entry, earlier.folder, earlier.provenance)):
