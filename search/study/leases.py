@@ -20,8 +20,8 @@ from typing import Protocol
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from boostformer.locks import FileLock, is_held
 from results.storage.location import Database, Journal, attributes
-from results.storage.locks import FileLock, is_held
 
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
 BEAT_SECONDS, MISSED_BEATS = 10.0, 6

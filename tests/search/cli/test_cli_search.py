@@ -19,10 +19,10 @@ from optuna.storages.journal import JournalFileBackend
 from search_factories import plan, quick, run
 from throwaway_postgresql import Server
 
+from boostformer.locks import FileLock
 from results.pareto import front
 from results.schema import read_run
 from results.storage.location import Database
-from results.storage.locks import FileLock
 from search.cli import program as cli
 from search.cli.run import _resumable, worker
 from search.config.experiment import Plan

@@ -15,10 +15,10 @@ from search_factories import plan, propose, quality, run
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.locks import FileLock, is_held
 from evaluators.proxy import Score
 from results.schema import read_run
 from results.storage.location import JOURNAL_NAME, storage_of
-from results.storage.locks import FileLock, is_held
 from search.config.problem import Problem
 from search.strategies.base import Observation
 from search.study.folder import CHECKPOINTS, plan_of, read_plan, set_up
