@@ -88,9 +88,8 @@ def trained() -> tuple[SearchSpace, Genes, NDArray[np.float64], NDArray[np.float
 def measure() -> None:
     """Appends the latency of every network that was not measured yet."""
     from evaluators.latency.devices import find
-    from evaluators.latency.opening import open_backend
 
-    space, backend = read_space(DATA / "space.yaml"), open_backend(find("host"))
+    space, backend = read_space(DATA / "space.yaml"), find("host").open()
     done = {line["id"] for line in _lines(LATENCIES)}
     left = [arch for arch in map(space.decode, genes_of_networks(space)) if arch.id not in done]
     with _open_to_append(LATENCIES) as file:
@@ -108,10 +107,9 @@ def export() -> None:
 
     from evaluators.costs.table import CostTable
     from evaluators.latency.devices import find
-    from evaluators.latency.opening import open_backend
 
     space, table = read_space(DATA / "space.yaml"), CostTable()
-    boards = {name: open_backend(find(device)) for name, device in BOARDS.items()}
+    boards = {name: find(device).open() for name, device in BOARDS.items()}
     hosts = {line["id"]: line for line in _lines(LATENCIES)}
     scores: dict[str, dict[str, float]] = {}
     for line in trainings():

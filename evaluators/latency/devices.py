@@ -6,104 +6,51 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from boostformer.errors import UserError, nearest
 from boostformer.files import cache_folder, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
+from evaluators.latency.device import DeviceConfig, MeterConfig
+from evaluators.latency.estimate.device import EstimateDevice
+from evaluators.latency.gpu import CudaDevice
+from evaluators.latency.host import HostDevice
+from evaluators.latency.jetson.device import JetsonDevice
+from evaluators.latency.table.device import TableDevice
 
-SHIPPED = Path(__file__).parent / "devices.yaml"
-VARIABLE, DEFAULT = "BOOSTFORMER_DEVICES", "devices.yaml"
-_NAME = r"[A-Za-z0-9][\w.-]*"
-Precision = Literal["fp16", "fp32"]
+if TYPE_CHECKING:
+    from evaluators.latency.backend import Backend
 
-
-class _Device(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HostDevice(_Device):
-    """ONNX Runtime on the processor of this machine."""
-
-    kind: Literal["host"]
-    threads: int = Field(default=1, ge=1)
-    seconds: float = Field(default=1.0, gt=0)
-    """How long a graph is run at least."""
-
-
-class CudaDevice(_Device):
-    """torch with CUDA graphs on the accelerator of this machine."""
-
-    kind: Literal["cuda"]
-    precision: Precision = "fp16"
-
-
-class JetsonDevice(_Device):
-    """A board over SSH with TensorRT's trtexec. There is no place for a password: use a key or an agent."""
-
-    kind: Literal["jetson"]
-    address: str = Field(pattern=r"^[^\s\x00-\x1f-][^\s\x00-\x1f]*$")
-    user: str | None = None
-    port: int = Field(default=22, ge=1, le=65535)
-    key: Path | None = None
-    """A private key's file; without it the agent and the usual files are tried."""
-    known_hosts: Path | None = None
-    """Where `latency trust` keeps the board's key; by default `known_hosts` beside the devices' file."""
-    trtexec: str = "/usr/src/tensorrt/bin/trtexec"
-    folder: str = "boostformer-latency"
-    """On the board, relative to the home folder: uploads, the lock, the timing cache."""
-    precision: Precision = "fp16"
-    power_mode: str | None = None
-    """Its name as `nvpmodel -q` prints it; another mode is refused. Without it, any is recorded."""
-    duration: float = Field(default=5.0, gt=0)
-    """Seconds that an engine is run."""
-    workspace: int = Field(default=1024, ge=1)
-    """MiB that a build may use."""
-    build_seconds: int = Field(default=1800, ge=1)
-    wait_seconds: int = Field(default=3600, ge=1)
-    """How long to wait for others who use the board."""
-    attempts: int = Field(default=3, ge=1)
-    """How often an unsteady or throttled run is repeated before it fails."""
-
-
-class TableDevice(_Device):
-    """Predictions from the measured parts of networks, and some whole ones, of another device."""
-
-    kind: Literal["table"]
-    of: str
-    """The device that is measured."""
-    file: Path
-    """JSON lines; relative to the devices' file."""
-
-
-class EstimateDevice(_Device):
-    """An estimate from a board's datasheet: for a board that nobody at hand owns."""
-
-    kind: Literal["estimate"]
-    board: str
-    power_mode: str | None = None
-    precision: Precision = "fp16"
-
-
-Device = HostDevice | CudaDevice | JetsonDevice | TableDevice | EstimateDevice
-KINDS: dict[str, type[Device]] = {
+KINDS: dict[str, type[DeviceConfig]] = {
     "host": HostDevice,
     "cuda": CudaDevice,
     "jetson": JetsonDevice,
     "table": TableDevice,
     "estimate": EstimateDevice,
 }
+SHIPPED = Path(__file__).parent / "devices.yaml"
+VARIABLE, DEFAULT = "BOOSTFORMER_DEVICES", "devices.yaml"
+_NAME = r"[A-Za-z0-9][\w.-]*"
+D = TypeVar("D", bound=DeviceConfig)
+D_co = TypeVar("D_co", bound=DeviceConfig, covariant=True)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A device as a file describes it. Its own paths start at ``folder``; ``where`` is the file and line."""
+class Entry(Generic[D_co]):
+    """A device as a file describes it.
+
+    Attributes:
+        name: the device's.
+        device: its settings.
+        folder: where the settings' own relative paths start.
+        where: the file and line.
+    """
 
     name: str
-    device: Device
+    device: D_co
     folder: Path
     where: str
 
@@ -112,10 +59,21 @@ class Entry:
         """Whether it comes with this program."""
         return self.where.startswith(f"{SHIPPED}:")
 
+    def open(self) -> Backend:
+        """Make what tells how long networks take; raises as :meth:`DeviceConfig.open` does."""
+        return self.device.open(self.name, self.folder)
 
-def read_devices(file: Path | None = None) -> dict[str, Entry]:
-    """The shipped devices and those of ``file``: what $BOOSTFORMER_DEVICES names, or ``devices.yaml`` here if there.
+    def measuring(self) -> Entry[DeviceConfig] | None:
+        """Find the device that can be measured for this entry: its own, the one that a table is about, or none."""
+        if self.device.measured:
+            return self
+        return None if self.device.about is None else find(self.device.about, MeterConfig)
 
+
+def read_devices(file: Path | None = None) -> dict[str, Entry[DeviceConfig]]:
+    """Read the shipped devices and those of ``file``.
+
+    By default that is what $BOOSTFORMER_DEVICES names, or ``devices.yaml`` here if it is there.
     Raises :class:`UserError` with file, line and key for whatever is wrong with an entry.
     """
     named = os.environ.get(VARIABLE)
@@ -125,24 +83,33 @@ def read_devices(file: Path | None = None) -> dict[str, Entry]:
     return _read(SHIPPED, cache_folder() / "latency") | own
 
 
-def find(name: str, *kinds: str) -> Entry:
-    """The device ``name``, which must be of one of ``kinds`` if any are given."""
+@overload
+def find(name: str) -> Entry[DeviceConfig]: ...
+
+
+@overload
+def find(name: str, base: type[D]) -> Entry[D]: ...
+
+
+def find(name: str, base: type[DeviceConfig] = DeviceConfig) -> Entry[Any]:
+    """Find the device ``name``, which must be of a kind that derives from ``base``; else :class:`UserError`."""
     entries = read_devices()
-    allowed = {key: entry for key, entry in entries.items() if not kinds or entry.device.kind in kinds}
+    allowed = {key: entry for key, entry in entries.items() if isinstance(entry.device, base)}
+    kinds = [kind for kind, config in KINDS.items() if issubclass(config, base)]
     choice = nearest(name, allowed) if allowed else f"none is of kind {' or '.join(kinds)}"
     if name not in entries:
         raise UserError(f"unknown device '{name}'; {choice}; yours are read from {os.environ.get(VARIABLE) or DEFAULT}")
     if name not in allowed:
         raise UserError(f"'{name}' is a device of kind {entries[name].device.kind}; {choice}")
-    return entries[name]
+    return allowed[name]
 
 
-def _read(file: Path, folder: Path) -> dict[str, Entry]:
+def _read(file: Path, folder: Path) -> dict[str, Entry[DeviceConfig]]:
     top = compose(read_text(file), str(file), needs="a devices' file must have an entry for each device")
     return {name: _entry(name, place, folder) for name, place in top.entries("names to devices").items()}
 
 
-def _entry(name: str, place: Place, folder: Path) -> Entry:
+def _entry(name: str, place: Place, folder: Path) -> Entry[DeviceConfig]:
     if not re.fullmatch(_NAME, name):
         raise place.error("a device's name is made of letters, digits, '_', '.' and '-', a letter or digit first")
     values = {key: inner.plain() for key, inner in place.entries("keys to values").items()}
@@ -150,14 +117,9 @@ def _entry(name: str, place: Place, folder: Path) -> Entry:
         raise place.error(f"has no kind; {nearest('', KINDS)}")
     if str(values["kind"]) not in KINDS:
         raise place.at("kind").error(f"unknown kind '{values['kind']}'; {nearest(values['kind'], KINDS)}")
-    model = KINDS[values["kind"]]
+    config = KINDS[values["kind"]]
     try:
-        device = model.model_validate(values)
+        device = config.model_validate(values)
     except ValidationError as error:
-        raise invalid(place, error, model) from None
+        raise invalid(place, error, config) from None
     return Entry(name, device, folder, place.where)
-
-
-def measured_kind(entry: Entry) -> bool:
-    """Whether the figures of a device are measured ones."""
-    return isinstance(entry.device, HostDevice | CudaDevice | JetsonDevice)

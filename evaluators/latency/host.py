@@ -6,14 +6,18 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import onnx
-import onnxruntime
+from pydantic import Field
 
-from boostformer.deploy.export import OPSET
 from boostformer.figures import Provenance
 from evaluators.latency.backend import Measured, Say, silent
+from evaluators.latency.device import MeterConfig
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
 
 WARM_UP = 3
 SECONDS = 0.2
@@ -22,16 +26,37 @@ RUNS = 10
 """How often each graph is run at least."""
 
 
+class HostDevice(MeterConfig):
+    """ONNX Runtime on the processor of this machine."""
+
+    here: ClassVar[bool] = True
+
+    kind: Literal["host"]
+    threads: int = Field(default=1, ge=1)
+    seconds: float = Field(default=1.0, gt=0)
+    """How long a graph is run at least."""
+
+    def meter(self, name: str, folder: Path) -> HostMeter:
+        return HostMeter(self.threads, self.seconds)
+
+
 class HostMeter:
     """Runs graphs in ONNX Runtime with so many ``threads``, each at least ``RUNS`` times and ``seconds`` long."""
 
-    opset = OPSET
     at_once = 8
 
     def __init__(self, threads: int = 1, seconds: float = SECONDS) -> None:
         self.threads, self.seconds = threads, seconds
 
+    @property
+    def opset(self) -> int:
+        from boostformer.deploy.export import OPSET
+
+        return OPSET
+
     def provenance(self) -> Provenance:
+        import onnxruntime
+
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         engine = f"onnxruntime {onnxruntime.__version__}"
         return Provenance("measured", engine, processor(), "fp32", (threads, "batch 1"))
@@ -65,6 +90,8 @@ class HostMeter:
         return taken
 
     def _session(self, graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1

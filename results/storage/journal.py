@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from boostformer.errors import UserError, os_refusal
-from results.storage.locks import FileLock
+from boostformer.locks import FileLock
 
 # Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
 _JOURNAL_START = b'{"op_code"'

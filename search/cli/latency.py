@@ -17,6 +17,7 @@ from search.cli.output import FormatOption, emit, note, progress
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
+    from evaluators.latency.device import DeviceConfig, MeterConfig
     from evaluators.latency.devices import Entry
     from evaluators.latency.table.table import Table
 
@@ -75,9 +76,10 @@ def measure(
     fmt: FormatOption = Format.table,
 ) -> None:
     """Milliseconds of an architecture, deployed, on a device that is at hand: to the logits and to the label map."""
+    from evaluators.latency.device import MeasuredConfig
     from evaluators.latency.devices import find
 
-    _figure(find(device, "host", "cuda", "jetson"), arch, size, classes, builds, fmt)
+    _figure(find(device, MeasuredConfig), arch, size, classes, builds, fmt)
 
 
 def estimate(
@@ -88,9 +90,10 @@ def estimate(
     fmt: FormatOption = Format.table,
 ) -> None:
     """Milliseconds of an architecture where nothing is run: from a datasheet, or from a table of measured parts."""
+    from evaluators.latency.device import AdditiveConfig
     from evaluators.latency.devices import find
 
-    _figure(find(device, "estimate", "table"), arch, size, classes, 1, fmt)
+    _figure(find(device, AdditiveConfig), arch, size, classes, 1, fmt)
 
 
 def trust(
@@ -102,8 +105,7 @@ def trust(
     from evaluators.latency.devices import JetsonDevice, find
     from evaluators.latency.jetson import host_keys
 
-    entry = find(name, "jetson")
-    assert isinstance(entry.device, JetsonDevice)
+    entry = find(name, JetsonDevice)
     with _reachable():
         key = host_keys.fetch_key(name, entry.device)
     note(f"{name} ({entry.device.address}) shows {key}")
@@ -123,7 +125,6 @@ def profile_space(
 ) -> None:
     """Measure every element that networks of a space are made of, into a device's table; the same command resumes."""
     from evaluators.latency.graphs import space_elements
-    from evaluators.latency.opening import open_meter
     from evaluators.latency.table.profiling import fill
     from search.cli.data_argument import size_of
     from search_space import read_space
@@ -132,7 +133,7 @@ def profile_space(
     found = found.replace(size=size_of(size) or found.size, classes=classes or found.classes)
     entry, table = _table(device)
     with _reachable():
-        meter = open_meter(entry)
+        meter = entry.device.meter(entry.name, entry.folder)
         table.file.check(meter.provenance())
         wanted = space_elements(found.slots, next(iter(found)))
         left = len(table.missing(wanted))
@@ -158,7 +159,6 @@ def calibrate(
     """Measure some unlike networks of the space that was profiled last, and correct a table's predictions by them."""
     import numpy as np
 
-    from evaluators.latency.opening import open_meter
     from evaluators.latency.table.profiling import calibrate as measure_networks
     from evaluators.latency.table.profiling import choose
     from search_space import space_from_dict
@@ -186,7 +186,7 @@ def calibrate(
         )
     chosen = [arch for arch in dict.fromkeys(choose(table, candidates, networks)) if arch not in table.calibrated]
     with _reachable():
-        meter = open_meter(entry)
+        meter = entry.device.meter(entry.name, entry.folder)
         table.file.check(meter.provenance())
         note(f"measuring {len(chosen)} networks of {name} on '{entry.name}': {meter.provenance()}")
         measure_networks(table, meter, chosen, note)
@@ -224,14 +224,15 @@ def _rank(correlation: float) -> str:
     return "undefined, all are equal" if isnan(correlation) else f"{correlation:.3f}"
 
 
-def _figure(entry: Entry, arch: str, size: str | None, classes: int | None, builds: int, fmt: Format) -> None:
-    from evaluators.latency.opening import open_backend
+def _figure(
+    entry: Entry[DeviceConfig], arch: str, size: str | None, classes: int | None, builds: int, fmt: Format
+) -> None:
     from search.cli.arch_argument import at_size, read_architecture
     from search.cli.data_argument import size_of
 
     network = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
     with _reachable():
-        found = open_backend(entry).latency(network, labels=True, builds=builds, say=note)
+        found = entry.open().latency(network, labels=True, builds=builds, say=note)
     document = {"architecture": network.id, "size": list(network.size), "device": entry.name, **_plain(found)}
     between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
     figures = {
@@ -256,16 +257,13 @@ def _plain(found: Latency) -> dict[str, Any]:
     }
 
 
-def _table(name: str) -> tuple[Entry, Table]:
+def _table(name: str) -> tuple[Entry[MeterConfig], Table]:
     """The device that a table is about, and the table."""
-    from evaluators.latency.devices import find
-    from evaluators.latency.opening import measuring, open_backend
-    from evaluators.latency.table.table import Table
+    from evaluators.latency.device import MeterConfig
+    from evaluators.latency.devices import TableDevice, find
 
-    entry = find(name, "table")
-    about, table = measuring(entry), open_backend(entry)
-    assert about is not None and isinstance(table, Table)
-    return about, table
+    entry = find(name, TableDevice)
+    return find(entry.device.of, MeterConfig), entry.device.open(entry.name, entry.folder)
 
 
 def _compared() -> bool:

@@ -9,15 +9,13 @@ from boostformer.errors import UserError
 from boostformer.figures import Latency, Provenance
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend, Say, Unavailable
-from evaluators.latency.devices import Entry, find, measured_kind
-from evaluators.latency.opening import measuring, open_backend
+from evaluators.latency.device import DeviceConfig
+from evaluators.latency.devices import KINDS, Entry, find
 from search.config.retry import retrying
 from search.config.sections import Section
 
 PAUSES = (5.0, 15.0, 60.0, 300.0)
 """Seconds to wait before a device that could not be reached is tried again; the last one from then on."""
-PLACE = {"address", "user", "port", "key", "known_hosts", "trtexec", "folder", "file", "wait_seconds", "attempts"}
-"""Settings that say how a device is reached from one machine, and change no figure."""
 
 
 class Timing(Section):
@@ -27,7 +25,7 @@ class Timing(Section):
 
     Attributes:
         device: its name.
-        entry: its settings, all but those of :data:`PLACE`.
+        entry: its settings, all but those that say how it is reached from one machine.
         provenance: of all figures of the run.
     """
 
@@ -40,19 +38,19 @@ class Timing(Section):
         """Describe the device of this name as it is now; one described as ``earlier`` need not be at hand."""
         entry = find(device)
         settings = _settings(entry)
-        if earlier is not None and measured_kind(entry) and (earlier.device, earlier.entry) == (device, settings):
+        if earlier is not None and entry.device.measured and (earlier.device, earlier.entry) == (device, settings):
             return earlier
         try:
-            return cls(device=device, entry=settings, provenance=open_backend(entry).provenance())
+            return cls(device=device, entry=settings, provenance=entry.open().provenance())
         except Unavailable as error:
             raise UserError(f"device '{device}' cannot be reached: {error}") from None
 
     @property
     def is_disturbed(self) -> bool:
         """Whether trainings on this machine would disturb what is measured on it."""
-        return self.entry["kind"] in ("host", "cuda")
+        return find(self.device).device.here
 
-    def described(self) -> Entry:
+    def described(self) -> Entry[DeviceConfig]:
         """Find the device here; :class:`UserError` when it is described otherwise than when the run began."""
         entry = find(self.device)
         mine = _settings(entry)
@@ -66,14 +64,14 @@ class Timing(Section):
 
     def open(self) -> Backend:
         """Open the device; :class:`UserError` when a table's figures are no longer those the run began with."""
-        backend = open_backend(self.described())
+        backend = self.described().open()
         if isinstance(backend, Additive):
             self.require_same(backend.provenance())
         return backend
 
-    def measuring(self) -> Entry | None:
+    def measuring(self) -> Entry[DeviceConfig] | None:
         """Give the device that can be measured: this one, or the one that a table is about."""
-        return measuring(self.described())
+        return self.described().measuring()
 
     def require_same(self, provenance: Provenance) -> None:
         """Raise :class:`UserError` for figures of another provenance, which are never mixed in one run."""
@@ -93,5 +91,5 @@ class Timing(Section):
         return found
 
 
-def _settings(entry: Entry) -> dict[str, Any]:
-    return entry.device.model_dump(mode="json", exclude=PLACE)
+def _settings(entry: Entry[DeviceConfig]) -> dict[str, Any]:
+    return entry.device.model_dump(mode="json", exclude=set(entry.device.PLACE))

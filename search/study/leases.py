@@ -20,9 +20,9 @@ from typing import Protocol
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from boostformer.locks import FileLock, is_held
 from results.schema import owner_of
 from results.storage.location import Database, Journal
-from results.storage.locks import FileLock, is_held
 
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
 BEAT_SECONDS, MISSED_BEATS = 10.0, 6

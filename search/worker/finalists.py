@@ -8,7 +8,6 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Provenance
 from evaluators.latency.backend import MeasureFailure, Say, Unavailable
-from evaluators.latency.opening import open_backend
 from results.pareto import front
 from results.run import note_finalist, read_run
 from results.schema import Trial
@@ -52,7 +51,7 @@ def _measure(
     """
     if (entry := timing.measuring()) is None:
         return
-    backend = open_backend(entry)
+    backend = entry.open()
     for number, member in enumerate(left, 1):
         say(f"measuring finalist {number} of {len(left)} on '{entry.name}', {BUILDS} builds")
         try:

@@ -72,7 +72,7 @@ def test_a_run_that_cannot_be_written_to_is_named(run_dir: Path, monkeypatch: py
     def refuse(path: object, flags: int, *mode: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("results.storage.locks.os.open", refuse)
+    monkeypatch.setattr("boostformer.locks.os.open", refuse)
     with pytest.raises(UserError, match=r"journal\.log: cannot be written: Permission denied"):
         note_retraining(run_dir, Retraining("abc", 0.5, 3000, 0, ""))
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from boostformer.errors import UserError, nearest
-from evaluators.latency.devices import Precision
+from evaluators.latency.device import Precision
 
 FILE = Path(__file__).parent / "boards.yaml"
 

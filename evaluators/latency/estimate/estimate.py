@@ -22,7 +22,7 @@ from boostformer.figures import Provenance
 from boostformer.parts import Part
 from evaluators.costs.counting import shapes_only
 from evaluators.latency.additive import Additive
-from evaluators.latency.devices import Precision
+from evaluators.latency.device import Precision
 from evaluators.latency.estimate.boards import architecture, board
 from evaluators.latency.estimate.kernels import Kernel, kernels
 from evaluators.latency.graphs import elements_of

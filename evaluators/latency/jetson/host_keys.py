@@ -15,7 +15,7 @@ from typing import Any
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from evaluators.latency.backend import Unavailable
-from evaluators.latency.devices import JetsonDevice
+from evaluators.latency.jetson.settings import JetsonSettings
 
 CONNECT_SECONDS = 20.0
 """For each step of connecting."""
@@ -36,12 +36,12 @@ class HostKey:
         return f"{self.kind} {self.fingerprint}"
 
 
-def known_hosts(device: JetsonDevice, folder: Path) -> Path:
+def known_hosts(device: JetsonSettings, folder: Path) -> Path:
     """The file of the boards' keys, in OpenSSH's format; a relative one is beside ``devices.yaml``, in ``folder``."""
     return folder / (device.known_hosts or Path("known_hosts")).expanduser()
 
 
-def fetch_key(name: str, device: JetsonDevice) -> HostKey:
+def fetch_key(name: str, device: JetsonSettings) -> HostKey:
     """The key that the board shows now, which proves nothing: somebody has to compare the fingerprint.
 
     Raises :class:`Unavailable`.
@@ -56,14 +56,14 @@ def fetch_key(name: str, device: JetsonDevice) -> HostKey:
         raise Unavailable(f"{name} ({device.address}): {reason(error)}") from None
 
 
-def trusted_keys(device: JetsonDevice, folder: Path) -> list[HostKey]:
+def trusted_keys(device: JetsonSettings, folder: Path) -> list[HostKey]:
     """The board's keys that are stored."""
     file = known_hosts(device, folder)
     stored = load_keys(paramiko().SSHClient(), file).lookup(_known_as(device)) if file.exists() else None
     return [_host_key(key) for key in stored.values()] if stored else []
 
 
-def trust(name: str, device: JetsonDevice, folder: Path, found: HostKey, *, replace: bool = False) -> str:
+def trust(name: str, device: JetsonSettings, folder: Path, found: HostKey, *, replace: bool = False) -> str:
     """Store the key as the board's and say so in a line.
 
     Another key than the stored one is a :class:`UserError` unless it is to ``replace`` that.
@@ -92,7 +92,7 @@ def load_keys(client: Any, file: Path) -> Any:
     return client.get_host_keys()
 
 
-def refusal(name: str, device: JetsonDevice) -> Any:
+def refusal(name: str, device: JetsonSettings) -> Any:
     """paramiko's policy for an unknown key: refuse, and say what to do."""
 
     class Refusal(paramiko().RejectPolicy):  # type: ignore[misc]
@@ -105,7 +105,7 @@ def refusal(name: str, device: JetsonDevice) -> Any:
     return Refusal()
 
 
-def changed(name: str, device: JetsonDevice, stored: Any, shown: Any) -> UserError:
+def changed(name: str, device: JetsonSettings, stored: Any, shown: Any) -> UserError:
     """What is said of another key than the stored one."""
     return UserError(
         f"the host key of {name} ({device.address}) CHANGED: known is {_host_key(stored)}, shown is "
@@ -125,7 +125,7 @@ def paramiko() -> Any:
     return library
 
 
-def dial(device: JetsonDevice) -> socket.socket:
+def dial(device: JetsonSettings) -> socket.socket:
     """A connection to the board's SSH port; OSError says why there is none."""
     try:
         connection = socket.create_connection((device.address, device.port), CONNECT_SECONDS)
@@ -142,7 +142,7 @@ def reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
-def _known_as(device: JetsonDevice) -> str:
+def _known_as(device: JetsonSettings) -> str:
     return device.address if device.port == 22 else f"[{device.address}]:{device.port}"
 
 

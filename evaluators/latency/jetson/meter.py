@@ -21,7 +21,6 @@ import onnx
 from boostformer.errors import UserError
 from boostformer.figures import Figure, Provenance
 from evaluators.latency.backend import Measured, MeasureFailure, Say, Unavailable, silent
-from evaluators.latency.devices import JetsonDevice
 from evaluators.latency.jetson import board, trtexec
 from evaluators.latency.jetson.graphs import half, norm_layers
 from evaluators.latency.jetson.script import (
@@ -40,6 +39,7 @@ from evaluators.latency.jetson.script import (
     read_identity,
     read_outcome,
 )
+from evaluators.latency.jetson.settings import JetsonSettings
 from evaluators.latency.jetson.ssh import TIMED_OUT, Connection
 
 OLDEST = (8, 0, 0)
@@ -65,7 +65,7 @@ class JetsonMeter:
 
     at_once = 1
 
-    def __init__(self, name: str, device: JetsonDevice, folder: Path) -> None:
+    def __init__(self, name: str, device: JetsonSettings, folder: Path) -> None:
         self.name, self.device = name, device
         self._connection = Connection(name, device, folder)
 

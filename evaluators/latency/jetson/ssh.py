@@ -17,7 +17,6 @@ from typing import Any
 
 from boostformer.errors import UserError
 from evaluators.latency.backend import Unavailable
-from evaluators.latency.devices import JetsonDevice
 from evaluators.latency.jetson.host_keys import (
     CONNECT_SECONDS,
     changed,
@@ -28,6 +27,7 @@ from evaluators.latency.jetson.host_keys import (
     reason,
     refusal,
 )
+from evaluators.latency.jetson.settings import JetsonSettings
 
 KEEPALIVE_SECONDS = 10
 GRACE_SECONDS = 5
@@ -73,7 +73,7 @@ class Connection:
     off, restarts or drops the connection, is :class:`Unavailable`. Not for several threads at once.
     """
 
-    def __init__(self, name: str, device: JetsonDevice, folder: Path) -> None:
+    def __init__(self, name: str, device: JetsonSettings, folder: Path) -> None:
         """``name`` is the device's in ``devices.yaml``, which lies in ``folder``."""
         self.name, self.device, self.folder = name, device, folder
         self._client: Any = None

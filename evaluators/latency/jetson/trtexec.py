@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evaluators.latency.devices import Precision
+from evaluators.latency.device import Precision
 
 WARM_UP_MS = 1000
 ITERATIONS = 100

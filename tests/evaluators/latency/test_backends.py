@@ -20,19 +20,19 @@ from boostformer.layers import LabelMap
 from evaluators.latency import measured as metered_module
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend
+from evaluators.latency.device import DeviceConfig
 from evaluators.latency.devices import KINDS, CudaDevice, Entry, EstimateDevice, HostDevice, TableDevice
 from evaluators.latency.graphs import network_graph
 from evaluators.latency.jetson.meter import JetsonMeter
 from evaluators.latency.measured import Metered
-from evaluators.latency.opening import open_backend
 
 Meters = Callable[..., JetsonMeter]
 ARCH = next(iter(space()))
 graphs_once = cache(network_graph)
 
 
-def opened(device: HostDevice | TableDevice | EstimateDevice | CudaDevice, folder: Path) -> Backend:
-    return open_backend(Entry("mine", device, folder, "devices.yaml:1"))
+def opened(device: DeviceConfig, folder: Path) -> Backend:
+    return Entry("mine", device, folder, "devices.yaml:1").open()
 
 
 def host(folder: Path, request: pytest.FixtureRequest) -> Backend:
@@ -83,7 +83,7 @@ def test_every_kind_of_device_keeps_the_promises(kind: str, tmp_path: Path, requ
     assert found.figure.low <= found.ms <= found.figure.high
     assert found.labels_ms is not None and found.labels_ms > 0
     assert Latency.from_dict(json.loads(json.dumps(found.to_dict()))) == found, "a study can keep it"
-    assert (found.provenance.kind == "measured") == (kind in ("host", "cuda", "jetson"))
+    assert (found.provenance.kind == "measured") == KINDS[kind].measured
     if isinstance(backend, Additive):
         assert found.labels_ms > found.ms
         again = backend.latency(ARCH, builds=3)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from boostformer.errors import UserError
 from boostformer.files import cache_folder
+from evaluators.latency.device import DeviceConfig, MeterConfig
 from evaluators.latency.devices import (
     DEFAULT,
     KINDS,
@@ -21,8 +25,8 @@ from evaluators.latency.devices import (
     read_devices,
 )
 from evaluators.latency.estimate.boards import boards
-from evaluators.latency.opening import measuring, open_backend
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 MINE = """\
 # all the kinds there are
 desk: {kind: host, threads: 2, seconds: 0.5}
@@ -61,7 +65,19 @@ def test_the_shipped_devices_need_no_file() -> None:
     assert set(boards().boards) <= set(entries), "each board can be estimated by its name"
     for name, entry in entries.items():
         if isinstance(entry.device, EstimateDevice):
-            assert open_backend(entry).provenance().kind == "estimated" and name == entry.device.board
+            assert entry.open().provenance().kind == "estimated" and name == entry.device.board
+
+
+def test_reading_entries_imports_nothing_heavy() -> None:
+    heavy = {"torch", "onnx", "onnxruntime", "paramiko"}
+    code = "import sys\nfrom evaluators.latency.devices import read_devices\nread_devices()\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize("config", KINDS.values())
+def test_settings_of_its_place_are_settings_of_a_device(config: type[DeviceConfig]) -> None:
+    assert set(config.model_fields) >= config.PLACE and get_args(config.model_fields["kind"].annotation)
 
 
 def test_the_shipped_file_shows_an_example_of_each_kind() -> None:
@@ -105,9 +121,9 @@ def test_an_entry_of_one_s_own_replaces_a_shipped_one(here: Path) -> None:
 def test_what_a_device_s_figures_are_about(here: Path) -> None:
     write(here)
     for name, about in (("desk", "desk"), ("nano", "nano"), ("nano-table", "nano"), ("host-table", "host")):
-        found = measuring(find(name))
+        found = find(name).measuring()
         assert found is not None and found.name == about
-    assert measuring(find("slow-orin")) is None
+    assert find("slow-orin").measuring() is None
 
 
 @pytest.mark.parametrize(
@@ -166,24 +182,24 @@ def test_a_device_that_is_not_known_has_neighbours(here: Path) -> None:
 def test_a_device_of_the_wrong_kind_is_refused(here: Path) -> None:
     write(here)
     with pytest.raises(UserError, match="'jetson-tx2' is a device of kind estimate; .*allowed: .*nano") as caught:
-        find("jetson-tx2", "host", "jetson")
+        find("jetson-tx2", MeterConfig)
     assert "slow-orin" not in str(caught.value) and "desk" in str(caught.value)
     with pytest.raises(UserError, match="'nano' is a device of kind jetson"):
-        find("nano", "table")
-    assert find("nano", "host", "jetson").device.kind == "jetson"
+        find("nano", TableDevice)
+    assert find("nano", MeterConfig).device.kind == "jetson"
 
 
 def test_a_table_of_a_device_that_cannot_be_measured_is_refused(here: Path) -> None:
     write(here, "odd: {kind: table, of: jetson-tx2, file: a.jsonl}\nlost: {kind: table, of: nanno, file: a.jsonl}")
     with pytest.raises(UserError, match="'jetson-tx2' is a device of kind estimate"):
-        measuring(find("odd"))
+        find("odd").measuring()
     with pytest.raises(UserError, match="unknown device 'nanno'"):
-        measuring(find("lost"))
+        find("lost").measuring()
 
 
 def test_a_board_or_power_mode_that_does_not_exist_is_refused_when_it_is_opened(here: Path) -> None:
     write(here, "odd: {kind: estimate, board: jetson-nona}\nhot: {kind: estimate, board: jetson-nano, power_mode: 90W}")
     with pytest.raises(UserError, match="board: unknown 'jetson-nona'; did you mean 'jetson-nano'"):
-        open_backend(find("odd"))
+        find("odd").open()
     with pytest.raises(UserError, match="power_mode: .* has no '90W'"):
-        open_backend(find("hot"))
+        find("hot").open()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boostformer.errors import UserError
-from results.storage.locks import FileLock, is_held
+from boostformer.locks import FileLock, is_held
 
 FORK = multiprocessing.get_context("fork")
 

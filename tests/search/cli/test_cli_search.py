@@ -18,10 +18,10 @@ from optuna.storages.journal import JournalFileBackend
 from search_factories import MadeUp, opened, run
 from throwaway_postgresql import Server
 
+from boostformer.locks import FileLock
 from results.pareto import front
 from results.run import read_run
 from results.storage.location import Database
-from results.storage.locks import FileLock
 from search.cli import program as cli
 from search.cli.run import _resumable, worker
 from search.config.opening import OpenExperiment

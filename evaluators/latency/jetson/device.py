@@ -1,0 +1,20 @@
+"""The entry of a Jetson board, and opening it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluators.latency.jetson.settings import JetsonSettings
+
+if TYPE_CHECKING:
+    from evaluators.latency.jetson.meter import JetsonMeter
+
+
+class JetsonDevice(JetsonSettings):
+    """What runs graphs on the board."""
+
+    def meter(self, name: str, folder: Path) -> JetsonMeter:
+        from evaluators.latency.jetson.meter import JetsonMeter
+
+        return JetsonMeter(name, self, folder)
