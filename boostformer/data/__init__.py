@@ -10,8 +10,9 @@ from pathlib import Path
 from boostformer.data.ade20k import ADE20K, SplitName
 from boostformer.data.cache import CachedSplit
 from boostformer.data.config import DataConfig, SceneCounts, parse_size
+from boostformer.data.images import read_image
 from boostformer.data.scenes import Scenes
-from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, read_image, resize_image
+from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, resize_image
 from boostformer.data.tiny_imagenet import TinyImageNet
 from boostformer.errors import UserError
 

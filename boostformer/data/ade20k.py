@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 
 from boostformer.data.config import Fit
-from boostformer.data.split import IGNORED, Array, SegmentationSplit, read_image, read_mask
+from boostformer.data.images import Array, read_image, read_mask
+from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
 
 SplitName = Literal["training", "validation"]

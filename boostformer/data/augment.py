@@ -18,7 +18,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 
 import albumentations as A  # noqa: E402, N812
 
-from boostformer.data.split import IGNORED, Array, resize_image, resize_label  # noqa: E402
+from boostformer.data.images import Array  # noqa: E402
+from boostformer.data.split import IGNORED, resize_image, resize_label  # noqa: E402
 
 MOST_OF_ONE_CLASS = 0.75
 CROP_ATTEMPTS = 10

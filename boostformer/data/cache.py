@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.split import Array, SegmentationSplit, fitted_shape, resize_image, resize_label
+from boostformer.data.images import Array
+from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image, resize_label
 from boostformer.errors import os_refusal
 
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory

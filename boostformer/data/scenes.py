@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.config import Fit
-from boostformer.data.split import Array, SegmentationSplit
+from boostformer.data.images import Array
+from boostformer.data.split import SegmentationSplit
 
 CLASSES = ("background", "stripes", "checks", "disc", "square", "gem_warm", "gem_cold", "marker")
 PAIRS = (("stripes", "checks"), ("disc", "square"), ("gem_warm", "gem_cold"))

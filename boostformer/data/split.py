@@ -4,42 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from boostformer.data.config import Fit
-from boostformer.errors import UserError
+from boostformer.data.images import Array
 
-Array = NDArray[np.uint8]
 IGNORED = 255
-
-
-def read_image(path: Path) -> Array:
-    """The image file as uint8 (h, w, 3) RGB. UserError, naming the file, when it is missing or damaged."""
-    return _decode(path, "RGB")
-
-
-def read_mask(path: Path) -> NDArray[np.integer]:
-    """The single-channel mask file as integers (h, w), unchanged. UserError when missing or damaged."""
-    mask = _decode(path, None)
-    if mask.ndim != 2:
-        raise UserError(f"{path}: a mask has one channel of class numbers, but this has {mask.shape[2]}")
-    return mask.astype(np.uint8) if mask.dtype == bool else mask
-
-
-def _decode(path: Path, mode: str | None) -> NDArray:
-    # Pillow, because OpenCV returns a truncated JPEG half grey without complaint.
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: damaged or truncated image ({error})") from error
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:

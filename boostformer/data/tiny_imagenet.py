@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from boostformer.data.ade20k import SplitName
 from boostformer.data.cache import PackedArrays, packed
-from boostformer.data.split import Array, read_image
+from boostformer.data.images import Array, read_image
 from boostformer.errors import UserError
 
 

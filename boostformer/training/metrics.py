@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data.images import Array
 from boostformer.data.normalise import normalise
-from boostformer.data.split import Array
 from boostformer.errors import UserError
 from boostformer.training.failures import memory_failures
 
