@@ -131,7 +131,7 @@ def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int]
 
 
 def _discard(entry: Path) -> None:
-    """Takes the entry away at once, so that no other process opens it while it is being deleted."""
+    """Take the entry away at once, so that no other process opens it while it is being deleted."""
     trash = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
     try:
         entry.rename(trash / "damaged")

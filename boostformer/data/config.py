@@ -1,4 +1,4 @@
-"""Which data a run uses: the ``data:`` section of a run file, as a typed model."""
+"""Choice of the data of a run: the ``data:`` section of a run file, as a typed model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SMALLEST_SIDE = 32
 
 
 def parse_size(value: Any) -> Any:
-    """``"128x192"`` as ``(128, 192)``: height, then width, in pixels. ValueError when it is no size."""
+    """Read ``"128x192"`` as ``(128, 192)``: height, then width, in pixels. ValueError when it is no size."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", value)
         if match is None:
@@ -28,7 +28,7 @@ Fit = Literal["exact", "short_side"]
 
 
 class SceneCounts(BaseModel):
-    """How many scenes to generate, and from which seed."""
+    """Numbers of scenes to generate, and their seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

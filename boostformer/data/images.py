@@ -36,6 +36,12 @@ def read_mask(path: Path) -> NDArray[np.integer]:
     return mask.astype(np.uint8) if mask.dtype == bool else mask
 
 
+def stamp(path: Path) -> str:
+    """Make a line that changes when the file does: its path, size and time of change. OSError when it is missing."""
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
 def _decoded(path: Path, formats: tuple[str, ...], mode: str | None) -> NDArray:
     # Pillow, because OpenCV returns a truncated JPEG half grey without complaint.
     try:

@@ -1,4 +1,4 @@
-"""What every segmentation data set offers, and how images and labels are brought to network scale."""
+"""Interface of segmentation data sets, and the resizing of images and labels to network scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IGNORED = 255
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """The (height, width) that an image of ``shape`` gets at network scale ``size`` under ``fit``."""
+    """Compute the (height, width) that an image of ``shape`` has at network scale ``size`` under ``fit``."""
     if fit == "exact":
         return size
     scale = min(size) / min(shape)
@@ -22,7 +22,7 @@ def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tup
 
 
 def resize_image(image: Array, shape: tuple[int, int]) -> Array:
-    """(h, w, 3) brought to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
+    """Resize (h, w, 3) to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
     if image.shape[:2] == shape:
         return image
     shrinks = shape[0] < image.shape[0] and shape[1] < image.shape[1]
@@ -30,7 +30,7 @@ def resize_image(image: Array, shape: tuple[int, int]) -> Array:
 
 
 def resize_label(label: Array, shape: tuple[int, int]) -> Array:
-    """(h, w) brought to ``shape`` by the nearest pixel's class."""
+    """Resize (h, w) to ``shape``: each pixel takes the nearest one's class."""
     if label.shape == shape:
         return label
     return cv2.resize(label, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
@@ -71,11 +71,11 @@ class SegmentationSplit(ABC):
         return len(self.labels)
 
     def pair(self, index: int) -> tuple[Array, Array]:
-        """``(image, label)`` at original resolution; refuses a pair whose sizes differ."""
+        """Read ``(image, label)`` at original resolution; refuses a pair whose sizes differ."""
         return self.image(index), self.label(index)
 
     def resized(self, index: int) -> tuple[Array, Array]:
-        """``(image, label)`` at network scale."""
+        """Read ``(image, label)`` at network scale."""
         image, label = self.pair(index)
         shape = fitted_shape(label.shape, self.size, self.fit)
         return resize_image(image, shape), resize_label(label, shape)
