@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,7 @@ def claim(folder: str | Path) -> Path:
             raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
     try:
         make_folder(folder)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise os_refusal(f"--out: {folder}", "cannot be written", error) from None
     return folder
