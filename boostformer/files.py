@@ -16,13 +16,13 @@ from boostformer.errors import UserError, os_refusal
 
 
 def cache_folder() -> Path:
-    """``$BOOSTFORMER_CACHE``, or ``boostformer`` in the user's cache folder."""
+    """Find the folder of caches: ``$BOOSTFORMER_CACHE``, or ``boostformer`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("BOOSTFORMER_CACHE") or Path(base) / "boostformer")
 
 
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:
-    """The text of ``file``; :class:`UserError` when it is ``missing``, cannot be read, or is not UTF-8."""
+    """Read the text of ``file``; :class:`UserError` when it is ``missing``, cannot be read, or is not UTF-8."""
     try:
         return Path(file).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Predicts whole image files: label maps, and overlays that a person can judge."""
+"""Prediction of whole image files: label maps, and overlays that a person can judge."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from boostformer.training import predict_labels
 
 OPACITY = 0.55
 MOST_CLASSES = 254
-"""What a label map of one byte holds beside 0 and 255."""
+"""As many as a label map of one byte holds beside 0 and 255."""
 _GOLDEN = 0.618033988749895
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
-    """``classes`` colours (classes, 3), RGB, well apart: hues by the golden ratio, three lightnesses."""
+    """Make RGB colours (classes, 3) that are well apart: hues by the golden ratio, three lightnesses."""
     colours = [colorsys.hls_to_rgb(i * _GOLDEN % 1, (0.5, 0.68, 0.36)[i % 3], 0.85) for i in range(classes)]
     return (np.array(colours) * 255).astype(np.uint8)
 
@@ -33,7 +33,20 @@ def palette(classes: int) -> NDArray[np.uint8]:
 def predict_array(
     model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
 ) -> NDArray[np.uint8]:
-    """uint8 RGB (h, w, 3) -> class numbers (h, w); the network sees the image at ``size`` (H, W), as in scoring."""
+    """Predict the classes of an image, as scoring does.
+
+    Args:
+        model: The network, in evaluation mode.
+        image: uint8 RGB (h, w, 3).
+        size: Height and width in pixels at which the network sees it.
+        fit: As :class:`boostformer.data.DataConfig` has it.
+
+    Returns:
+        Class numbers, uint8 (h, w).
+
+    Raises:
+        UserError: The network has more classes than fit a label map.
+    """
     if model.architecture.classes > MOST_CLASSES:
         raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
     with torch.inference_mode():
@@ -45,9 +58,17 @@ def predict_array(
 def predict_file(
     model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
 ) -> tuple[Path, Path]:
-    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png into ``out``.
+    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png, and return their paths.
 
-    Raises :class:`UserError` for an image that cannot be read or a folder that cannot be written.
+    Args:
+        model: The network, in evaluation mode.
+        image: The image file.
+        out: Folder for the two, made where it is missing.
+        size: Height and width in pixels at which the network sees the image.
+        fit: As :class:`boostformer.data.DataConfig` has it.
+
+    Raises:
+        UserError: The image cannot be read, or the folder not be written.
     """
     pixels = read_image(image)
     predicted = predict_array(model, pixels, size, fit)
@@ -60,7 +81,7 @@ def predict_file(
 
 
 def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
-    """The image tinted by class, with a legend of the classes that occur, most frequent first."""
+    """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
     colours = palette(len(names))
     tinted = Image.fromarray((image * (1 - OPACITY) + colours[predicted] * OPACITY).astype(np.uint8))
     counts = np.bincount(predicted.ravel(), minlength=len(names))

@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_split
-from boostformer.data.split import Array
+from boostformer.data.images import Array
 from boostformer.errors import UserError
 from boostformer.model import build
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train

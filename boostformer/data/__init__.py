@@ -10,8 +10,9 @@ from pathlib import Path
 from boostformer.data.ade20k import ADE20K, SplitName
 from boostformer.data.cache import CachedSplit
 from boostformer.data.config import DataConfig, SceneCounts
+from boostformer.data.images import read_image
 from boostformer.data.scenes import Scenes
-from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, read_image, resize_image
+from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, resize_image
 from boostformer.data.tiny_imagenet import TinyImageNet
 from boostformer.errors import UserError
 
@@ -29,12 +30,12 @@ __all__ = [
 
 
 def open_split(config: DataConfig, split: SplitName, cache: Path | None = None) -> SegmentationSplit:
-    """The ``"training"`` or ``"validation"`` part of a data set.
+    """Open the ``"training"`` or ``"validation"`` part of a data set.
 
-    With a ``cache`` folder every file is decoded, checked and resized once, here and now; later openings, in
-    this or another process, map the result. Without one, files are decoded whenever they are asked for.
-    Raises UserError naming the file or folder that is missing, damaged or inconsistent, or a validation
-    part without a single labelled pixel.
+    With a ``cache`` folder every file is decoded, checked and resized once, here and now; later openings, in this or
+    another process, compare checksums and map the result. Without one, files are decoded whenever they are asked for.
+    Raises UserError, which names the file or folder, when one is missing, damaged or inconsistent, or when no pixel of
+    the validation part is labelled.
     """
     source: SegmentationSplit
     if config.root is None:

@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 
 from boostformer.data.config import Fit
-from boostformer.data.split import IGNORED, Array, SegmentationSplit, read_image, read_mask
+from boostformer.data.images import Array, read_image, read_mask, stamp
+from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
 
 SplitName = Literal["training", "validation"]
@@ -77,13 +78,11 @@ class ADE20K(SegmentationSplit):
     def fingerprint(self) -> Iterable[str]:
         yield f"ade20k {self.num_classes} classes"
         for pair in self._files:
-            for path in pair:
-                status = path.stat()
-                yield f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+            yield from map(stamp, pair)
 
 
 def _pairs(root: Path, split: SplitName) -> list[tuple[Path, Path]]:
-    """Image and mask of equal stem, sorted by name."""
+    """List image and mask of equal stem, sorted by name."""
     images_name, masks_name, folders = _layout(root)
     image_dir, mask_dir = (root / kind / folders[split] for kind in (images_name, masks_name))
     for folder in (image_dir, mask_dir):
@@ -120,7 +119,7 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _class_names(root: Path) -> list[str]:
-    """Names from the first names file there is; without one, the classes that occur are counted."""
+    """Read the first file of names there is; without one, count the classes that occur."""
     readers = {
         "classes.txt": _names_by_line,
         "objectInfo150.txt": _names_by_table,
@@ -149,7 +148,7 @@ def _names_by_line(path: Path) -> list[str]:
 
 
 def _names_by_table(path: Path) -> list[str]:
-    """``Idx  Ratio  Train  Val  Stuff  Name``, tab-separated, numbered from 1; of synonyms the first."""
+    """Read ``Idx  Ratio  Train  Val  Stuff  Name``, tab-separated, numbered from 1; of synonyms the first."""
     rows = [line.split("\t") for line in _text(path).splitlines()[1:] if line.strip()]
     if [row[0].strip() for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
         raise UserError(f"{path}: the first column must number the classes 1, 2, 3, …, separated by tabs")
@@ -157,7 +156,7 @@ def _names_by_table(path: Path) -> list[str]:
 
 
 def _names_by_id(path: Path) -> list[str]:
-    """``{"0": "wall", …}``: ids after the shift, so "0" is the class that masks write as 1."""
+    """Read ``{"0": "wall", …}``: ids after the shift, so "0" is the class that masks write as 1."""
     try:
         table = {int(key): str(value) for key, value in json.loads(_text(path)).items()}
     except (ValueError, AttributeError) as error:
@@ -168,7 +167,7 @@ def _names_by_id(path: Path) -> list[str]:
 
 
 def _highest_label(root: Path) -> int:
-    """Over both splits, so that training and validation agree on the number of classes."""
+    """Find the highest label of both splits, so that training and validation agree on the number of classes."""
     _, masks_name, folders = _layout(root)
     present = (root / masks_name / name for name in folders.values())
     paths = [path for folder in present if folder.is_dir() for path in _by_stem(folder, MASK_SUFFIXES).values()]

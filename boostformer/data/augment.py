@@ -18,14 +18,15 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 
 import albumentations as A  # noqa: E402, N812
 
-from boostformer.data.split import IGNORED, Array, resize_image, resize_label  # noqa: E402
+from boostformer.data.images import Array  # noqa: E402
+from boostformer.data.split import IGNORED, resize_image, resize_label  # noqa: E402
 
 MOST_OF_ONE_CLASS = 0.75
 CROP_ATTEMPTS = 10
 
 
 class ScaledCrop(A.DualTransform):
-    """Scales by a random factor, crops to ``size``, pads images with 0 and labels with 255.
+    """Scale by a random factor, crop to ``size``, pad images with 0 and labels with 255.
 
     Of up to ten crops the first is taken of which one class covers at most 75 % of the labelled pixels
     (or the last one). Only the crop is scaled, not the whole image, which costs a fraction and gives the
@@ -50,7 +51,7 @@ class ScaledCrop(A.DualTransform):
         return {"box": box, "shape": shape}
 
     def _place(self, whole: Sequence[int], factor: float) -> tuple[tuple[slice, slice], tuple[int, int]]:
-        """Where to crop in the unscaled image, and what shape that has once scaled (at most ``size``)."""
+        """Choose the crop in the unscaled image, and its shape once it is scaled (at most ``size``)."""
         slices, shape = [], []
         for length, target in zip(whole, self.size, strict=True):
             scaled = max(1, round(length * factor))
@@ -75,7 +76,7 @@ class ScaledCrop(A.DualTransform):
 
 
 def is_varied(label: Array) -> bool:
-    """Whether no class covers more than 75 % of the pixels that are not ignored."""
+    """Tell whether no class covers more than 75 % of the pixels that are not ignored."""
     counts = np.bincount(label.ravel(), minlength=IGNORED + 1)[:IGNORED]
     return counts.max() <= MOST_OF_ONE_CLASS * counts.sum() and counts.max() > 0
 
@@ -87,7 +88,7 @@ class Augmentation:
         self._chain = A.Compose(transforms)
 
     def __call__(self, seed: int | Sequence[int], **arrays: Array) -> dict[str, Array]:
-        """``image=`` uint8 (h, w, 3) and, if any, ``mask=`` uint8 (h, w), varied alike."""
+        """Vary ``image=`` uint8 (h, w, 3) and, if any, ``mask=`` uint8 (h, w) alike."""
         # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
         # numbers, so that, say, flipped images were always the enlarged ones.
         generator = np.random.default_rng(seed)

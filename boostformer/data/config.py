@@ -1,4 +1,4 @@
-"""Which data a run uses: the ``data:`` section of a run file, as a typed model."""
+"""Choice of the data of a run: the ``data:`` section of a run file, as a typed model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fit = Literal["exact", "short_side"]
 
 
 class SceneCounts(BaseModel):
-    """How many scenes to generate, and from which seed."""
+    """Numbers of scenes to generate, and their seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

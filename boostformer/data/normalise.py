@@ -1,4 +1,4 @@
-"""From uint8 pixels to what a network reads: one definition for training, scoring, prediction and export."""
+"""Normalisation of pixels for a network: one definition for training, scoring, prediction and export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB ``(B, H, W, 3)`` in 0…255 to float32 ``(B, 3, H, W)``, on the same device.
+    """Turn uint8 RGB ``(B, H, W, 3)`` in 0…255 into float32 ``(B, 3, H, W)``, on the same device.
 
     The result's memory stays channels-last, as the pixels are.
     """

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.config import Fit
-from boostformer.data.split import Array, SegmentationSplit
+from boostformer.data.images import Array
+from boostformer.data.split import SegmentationSplit
 
 CLASSES = ("background", "stripes", "checks", "disc", "square", "gem_warm", "gem_cold", "marker")
 PAIRS = (("stripes", "checks"), ("disc", "square"), ("gem_warm", "gem_cold"))
@@ -93,7 +94,7 @@ def draw_layout(seed: int, split: str, index: int) -> Layout:
 
 
 def render(layout: Layout, size: tuple[int, int]) -> tuple[Array, Array]:
-    """``(image (H, W, 3), label (H, W))``, both uint8."""
+    """Draw a scene: ``(image (H, W, 3), label (H, W))``, both uint8."""
     height, width = size
     slope = np.linspace(0, 1, height)[:, None, None]
     canvas = np.empty((height, width, 3))
@@ -139,7 +140,7 @@ def _paint(thing: Thing, gem: str, y: NDArray, x: NDArray, side: float) -> NDArr
 
 
 class Scenes(SegmentationSplit):
-    """``count`` generated scenes of one split, drawn at network scale whenever they are asked for."""
+    """Generated scenes of one split, ``count`` of them, drawn at network scale whenever they are asked for."""
 
     fit: Fit = "exact"
 

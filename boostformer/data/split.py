@@ -1,49 +1,20 @@
-"""What every segmentation data set offers, and how images and labels are brought to network scale."""
+"""Interface of segmentation data sets, and the resizing of images and labels to network scale."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from boostformer.data.config import Fit
-from boostformer.errors import UserError
+from boostformer.data.images import Array
 
-Array = NDArray[np.uint8]
 IGNORED = 255
 
 
-def read_image(path: Path) -> Array:
-    """The image file as uint8 (h, w, 3) RGB. UserError, naming the file, when it is missing or damaged."""
-    return _decode(path, "RGB")
-
-
-def read_mask(path: Path) -> NDArray[np.integer]:
-    """The single-channel mask file as integers (h, w), unchanged. UserError when missing or damaged."""
-    mask = _decode(path, None)
-    if mask.ndim != 2:
-        raise UserError(f"{path}: a mask has one channel of class numbers, but this has {mask.shape[2]}")
-    return mask.astype(np.uint8) if mask.dtype == bool else mask
-
-
-def _decode(path: Path, mode: str | None) -> NDArray:
-    # Pillow, because OpenCV returns a truncated JPEG half grey without complaint.
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: damaged or truncated image ({error})") from error
-
-
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """The (height, width) that an image of ``shape`` gets at network scale ``size`` under ``fit``."""
+    """Compute the (height, width) that an image of ``shape`` has at network scale ``size`` under ``fit``."""
     if fit == "exact":
         return size
     scale = min(size) / min(shape)
@@ -51,7 +22,7 @@ def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tup
 
 
 def resize_image(image: Array, shape: tuple[int, int]) -> Array:
-    """(h, w, 3) brought to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
+    """Resize (h, w, 3) to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
     if image.shape[:2] == shape:
         return image
     shrinks = shape[0] < image.shape[0] and shape[1] < image.shape[1]
@@ -59,7 +30,7 @@ def resize_image(image: Array, shape: tuple[int, int]) -> Array:
 
 
 def resize_label(label: Array, shape: tuple[int, int]) -> Array:
-    """(h, w) brought to ``shape`` by the nearest pixel's class."""
+    """Resize (h, w) to ``shape``: each pixel takes the nearest one's class."""
     if label.shape == shape:
         return label
     return cv2.resize(label, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
@@ -100,11 +71,11 @@ class SegmentationSplit(ABC):
         return len(self.labels)
 
     def pair(self, index: int) -> tuple[Array, Array]:
-        """``(image, label)`` at original resolution; refuses a pair whose sizes differ."""
+        """Read ``(image, label)`` at original resolution; refuses a pair whose sizes differ."""
         return self.image(index), self.label(index)
 
     def resized(self, index: int) -> tuple[Array, Array]:
-        """``(image, label)`` at network scale."""
+        """Read ``(image, label)`` at network scale."""
         image, label = self.pair(index)
         shape = fitted_shape(label.shape, self.size, self.fit)
         return resize_image(image, shape), resize_label(label, shape)

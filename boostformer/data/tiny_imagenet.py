@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from boostformer.data.ade20k import SplitName
 from boostformer.data.cache import PackedArrays, packed
-from boostformer.data.split import Array, read_image
+from boostformer.data.images import Array, read_image, stamp
 from boostformer.errors import UserError
 
 
@@ -37,10 +37,7 @@ class TinyImageNet:
         self.targets: NDArray[np.int64] = np.array([target for _, target in items])
         self._images: PackedArrays | None = None
         if cache is not None:
-            key = ["tiny_imagenet"]
-            for path in self._paths:
-                status = path.stat()
-                key.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
+            key = ["tiny_imagenet", *map(stamp, self._paths)]
             decode = lambda index: (read_image(self._paths[index]),)  # noqa: E731
             self._images = packed(cache, key, ["images"], len(items), decode)["images"]
 

@@ -1,6 +1,7 @@
 """Training and scoring: recipes, the loop, metrics. Names are imported when first used.
 
-Read ``recipes``, then ``tasks``, then ``loop``; ``state`` and ``failures`` are what can go wrong.
+Read ``recipes``, then ``tasks``, then ``loop``; ``threads`` chooses how many CPU threads compute, ``state`` saves and
+resumes, ``failures`` recognises a useless training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a training ends badly: with a reason that a search can record."""
+"""Trainings that end without a result, with a reason that a search can record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrainingFailure(Exception):
 
 @contextmanager
 def memory_failures() -> Iterator[None]:
-    """Turns running out of memory, on any device, into TrainingFailure("out_of_memory")."""
+    """Turn running out of memory, on any device, into TrainingFailure("out_of_memory")."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -41,7 +41,7 @@ def _first_line(error: BaseException) -> str:
 
 @dataclass
 class LossWatch:
-    """Follows the loss; raises TrainingFailure when it is no number, or far above where it began.
+    """Watch over the loss: raises TrainingFailure when it is no number, or far above where it began.
 
     ``chance`` is the loss of guessing all classes alike. Diverged means: the running mean exceeds
     ``TOO_FAR`` times the larger of that and the first loss.
@@ -55,6 +55,7 @@ class LossWatch:
     mean: float = math.nan
 
     def see(self, iteration: int, loss: float) -> None:
+        """Take note of the loss after ``iteration`` iterations."""
         if not math.isfinite(loss):
             raise TrainingFailure("nan", f"the loss is {loss} at iteration {iteration}")
         if self.first is None:

@@ -1,4 +1,4 @@
-"""The training loop: one for proxies, full training and pre-training, on any device accelerate knows."""
+"""Training loop: one for proxies, full training and pre-training, on any device that accelerate knows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SAVE_AFTER = 60.0
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a training went.
+    """Course of a training that came to its end.
 
     ``resumed_from`` counts the iterations of earlier sittings, 0 for a fresh start; ``seconds`` are of this sitting
     alone. ``threads`` is the number of CPU threads that it computed with, None on an accelerator.
@@ -210,7 +210,7 @@ def _step(
     batch: tuple[Tensor, Tensor],
     iteration: int,
 ) -> Tensor:
-    """Update ``network`` once, with a ``batch`` of images and targets as ``task.samples`` has them; the loss."""
+    """Update ``network`` once and return the loss; ``batch`` holds images and targets as ``task.samples`` has them."""
     torch.manual_seed(_seed(recipe.seed, iteration))
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
@@ -227,7 +227,7 @@ def _step(
 def _measured_threads(
     accelerator: Accelerator, task: Task, recipe: Recipe, network: nn.Module, says: Says | None
 ) -> int:
-    """The number of threads that pays for steps of this training, tried on a copy of ``network``."""
+    """Choose the number of threads by steps of this training on a copy of ``network``, which is thrown away."""
     most = torch.get_num_threads()
     if most > 1:
         model = copy.deepcopy(accelerator.unwrap_model(network))
@@ -243,7 +243,10 @@ def _measured_threads(
 
 
 def _until(interrupted: Callable[[], bool], loader: DataLoader) -> Iterator[Any]:
-    """Its batches; fewer when a stop that was told to all processes, as a batch system does, has ended the loader's."""
+    """Yield the loader's batches; end early when its processes died of the stop that ``interrupted`` tells of.
+
+    A batch system tells all processes of a job to stop, not the trainer alone.
+    """
     try:
         yield from loader
     except (RuntimeError, OSError):
@@ -252,7 +255,7 @@ def _until(interrupted: Callable[[], bool], loader: DataLoader) -> Iterator[Any]
 
 
 def report_every(device: torch.device) -> int:
-    """Iterations from one report of progress to the next: a report reads the loss, which waits for the device."""
+    """Count the iterations between two reports of progress: each reads the loss, which waits for the device."""
     return 1 if device.type == "cpu" else 10
 
 
@@ -273,7 +276,7 @@ def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Dat
 
 
 def _quiet_worker(worker: int) -> None:
-    # Signals for the whole process group are not for it: only the trainer decides when to stop, by a SIGTERM.
+    # A signal to the whole process group must not end it: the trainer alone stops it, by a SIGTERM.
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -285,6 +288,6 @@ def _seed(seed: int, iteration: int) -> int:
 
 
 def _signature(model: nn.Module) -> str:
-    """Tells networks apart whose states do not fit each other."""
+    """Hash the names and shapes of the weights: equal for networks whose states fit each other."""
     lines = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

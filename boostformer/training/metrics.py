@@ -1,4 +1,4 @@
-"""Scores: mean intersection over union at the labels' original resolution, and top-1 accuracy."""
+"""Metrics: mean intersection over union at the labels' original resolution, and top-1 accuracy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data.images import Array
 from boostformer.data.normalise import normalise
-from boostformer.data.split import Array
 from boostformer.errors import UserError
 from boostformer.training.failures import memory_failures
 
@@ -32,11 +32,21 @@ class Metrics:
 
 
 def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int], batch_size: int = 8) -> Metrics:
-    """Scores ``model`` on a split, on the device it lies on; leaves its training mode as it was.
+    """Score a segmentation network on a split, on the device that it lies on.
 
-    Images of an "exact" split are brought to ``size`` (H, W); those of a "short_side" split run whole.
-    Logits are enlarged to each label's original size before the classes are chosen.
-    Raises UserError when no pixel of the split is labelled, TrainingFailure when memory runs out.
+    Logits are enlarged to each label's original size before the classes are chosen. The network's training mode stays
+    as it was.
+
+    Args:
+        model: Maps float ``(B, 3, H, W)`` to logits ``(B, classes, h, w)``.
+        split: Images and labels.
+        size: Height and width in pixels to which images of an "exact" split are brought; those of a "short_side" split
+            run whole.
+        batch_size: How many images run at once, where they have one shape.
+
+    Raises:
+        UserError: No pixel of the split is labelled.
+        TrainingFailure: The memory does not suffice.
     """
     confusion = confusion_over(model, split, size=size, batch_size=batch_size)
     if not confusion.any():
@@ -46,7 +56,10 @@ def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int
 
 @memory_failures()
 def confusion_over(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int], batch_size: int = 8) -> Tensor:
-    """What ``evaluate`` scores: the confusion matrix over the whole split, on the CPU."""
+    """Count classes over a whole split, with the parameters of :func:`evaluate`; see :func:`confusion_matrix`.
+
+    The result lies on the CPU.
+    """
     device = next(model.parameters()).device
     confusion = torch.zeros((split.num_classes,) * 2, dtype=torch.int64, device=device)
     training = model.training
@@ -65,14 +78,17 @@ def confusion_over(model: nn.Module, split: SegmentationSplit, *, size: tuple[in
 
 
 def predict_labels(logits: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Logits ``(B, classes, h, w)`` to class numbers ``(B, H, W)`` of ``shape``: enlarged, then chosen."""
+    """Enlarge logits ``(B, classes, h, w)`` to ``shape``, then choose the classes: int64 ``(B, H, W)``."""
     # Channels last, a pixel's classes lie side by side: ten times faster to choose from on a CPU.
     logits = logits.float().contiguous(memory_format=torch.channels_last)
     return F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False).argmax(1)
 
 
 def confusion_matrix(predicted: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """int64 ``(classes, classes)``: pixels by class (row) and prediction (column), without ignored ones."""
+    """Count the pixels by class (row) and prediction (column), but for ignored ones: int64 ``(classes, classes)``.
+
+    ``predicted`` and ``label`` hold class numbers and have the same shape.
+    """
     # Ignored pixels land in bins past the matrix, which costs less than picking out the others.
     row = torch.where(label == IGNORED, num_classes, label.long())
     counts = torch.bincount((row * num_classes + predicted).flatten(), minlength=num_classes**2)
@@ -80,7 +96,7 @@ def confusion_matrix(predicted: Tensor, label: Tensor, num_classes: int) -> Tens
 
 
 def scores(confusion: Tensor, images: int) -> Metrics:
-    """The metrics of a confusion matrix (rows: labels, columns: predictions)."""
+    """Compute the metrics of a confusion matrix (rows: labels, columns: predictions) over so many ``images``."""
     matrix = confusion.cpu().double()
     hits = matrix.diagonal()
     union = matrix.sum(0) + matrix.sum(1) - hits
@@ -94,7 +110,7 @@ def scores(confusion: Tensor, images: int) -> Metrics:
 
 
 def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -> Iterator[tuple[list[int], Array]]:
-    """Neighbouring images of one shape, ``(indices, uint8 (B, H, W, 3))``."""
+    """Yield neighbouring images of one shape: ``(indices, uint8 (B, H, W, 3))``."""
     indices: list[int] = []
     images: list[Array] = []
     for index in range(len(split)):
@@ -111,7 +127,17 @@ def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -
 
 @memory_failures()
 def top1(model: nn.Module, split: TinyImageNet, *, size: tuple[int, int], batch_size: int = 64) -> float:
-    """Share of images whose class has the highest logit; images are brought to ``size`` (H, W)."""
+    """Compute the share of images whose class has the highest logit.
+
+    Args:
+        model: Maps float ``(B, 3, H, W)`` to logits ``(B, classes)``.
+        split: Images and their classes.
+        size: Height and width in pixels to which images are brought.
+        batch_size: How many images run at once.
+
+    Raises:
+        TrainingFailure: The memory does not suffice.
+    """
     device = next(model.parameters()).device
     training, hits = model.training, 0
     model.eval()

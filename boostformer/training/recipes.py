@@ -1,4 +1,4 @@
-"""How a network is trained: recipes as data, their learning-rate schedule and parameter groups.
+"""Recipes of training as data, their learning-rate schedule and parameter groups.
 
 Torch-free, so that reading a run file stays quick.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WARMUP_START = 1e-6
 
 Schedule = Literal["poly", "cosine", "wsd"]
-"""How the rate falls after the warm-up: all the way, or stable at first and then linearly (warm-up, stable, decay)."""
+"""Fall of the rate after the warm-up: all the way, or stable at first and then linear (warm-up, stable, decay)."""
 
 
 class Recipe(BaseModel):
@@ -67,18 +67,18 @@ class Recipe(BaseModel):
 
     @property
     def trunk(self) -> int:
-        """So many iterations do not depend on how many there are in all."""
+        """Number of iterations that are the same whatever the length of the training."""
         if self.schedule != "wsd":
             return 0
         return self.iterations - max(1, round(self.decay * self.iterations))
 
     def dependencies(self, iteration: int) -> dict[str, Any]:
-        """What the first ``iteration`` iterations depend on, as plain values."""
+        """Collect what the first ``iteration`` iterations depend on, as plain values."""
         length = {"iterations", "decay"} if iteration <= self.trunk else set()
         return self.model_dump(mode="json", exclude={"save_every", "workers", "threads"} | length)
 
     def lr_factor(self, iteration: int) -> float:
-        """What every group's learning rate is multiplied by at ``iteration`` (0…iterations-1)."""
+        """Compute the factor of every group's learning rate at ``iteration`` (0…iterations-1)."""
         if iteration < self.warmup_iterations:
             return WARMUP_START + (1 - WARMUP_START) * iteration / self.warmup_iterations
         if self.schedule == "wsd":
@@ -132,11 +132,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "finetune": {},
     "pretrain": {},
 }
-"""What each named recipe changes in the defaults of its class."""
+"""Changes that each named recipe makes to the defaults of its class."""
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
-    """The named recipe with ``changes``. UserError for an unknown name, pydantic's for illegal values.
+    """Make the named recipe with ``changes``; UserError for an unknown name, pydantic's for illegal values.
 
     A changed number of iterations keeps the share of warm-up, and a changed batch in pre-training the ratio
     of learning rate to batch, unless those are changed too.
@@ -154,7 +154,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Trainable parameters as AdamW's groups, each with ``name``, ``lr``, ``base_lr`` and ``weight_decay``.
+    """Divide the trainable parameters into AdamW's groups, with ``name``, ``lr``, ``base_lr`` and ``weight_decay``.
 
     ``decoder.*`` learns ``decoder_lr_factor`` times as fast. No decay on vectors and scalars (norms,
     biases, LayerScale) and on what a block names in its ``no_decay``.

@@ -27,7 +27,7 @@ _LENGTH = {"recipe.iterations", "recipe.decay"}
 
 
 class ResumableState:
-    """Everything a training needs to go on, in ``folder/iteration-N``: the newest, and the one at the recipe's trunk.
+    """Saved states of one training in ``folder/iteration-N``: the newest, and the one at the recipe's trunk.
 
     A state is written under a temporary name and renamed when it is complete and on the disk; only then the one before
     is removed. ``about`` says whose state it is. With ``folder=None`` nothing is kept.
@@ -38,10 +38,10 @@ class ResumableState:
         self._about = json.loads(json.dumps(about))
 
     def load(self) -> dict[str, Any]:
-        """Restores the newest state that this training passes through, and returns what ``save`` was given.
+        """Restore the newest state that this training passes through, and return the ``progress`` saved with it.
 
-        ``{}`` when there is none: no state at all, damaged ones, or, of a schedule that can be carried on, only such as
-        another length led to. UserError, naming what differs, when the states are of another training.
+        Without one, ``{}``: there is no state, or all are damaged, or they belong to another length of a schedule that
+        can be carried on. Raises UserError, which names what differs, when the states are of another training.
         """
         any_length = _LENGTH if self._recipe.schedule == "wsd" else set()
         foreign: set[str] = set()
@@ -63,7 +63,11 @@ class ResumableState:
         return {}
 
     def save(self, iteration: int, progress: dict[str, Any]) -> None:
-        """Keeps the state after ``iteration`` iterations, with ``progress`` (plain values) beside it."""
+        """Save the state after ``iteration`` iterations, with ``progress`` (plain values) beside it.
+
+        States that it makes superfluous are removed afterwards. Raises UserError when the folder cannot be written,
+        OSError when the disk is full.
+        """
         if self._folder is None:
             return
         final, main = self._folder / f"{_STATE}{iteration:08d}", self._accelerator.is_main_process
@@ -105,12 +109,12 @@ class ResumableState:
 
 
 def newest_state(folder: Path) -> int:
-    """After how many iterations the newest state in ``folder`` was saved; 0 without one."""
+    """Find the newest state in ``folder``: the iterations after which it was saved, 0 without one."""
     return max((iteration for iteration, _ in _states(folder)), default=0)
 
 
 def keep_state(folder: Path, iteration: int | None) -> None:
-    """Removes what trainings left in ``folder`` but for the state after ``iteration`` iterations; for None, all."""
+    """Remove all that trainings left in ``folder`` but the state after ``iteration`` iterations; for None, all."""
     kept = [path for number, path in _states(folder) if number == iteration]
     for path in folder.iterdir() if kept else [folder]:
         if path not in kept:
@@ -118,7 +122,7 @@ def keep_state(folder: Path, iteration: int | None) -> None:
 
 
 def _states(folder: Path | None) -> list[tuple[int, Path]]:
-    """Those in ``folder`` by rising number of iterations."""
+    """List the states in ``folder`` with their iterations, fewest first."""
     if folder is None or not folder.is_dir():
         return []
     named = ((path.name.removeprefix(_STATE), path) for path in folder.glob(f"{_STATE}*"))
@@ -126,7 +130,7 @@ def _states(folder: Path | None) -> list[tuple[int, Path]]:
 
 
 def _read(state: Path) -> dict[str, Any] | None:
-    """What was written beside a state; None for one that is not whole, as a machine without power leaves it."""
+    """Read what was written beside a state; None when the state is not whole, as after a power failure."""
     try:
         saved: dict[str, Any] = json.loads((state / _PROGRESS).read_bytes())
         return saved if saved["checksums"] == _checksums(state) else None
@@ -158,8 +162,10 @@ def _publish(draft: Path, final: Path) -> None:
 
 @contextmanager
 def _write_errors(folder: Path) -> Iterator[None]:
-    """A folder that cannot be written, as UserError; a full disk, which the file formats' libraries each say in their
-    own way, as OSError."""
+    """Raise UserError for a folder that cannot be written, and OSError for a full disk.
+
+    The libraries that write the files each report a full disk in their own way.
+    """
     try:
         yield
     except OSError as error:
@@ -175,7 +181,7 @@ def _write_errors(folder: Path) -> Iterator[None]:
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> set[str]:
-    """Dotted names of the keys that only one has, or whose values differ."""
+    """Collect the dotted names of keys that only one of the two has, or whose values differ."""
     names = set()
     for key in one.keys() | other.keys():
         before, after = one.get(key), other.get(key)
@@ -188,10 +194,10 @@ def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> s
 
 @contextmanager
 def deferred_interrupt(enabled: bool) -> Iterator[Callable[[], bool]]:
-    """Within, Ctrl-C is only noted; the given function tells whether it came. A second one acts at once.
+    """Only note Ctrl-C within the block, and yield a function that tells whether it came; a second one acts at once.
 
-    An update that is half done must not be saved. Only the main thread receives signals; elsewhere, or
-    when not ``enabled``, nothing changes.
+    So no state is saved of an update that is half done. Only the main thread receives signals: elsewhere, or when not
+    ``enabled``, nothing changes.
     """
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield lambda: False

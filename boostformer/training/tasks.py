@@ -1,4 +1,4 @@
-"""What is trained for: segmentation or classification. A task supplies the samples and the loss."""
+"""Tasks of training, segmentation and classification: each supplies the samples and the loss."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Task(Protocol):
         ...
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
-        """What the network reads, float ``(B, 3, H, W)``, and what the loss compares its output with."""
+        """Make of samples the network's input, float ``(B, 3, H, W)``, and the targets of :meth:`loss`."""
         ...
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """A scalar; ``log(num_classes)`` when all classes are guessed alike."""
+        """Compute the loss, a scalar: ``log(num_classes)`` when all classes are guessed alike."""
         ...
 
 
 class Shuffled:
-    """The index at each position of an endless sequence: epoch after epoch, each in its own order."""
+    """Endless sequence of indices below ``length``: epoch after epoch, each in its own order."""
 
     def __init__(self, length: int, seed: int) -> None:
         self._length, self._seed = length, seed
@@ -53,7 +53,7 @@ class Shuffled:
 
 
 class _Samples(Dataset[tuple[Tensor, Tensor]]):
-    """``samples[position]``: an augmented uint8 image and its target, a function of (seed, position)."""
+    """Augmented uint8 images and their targets; each is a function of (seed, position)."""
 
     def __init__(self, split: SegmentationSplit | TinyImageNet, augmentation: Augmentation, seed: int) -> None:
         self.split, self.augmentation, self.seed = split, augmentation, seed
@@ -115,10 +115,14 @@ class ClassificationTask:
 
 
 def mix(images: Tensor, targets: Tensor, share: float, rng: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-    """Mixes each image with its mirror in the batch, keeping ``share`` of it; targets are mixed alike.
+    """Mix each image of a batch with the one at the mirrored place; targets are mixed alike.
 
-    Without ``rng``, mixup (Zhang et al. 2018): a weighted sum. With it, CutMix (Yun et al. 2019): a random
-    box of area 1 - share is replaced; where it sticks out, the share follows the area really replaced.
+    Args:
+        images: Float ``(B, 3, H, W)``.
+        targets: Float ``(B, classes)``.
+        share: How much is kept of each image, 0…1.
+        rng: None for mixup (Zhang et al. 2018), a weighted sum; else for CutMix (Yun et al. 2019), which replaces a
+            random box of area 1 - share. Where the box sticks out, the share follows the area really replaced.
     """
     others = images.flip(0)
     if rng is None:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,7 @@ def claim(folder: str | Path) -> Path:
             raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
     try:
         make_folder(folder)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise os_refusal(f"--out: {folder}", "cannot be written", error) from None
     return folder

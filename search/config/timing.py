@@ -10,7 +10,7 @@ from boostformer.figures import Latency, Provenance
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend, Say, Unavailable
 from evaluators.latency.device import DeviceConfig
-from evaluators.latency.devices import KINDS, Entry, find
+from evaluators.latency.devices import Entry, find
 from search.config.retry import retrying
 from search.config.sections import Section
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
 from boostformer.errors import UserError
 from boostformer.model import build
 from boostformer.training import TrainingFailure, evaluate, loop, recipe, train
+from boostformer.training.threads import using
 from evaluators.proxy import Proxy
 
 DATA = DataConfig(kind="scenes", size=(32, 64), scenes=SceneCounts(training=6, validation=3))
@@ -42,6 +44,23 @@ def test_the_seed_decides_the_score(arch: Architecture) -> None:
     proxy = Proxy(DATA, recipe("proxy", iterations=3, batch_size=2))
     scores = [proxy.evaluate(arch, seed).miou for seed in (0, 0, 1)]
     assert scores[0] == scores[1] != scores[2]
+
+
+def test_trainings_and_scorings_of_a_search_use_one_thread_unless_told_otherwise(arch: Architecture) -> None:
+    """So that scores do not depend on the machine and the number of workers: threads change the last bits."""
+    for asked, used in (({}, 1), ({"threads": 3}, 3)):
+        proxy, seen = Proxy(DATA, recipe("proxy", iterations=2, batch_size=2, **asked)), set()
+        label = proxy.validation.label
+
+        def scored(index: int, seen: set[int] = seen, label: Callable = label) -> np.ndarray:
+            seen.add(torch.get_num_threads())
+            return label(index)
+
+        proxy.validation.label = scored  # type: ignore[method-assign]
+        with using(2):
+            proxy.evaluate(arch, 0, lambda *_, seen=seen: seen.add(torch.get_num_threads()))
+            assert torch.get_num_threads() == 2
+        assert seen == {used}
 
 
 def test_a_training_that_diverges_is_a_failure_with_its_reason(arch: Architecture) -> None:

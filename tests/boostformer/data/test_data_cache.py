@@ -132,10 +132,17 @@ def build(folder: Path) -> None:
     assert [int(array.sum()) for array in arrays] == [0, 16, 32, 48, 64]
 
 
-@pytest.mark.parametrize("name", ["a.bytes", "a.shapes.npy"])
+FILES = ["a.bytes", "a.shapes.npy", "checksums.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [None, 0, 10, -1])
-def test_a_damaged_entry_is_built_anew(tmp_path: Path, name: str, kept: int | None) -> None:
+def test_a_damaged_entry_is_built_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, kept: int | None
+) -> None:
     build(tmp_path)
+    build(tmp_path)
+    assert caplog.messages == []
     (file,) = tmp_path.glob(f"*/{name}")
     whole = file.read_bytes()
     if kept is None:
@@ -144,6 +151,19 @@ def test_a_damaged_entry_is_built_anew(tmp_path: Path, name: str, kept: int | No
         file.write_bytes(whole[:kept])
     build(tmp_path)
     assert file.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
+    assert caplog.messages == [f"{file.parent}: decoded images were damaged and are made anew"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("boostformer.data.cache._BLOCK", 32)
+    build(tmp_path)
+    (file,) = tmp_path.glob(f"*/{name}")
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 13):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        build(tmp_path)
+        assert file.read_bytes() == whole
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
