@@ -34,9 +34,10 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg pyproject.toml constraints.txt constraints-nni.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement constraints-nni.txt
 	touch $@
 
 # Search, choose, retrain, evaluate, export, predict: the whole way, on generated scenes, in a few minutes.
@@ -64,10 +65,10 @@ test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow
 
 # The peers get an environment of their own: there are many, and no user needs them.
-$(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt
+$(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt constraints-nni.txt
 	test -x $(BENCHMARK)/bin/python || $(PYTHON) -m venv $(BENCHMARK)
 	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmark]'
-	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps archai
+	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement constraints-nni.txt archai
 	touch $@
 
 benchmark: $(BENCHMARK)/.installed

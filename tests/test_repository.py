@@ -40,13 +40,24 @@ def test_versions_agree() -> None:
     assert newest[1] == boostformer.__version__ == metadata.version("boostformer")
 
 
-def test_everything_installed_is_pinned() -> None:
-    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+def read_pins(file: str) -> dict[str, str]:
+    lines = (REPOSITORY / file).read_text().splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    return {canonicalize_name(name): version for name, version in pins.items()}
+
+
+def test_everything_installed_is_pinned() -> None:
+    pins = read_pins("constraints.txt")
     needed = installed_requirements("boostformer", "test", set())
     installed = {name: metadata.version(name).partition("+")[0] for name in needed}
     assert {name: pins.get(name) for name in needed} == installed
+
+
+def test_nni_is_installed_as_pinned_and_changes_no_other_pin() -> None:
+    pytest.importorskip("nni", reason="NNI is not installed: pip install --no-deps -r constraints-nni.txt")
+    pins, others = read_pins("constraints-nni.txt"), read_pins("constraints.txt")
+    assert pins == {name: metadata.version(name) for name in pins}
+    assert {name: others[name] for name in pins if name in others}.items() <= pins.items()
 
 
 def test_every_imported_package_is_required() -> None:

@@ -40,4 +40,4 @@ def database(server: Server, no_clock: None) -> Database:
 
 @pytest.fixture
 def real_nni() -> None:
-    pytest.importorskip("nni", reason="NNI is not installed: pip install -e '.[nni]'")
+    pytest.importorskip("nni", reason="NNI is not installed: pip install --no-deps -r constraints-nni.txt")
