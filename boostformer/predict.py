@@ -1,4 +1,4 @@
-"""Predicts whole image files: label maps, and overlays that a person can judge."""
+"""Prediction of whole image files: label maps, and overlays that a person can judge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boostformer.training import predict_labels
 
 OPACITY = 0.55
 MOST_CLASSES = 254
-"""What a label map of one byte holds beside 0 and 255."""
+"""Classes that a label map of one byte can hold beside 0 and 255."""
 _GOLDEN = 0.618033988749895
 
 
@@ -32,7 +32,14 @@ def palette(classes: int) -> NDArray[np.uint8]:
 def predict_array(
     model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
 ) -> NDArray[np.uint8]:
-    """uint8 RGB (h, w, 3) -> class numbers (h, w); the network sees the image at ``size`` (H, W), as in scoring."""
+    """Predict the class numbers (h, w), uint8, of an image.
+
+    Args:
+        model: has at most :data:`MOST_CLASSES` classes; :class:`UserError` otherwise.
+        image: uint8 RGB (h, w, 3).
+        size: (H, W) at which the network sees it.
+        fit: how it is brought to that size, as in scoring.
+    """
     if model.architecture.classes > MOST_CLASSES:
         raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
     with torch.inference_mode():
@@ -44,9 +51,14 @@ def predict_array(
 def predict_file(
     model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
 ) -> tuple[Path, Path]:
-    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png into ``out``.
+    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
 
-    Raises :class:`UserError` for an image that cannot be read or a folder that cannot be written.
+    Args:
+        model: see :func:`predict_array`, as for ``size`` and ``fit``.
+        image: the file; :class:`UserError` if it cannot be read.
+        out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
+        size: (H, W) at which the network sees the image.
+        fit: how the image is brought to that size.
     """
     pixels = read_image(image)
     predicted = predict_array(model, pixels, size, fit)
