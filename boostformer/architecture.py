@@ -53,11 +53,19 @@ class BlockSpec:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: an embed that strides, then ``depth`` residual layers of mixer and FFN.
+    """One stage: an embed that strides, then residual layers of mixer and FFN.
 
-    ``arrangement`` "pre" is SegFormer's (norm before each branch and one LayerNorm after the
-    stage); "post" is the publication's (no norm before the mixer, one before the FFN, one on
-    the trunk after it, none after the stage). ``local_connection`` adds the mixer's input to its output.
+    Attributes:
+        embed: strides the map by :data:`STRIDES`.
+        width: channels of the map.
+        depth: number of layers.
+        mixer: mixes the positions.
+        ffn: mixes the channels of each position.
+        norm: one of :data:`NORMS`.
+        arrangement: "pre" is SegFormer's: norm before each branch, and one LayerNorm after the stage. "post" is the
+            publication's: no norm before the mixer, one before the FFN, one on the trunk after each layer.
+        layer_scale: whether each branch ends in a learned factor per channel.
+        local_connection: whether the mixer's input is added to its output.
     """
 
     embed: BlockSpec
@@ -109,9 +117,14 @@ def map_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A whole segmentation network for inputs of ``size`` (H, W) and ``classes`` labels.
+    """A whole segmentation network.
 
-    A ``stem`` may make another image of the input, also a smaller one, before the first stage.
+    Attributes:
+        stages: four, that of the finest map first.
+        decoder: makes logits of their maps.
+        classes: number of labels.
+        size: (H, W) of the input.
+        stem: may make another image of the input, also a smaller one, before the first stage.
     """
 
     stages: tuple[Stage, ...]

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What ``OSError.errno`` says of a full disk, which is neither bad input nor a bug: one line and exit code 1."""
+"""Values of ``OSError.errno`` for a full disk, which is neither bad input nor a bug: one line and exit code 1."""
 
 
 class UserError(Exception):

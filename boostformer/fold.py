@@ -1,8 +1,8 @@
 """`fold`: the same function without what only training needs.
 
 BatchNorm goes into the layer beside it, LayerScale into the projection before it, the branches of a
-re-parameterised convolution into one, a decoder of linear layers into one linear layer for each map. What does
-not hold exactly is left as it is. Each block has its own rules (:class:`boostformer.blocks.block.Foldable`).
+re-parameterised convolution into one, a decoder of linear layers into one linear layer for each map. Where this does
+not hold exactly, nothing is changed. Each block has its own rules (:class:`boostformer.blocks.block.Foldable`).
 """
 
 from __future__ import annotations

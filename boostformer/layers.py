@@ -1,4 +1,4 @@
-"""What stages and the decoder are put together from: residual branches, layers, the way from maps to logits."""
+"""Pieces that stages and the decoder are put together from: residual branches, layers, the way from maps to logits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ class DropPath(nn.Module):
 
 
 class Branch(Foldable):
-    """A residual branch: norm, block (a mixer or an FFN), local connection, LayerScale; each but the block optional."""
+    """A residual branch: norm, block, local connection and LayerScale, of which only the block must be there.
+
+    Args:
+        block: a mixer or an FFN.
+        norm: in front of it.
+        scale: LayerScale, behind it.
+        local_connection: whether the block's input, normed, is added to its output.
+        drop_path: the share of images that skip the branch while training.
+    """
 
     def __init__(
         self,
@@ -79,7 +87,14 @@ class Layer(nn.Module):
 
 
 class SegmentationDecoder(Foldable):
-    """Project each map to one width, fuse at the finest, BN, ReLU, dropout .1, classify."""
+    """Project each map to one width, fuse at the finest, BN, ReLU, dropout .1, classify.
+
+    Args:
+        projections: a layer for each map, finest first: (B, C_i, H_i, W_i) -> (B, width, H_i, W_i).
+        fusion: the four maps -> (B, width, H_0, W_0).
+        norm: the BatchNorm behind it.
+        classifier: (B, width, H_0, W_0) -> logits (B, classes, H_0, W_0).
+    """
 
     def __init__(self, projections: list[nn.Module], fusion: nn.Module, norm: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
@@ -115,7 +130,7 @@ class SegmentationDecoder(Foldable):
 
 
 class UpsampledSum(nn.Module):
-    """What is left of a linear fusion once its weights are in the projections."""
+    """A linear fusion whose weights are in the projections: a sum of the maps at the finest resolution."""
 
     def forward(self, features: list[Tensor]) -> Tensor:
         # In place after the first sum: at full width and 1/4 of the input a fresh map costs more than its sum.
@@ -126,7 +141,7 @@ class UpsampledSum(nn.Module):
 
 
 class LabelMap(nn.Module):
-    """What follows the logits on a device that needs labels: upsampling to ``size`` (H, W), and the best class."""
+    """The step behind the logits on a device that needs labels: upsampling to ``size`` (H, W), and the best class."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The networks: an encoder of four stages with a decoder or a classifier, assembled from their parts."""
+"""Networks: an encoder of four stages with a decoder or a classifier, built from :mod:`boostformer.parts`."""
 
 from __future__ import annotations
 
@@ -70,10 +70,16 @@ def _decoder(arch: Architecture) -> SegmentationDecoder:
 
 
 class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
-    """What segmenter and classifier share: an encoder, how they are saved, and what they know of themselves.
+    """Base of segmenter and classifier: an encoder that can be saved and loaded.
 
-    ``labels`` are the class names in order; ``provenance`` tells how the weights came about (data,
-    recipe, seed, metrics). ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are the mixin's.
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are the mixin's.
+
+    Attributes:
+        architecture: complete; one that is given with options left out takes the defaults, an illegal one raises
+            :class:`UserError`.
+        labels: class names in order.
+        provenance: how the weights came about: data, recipe, seed, metrics.
+        folded: whether this is a folded copy, which can be neither trained nor saved.
     """
 
     kind = ""
@@ -111,7 +117,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
         self.encoder.load_state_dict(checkpoint.read_encoder(folder, self.architecture))
 
     def fold(self) -> Self:
-        """Called by :func:`boostformer.fold.fold` on its copy, which cannot be trained or saved any more."""
+        """Mark a copy that :func:`boostformer.fold.fold` has taken apart: it cannot be trained or saved any more."""
         self.folded = True
         return self
 
@@ -185,11 +191,11 @@ def build(architecture: Architecture, drop_path: float = 0.0) -> BoostFormer:
 
 
 def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> BoostFormer:
-    """The network in a transformers SegFormer/MiT folder or one of the publication's, as ours, in eval mode.
+    """Make a network, in eval mode, of a folder with transformers' SegFormer or MiT or the publication's BoostFormer.
 
-    Its ``labels`` attribute holds the class names of ``id2label``. ``notes`` collects what a user should
-    know: dead weights skipped, a decoder that the file does not hold. :class:`UserError` names what is
-    missing, unknown or of another shape.
+    Its ``labels`` are the class names of ``id2label``. ``notes`` collects what a user should know: dead weights that
+    were skipped, a decoder that the file does not hold. :class:`UserError` names what is missing, unknown or of
+    another shape.
     """
     found = importers.read(folder)
     model = build(found.architecture)

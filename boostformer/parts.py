@@ -171,10 +171,10 @@ def parts(arch: Architecture, deployed: bool = False) -> Iterator[tuple[str, Par
 
 
 def _is_linear(fusion: BlockSpec) -> bool:
-    """Whether this fusion only adds linear functions of its maps."""
+    """Say whether this fusion only adds linear functions of its maps."""
     return registry.get("fusion", fusion.name).cls.is_linear()
 
 
 def labels_part(arch: Architecture) -> Part:
-    """From the logits to the label map at the image's size: not in the network, but what a device ends with."""
+    """The way from the logits to the label map at the image's size, which a device runs behind the network."""
     return Part("labels", LABELS, arch.size, ((arch.classes, *arch.map_sizes()[0]),), deployed=True)

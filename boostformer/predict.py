@@ -33,19 +33,13 @@ def palette(classes: int) -> NDArray[np.uint8]:
 def predict_array(
     model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
 ) -> NDArray[np.uint8]:
-    """Predict the classes of an image, as scoring does.
+    """Predict the class numbers (h, w), uint8, of an image.
 
     Args:
-        model: The network, in evaluation mode.
+        model: has at most :data:`MOST_CLASSES` classes; :class:`UserError` otherwise.
         image: uint8 RGB (h, w, 3).
-        size: Height and width in pixels at which the network sees it.
-        fit: As :class:`boostformer.data.DataConfig` has it.
-
-    Returns:
-        Class numbers, uint8 (h, w).
-
-    Raises:
-        UserError: The network has more classes than fit a label map.
+        size: (H, W) at which the network sees it.
+        fit: how it is brought to that size, as in scoring.
     """
     if model.architecture.classes > MOST_CLASSES:
         raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
@@ -58,17 +52,14 @@ def predict_array(
 def predict_file(
     model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
 ) -> tuple[Path, Path]:
-    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png, and return their paths.
+    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
 
     Args:
-        model: The network, in evaluation mode.
-        image: The image file.
-        out: Folder for the two, made where it is missing.
-        size: Height and width in pixels at which the network sees the image.
-        fit: As :class:`boostformer.data.DataConfig` has it.
-
-    Raises:
-        UserError: The image cannot be read, or the folder not be written.
+        model: see :func:`predict_array`, as for ``size`` and ``fit``.
+        image: the file; :class:`UserError` if it cannot be read.
+        out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
+        size: (H, W) at which the network sees the image.
+        fit: how the image is brought to that size.
     """
     pixels = read_image(image)
     predicted = predict_array(model, pixels, size, fit)

@@ -130,6 +130,6 @@ class Place:
         return below[keys[0]].nearest(keys[1:]) if keys[0] in below else self
 
     def at(self, *keys: str | int) -> Place:
-        """For wording errors: the place of ``keys`` below, whether or not it is there; then at the nearest's line."""
+        """The place of ``keys`` below, to word an error about; of one that is missing the line is the nearest's."""
         found = self.nearest(keys)
         return replace(found, keys=(*self.keys, *keys), mark=found.mark if self.keys or found is not self else None)

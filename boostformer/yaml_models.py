@@ -1,4 +1,4 @@
-"""Wording what pydantic finds wrong with a YAML file as one line with the place in the file."""
+"""Mistakes that pydantic finds in a YAML file, worded as one line with the place in the file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ _KINDS = {
     "dict": "keys with values, such as {a: 1}",
     "model": "keys with values, such as {a: 1}",
 }
-"""What a value must be, by the beginning of pydantic's name for the error that it is not."""
+"""Words for what a value must be, by the beginning of pydantic's name for the error that it is not."""
 _TYPE = re.compile(r"(?P<kind>[a-z]+)_(attributes_)?(type|parsing|from_float)")
 
 
 def invalid(top: Place, error: ValidationError, model: type[BaseModel], above: Keys = ()) -> UserError:
-    """The first thing that pydantic found wrong with the part of the file at ``above``, with its line."""
+    """The first thing that pydantic found wrong with a part of the file, with its line.
+
+    Args:
+        top: the whole file.
+        error: what pydantic raised.
+        model: the model that it validated.
+        above: keys from the top to the part that it validated.
+    """
     # A key that is not known before one that is missing: it may be that one, misspelt.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     keys = (*above, *first["loc"])

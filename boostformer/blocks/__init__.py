@@ -1,4 +1,4 @@
-"""The blocks, one decorated class each; importing this package registers all that its modules declare."""
+"""Blocks, one decorated class each; importing this package registers all that its modules declare."""
 
 from __future__ import annotations
 

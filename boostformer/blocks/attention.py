@@ -54,7 +54,7 @@ def _windows(length: int, grid: int, like: Tensor) -> Tensor:
 
 
 def heads_refusal(width: int, heads: int) -> str | None:
-    """Why ``width`` channels cannot be split into ``heads``, if they cannot."""
+    """Say why ``width`` channels cannot be split into ``heads``, if they cannot."""
     if width % heads:
         return f"heads {heads} does not divide width {width}"
     return None
@@ -65,14 +65,14 @@ KEYS = 2048
 
 
 def keys_out_of_reach(height: int, width: int) -> str | None:
-    """Why attention of every position to ``height`` by ``width`` keys is not for a search."""
+    """Say why no search should try attention of every position to ``height`` by ``width`` keys."""
     if height * width > KEYS:
         return f"{height:,}x{width:,} keys for each position are more than {KEYS:,}"
     return None
 
 
 class Projections(Block):
-    """Heads, and the linear layers to their queries, keys and values and, with ``project``, behind them."""
+    """Base of attention in ``heads``: linear layers to queries, keys and values, and with ``project`` one behind."""
 
     def __init__(self, width: int, heads: int, project: bool) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Attention(Projections):
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
-        """Softmax cancels what all keys share, their bias; and its weights sum to one, so the values' bias passes."""
+        """Drop biases: softmax cancels the keys', and its weights sum to one, so that of the values goes behind it."""
         set_weights(self.key, self.key.weight, None)
         if isinstance(self.project, nn.Linear) and self.value.bias is not None:
             passed = self.project.weight.double() @ self.value.bias.double()
@@ -117,14 +117,21 @@ class Attention(Projections):
         return True
 
     def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
-        """Without a projection, the values' layer takes a factor: attention sums its channels one by one."""
+        """Change the projection, or without one the values' layer: attention sums its channels one by one."""
         last = self.project if isinstance(self.project, nn.Linear) else self.value
         return absorb_output(last, scale, shift)
 
 
 @register("mixer", "efficient_attention", source="SegFormer, Xie et al. 2021")
 class EfficientAttention(Attention):
-    """Self-attention whose keys and values come from a map reduced by a strided convolution."""
+    """Self-attention whose keys and values come from a map reduced by a strided convolution.
+
+    Args:
+        width: channels.
+        heads: in which the channels attend.
+        reduction: kernel and stride of the convolution.
+        project: whether a linear layer follows.
+    """
 
     def __init__(
         self,
@@ -185,7 +192,14 @@ class MultiHeadSelfAttention(Attention):
 
 @register("mixer", "pooled_attention", source="BoostFormer publication")
 class PooledAttention(Attention):
-    """Attention to the map pooled to a fixed grid, by default without output projection."""
+    """Attention to the map pooled to a fixed grid, by default without output projection.
+
+    Args:
+        width: channels.
+        heads: in which the channels attend.
+        pool: side of the grid.
+        project: whether a linear layer follows.
+    """
 
     def __init__(
         self,
@@ -222,7 +236,7 @@ class SeparableAttention(Block):
         return as_map(self.project(functional.relu(self.value(x_tokens)) * context), x)
 
     def fold(self) -> nn.Module:
-        """Softmax over the positions cancels the scores' common bias."""
+        """Drop the scores' common bias, which softmax over the positions cancels."""
         set_weights(self.query, self.query.weight, None)
         return self
 

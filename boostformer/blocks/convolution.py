@@ -60,7 +60,7 @@ class ReparamDepthwise(Block):
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
-        """The narrow branches are filters that are zero but for the middle."""
+        """Become one convolution: the narrow branches are filters that are zero but for the middle."""
         wide, point = self.wide, self.point
         assert isinstance(wide, nn.Conv2d) and isinstance(point, nn.Conv2d)  # each branch is folded by now
         assert wide.bias is not None and point.bias is not None

@@ -16,16 +16,22 @@ from boostformer.blocks.precision import at_least_single
 from boostformer.blocks.registry import OneOf, register
 
 EPS = 1e-6
-"""Least length of a channel, where it is divided by it."""
+"""Least length that a channel is divided by."""
 
 
 @register("mixer", "cross_covariance", source="XCiT, El-Nouby et al. 2021")
 class CrossCovarianceAttention(Projections):
     """Each channel attends to the channels of its head: linear in the number of positions.
 
-    With ``interaction`` the local patch interaction follows, a + LPI(LN(x + a)), where x is what the block is
-    given and a the attention: XCiT's two residual branches as one, so that both share the layer's norm before
-    and scale behind them, and LPI sees the normed x where XCiT adds a to the trunk itself.
+    With ``interaction`` the output is a + LPI(LN(x + a)), where x is the block's input, a the attention and LPI the
+    local patch interaction. These are XCiT's two residual branches as one: both share the layer's norm and scale, and
+    LPI sees the normed x, where XCiT's sees the trunk.
+
+    Args:
+        width: channels.
+        heads: in which the channels attend to each other.
+        project: whether a linear layer follows the attention.
+        interaction: whether the local patch interaction follows.
     """
 
     no_decay = ("temperature",)
@@ -65,7 +71,7 @@ class CrossCovarianceAttention(Projections):
         return True
 
     def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
-        """Only through the projection: without it, attention sums over the channels, each with its own factor."""
+        """Change the projection; without it, attention sums over the channels, each of which has its own factor."""
         return self.interaction is None and absorb_output(self.project, scale, shift)
 
 

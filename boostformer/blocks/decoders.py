@@ -36,14 +36,14 @@ class ConcatFusion(Block):
         return self.linear(torch.cat([upsample(x, features[0]) for x in reversed(features)], dim=1))
 
     def _sum(self, features: list[Tensor]) -> Tensor:
-        """The same for less: a linear layer commutes with the resize, so it may act at each map's own resolution."""
+        """Compute the same for less: the linear layer commutes with the resize, so it acts at each map's own size."""
         total, *coarser = [functional.conv2d(x, w) for x, w in zip(features, self._weights(), strict=True)]
         for x in coarser:
             total = total + upsample(x, total)
         return total
 
     def _weights(self) -> tuple[Tensor, ...]:
-        """Of each map, finest first: (width, width, 1, 1)."""
+        """The weights (width, width, 1, 1) of each map, finest first."""
         return self.linear.weight.chunk(self.maps, dim=1)[::-1]
 
     def linear_parts(self) -> list[Tensor]:

@@ -17,7 +17,7 @@ from boostformer.blocks.registry import OneOf, register
 KERNELS = {1: 3, 2: 5, 4: 7, 8: 9}
 """The kernel of the offsets' convolution for its stride, DAT's."""
 RANGE = 2.0
-"""How far a point may move, in halves of the distance between two: DAT's factor."""
+"""Farthest that a point may move, in halves of the distance between two: DAT's factor."""
 TABLE = 15
 """Displacements a bias is learned for, along each axis; all others are interpolated."""
 
@@ -27,8 +27,15 @@ class DeformableAttention(Attention):
     """Attention to a grid of one point in ``stride`` x ``stride`` positions, each moved to where its query looks.
 
     Coordinates run from -1 to 1 between the outer edges of the map; a point that leaves it sees zeros there.
-    Each of ``groups`` groups of channels and heads moves its own points. ``bias``: a learned term of each
-    head for the displacement between query and point, relative to the map, so that any map size will do.
+
+    Args:
+        width: channels.
+        heads: in which the channels attend.
+        groups: of channels and heads, each of which moves its own points.
+        stride: positions for each point, along each axis.
+        bias: whether each head adds a learned term for the displacement between query and point, which is relative
+            to the map, so that any map size will do.
+        project: whether a linear layer follows.
     """
 
     no_decay = ("table",)
@@ -107,7 +114,7 @@ class DeformableAttention(Attention):
         return bias.flatten(3, 4).flatten(1, 2).contiguous()
 
     def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
-        """No term: points beyond the edge see zeros, not the term."""
+        """Take a factor but no term: points beyond the edge see zeros, not the term."""
         return shift is None and self._absorb_input((self.query, self.key, self.value), scale, shift)
 
 

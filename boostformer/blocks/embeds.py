@@ -13,7 +13,14 @@ from boostformer.blocks.registry import OneOf, register
 
 @register("embed", "overlap_conv", source="SegFormer, Xie et al. 2021")
 class OverlapConvEmbed(Block):
-    """Strided convolution whose windows overlap, then LayerNorm."""
+    """Strided convolution whose windows overlap, then LayerNorm.
+
+    Args:
+        in_width: channels of the input.
+        width: channels of the output.
+        stride: of the convolution.
+        kernel: its side, in positions.
+    """
 
     def __init__(self, in_width: int, width: int, stride: int, *, kernel: Annotated[int, OneOf(3, 5, 7)] = 3) -> None:
         super().__init__()
@@ -26,7 +33,14 @@ class OverlapConvEmbed(Block):
 
 @register("embed", "pooling", source="BoostFormer publication")
 class PoolingEmbed(Block):
-    """Average pooling, then a linear layer per position and LayerNorm. In stage 1 it sees blurred RGB."""
+    """Average pooling, then a linear layer per position and LayerNorm. In stage 1 it sees blurred RGB.
+
+    Args:
+        in_width: channels of the input.
+        width: channels of the output.
+        stride: of the pooling.
+        kernel: side of its windows, in positions.
+    """
 
     def __init__(self, in_width: int, width: int, stride: int, *, kernel: Annotated[int, OneOf(3, 5, 7)] = 3) -> None:
         super().__init__()

@@ -62,7 +62,14 @@ class _Depthwise(_ExpandProject):
 
 @register("ffn", "mix_ffn", source="SegFormer, Xie et al. 2021")
 class MixFFN(_Depthwise):
-    """Expand, depthwise convolution, activation, project."""
+    """Expand, depthwise convolution, activation, project.
+
+    Args:
+        width: channels.
+        ratio: channels behind the expansion for each of ``width``.
+        kernel: of the depthwise convolution.
+        activation: its name.
+    """
 
     def __init__(
         self,
@@ -109,7 +116,7 @@ class MixCFN(_ExpandProject):
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
-        """The halves never meet before the sum that ``project`` is: no split, no concatenation."""
+        """Become a sum of two branches: the halves only meet in ``project``, so no split or concatenation is needed."""
         merge(self.expand, self.norm1)
         assert isinstance(self.norm2, nn.BatchNorm2d) and self.expand.bias is not None
         affine = zip(*(channels.chunk(2) for channels in affine_of(self.norm2)), strict=True)

@@ -12,7 +12,7 @@ from boostformer.blocks.block import Channels, Foldable
 
 
 def affine_of(norm: nn.BatchNorm2d) -> tuple[Channels, Channels]:
-    """The factor and the term per channel that a BatchNorm in eval mode is."""
+    """The factor and the term, (C,) each, by which a BatchNorm in eval mode multiplies and shifts each channel."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     return scale, norm.bias.double() - scale * norm.running_mean.double()
@@ -65,7 +65,7 @@ def set_weights(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | Non
 
 
 def merge(layer: nn.Module, norm: nn.Module) -> nn.Module:
-    """What is left of ``norm`` behind ``layer``: nothing where the layer can take it over."""
+    """Fold ``norm`` into the ``layer`` before it, and return what is left: nothing where the layer can take it over."""
     if isinstance(norm, nn.BatchNorm2d) and absorb_output(layer, *affine_of(norm)):
         return nn.Identity()
     return norm

@@ -19,6 +19,12 @@ class UniversalInvertedBottleneck(Block, nn.Sequential):
     """Depthwise (`start`), expand, depthwise (`middle`), project; a kernel of 0 leaves that one out.
 
     Only `middle`: an inverted bottleneck; only `start`: ConvNeXt's order; both: extra depthwise; none: an FFN.
+
+    Args:
+        width: channels.
+        start: kernel of the depthwise convolution before the expansion, or 0.
+        middle: kernel of the one behind it, or 0.
+        ratio: channels behind the expansion for each of ``width``.
     """
 
     def __init__(

@@ -20,6 +20,13 @@ class InvertedResidualAttention(Block):
     """Expanded values attended to in dilated windows, plus their depthwise convolution; projected.
 
     Of a map cut into n x n windows, a window holds every n-th position in both directions and so spans the map.
+
+    Args:
+        width: channels.
+        heads: in which the channels attend.
+        ratio: channels of the values for each of ``width``.
+        window: most positions along a side of a window.
+        kernel: of the depthwise convolution.
     """
 
     def __init__(

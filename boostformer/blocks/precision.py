@@ -1,4 +1,4 @@
-"""Where a block must not compute in half precision."""
+"""Guards for what a block must not compute in half precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def at_least_single(x: Tensor) -> Tensor:
 
 
 def as_they_are(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Products are formed in the precision of their factors, also under autocast; ``x`` tells the device."""
+    """A context in which products keep the precision of their factors, also under autocast, on the device of ``x``."""
     if x.is_meta or torch.compiler.is_exporting():  # neither has autocast
         return contextlib.nullcontext()
     return torch.autocast(x.device.type, enabled=False)

@@ -67,7 +67,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A registered block."""
+    """A registered block.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        name: by which architectures ask for it.
+        cls: the class.
+        options: what may be chosen, by name.
+        source: where the block was published.
+    """
 
     kind: str
     name: str
@@ -85,11 +93,11 @@ class Declaration:
         return {option.name: option.default for option in self.options.values()}
 
     def refusal(self, width: int, size: Size, options: Options) -> str | None:
-        """As :meth:`Block.refusal`."""
+        """Ask :meth:`Block.refusal`."""
         return self.cls.refusal(width, size, options)
 
     def out_of_reach(self, stage: int, size: Size, options: Options) -> str | None:
-        """As :meth:`Block.out_of_reach`."""
+        """Ask :meth:`Block.out_of_reach`."""
         return self.cls.out_of_reach(stage, size, options)
 
 

@@ -43,7 +43,7 @@ class Resizer(Block):
         self.project = nn.Conv2d(WIDTH, 3, 7, padding=3)
 
     def initialise(self) -> None:
-        """As a plain bilinear resize: a random image added to it would only disturb the first stage."""
+        """Start as a plain bilinear resize: a random image added to it would only disturb the first stage."""
         nn.init.zeros_(self.project.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Export to ONNX with a static shape: checked, compared with the network itself, and described by a manifest."""
+"""Export to ONNX with a static shape: checked, compared with the network itself, described by a manifest."""
 
 from __future__ import annotations
 
@@ -40,31 +40,47 @@ OPSETS = {
 OPSET = 17
 """The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
 EXPORTED = 18
-"""What torch's exporter writes when an older one is asked for, with only a warning."""
+"""The opset that torch's exporter writes when an older one is asked for, with only a warning."""
 TOLERANCE = 1e-4
 """Largest difference from the network, relative to its largest logit."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written and how near it is to the network."""
+    """A finished export.
+
+    Attributes:
+        file: the ONNX file.
+        manifest: the JSON file beside it.
+        opset: of the file.
+        nodes: of its graph.
+        max_difference: the largest absolute difference of a logit over the probes, divided by the largest logit.
+    """
 
     file: Path
     manifest: Path
     opset: int
     nodes: int
     max_difference: float
-    """Largest absolute difference of a logit over the probe inputs, divided by the largest logit."""
 
 
 def export_onnx(
     model: BoostFormer, file: str | Path, *, opset: int = OPSET, probes: int = 3, seed: int = 0
 ) -> Exported:
-    """Write ``model`` folded, for inputs (1, 3, H, W) of its architecture's size, and ``FILE.manifest.json`` beside it.
+    """Write the folded network and ``FILE.manifest.json`` beside it.
 
-    The logits of the file in ONNX Runtime are compared with those of ``model`` as it is, not folded, on ``probes``
-    random inputs. Raises :class:`UserError` for an unknown opset or an unwritable file, RuntimeError when the file
-    does not hold what was asked; nothing is left behind then.
+    The logits of the file in ONNX Runtime are compared with those of ``model`` as it is, not folded.
+
+    Args:
+        model: is folded on a copy; the input is (1, 3, H, W) of its architecture's size.
+        file: ends in ``.onnx``.
+        opset: one of :data:`OPSETS`.
+        probes: how many random inputs to compare on.
+        seed: of these inputs.
+
+    Raises:
+        UserError: the opset is unknown or the file cannot be written.
+        RuntimeError: the file does not hold what was asked; nothing is left behind then.
     """
     file = Path(file)
     if opset not in OPSETS:
@@ -97,10 +113,14 @@ def to_onnx(
     input_names: Sequence[str] = (),
     output_names: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """``module``, in eval mode, as a checked graph of exactly ``opset``, with the static shapes of ``inputs``.
+    """Export a module as a checked graph with static shapes.
 
-    ``inputs`` are positional arguments, tensors or lists of tensors; without names the graph calls its inputs
-    ``input0``, ``input1``, … and its outputs ``output0``, …. RuntimeError names what cannot be written in ``opset``.
+    Args:
+        module: in eval mode; ValueError otherwise.
+        inputs: positional arguments, tensors or lists of tensors, whose shapes the graph has.
+        opset: of exactly which the graph is; RuntimeError names what cannot be written in it.
+        input_names: the graph's, by default ``input0``, ``input1``, …
+        output_names: the graph's, by default ``output0``, …
     """
     if module.training:
         raise ValueError("only a module in eval mode can be exported")

@@ -1,4 +1,4 @@
-"""What passes over an ONNX graph need: its shapes and constants, new nodes, one value in place of another."""
+"""Helpers of passes over an ONNX graph: shapes and constants, new nodes, one value in place of another."""
 
 from __future__ import annotations
 
@@ -40,7 +40,15 @@ def emit(
     shape: Sequence[int],
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
-    """The output of a new node in front of ``before``, of the type of its first input."""
+    """Add a node and return its output.
+
+    Args:
+        before: the node in front of which the new one stands.
+        operator: the name of the ONNX operator.
+        inputs: of the new node; the output has the type of the first.
+        shape: of the output.
+        attributes: of the new node.
+    """
     node = ir.node(operator, inputs, attributes)
     output, first = node.outputs[0], inputs[0]
     assert first is not None and before.graph is not None
@@ -64,7 +72,7 @@ def replace(node: ir.Node, value: ir.Value) -> None:
 
 
 def may_be_output(value: ir.Value) -> bool:
-    """Whether a graph output may be this very value: an input, or an output already, needs an Identity."""
+    """Say whether a graph output may be this very value: an input, or an output already, needs an Identity."""
     return value.producer() is not None and not value.is_graph_output()
 
 

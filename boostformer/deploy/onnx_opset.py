@@ -1,8 +1,8 @@
-"""Writes an ONNX graph anew for an older opset, exactly, or refuses; and what TensorRT 8.2 can read.
+"""Conversion of ONNX graphs to an older opset, exact or refused; and the operators that TensorRT 8.2 can read.
 
-torch's exporter writes opset 18 whatever older one it is asked for. What is newer than the target is found in
-ONNX's own schemas: an operator whose schema differs by more than the element types it takes needs a rule here,
-and one without a rule is an error that names it. So nothing newer is written silently.
+torch's exporter writes opset 18 whatever older one it is asked for. ONNX's own schemas tell what is newer than the
+target: an operator whose schema differs by more than the types of its elements needs a rule here, and without one it
+is an error that names it. So nothing newer is written silently.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _plain(value: ir.Attr) -> object:
 
 
 def _same_but_types(now: onnx.defs.OpSchema, then: onnx.defs.OpSchema, besides: set[str] | None = None) -> bool:
-    """Whether two versions of an operator differ only in element types and in the attributes ``besides``."""
+    """Say whether two versions of an operator differ only in element types and in the attributes ``besides``."""
 
     def signature(schema: onnx.defs.OpSchema) -> tuple[object, ...]:
         formal = [(item.name, item.option) for item in (*schema.inputs, *schema.outputs)]
@@ -211,7 +211,7 @@ def _plain_reshape(node: ir.Node, opset: int) -> None:
 
 
 def _plain_batch_norm(node: ir.Node, opset: int) -> None:
-    """In inference the operator is as it was in 9; ``training_mode`` is of 14."""
+    """The operator is as it was in 9 as long as nothing trains; ``training_mode`` is of 14."""
     if len(node.outputs) > 1:
         raise _refuse(node, opset, "it is training")
 

@@ -1,4 +1,4 @@
-"""Leaves out of an ONNX graph what the exporter wrote without need; static shapes, and the same function.
+"""Simplification of ONNX graphs with static shapes: the same function in fewer nodes than torch's exporter writes.
 
 - Chains of transposes and reshapes become the shortest that moves the same elements.
 - A sum of two maps that were transposed alike is formed first and transposed once.
@@ -17,7 +17,7 @@ from onnxscript import ir
 from boostformer.deploy.onnx_graph import constant, constant_of, emit, may_be_output, replace, shape_of, single_use
 
 LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-"""Operators that only say anew how elements are arranged."""
+"""Operators that only rearrange elements."""
 
 Atom = tuple[int, int]
 """(stride, extent): a digit of an element's flat index in the source."""
@@ -109,7 +109,7 @@ def _shorten(graph: ir.Graph, end: ir.Node) -> bool:
 
 
 def _follow(chain: Sequence[ir.Node], shape: list[int]) -> list[list[Atom]] | None:
-    """For each axis of the chain's result the digits, outermost first; None when a reshape splits no digit evenly."""
+    """The digits of each axis of the chain's result, outermost first; None when a reshape splits no digit evenly."""
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     axes = [[(stride, size)] if size > 1 else [] for stride, size in zip(strides, shape, strict=True)]
     for node in chain:
@@ -212,7 +212,7 @@ def _add_first(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
-    """What a node multiplies by a constant, and the constant."""
+    """The value that a node multiplies by a constant, and the constant."""
     if node is None or node.op_type not in ("Mul", "Div"):
         return None
     for i in (1, 0) if node.op_type == "Mul" else (1,):

@@ -34,7 +34,7 @@ FIELDS = {"architecture": dict, "labels": list, "provenance": dict, "weights_sha
 
 @dataclass(frozen=True)
 class Config:
-    """What a checkpoint says of its weights.
+    """Description of a checkpoint's weights.
 
     Attributes:
         kind: one of :data:`KINDS`.

@@ -21,7 +21,7 @@ from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, 
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
 
-# Their names -> ours, within a residual layer, an embed, a decoder. First match wins.
+# Patterns of their names -> ours, within a layer; the first that matches holds.
 _LAYER = [
     (r"attention\.self\.(query|key|value)\.", r"mixer.block.\1."),
     (r"attention\.self\.sr\.", "mixer.block.reduce.0."),
@@ -38,7 +38,7 @@ _LAYER = [
 ]
 _NORM = re.compile(r"(?:layer_)?norm_([12])\.")
 _NORM_PLACES = {"pre": {"1": "mixer.norm.", "2": "ffn.norm."}, "post": {"1": "ffn.norm.", "2": "norm."}}
-"""What a layer's two norms stand before, by its arrangement."""
+"""Our places of a layer's two norms, by its arrangement."""
 _NAMES = [
     (r"segformer\.encoder\.patch_embeddings\.(\d)\.(?:proj|conv)\.", r"encoder.stages.\1.embed.proj."),
     (r"segformer\.encoder\.patch_embeddings\.(\d)\.layer_norm\.", r"encoder.stages.\1.embed.norm."),
@@ -55,7 +55,7 @@ _IMAGENET_HEAD = ("classifier.weight", "classifier.bias")
 
 @dataclass(frozen=True)
 class Imported:
-    """What a folder of others holds.
+    """Content of a folder of others.
 
     Attributes:
         folder: where it was read.
