@@ -44,7 +44,7 @@ from evaluators.latency.jetson.ssh import TIMED_OUT, Connection
 
 OLDEST = (8, 0, 0)
 OVERHEAD_SECONDS = 120
-"""For all that is neither building nor running: starting, loading, asking for the board's state."""
+"""Limit of all that is neither building nor running: starting, loading, asking for the board's state."""
 LITTLE_SPACE = 64
 """MiB: with less a failure is the disk's, not the graph's."""
 REUPLOADS = 3
@@ -61,7 +61,7 @@ class _Run:
 
 
 class JetsonMeter:
-    """Implements :class:`evaluators.latency.backend.Meter` for the device ``name`` of the file in ``folder``."""
+    """Measures on the board ``name`` of the devices' file in ``folder``, as :class:`Meter` says."""
 
     at_once = 1
 
@@ -71,7 +71,7 @@ class JetsonMeter:
 
     @property
     def opset(self) -> int:
-        """What the board's TensorRT reads best; connects to the board."""
+        """The ONNX opset that the board's TensorRT reads best; connects to the board."""
         return trtexec.opset(self.identity.version)
 
     @cached_property
@@ -102,7 +102,7 @@ class JetsonMeter:
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
     ) -> dict[str, Measured]:
-        """The median of `GPU Compute Time` of each graph.
+        """Measure the median of `GPU Compute Time` of each graph.
 
         A single build uses the board's timing cache, and an engine that is there already; several are each built
         from nothing, in turns. Raises :class:`Unavailable`, :class:`MeasureFailure` or, for what the user has to
@@ -121,7 +121,7 @@ class JetsonMeter:
         self._connection.close()
 
     def _sent(self, graph: onnx.ModelProto) -> tuple[bytes, list[str]]:
-        """What is sent to the board for a graph, and the layers that are to stay in FP32."""
+        """Prepare what is sent to the board for a graph, and list the layers that are to stay in FP32."""
         device, version = self.device, self.identity.version
         keep: list[str] = []
         if trtexec.overflows(version, device.precision) and trtexec.can_keep_layers(version):
@@ -131,10 +131,17 @@ class JetsonMeter:
         return graph.SerializeToString(deterministic=True), keep
 
     def _job(self, name: str, content: bytes, keep: Sequence[str], *, fresh: bool) -> Job:
-        """``fresh`` is a build of its own, with an engine and timings that no other shares."""
+        """Describe a job.
+
+        Args:
+            name: the graph's, for people.
+            content: the graph's file.
+            keep: layers that stay in FP32.
+            fresh: whether it is built on its own, with an engine and timings that no other job shares.
+        """
         device, version = self.device, self.identity.version
         graph = f"{digest(content)}.onnx"
-        # What was built or timed under other settings is another engine.
+        # An engine that was built or timed under other settings is another one.
         settings = digest(", ".join(self.identity.state.settings).encode())[:8]
         command = trtexec.build_command(
             device.trtexec,
@@ -150,7 +157,7 @@ class JetsonMeter:
         return Job(name, content, graph, f"{built}.engine", tuple(command))
 
     def _run(self, job: Job, say: Say) -> _Run:
-        """Run until a run counts."""
+        """Repeat a job until a run counts; :class:`MeasureFailure` when none does."""
         rejected: list[str] = []
         built: Step | None = None
         for attempt in range(self.device.attempts):
@@ -201,7 +208,7 @@ class JetsonMeter:
         return read_outcome(ran.output, mark)
 
     def _check_settings(self, outcome: Outcome) -> None:
-        """Only what was measured under the same settings may be compared."""
+        """Raise Unavailable when the settings changed: figures may be compared only under the same ones."""
         now, first = outcome.before.settings, self.identity.state.settings
         if outcome.run is not None and now != first:
             raise Unavailable(
@@ -211,11 +218,11 @@ class JetsonMeter:
 
     @property
     def _run_seconds(self) -> int:
-        """The limit for loading and running an engine; a slow network needs longer for its least iterations."""
+        """Limit for loading and running an engine; a slow network needs longer for its least iterations."""
         return int(10 * self.device.duration) + OVERHEAD_SECONDS
 
     def _report(self, job: Job, outcome: Outcome) -> trtexec.Report | None:
-        """What trtexec said of the run; None where only the saved engine was at fault."""
+        """Read what trtexec said of the run; None where only the saved engine was at fault."""
         if outcome.build is not None:
             self._check(job, outcome.build, outcome, "build", self.device.build_seconds)
         if outcome.run is None:
@@ -228,7 +235,15 @@ class JetsonMeter:
         return report
 
     def _check(self, job: Job, step: Step, outcome: Outcome, verb: str, limit: int) -> trtexec.Report:
-        """What a step printed, or why it failed."""
+        """Read what a step printed, or raise why it failed.
+
+        Args:
+            job: the job, for messages.
+            step: the build or the run.
+            outcome: all that the board answered.
+            verb: ``build`` or ``run``.
+            limit: seconds that the step may take.
+        """
         if step.code in TIMED_OUT and step.seconds >= limit:
             raise self._failure(job, outcome, f"trtexec could not {verb} it within {limit} s")
         if step.code == 137:
@@ -248,7 +263,7 @@ class JetsonMeter:
         return MeasureFailure(f"{self.name}: {job.name}: {text}")
 
     def _judged(self, outcome: Outcome, report: trtexec.Report) -> tuple[_Run | None, list[str]]:
-        """The run, if its times are a figure, and why it does not count, or nothing."""
+        """Sum up a run, if its times are a figure, and say why it does not count, or nothing."""
         gpu, times = report.gpu, np.array(outcome.times)
         assert gpu is not None
         if not ((times > 0) & np.isfinite(times)).all():
@@ -268,7 +283,6 @@ class JetsonMeter:
             outcome.during,
             variation,
             unstable=report.unstable is not None,
-            required_mode=self.device.power_mode,
         )
         state = {
             "tensorrt": str(report.version),
@@ -281,7 +295,14 @@ class JetsonMeter:
         return _Run(figure, len(times) or report.queries or 0, state), reasons
 
     def _record(self, job: Job, built: Step | None, attempt: int, rejected: Sequence[str]) -> dict[str, Any]:
-        """What else is worth keeping of an accepted run."""
+        """Collect what else is worth keeping of an accepted run.
+
+        Args:
+            job: what was run.
+            built: the build, None where the engine was saved earlier.
+            attempt: how many runs came before.
+            rejected: why they did not count.
+        """
         report = None if built is None else trtexec.parse(built.log)
         options = [re.sub(r"(--layerPrecisions=).*", r"\1…", option) for option in job.build[1:]]
         return {
@@ -295,7 +316,7 @@ class JetsonMeter:
 
 
 def _measured(runs: Sequence[_Run]) -> Measured:
-    """Of several builds the median one, between the others."""
+    """Pick the median build, between the least and the largest of several."""
     medians = [run.figure.ms for run in runs]
     run = runs[medians.index(median_low(medians))]
     figure = run.figure if len(runs) == 1 else Figure(run.figure.ms, min(medians), max(medians))
