@@ -28,7 +28,7 @@ STEM_SIZE = (128, 128)
 REFERENCE = f"{WIDTH} channels at {SIZE[0]}x{SIZE[1]}; an embed from 32 channels at 64x64, a stem at 128x128"
 METER = HostMeter()
 CODE = (*GRAPH_CODE, "evaluators/latency/host.py", "evaluators/block_costs.py")
-"""What decides a block's milliseconds: figures are kept for this code."""
+"""Files that decide a block's milliseconds: figures are kept with their fingerprint."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Meter(Protocol):
         """The opset in which the device wants graphs; asking may connect to it."""
 
     at_once: int
-    """How many graphs are best given to :meth:`measure` together."""
+    """Number of graphs that are best given to :meth:`measure` together."""
 
     def provenance(self) -> Provenance:
         """Describe what figures are measured with; asking may connect to the device."""

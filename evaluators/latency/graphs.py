@@ -24,7 +24,7 @@ CODE = (
     *(f"boostformer/{name}" for name in ("parts.py", "layers.py", "model.py", "fold.py", "blocks/*.py", "deploy/*.py")),
     "evaluators/latency/graphs.py",
 )
-"""What decides a graph: a figure is kept with the fingerprint of this code, and is not taken for another graph's."""
+"""Files that decide a graph: a figure is kept with their fingerprint, and is not taken for another graph's."""
 LOGITS = "logits"
 IDENTITY = BlockSpec("identity")
 IMAGE, NARROW = 3, 8

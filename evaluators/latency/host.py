@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 SECONDS = 0.2
-"""How long each graph is run at least, all runs together."""
+"""Least seconds that each graph is run, all runs together."""
 RUNS = 10
-"""How often each graph is run at least."""
+"""Least number of runs of each graph."""
 
 
 class HostDevice(MeterConfig):

@@ -23,7 +23,7 @@ class Mode(_Entry):
 
     gpu_mhz: PositiveFloat
     multiprocessors: PositiveInt
-    """How many are not gated."""
+    """Those that the mode does not gate."""
     memory_mhz: PositiveFloat
     checked: bool = True
     """Each number was found in a source."""

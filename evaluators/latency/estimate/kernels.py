@@ -126,7 +126,7 @@ SUMS = named("add add_ sub sub_ rsub __rsub__")
 STRAIGHT = SUMS | named(
     "batch_norm clamp clamp_ div div_ hardtanh leaky_relu leaky_relu_ mul mul_ neg relu relu_ relu6"
 )
-"""What a product does on the way out: sums of maps, factors, activations of straight lines.
+"""Functions that a product computes on the way out: sums of maps, factors, activations of straight lines.
 
 TensorRT's list of fusions has no others but GELU on newer GPUs; its profiles show Swish as a kernel of its own.
 """

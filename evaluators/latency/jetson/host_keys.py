@@ -29,7 +29,7 @@ class HostKey:
 
     kind: str
     fingerprint: str
-    """As OpenSSH shows it, ``SHA256:…``."""
+    """The form that OpenSSH shows, ``SHA256:…``."""
     key: Any
 
     def __str__(self) -> str:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
-import numpy as np
 import onnx
 
 from boostformer.errors import UserError
-from boostformer.figures import Figure, Provenance
+from boostformer.figures import Provenance
 from evaluators.latency.backend import Measured, MeasureFailure, Say, Unavailable, silent
-from evaluators.latency.jetson import board, trtexec
+from evaluators.latency.jetson import trtexec
 from evaluators.latency.jetson.graphs import half, norm_layers
+from evaluators.latency.jetson.runs import Run, judged, median_build
 from evaluators.latency.jetson.script import (
     BUSY,
     ENGINE,
@@ -48,16 +46,7 @@ OVERHEAD_SECONDS = 120
 LITTLE_SPACE = 64
 """MiB: with less a failure is the disk's, not the graph's."""
 REUPLOADS = 3
-"""How often a graph that others' files have pushed out of the board's folder is sent again."""
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One accepted run of one build."""
-
-    figure: Figure
-    queries: int
-    state: dict[str, Any]
+"""Times that a graph is sent again which others' files have pushed out of the board's folder."""
 
 
 class JetsonMeter:
@@ -109,12 +98,12 @@ class JetsonMeter:
         mend, :class:`UserError`.
         """
         sent = {name: self._sent(graph) for name, graph in graphs.items()}
-        runs: dict[str, list[_Run]] = {name: [] for name in graphs}
+        runs: dict[str, list[Run]] = {name: [] for name in graphs}
         for number in range(builds):
             for name in graphs:
                 say(f"{self.name}: {name}" + (f", build {number + 1} of {builds}" if builds > 1 else ""))
                 runs[name].append(self._run(self._job(name, *sent[name], fresh=builds > 1), say))
-        return {name: _measured(found) for name, found in runs.items()}
+        return {name: median_build(found) for name, found in runs.items()}
 
     def close(self) -> None:
         """Hang up; the next use connects anew."""
@@ -156,7 +145,7 @@ class JetsonMeter:
         built = secrets.token_hex(16) if fresh else digest("\0".join([str(version), *command[1:]]).encode())
         return Job(name, content, graph, f"{built}.engine", tuple(command))
 
-    def _run(self, job: Job, say: Say) -> _Run:
+    def _run(self, job: Job, say: Say) -> Run:
         """Repeat a job until a run counts; :class:`MeasureFailure` when none does."""
         rejected: list[str] = []
         built: Step | None = None
@@ -168,7 +157,7 @@ class JetsonMeter:
             if report is None:
                 reasons = ["its saved engine could not be run"]
             else:
-                run, reasons = self._judged(outcome, report)
+                run, reasons = judged(outcome, report)
                 if run is not None and not reasons:
                     run.state.update(self._record(job, built, attempt, rejected))
                     return run
@@ -262,38 +251,6 @@ class JetsonMeter:
             return Unavailable(f"{self.name}: the board's disk is full, {outcome.free} MiB are free: {text}")
         return MeasureFailure(f"{self.name}: {job.name}: {text}")
 
-    def _judged(self, outcome: Outcome, report: trtexec.Report) -> tuple[_Run | None, list[str]]:
-        """Sum up a run, if its times are a figure, and say why it does not count, or nothing."""
-        gpu, times = report.gpu, np.array(outcome.times)
-        assert gpu is not None
-        if not ((times > 0) & np.isfinite(times)).all():
-            return None, ["among trtexec's times are some that are none"]
-        # Without the single times, as on a full disk, the extremes stand for the quartiles.
-        low, high, variation = gpu.minimum, gpu.maximum, report.unstable
-        if times.size:
-            low, high = (float(q) for q in np.quantile(times, [0.25, 0.75]))
-            variation = float(100 * times.std() / times.mean())
-        try:
-            figure = Figure(gpu.median, low, high)
-        except ValueError as error:
-            return None, [f"trtexec's {trtexec.GPU}: {error}"]
-        reasons = board.judge(
-            outcome.before,
-            outcome.after,
-            outcome.during,
-            variation,
-            unstable=report.unstable is not None,
-        )
-        state = {
-            "tensorrt": str(report.version),
-            "before": outcome.before.to_dict(),
-            "during": board.summary(outcome.during),
-            "after": outcome.after.to_dict(),
-            "variation_percent": variation,
-            "throughput": report.throughput,
-        }
-        return _Run(figure, len(times) or report.queries or 0, state), reasons
-
     def _record(self, job: Job, built: Step | None, attempt: int, rejected: Sequence[str]) -> dict[str, Any]:
         """Collect what else is worth keeping of an accepted run.
 
@@ -313,11 +270,3 @@ class JetsonMeter:
             "attempts": attempt + 1,
             "rejected": list(rejected),
         }
-
-
-def _measured(runs: Sequence[_Run]) -> Measured:
-    """Pick the median build, between the least and the largest of several."""
-    medians = [run.figure.ms for run in runs]
-    run = runs[medians.index(median_low(medians))]
-    figure = run.figure if len(runs) == 1 else Figure(run.figure.ms, min(medians), max(medians))
-    return Measured(figure, run.queries, {**run.state, "builds_ms": medians})

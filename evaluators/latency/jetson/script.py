@@ -16,7 +16,7 @@ from evaluators.latency.jetson.trtexec import Version, number
 BUSY, UNUSABLE, GONE = 75, 66, 67
 """Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
 KEPT = 60
-"""How many graphs and engines stay in the board's folder, the last used ones."""
+"""Number of graphs and engines that stay in the board's folder, the last used ones."""
 ENGINE, TIMES = "run/engine", "run/times.json"
 """Files that trtexec writes; the folder `run` belongs to one run alone."""
 

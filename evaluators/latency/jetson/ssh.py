@@ -33,7 +33,7 @@ KEEPALIVE_SECONDS = 10
 GRACE_SECONDS = 5
 """Time between the signal that asks a command to end and the one that makes it."""
 MARGIN_SECONDS = 20.0
-"""How much longer than the board itself this side waits for a command."""
+"""Time that this side waits for a command longer than the board itself."""
 UPLOAD_SECONDS = 300.0
 LARGEST_OUTPUT = 64 * 2**20
 """Bytes: only the end of a longer output is kept."""

@@ -19,11 +19,11 @@ from evaluators.latency.device import Precision
 
 WARM_UP_MS = 1000
 ITERATIONS = 100
-"""How often an engine is run at least, after the warm-up."""
+"""Least number of runs of an engine, after the warm-up."""
 GPU = "GPU Compute Time"
 """The row whose median is a network's latency."""
 LAST_LINES = 8
-"""How many of trtexec's own lines explain a failure."""
+"""Number of trtexec's own lines that explain a failure."""
 
 
 class LogError(Exception):
@@ -157,7 +157,7 @@ class Row:
     mean: float
     median: float
     percentiles: dict[float, float] = field(default_factory=dict, hash=False)
-    """By percentage: 8.2 prints 99 alone, 8.6 and later 90, 95 and 99."""
+    """Values by percentage: 8.2 prints 99 alone, 8.6 and later 90, 95 and 99."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Report:
     passed: bool
     version: Version
     rows: dict[str, Row] = field(hash=False)
-    """By name: ``GPU Compute Time``, ``Latency``, ``Enqueue Time``, up to 8.2 ``End-to-End Host Latency``, …"""
+    """Rows by name: ``GPU Compute Time``, ``Latency``, ``Enqueue Time``, up to 8.2 ``End-to-End Host Latency``, …"""
     throughput: float | None
     """Queries per second."""
     queries: int | None

@@ -17,7 +17,7 @@ from evaluators.latency.graphs import element_graph, elements, graph_hash, netwo
 from evaluators.latency.table.table import Table
 
 PROBES = 3
-"""How many elements, from small to large, are timed to say how long all will take."""
+"""Number of elements, from small to large, that are timed to say how long all will take."""
 Done = Callable[[int, int], None]
 """Called with (elements done, of how many)."""
 

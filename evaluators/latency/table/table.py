@@ -21,7 +21,7 @@ from evaluators.latency.table.correction import Correction, fit, leave_one_out
 from evaluators.latency.table.file import TableFile
 
 ENOUGH = 5
-"""With fewer whole networks a correction is not to be trusted."""
+"""Least number of whole networks by which a correction can be trusted."""
 BAND = 0.9
 """The band holds this share of the errors of networks that were left out of the fit."""
 
