@@ -22,7 +22,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> int:
-        """Waits for the lock; the descriptor of the file, for its holder to use.
+        """Wait for the lock, and give the descriptor of the file for its holder to use.
 
         :class:`UserError` when the file cannot be opened to be written.
         """
@@ -56,7 +56,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some living process holds the lock."""
+    """Tell whether some living process holds the lock."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:

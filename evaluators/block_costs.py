@@ -1,4 +1,4 @@
-"""What each registered block costs and how long it takes, all at the same reference shape."""
+"""Costs and milliseconds of each registered block, all at the same reference shape."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ STEM_SIZE = (128, 128)
 REFERENCE = f"{WIDTH} channels at {SIZE[0]}x{SIZE[1]}; an embed from 32 channels at 64x64, a stem at 128x128"
 METER = HostMeter()
 CODE = (*GRAPH_CODE, "evaluators/latency/host.py", "evaluators/block_costs.py")
-"""What decides a block's milliseconds: figures are kept for this code."""
+"""Files that decide a block's milliseconds: figures are kept with their fingerprint."""
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """Of one block with its default options: trained, deployed, and milliseconds of the deployed form."""
+    """Costs of one block with its default options, trained and deployed, and the latency of the deployed form."""
 
     training: Cost
     deploy: Cost
@@ -41,7 +41,7 @@ class BlockCost:
 
 
 def reference_part(declaration: registry.Declaration) -> Part:
-    """The block with its defaults at the reference shape."""
+    """Describe the block with its defaults at the reference shape."""
     spec = BlockSpec.of(declaration.name, **declaration.defaults)
     height, width = SIZE
     maps = tuple((WIDTH, height // 2**i, width // 2**i) for i in range(len(STRIDES)))
@@ -54,10 +54,10 @@ def reference_part(declaration: registry.Declaration) -> Part:
 
 
 def block_costs(progress: Callable[[str], None] | None = None, *, fresh: bool = False) -> list[BlockCost]:
-    """Of each of :func:`boostformer.blocks.registry.declarations`, in order.
+    """Cost each of :func:`boostformer.blocks.registry.declarations`, in order.
 
     Milliseconds are measured in ONNX Runtime the first time, or when ``fresh``, and kept for the same code, runtime
-    and processor. Without ``progress`` none are measured; it is called with the name of each block before.
+    and processor. ``progress`` is called with the name of each block before; without it none are measured.
     """
     parts = [reference_part(declaration) for declaration in registry.declarations()]
     trained, deployed = CostTable(deployed=False), CostTable()

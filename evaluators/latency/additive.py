@@ -1,4 +1,4 @@
-"""Latency as a sum over the parts of a network: what table and estimate have in common."""
+"""Backends whose latency is a sum over the parts of a network: predictions from a table, and estimates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Additive(Backend, PartSums[float]):
     """A backend whose milliseconds are ``overhead_ms`` and a sum over parts, so that populations are quick too."""
 
     overhead_ms = 0.0
-    """Of every network, whatever it is made of."""
+    """Milliseconds of every network, whatever it is made of."""
 
     def __init__(self) -> None:
         super().__init__(0.0, deployed=True)
@@ -26,17 +26,20 @@ class Additive(Backend, PartSums[float]):
     @property
     @abstractmethod
     def band(self) -> tuple[float, float]:
-        """Between which multiples of a figure the device is expected to be."""
+        """The least and the largest multiple of a figure that the device is expected to take."""
 
     def prepare(self, slots: Mapping[str, Sequence[Any]], one: Architecture) -> None:
-        """Raises :class:`boostformer.errors.UserError` unless all networks of a space can be told, ``one`` of which."""
+        """Raise :class:`UserError` unless the latency of every network of a space can be told.
+
+        ``slots`` are the space's, by name, each with its variants; ``one`` is any of its networks.
+        """
 
     def can_tell(self, arch: Architecture) -> bool:
-        """Whether all that this network needs is known."""
+        """Tell whether all that the latency of this network needs is known."""
         return True
 
     def milliseconds(self, arch: Architecture) -> float:
-        """To the logits."""
+        """Sum up the milliseconds from the image to the logits."""
         return self.overhead_ms + sum(self.pieces(arch))
 
     def latency(self, arch: Architecture, *, labels: bool = False, builds: int = 1, say: Say = silent) -> Latency:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import onnx
 
 Say = Callable[[str], None]
-"""Is told in a line what is being done: a build, a repetition, a wait."""
+"""Called with a line that says what is being done: a build, a repetition, a wait."""
 
 
 def silent(line: str) -> None:
-    """For those who do not want to know."""
+    """Ignore the line."""
 
 
 class Unavailable(Exception):
@@ -87,7 +87,7 @@ class Meter(Protocol):
         """The opset in which the device wants graphs; asking may connect to it."""
 
     at_once: int
-    """So many graphs are best given to :meth:`measure` together."""
+    """Number of graphs that are best given to :meth:`measure` together."""
 
     def provenance(self) -> Provenance:
         """Describe what figures are measured with; asking may connect to the device."""
@@ -100,7 +100,7 @@ class Meter(Protocol):
         Args:
             graphs: by name, at batch 1 with static shapes.
             builds: how many times each is built anew.
-            say: is told what is being done.
+            say: called with a line about what is being done.
 
         Raises :class:`Unavailable` or :class:`MeasureFailure`.
         """
@@ -121,7 +121,7 @@ class Backend(ABC):
             arch: the network.
             labels: whether to tell the milliseconds to the label map too.
             builds: how many times the network is built; only what is measured depends on it.
-            say: is told what is being done.
+            say: called with a line about what is being done.
 
         Raises :class:`Unavailable` or :class:`MeasureFailure` where it measures, and
         :class:`boostformer.errors.UserError` where it has no figure for this network.

@@ -56,7 +56,7 @@ class Entry(Generic[D_co]):
 
     @property
     def shipped(self) -> bool:
-        """Whether it comes with this program."""
+        """Tell whether it comes with this program."""
         return self.where.startswith(f"{SHIPPED}:")
 
     def open(self) -> Backend:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 RUNS, SECONDS = 100, 1.0
-"""How often, and how long in all, a network is run at least."""
+"""Least number of runs of a network, and least seconds of all together."""
 
 
 class CudaDevice(MeasuredConfig):

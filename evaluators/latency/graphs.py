@@ -1,4 +1,4 @@
-"""The graphs that a device is asked to time: whole networks, and the elements that a prediction sums up."""
+"""Graphs for a device to time: whole networks, and the elements that a prediction sums up."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ CODE = (
     *(f"boostformer/{name}" for name in ("parts.py", "layers.py", "model.py", "fold.py", "blocks/*.py", "deploy/*.py")),
     "evaluators/latency/graphs.py",
 )
-"""What decides a graph: a figure is kept with the fingerprint of this code, and is not taken for another graph's."""
+"""Files that decide a graph: a figure is kept with their fingerprint, and is not taken for another graph's."""
 LOGITS = "logits"
 IDENTITY = BlockSpec("identity")
 IMAGE, NARROW = 3, 8
 """Channels of an image, and of the maps at the ends of an element's graph."""
 _SMALL = 16
-"""A constant of so few whole numbers is an axis or a shape, and part of the structure."""
+"""A constant of at most so many whole numbers is an axis or a shape, and so part of the structure."""
 
 
 def deployed_network(arch: Architecture) -> nn.Module:
-    """The folded network with random weights."""
+    """Build the folded network with random weights."""
     torch.manual_seed(0)
     return fold(build(arch).eval(), in_place=True)
 
 
 def network_graph(arch: Architecture, opset: int) -> onnx.ModelProto:
-    """The deployed network at batch 1 with random weights, up to the logits."""
+    """Export the deployed network at batch 1 with random weights: ``image`` (1, 3, H, W) to ``logits``."""
     return to_onnx(deployed_network(arch), (torch.zeros(1, 3, *arch.size),), opset, ["image"], [LOGITS])
 
 
 def elements(arch: Architecture, *, labels: bool = False) -> Iterator[tuple[Part, int]]:
-    """What a prediction of ``arch`` sums up: ``(element, how often)``."""
+    """Iterate over what a prediction of ``arch`` sums up: ``(element, how often)``."""
     for _, part, times in parts(arch, deployed=True):
         for element in elements_of(part):
             yield element, times
@@ -54,7 +54,7 @@ def elements(arch: Architecture, *, labels: bool = False) -> Iterator[tuple[Part
 
 
 def elements_of(part: Part) -> list[Part]:
-    """A deployed part as what is timed on its own, so that few of them make up many parts.
+    """Split a deployed part into what is timed on its own, so that few elements make up many parts.
 
     A residual branch is its block, with the sum behind it, and what was not folded into it: a norm, and a pass over
     the map for LayerScale or a local connection, which is what an identity's branch is timed for.
@@ -71,7 +71,7 @@ def elements_of(part: Part) -> list[Part]:
 
 
 def frames_of(element: Part) -> list[Part]:
-    """The frame of each map that an element takes or gives: half of each is in :func:`element_graph`.
+    """List the frame of each map that an element takes or gives: half of each is in :func:`element_graph`.
 
     A runtime lays maps out to suit its convolutions, and then resizes and adds in that layout too. An element that is
     timed bare would be laid out for its input, which in a network it is not: a resize took four times as long.
@@ -83,7 +83,10 @@ def frames_of(element: Part) -> list[Part]:
 
 
 def space_elements(slots: Mapping[str, Sequence[Any]], one: Architecture) -> list[Part]:
-    """All elements, and their frames, of the networks of a space with these ``slots``, of which ``one`` is one."""
+    """List all elements, with their frames, of a space's networks.
+
+    ``slots`` are the space's, by name, each with its variants; ``one`` is any of its networks.
+    """
     collector = _Collector()
     Population(collector, slots, one.size, one.classes)
     tail = labels_part(one)
@@ -91,7 +94,7 @@ def space_elements(slots: Mapping[str, Sequence[Any]], one: Architecture) -> lis
 
 
 class _Collector(PartSums[float]):
-    """Is asked for every part that a space may need, and remembers their elements."""
+    """A sum that is asked for every part that a space may need, and remembers their elements."""
 
     def __init__(self) -> None:
         super().__init__(0.0, deployed=True)
@@ -104,7 +107,7 @@ class _Collector(PartSums[float]):
 
 
 def element_graph(element: Part, opset: int) -> onnx.ModelProto:
-    """An element at batch 1 with random weights: between narrow 1x1 convolutions, or a frame itself."""
+    """Export an element at batch 1 with random weights between narrow 1x1 convolutions, or a frame itself."""
     torch.manual_seed(0)
     first = [NARROW if shape[0] != IMAGE else IMAGE for shape in element.inputs]
     inputs = [torch.zeros(1, width, *shape[1:]) for width, shape in zip(first, element.inputs, strict=True)]
@@ -112,7 +115,7 @@ def element_graph(element: Part, opset: int) -> onnx.ModelProto:
 
 
 def _output(element: Part) -> tuple[int, int, int] | None:
-    """(C, H, W) of the map that an element gives to a convolution, if it does."""
+    """Give (C, H, W) of the map that an element gives to a convolution, if it does."""
     (width, height, length), *_ = element.inputs
     if element.kind in ("labels", "stem", "frame"):
         return None
@@ -141,7 +144,7 @@ class _Framed(nn.Module):
 
 
 def graph_hash(graph: onnx.ModelProto) -> str:
-    """Of all that decides how long a graph takes: its operators and shapes, not its weights or names."""
+    """Hash all that decides how long a graph takes: its operators and shapes, not its weights or names."""
     names: dict[str, int] = {"": 0}
     digest = hashlib.sha256()
 

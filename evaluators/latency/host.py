@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 SECONDS = 0.2
-"""How long each graph is run at least, in all."""
+"""Least seconds that each graph is run, all runs together."""
 RUNS = 10
-"""How often each graph is run at least."""
+"""Least number of runs of each graph."""
 
 
 class HostDevice(MeterConfig):
@@ -34,14 +34,14 @@ class HostDevice(MeterConfig):
     kind: Literal["host"]
     threads: int = Field(default=1, ge=1)
     seconds: float = Field(default=1.0, gt=0)
-    """How long a graph is run at least."""
+    """Seconds that a graph is run at least."""
 
     def meter(self, name: str, folder: Path) -> HostMeter:
         return HostMeter(self.threads, self.seconds)
 
 
 class HostMeter:
-    """Runs graphs in ONNX Runtime with so many ``threads``, each at least ``RUNS`` times and ``seconds`` long."""
+    """Runs graphs in ONNX Runtime on ``threads`` threads, each graph at least ``RUNS`` times and ``seconds`` long."""
 
     at_once = 8
 
@@ -64,7 +64,7 @@ class HostMeter:
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
     ) -> dict[str, Measured]:
-        """In turns, run by run, so that a drift of the machine meets all graphs alike; a build is a session."""
+        """Run the graphs in turns, so that a drift of the machine meets all alike; a build is a session."""
         taken: dict[str, list[list[float]]] = {name: [] for name in graphs}
         for build in range(builds):
             if builds > 1:
@@ -99,7 +99,7 @@ class HostMeter:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Read the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -16,7 +16,7 @@ from evaluators.latency.graphs import LOGITS, graph_hash, network_graph
 
 
 class Metered(Backend):
-    """Exports each network and has the ``meter`` run it."""
+    """Exports each network for ``meter`` to run."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -49,5 +49,13 @@ def with_labels(graph: onnx.ModelProto, arch: Architecture, opset: int) -> onnx.
 
 @cache
 def _tail(classes: int, logits: tuple[int, int], size: tuple[int, int], opset: int) -> onnx.ModelProto:
+    """Export the way from the logits to the label map.
+
+    Args:
+        classes: number of classes.
+        logits: (H, W) of the logits.
+        size: (H, W) of the label map.
+        opset: of the graph.
+    """
     graph = to_onnx(LabelMap(size).eval(), (torch.zeros(1, classes, *logits),), opset, ["input0"], ["labels"])
     return onnx.compose.add_prefix(graph, "labels/", rename_inputs=False, rename_outputs=False)

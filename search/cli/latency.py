@@ -1,4 +1,4 @@
-"""The commands about milliseconds: ``latency measure``, ``estimate``, ``profile-space``, ``calibrate``, …"""
+"""Commands about milliseconds: ``latency measure``, ``estimate``, ``profile-space``, ``calibrate``, …"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BETWEEN = {
     "predicted": "9 of 10 networks left out of the fit",
     "estimated": "mean error on published figures, no bound",
 }
-"""What the low and the high figure of each kind mean."""
+"""Meaning of the low and the high figure of each kind."""
 
 latency = typer.Typer(help="Milliseconds on a device: measured, predicted or estimated.", no_args_is_help=True)
 
@@ -195,11 +195,10 @@ def calibrate(
 
 
 def _report(table: Table, fmt: Format) -> None:
-    """How well predictions did on networks that were left out of the fit."""
+    """Show how well networks that were left out of the fit were predicted."""
     from evaluators.costs.table import CostTable
     from evaluators.latency.table.correction import rank_correlation
 
-    table.correction  # noqa: B018  # says so when there are too few networks
     archs, costs = table.calibrated, CostTable()
     rows: list[dict[str, Any]] = []
     for (arch, ms), error in zip(archs.items(), table.errors.tolist(), strict=True):
@@ -227,6 +226,16 @@ def _rank(correlation: float) -> str:
 def _figure(
     entry: Entry[DeviceConfig], arch: str, size: str | None, classes: int | None, builds: int, fmt: Format
 ) -> None:
+    """Print the latency of a network.
+
+    Args:
+        entry: the device.
+        arch: preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.
+        size: input size HxW; by default the architecture's.
+        classes: number of classes; by default the architecture's.
+        builds: how often it is built.
+        fmt: how to print.
+    """
     from search.cli.arch_argument import at_size, read_architecture
     from search.cli.data_argument import size_of
 
@@ -258,7 +267,7 @@ def _plain(found: Latency) -> dict[str, Any]:
 
 
 def _table(name: str) -> tuple[Entry[MeterConfig], Table]:
-    """The device that a table is about, and the table."""
+    """Open a table, and find the device that it is about."""
     from evaluators.latency.device import MeterConfig
     from evaluators.latency.devices import TableDevice, find
 
@@ -267,7 +276,7 @@ def _table(name: str) -> tuple[Entry[MeterConfig], Table]:
 
 
 def _compared() -> bool:
-    """Whether somebody says that the fingerprint is the board's."""
+    """Ask whether the fingerprint is the board's."""
     if not sys.stdin.isatty():
         raise UserError("nobody is there to compare the fingerprint: once you have, repeat with --yes")
     return typer.confirm("Is this the board's fingerprint?", err=True)
@@ -275,7 +284,7 @@ def _compared() -> bool:
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """A device that is not there, or cannot run a network, is said in one line."""
+    """End the program with one line where a device is not there, or cannot run a network."""
     from evaluators.latency.backend import MeasureFailure, Unavailable
 
     try:

@@ -23,14 +23,14 @@ class Mode(_Entry):
 
     gpu_mhz: PositiveFloat
     multiprocessors: PositiveInt
-    """How many are not gated."""
+    """Those that the mode does not gate."""
     memory_mhz: PositiveFloat
     checked: bool = True
-    """Whether each number was found in a source."""
+    """Each number was found in a source."""
 
 
 class Efficiency(_Entry):
-    """Of each kind of kernel that multiplies, the share of the peak that it reaches."""
+    """The share of the peak that each kind of kernel that multiplies reaches."""
 
     conv: PositiveFloat
     pointwise: PositiveFloat
@@ -40,17 +40,17 @@ class Efficiency(_Entry):
 
 
 class GpuArchitecture(_Entry):
-    """What boards of one kind of GPU have in common."""
+    """Constants that boards of one kind of GPU have in common."""
 
     flops: dict[Precision, PositiveInt]
-    """Of a multiprocessor in one clock."""
+    """Floating-point operations of a multiprocessor in one clock."""
     fitted_on: str
     """The board whose measurements gave the rest."""
     efficiency: Efficiency
     bandwidth: PositiveFloat
     """Share of the memory's peak."""
     launch_us: PositiveFloat
-    """Of each kernel on the board ``fitted_on`` in its largest mode."""
+    """Microseconds of each kernel's launch on the board ``fitted_on`` in its largest mode."""
     tile: PositiveInt
 
 
@@ -69,19 +69,19 @@ class Board(_Entry):
         return next(iter(self.modes))
 
     def mode(self, name: str | None) -> tuple[str, Mode]:
-        """The power mode of this name, by default the largest; :class:`UserError` when the board has none such."""
+        """Find a power mode by name, by default the largest; :class:`UserError` when the board has none such."""
         name = name or self.default_mode
         if name not in self.modes:
             raise UserError(f"power_mode: {self.title} has no '{name}'; {nearest(name, self.modes)}")
         return name, self.modes[name]
 
     def bytes_per_second(self, mode: Mode) -> float:
-        """Peak of the memory, which transfers twice in each clock."""
+        """Compute the peak of the memory, which transfers twice in each clock."""
         return mode.memory_mhz * 1e6 * 2 * self.bus_bits / 8
 
 
 class Boards(_Entry):
-    """The whole file."""
+    """The content of the file."""
 
     architectures: dict[str, GpuArchitecture]
     boards: dict[str, Board]
@@ -99,12 +99,12 @@ class Boards(_Entry):
 
 @cache
 def boards() -> Boards:
-    """All that the file holds."""
+    """Read the file."""
     return Boards.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
 
 
 def board(name: str) -> Board:
-    """The board of this name; :class:`UserError` with the nearest known one."""
+    """Find a board by name; :class:`UserError` with the nearest known one."""
     found = boards().boards
     if name not in found:
         raise UserError(f"board: unknown '{name}'; {nearest(name, found)}")
@@ -112,6 +112,6 @@ def board(name: str) -> Board:
 
 
 def architecture(of: Board) -> tuple[GpuArchitecture, Mode]:
-    """Of a board: its GPU's architecture, and the mode of the board on which that was fitted."""
+    """Find the GPU's architecture of a board, and the mode of the board on which that was fitted."""
     found = boards().architectures[of.architecture]
     return found, boards().boards[found.fitted_on].mode(None)[1]

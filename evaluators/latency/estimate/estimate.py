@@ -29,14 +29,14 @@ from evaluators.latency.graphs import elements_of
 
 BYTES: dict[Precision, int] = {"fp16": 2, "fp32": 4}
 UNKNOWN_ERROR = 0.5
-"""Half of the band of what was never compared with a measurement: a board, a power mode, FP32."""
+"""Half of the band where nothing was compared with a measurement: a board, a power mode, FP32."""
 
 
 class Estimate(Additive):
     """One board in one power mode (by default its largest) and precision, at batch 1."""
 
     def __init__(self, name: str, power_mode: str | None = None, precision: Precision = "fp16") -> None:
-        """:class:`boostformer.errors.UserError` for a board or a power mode that does not exist."""
+        """Raise :class:`boostformer.errors.UserError` for a board or a power mode that does not exist."""
         super().__init__()
         self.board, self.precision = board(name), precision
         self.power_mode, self.mode = self.board.mode(power_mode)
@@ -52,17 +52,17 @@ class Estimate(Additive):
 
     @property
     def band(self) -> tuple[float, float]:
-        """As factors: plus and minus the mean error on public figures, which is no bound."""
+        """One minus and plus the mean error on public figures, which is no bound."""
         compared = self.precision == "fp16" and self.power_mode == self.board.default_mode
         error = (compared and self.board.error) or UNKNOWN_ERROR
         return 1 - error, 1 + error
 
     def kernels_ms(self, launched: Iterable[Kernel]) -> float:
-        """Of these kernels one after the other."""
+        """Sum up the milliseconds of kernels that run one after the other."""
         return 1e3 * sum(map(self._seconds, launched))
 
     def part(self, part: Part) -> float:
-        """Milliseconds of one part: of its elements, since few of them make up many parts and each has to be traced."""
+        """Sum up the milliseconds of a part's elements: few make up many parts, and each has to be traced."""
         return sum((self._element(element) for element in elements_of(part)), 0.0)
 
     def _element(self, element: Part) -> float:
@@ -80,7 +80,7 @@ class Estimate(Additive):
 
 @cache
 def part_kernels(part: Part) -> tuple[Kernel, ...]:
-    """What a runtime launches for a part."""
+    """List what a runtime launches for a part."""
     with shapes_only():
         module = part.build()
         inputs = [torch.empty(1, *shape) for shape in part.inputs]

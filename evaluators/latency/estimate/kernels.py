@@ -28,8 +28,13 @@ Kind = Literal["conv", "pointwise", "depthwise", "grouped", "matmul", "memory"]
 class Kernel:
     """One launch at batch 1.
 
-    ``elements`` are the numbers read and written, weights too. What multiplies is ``groups`` matrix products of
-    (``rows``, ``depth``) by (``depth``, ``columns``): rows are positions, columns output channels.
+    Attributes:
+        kind: decides the share of the peak that it reaches.
+        elements: how many numbers are read and written, weights included.
+        groups: how many matrix products of (rows, depth) by (depth, columns) it computes.
+        rows: positions.
+        columns: output channels.
+        depth: what is summed up for one result.
     """
 
     kind: Kind
@@ -44,7 +49,7 @@ class Kernel:
         return self.groups * self.rows * self.columns * self.depth
 
     def padded_macs(self, tile: int) -> int:
-        """MACs when whole tiles of ``tile`` by ``tile`` results are computed; depthwise and grouped use no tiles."""
+        """Count MACs where whole tiles of ``tile`` by ``tile`` results are computed; depthwise and grouped use none."""
         if self.kind in ("depthwise", "grouped"):
             return self.macs
         rows, columns = (-(-side // tile) * tile for side in (self.rows, self.columns))
@@ -92,7 +97,7 @@ _PRODUCTS: dict[str, Callable[..., list[Kernel]]] = {
     "scaled_dot_product_attention": _scaled_dot_product,
 }
 PRODUCTS = {function: kernels for names, kernels in _PRODUCTS.items() for function in named(names)}
-"""The result and the arguments of a function -> its kernels, what they read and write between them aside."""
+"""Kernels of a function, made from its result and its arguments; ``elements`` are still without inputs and outputs."""
 
 LAYOUT = named(
     """
@@ -121,7 +126,7 @@ SUMS = named("add add_ sub sub_ rsub __rsub__")
 STRAIGHT = SUMS | named(
     "batch_norm clamp clamp_ div div_ hardtanh leaky_relu leaky_relu_ mul mul_ neg relu relu_ relu6"
 )
-"""What a product does on the way out: sums of maps, factors, activations of straight lines.
+"""Functions that a product computes on the way out: sums of maps, factors, activations of straight lines.
 
 TensorRT's list of fusions has no others but GELU on newer GPUs; its profiles show Swish as a kernel of its own.
 """
@@ -134,7 +139,7 @@ ELEMENTWISE = STRAIGHT | named(
 
 
 def kernels(module: nn.Module, inputs: Sequence[Any]) -> tuple[Kernel, ...]:
-    """The kernels of a folded ``module`` for meta tensors ``inputs`` (batch 1), in the order of their launches.
+    """List the kernels of a folded ``module`` for meta tensors ``inputs`` (batch 1), in the order of their launches.
 
     Raises ValueError on a function that is on no list here or in :mod:`evaluators.costs.counting`.
     """
@@ -143,7 +148,7 @@ def kernels(module: nn.Module, inputs: Sequence[Any]) -> tuple[Kernel, ...]:
     if recording.unknown:
         raise ValueError(
             f"{type(module).__name__}: operators {sorted(recording.unknown)} have no kernel; add each to a list in "
-            "evaluators/latency/kernels.py"
+            "evaluators/latency/estimate/kernels.py"
         )
     return tuple(recording.kernels)
 
@@ -167,7 +172,14 @@ class _Recording:
         self._values = {id(tensor): _Value(tensor, -1) for tensor in inputs}
 
     def see(self, func: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Sort one call; what does not follow from the inputs is computed when an engine is built."""
+        """Sort one call; what does not follow from the inputs is computed when an engine is built.
+
+        Args:
+            func: the function of torch.
+            result: what it returned.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         given = list(_tensors((*args, *kwargs.values())))
         sources = [self._values[id(tensor)] for tensor in given if id(tensor) in self._values]
         results = list(_tensors((result,)))
@@ -195,7 +207,7 @@ class _Recording:
             self._values[id(tensor)] = _Value(tensor, kernel)
 
     def _launch(self, sources: Iterable[_Value], results: Sequence[Tensor], *launched: Kernel) -> None:
-        """New kernels of which the last writes ``results``."""
+        """Add kernels of which the last writes ``results``."""
         self._read.update(value.kernel for value in sources)
         self.kernels += launched
         self._written += [_size(results)] * len(launched)
@@ -205,7 +217,14 @@ class _Recording:
         self._launch(sources, results, Kernel("memory", 2 * _size(results)))
 
     def _multiply(self, found: list[Kernel], sources: list[_Value], given: list[Tensor], results: list[Tensor]) -> None:
-        """With what goes in and comes out; a product with weights is a linear layer, however it is written."""
+        """Launch products; one with weights is a linear layer, however it is written.
+
+        Args:
+            found: the kernels, without what they read and write.
+            sources: the operands that follow from the inputs.
+            given: all operands.
+            results: what the last kernel writes.
+        """
         if len(found) == 1:
             kind = "pointwise" if found[0].kind == "matmul" and len(sources) == 1 < len(given) else found[0].kind
             found = [replace(found[0], kind=kind, elements=_size(given) + _size(results))]
@@ -217,7 +236,7 @@ class _Recording:
         self._launch(sources, results, *found)
 
     def _join(self, func: Any, sources: list[_Value], results: list[Tensor]) -> None:
-        """Into the kernel that wrote the last operand, where that can be, or a pass over the operands."""
+        """Join a function to the kernel that wrote its last operand, where that can be; else launch a pass."""
         operands = list({id(value.tensor): value for value in sources}.values())
         last = max(operands, key=lambda value: value.kernel)
         if not (self._is_open(last, _size(results)) and self._takes(last.kernel, func, len(operands))):
@@ -233,14 +252,17 @@ class _Recording:
         self._assign(results, last.kernel)
 
     def _is_open(self, value: _Value, size: int) -> bool:
-        """Whether this is all that its kernel writes, as large as ``size``, and no other kernel has read it yet."""
+        """Tell whether a value is all that its kernel writes, of ``size``, and no other kernel has read it yet."""
         return value.tensor.numel() == size and self._is_whole(value) and value.kernel not in self._read
 
     def _is_whole(self, value: _Value) -> bool:
         return value.kernel >= 0 and value.tensor.numel() == self._written[value.kernel]
 
     def _takes(self, kernel: int, func: Any, operands: int) -> bool:
-        """What is memory traffic anyway takes anything; a product takes sums of maps, and straight lines of its own."""
+        """Tell whether a function can join a kernel.
+
+        Memory traffic takes every function; a product takes sums of maps, and straight lines of its own result.
+        """
         return self.kernels[kernel].kind == "memory" or func in SUMS or (func in STRAIGHT and operands == 1)
 
     def _concatenate(self, sources: list[_Value], given: list[Tensor], results: list[Tensor]) -> None:
@@ -251,7 +273,7 @@ class _Recording:
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among ``values`` and in lists among them."""
+    """Iterate over the tensors among ``values`` and in lists among them."""
     lists = (value if isinstance(value, list | tuple) else (value,) for value in values)
     return (value for value in chain.from_iterable(lists) if isinstance(value, Tensor))
 
@@ -261,5 +283,5 @@ def _size(tensors: Iterable[Tensor]) -> int:
 
 
 def _memory(tensor: Tensor) -> int:
-    """Where its numbers are, wherever it begins there."""
+    """Identify the memory that holds the numbers of a tensor or a view."""
     return tensor.untyped_storage()._cdata

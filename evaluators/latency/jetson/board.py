@@ -1,4 +1,4 @@
-"""The state of a Jetson board: how to ask for it, reading the answers, and whether they spoil a measurement.
+"""The state of a Jetson board: asking for it, reading the answers, and judging whether they spoil a measurement.
 
 Every tool and file may be missing or need root: what cannot be read is None or left out, never made up.
 """
@@ -14,7 +14,7 @@ from typing import Any
 MAX_VARIATION = 2.0
 """Percent: a run whose coefficient of variation is larger is not steady."""
 BUSY = 90
-"""Percent: a tegrastats line with less load says nothing about the clock under load."""
+"""Percent: a line of tegrastats with less load says nothing about the clock under load."""
 SLACK = 0.99
 """The kernel rounds clocks: this share of the maximum is the maximum."""
 UNPOWERED = -100
@@ -41,7 +41,7 @@ state() {
 
 
 def query_script() -> str:
-    """A shell function ``state`` that prints what :func:`read_state` reads.
+    """Write a shell function ``state`` that prints what :func:`read_state` reads.
 
     The clocks of the GPU are asked for twice: `jetson_clocks` needs root on many boards, devfreq never does.
     """
@@ -66,7 +66,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class State:
-    """What a board said of itself."""
+    """A board's answer about itself; None or absent where it could not tell."""
 
     power_mode: str | None = None
     clock: Clock | None = None
@@ -80,7 +80,7 @@ class State:
 
     @property
     def settings(self) -> tuple[str, str]:
-        """What decides how fast the board is: power mode and clock."""
+        """Power mode and clock in words, which decide how fast the board is."""
         return self.power_mode or "power mode unknown", str(self.clock or "GPU clock unknown")
 
 
@@ -103,7 +103,7 @@ _SENSOR = re.compile(r"(?P<name>[\w-]+)@(?P<celsius>-?[\d.]+)C\b")
 
 
 def read_state(text: str) -> State:
-    """From what the function of :func:`query_script` printed, or any part of it."""
+    """Read what the function of :func:`query_script` printed, or any part of it."""
     mode = _MODE.search(text)
     clock = _SHOWN.search(text) or _DEVFREQ.search(text)
     return State(
@@ -115,7 +115,7 @@ def read_state(text: str) -> State:
 
 
 def read_tegrastats(text: str) -> list[Sample]:
-    """Every line that speaks of the GPU."""
+    """Read every line that speaks of the GPU."""
     samples = []
     for line in text.splitlines():
         if not (found := _GPU.search(line)):
@@ -132,7 +132,7 @@ def _powered(sensors: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Of a run's samples: how many, the lowest clock, the median load, the hottest sensor; None for what is unknown."""
+    """Count a run's samples; give lowest clock, median load and hottest sensor, or None for what is unknown."""
     clocks = [clock for sample in samples for clock in sample.clocks]
     loads = [sample.load for sample in samples if sample.load is not None]
     heat = [celsius for sample in samples for celsius in sample.temperatures.values()]
@@ -151,16 +151,17 @@ def judge(
     variation: float | None,
     *,
     unstable: bool = False,
-    required_mode: str | None = None,
 ) -> list[str]:
-    """Why a run does not count, or nothing.
+    """Say why a run does not count, or nothing. What is unknown speaks neither way.
 
-    ``variation`` is the coefficient of variation in percent, ``unstable`` whether trtexec itself warned. What is
-    unknown speaks neither way.
+    Args:
+        before: the board's state before the run.
+        after: its state afterwards.
+        during: tegrastats while it ran.
+        variation: coefficient of variation of the times, in percent.
+        unstable: whether trtexec itself warned.
     """
     reasons = []
-    if required_mode is not None and before.power_mode != required_mode:
-        reasons.append(f"the power mode is {before.power_mode or 'unknown'}, {required_mode} is required")
     if after.settings != before.settings:
         reasons.append(f"the settings changed from {', '.join(before.settings)} to {', '.join(after.settings)}")
     if slow := _slowest(before, after, during):
@@ -174,7 +175,7 @@ def judge(
 
 
 def _slowest(before: State, after: State, during: Sequence[Sample]) -> str | None:
-    """The lowest clock under load where that is below the maximum.
+    """Say what the lowest clock under load was, where that is below the maximum.
 
     A clock that is not locked rises with the load: what it was before, or after, or in a line without the load, says
     nothing.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class JetsonDevice(JetsonSettings):
-    """What runs graphs on the board."""
+    """A board over SSH that is measured by its own trtexec."""
 
     def meter(self, name: str, folder: Path) -> JetsonMeter:
         from evaluators.latency.jetson.meter import JetsonMeter

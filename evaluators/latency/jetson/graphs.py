@@ -1,4 +1,4 @@
-"""What older and newer TensorRTs need done to a graph for FP16: norms kept in FP32, or FP16 written into it."""
+"""Changes to graphs for FP16: norms kept in FP32 for older TensorRTs, FP16 written into the graph for newer ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from onnxscript import ir
 
 
 def norm_layers(graph: onnx.ModelProto) -> list[str]:
-    """The nodes into which norms were decomposed: those beside a root, under the norm's name (`NORM/Sqrt`)."""
+    """List the nodes into which norms were decomposed: those beside a root, under the norm's name (`NORM/Sqrt`)."""
     norms = {node.name.rpartition("/")[0] for node in graph.graph.node if node.op_type == "Sqrt" and "/" in node.name}
     return [node.name for node in graph.graph.node if node.name.rpartition("/")[0] in norms]
 
 
 def half(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in FP16, its inputs and outputs in FP32; a LayerNormalization computes in FP32 all the same."""
+    """Convert a graph to FP16 with inputs and outputs in FP32; a LayerNormalization computes in FP32 all the same."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copy = onnx.ModelProto()

@@ -18,7 +18,7 @@ from evaluators.latency.backend import Unavailable
 from evaluators.latency.jetson.settings import JetsonSettings
 
 CONNECT_SECONDS = 20.0
-"""For each step of connecting."""
+"""Limit of each step of connecting."""
 SILENT_SECONDS = 60
 """A connection whose packets are unanswered for so long is given up."""
 
@@ -29,7 +29,7 @@ class HostKey:
 
     kind: str
     fingerprint: str
-    """As OpenSSH shows it, ``SHA256:…``."""
+    """The form that OpenSSH shows, ``SHA256:…``."""
     key: Any
 
     def __str__(self) -> str:
@@ -37,12 +37,12 @@ class HostKey:
 
 
 def known_hosts(device: JetsonSettings, folder: Path) -> Path:
-    """The file of the boards' keys, in OpenSSH's format; a relative one is beside ``devices.yaml``, in ``folder``."""
+    """Locate the boards' keys, in OpenSSH's format; a relative file is beside ``devices.yaml``, in ``folder``."""
     return folder / (device.known_hosts or Path("known_hosts")).expanduser()
 
 
 def fetch_key(name: str, device: JetsonSettings) -> HostKey:
-    """The key that the board shows now, which proves nothing: somebody has to compare the fingerprint.
+    """Ask for the key that the board shows now, which proves nothing: somebody has to compare the fingerprint.
 
     Raises :class:`Unavailable`.
     """
@@ -57,16 +57,21 @@ def fetch_key(name: str, device: JetsonSettings) -> HostKey:
 
 
 def trusted_keys(device: JetsonSettings, folder: Path) -> list[HostKey]:
-    """The board's keys that are stored."""
+    """Read the board's keys that are stored."""
     file = known_hosts(device, folder)
     stored = load_keys(paramiko().SSHClient(), file).lookup(_known_as(device)) if file.exists() else None
     return [_host_key(key) for key in stored.values()] if stored else []
 
 
 def trust(name: str, device: JetsonSettings, folder: Path, found: HostKey, *, replace: bool = False) -> str:
-    """Store the key as the board's and say so in a line.
+    """Store a key as the board's, and say so in a line.
 
-    Another key than the stored one is a :class:`UserError` unless it is to ``replace`` that.
+    Args:
+        name: the device's.
+        device: its settings.
+        folder: where ``devices.yaml`` is.
+        found: the key.
+        replace: whether it may replace another that is stored, which else is a :class:`UserError`.
     """
     stored, file = trusted_keys(device, folder), known_hosts(device, folder)
     if any(key.key == found.key for key in stored):
@@ -93,7 +98,7 @@ def load_keys(client: Any, file: Path) -> Any:
 
 
 def refusal(name: str, device: JetsonSettings) -> Any:
-    """paramiko's policy for an unknown key: refuse, and say what to do."""
+    """Make paramiko's policy for an unknown key: refuse, and say what to do."""
 
     class Refusal(paramiko().RejectPolicy):  # type: ignore[misc]
         def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
@@ -106,7 +111,14 @@ def refusal(name: str, device: JetsonSettings) -> Any:
 
 
 def changed(name: str, device: JetsonSettings, stored: Any, shown: Any) -> UserError:
-    """What is said of another key than the stored one."""
+    """Word the refusal of another key than the stored one.
+
+    Args:
+        name: the device's.
+        device: its settings.
+        stored: paramiko's key that is known.
+        shown: the one that the board shows.
+    """
     return UserError(
         f"the host key of {name} ({device.address}) CHANGED: known is {_host_key(stored)}, shown is "
         f"{_host_key(shown)}. Somebody may stand in between; if the board was set up anew: "
@@ -115,7 +127,7 @@ def changed(name: str, device: JetsonSettings, stored: Any, shown: Any) -> UserE
 
 
 def paramiko() -> Any:
-    """The library; :class:`UserError` where it is not installed."""
+    """Import the library; :class:`UserError` where it is not installed."""
     try:
         import paramiko as library
     except ImportError:
@@ -126,10 +138,10 @@ def paramiko() -> Any:
 
 
 def dial(device: JetsonSettings) -> socket.socket:
-    """A connection to the board's SSH port; OSError says why there is none."""
+    """Connect to the board's SSH port; OSError says why that cannot be."""
     try:
         connection = socket.create_connection((device.address, device.port), CONNECT_SECONDS)
-    except UnicodeError:  # what the socket makes of a name that cannot be one
+    except UnicodeError:  # raised by the socket for a name that cannot be one
         raise OSError(f"'{device.address}' is not a host's name") from None
     # A board without power answers nothing: the kernel would wait a quarter of an hour.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
@@ -138,7 +150,7 @@ def dial(device: JetsonSettings) -> socket.socket:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, without its number."""
+    """Word an exception without its number."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
@@ -147,7 +159,7 @@ def _known_as(device: JetsonSettings) -> str:
 
 
 def _is_of(line: str, host: str) -> bool:
-    """Whether a line of the file is the host's, by its name or by the name's hash."""
+    """Tell whether a line of the file is the host's, by its name or by the name's hash."""
     hashed = paramiko().HostKeys.hash_host
     names = line.partition(" ")[0].split(",")
     return any(name == host or (name.startswith("|1|") and hashed(host, name) == name) for name in names)

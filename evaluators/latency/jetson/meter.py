@@ -9,20 +9,18 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
-import numpy as np
 import onnx
 
 from boostformer.errors import UserError
-from boostformer.figures import Figure, Provenance
+from boostformer.figures import Provenance
 from evaluators.latency.backend import Measured, MeasureFailure, Say, Unavailable, silent
-from evaluators.latency.jetson import board, trtexec
+from evaluators.latency.jetson import trtexec
 from evaluators.latency.jetson.graphs import half, norm_layers
+from evaluators.latency.jetson.runs import Run, judged, median_build
 from evaluators.latency.jetson.script import (
     BUSY,
     ENGINE,
@@ -44,24 +42,15 @@ from evaluators.latency.jetson.ssh import TIMED_OUT, Connection
 
 OLDEST = (8, 0, 0)
 OVERHEAD_SECONDS = 120
-"""For all that is neither building nor running: starting, loading, asking for the board's state."""
+"""Limit of all that is neither building nor running: starting, loading, asking for the board's state."""
 LITTLE_SPACE = 64
 """MiB: with less a failure is the disk's, not the graph's."""
 REUPLOADS = 3
-"""How often a graph that others' files have pushed out of the board's folder is sent again."""
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One accepted run of one build."""
-
-    figure: Figure
-    queries: int
-    state: dict[str, Any]
+"""Times that a graph is sent again which others' files have pushed out of the board's folder."""
 
 
 class JetsonMeter:
-    """Implements :class:`evaluators.latency.backend.Meter` for the device ``name`` of the file in ``folder``."""
+    """Measures on the board ``name`` of the devices' file in ``folder``, as :class:`Meter` says."""
 
     at_once = 1
 
@@ -71,7 +60,7 @@ class JetsonMeter:
 
     @property
     def opset(self) -> int:
-        """What the board's TensorRT reads best; connects to the board."""
+        """The ONNX opset that the board's TensorRT reads best; connects to the board."""
         return trtexec.opset(self.identity.version)
 
     @cached_property
@@ -102,26 +91,26 @@ class JetsonMeter:
     def measure(
         self, graphs: Mapping[str, onnx.ModelProto], *, builds: int = 1, say: Say = silent
     ) -> dict[str, Measured]:
-        """The median of `GPU Compute Time` of each graph.
+        """Measure the median of `GPU Compute Time` of each graph.
 
         A single build uses the board's timing cache, and an engine that is there already; several are each built
         from nothing, in turns. Raises :class:`Unavailable`, :class:`MeasureFailure` or, for what the user has to
         mend, :class:`UserError`.
         """
         sent = {name: self._sent(graph) for name, graph in graphs.items()}
-        runs: dict[str, list[_Run]] = {name: [] for name in graphs}
+        runs: dict[str, list[Run]] = {name: [] for name in graphs}
         for number in range(builds):
             for name in graphs:
                 say(f"{self.name}: {name}" + (f", build {number + 1} of {builds}" if builds > 1 else ""))
                 runs[name].append(self._run(self._job(name, *sent[name], fresh=builds > 1), say))
-        return {name: _measured(found) for name, found in runs.items()}
+        return {name: median_build(found) for name, found in runs.items()}
 
     def close(self) -> None:
         """Hang up; the next use connects anew."""
         self._connection.close()
 
     def _sent(self, graph: onnx.ModelProto) -> tuple[bytes, list[str]]:
-        """What is sent to the board for a graph, and the layers that are to stay in FP32."""
+        """Prepare what is sent to the board for a graph, and list the layers that are to stay in FP32."""
         device, version = self.device, self.identity.version
         keep: list[str] = []
         if trtexec.overflows(version, device.precision) and trtexec.can_keep_layers(version):
@@ -131,10 +120,17 @@ class JetsonMeter:
         return graph.SerializeToString(deterministic=True), keep
 
     def _job(self, name: str, content: bytes, keep: Sequence[str], *, fresh: bool) -> Job:
-        """``fresh`` is a build of its own, with an engine and timings that no other shares."""
+        """Describe a job.
+
+        Args:
+            name: the graph's, for people.
+            content: the graph's file.
+            keep: layers that stay in FP32.
+            fresh: whether it is built on its own, with an engine and timings that no other job shares.
+        """
         device, version = self.device, self.identity.version
         graph = f"{digest(content)}.onnx"
-        # What was built or timed under other settings is another engine.
+        # An engine that was built or timed under other settings is another one.
         settings = digest(", ".join(self.identity.state.settings).encode())[:8]
         command = trtexec.build_command(
             device.trtexec,
@@ -149,8 +145,8 @@ class JetsonMeter:
         built = secrets.token_hex(16) if fresh else digest("\0".join([str(version), *command[1:]]).encode())
         return Job(name, content, graph, f"{built}.engine", tuple(command))
 
-    def _run(self, job: Job, say: Say) -> _Run:
-        """Run until a run counts."""
+    def _run(self, job: Job, say: Say) -> Run:
+        """Repeat a job until a run counts; :class:`MeasureFailure` when none does."""
         rejected: list[str] = []
         built: Step | None = None
         for attempt in range(self.device.attempts):
@@ -161,7 +157,7 @@ class JetsonMeter:
             if report is None:
                 reasons = ["its saved engine could not be run"]
             else:
-                run, reasons = self._judged(outcome, report)
+                run, reasons = judged(outcome, report)
                 if run is not None and not reasons:
                     run.state.update(self._record(job, built, attempt, rejected))
                     return run
@@ -201,7 +197,7 @@ class JetsonMeter:
         return read_outcome(ran.output, mark)
 
     def _check_settings(self, outcome: Outcome) -> None:
-        """Only what was measured under the same settings may be compared."""
+        """Raise Unavailable when the settings changed: figures may be compared only under the same ones."""
         now, first = outcome.before.settings, self.identity.state.settings
         if outcome.run is not None and now != first:
             raise Unavailable(
@@ -211,11 +207,11 @@ class JetsonMeter:
 
     @property
     def _run_seconds(self) -> int:
-        """The limit for loading and running an engine; a slow network needs longer for its least iterations."""
+        """Limit for loading and running an engine; a slow network needs longer for its least iterations."""
         return int(10 * self.device.duration) + OVERHEAD_SECONDS
 
     def _report(self, job: Job, outcome: Outcome) -> trtexec.Report | None:
-        """What trtexec said of the run; None where only the saved engine was at fault."""
+        """Read what trtexec said of the run; None where only the saved engine was at fault."""
         if outcome.build is not None:
             self._check(job, outcome.build, outcome, "build", self.device.build_seconds)
         if outcome.run is None:
@@ -228,7 +224,15 @@ class JetsonMeter:
         return report
 
     def _check(self, job: Job, step: Step, outcome: Outcome, verb: str, limit: int) -> trtexec.Report:
-        """What a step printed, or why it failed."""
+        """Read what a step printed, or raise why it failed.
+
+        Args:
+            job: the job, for messages.
+            step: the build or the run.
+            outcome: all that the board answered.
+            verb: ``build`` or ``run``.
+            limit: seconds that the step may take.
+        """
         if step.code in TIMED_OUT and step.seconds >= limit:
             raise self._failure(job, outcome, f"trtexec could not {verb} it within {limit} s")
         if step.code == 137:
@@ -247,41 +251,15 @@ class JetsonMeter:
             return Unavailable(f"{self.name}: the board's disk is full, {outcome.free} MiB are free: {text}")
         return MeasureFailure(f"{self.name}: {job.name}: {text}")
 
-    def _judged(self, outcome: Outcome, report: trtexec.Report) -> tuple[_Run | None, list[str]]:
-        """The run, if its times are a figure, and why it does not count, or nothing."""
-        gpu, times = report.gpu, np.array(outcome.times)
-        assert gpu is not None
-        if not ((times > 0) & np.isfinite(times)).all():
-            return None, ["among trtexec's times are some that are none"]
-        # Without the single times, as on a full disk, the extremes stand for the quartiles.
-        low, high, variation = gpu.minimum, gpu.maximum, report.unstable
-        if times.size:
-            low, high = (float(q) for q in np.quantile(times, [0.25, 0.75]))
-            variation = float(100 * times.std() / times.mean())
-        try:
-            figure = Figure(gpu.median, low, high)
-        except ValueError as error:
-            return None, [f"trtexec's {trtexec.GPU}: {error}"]
-        reasons = board.judge(
-            outcome.before,
-            outcome.after,
-            outcome.during,
-            variation,
-            unstable=report.unstable is not None,
-            required_mode=self.device.power_mode,
-        )
-        state = {
-            "tensorrt": str(report.version),
-            "before": outcome.before.to_dict(),
-            "during": board.summary(outcome.during),
-            "after": outcome.after.to_dict(),
-            "variation_percent": variation,
-            "throughput": report.throughput,
-        }
-        return _Run(figure, len(times) or report.queries or 0, state), reasons
-
     def _record(self, job: Job, built: Step | None, attempt: int, rejected: Sequence[str]) -> dict[str, Any]:
-        """What else is worth keeping of an accepted run."""
+        """Collect what else is worth keeping of an accepted run.
+
+        Args:
+            job: what was run.
+            built: the build, None where the engine was saved earlier.
+            attempt: how many runs came before.
+            rejected: why they did not count.
+        """
         report = None if built is None else trtexec.parse(built.log)
         options = [re.sub(r"(--layerPrecisions=).*", r"\1…", option) for option in job.build[1:]]
         return {
@@ -292,11 +270,3 @@ class JetsonMeter:
             "attempts": attempt + 1,
             "rejected": list(rejected),
         }
-
-
-def _measured(runs: Sequence[_Run]) -> Measured:
-    """Of several builds the median one, between the others."""
-    medians = [run.figure.ms for run in runs]
-    run = runs[medians.index(median_low(medians))]
-    figure = run.figure if len(runs) == 1 else Figure(run.figure.ms, min(medians), max(medians))
-    return Measured(figure, run.queries, {**run.state, "builds_ms": medians})

@@ -1,4 +1,4 @@
-"""What is run on a Jetson board: the script that builds and runs an engine under the board's lock, and its answer."""
+"""The script that builds and runs an engine under a Jetson board's lock, and reading its answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from evaluators.latency.jetson.trtexec import Version, number
 BUSY, UNUSABLE, GONE = 75, 66, 67
 """Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
 KEPT = 60
-"""How many graphs and engines stay in the board's folder, the last used ones."""
+"""Number of graphs and engines that stay in the board's folder, the last used ones."""
 ENGINE, TIMES = "run/engine", "run/times.json"
-"""Where trtexec is to write to; the folder `run` is of one run alone."""
+"""Files that trtexec writes; the folder `run` belongs to one run alone."""
 
 _SCRIPT = r"""
 exec 3<&0
@@ -77,7 +77,7 @@ state
 
 @dataclass(frozen=True)
 class Identity:
-    """What a board is: the version of its TensorRT, its model, its settings when it was first asked."""
+    """A board's TensorRT, its model, and its state when it was first asked."""
 
     version: Version
     model: str
@@ -86,14 +86,21 @@ class Identity:
 
 @dataclass(frozen=True)
 class Job:
-    """A graph to be measured: its name for people, what is sent, and the files' names in the board's folder."""
+    """A graph to be measured.
+
+    Attributes:
+        name: for people.
+        content: the ONNX file.
+        graph: the file's name in the board's folder.
+        engine: the engine's name there.
+        build: trtexec's command that builds :data:`ENGINE`.
+    """
 
     name: str
     content: bytes
     graph: str
     engine: str
     build: tuple[str, ...]
-    """trtexec's command that builds :data:`ENGINE`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a board answered. Without ``build`` the engine was there already, without ``run`` there is none."""
+    """A board's answer.
+
+    Attributes:
+        build: None where the engine was there already.
+        run: None where there is no engine.
+        before: the board's state before the run.
+        after: its state afterwards.
+        during: tegrastats while it ran.
+        times: milliseconds on the GPU of every query; NaN for what is no number.
+        free: MiB on the board's disk.
+    """
 
     build: Step | None
     run: Step | None
@@ -115,24 +132,30 @@ class Outcome:
     after: State
     during: list[Sample] = field(hash=False)
     times: list[float] = field(hash=False)
-    """Milliseconds on the GPU of every query; NaN for what is no number."""
     free: int | None
-    """MiB on the board's disk."""
 
 
 def digest(content: bytes) -> str:
-    """What a file in the board's folder is named after."""
+    """Hash what a file in the board's folder is named after."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def measure_script(
     job: Job, run: Sequence[str], mark: str, *, folder: str, wait: int, build_seconds: int, run_seconds: int
 ) -> str:
-    """Build the job's engine unless it is there, and ``run`` it, all under the lock of ``folder``.
+    """Write the script that builds the job's engine unless it is there, and runs it, all under the board's lock.
 
-    Each part of the answer begins with ``mark``; at the line :data:`evaluators.latency.jetson.ssh.STOP` all of it ends.
-    The inner time limits stay in the process group of the outer one, so that whatever ends the script also ends
-    trtexec, and with it the lock.
+    Args:
+        job: what is built and run.
+        run: trtexec's command that runs the engine.
+        mark: begins each part of the answer.
+        folder: on the board, for graphs, engines and the lock.
+        wait: seconds to wait for the lock.
+        build_seconds: limit of the build.
+        run_seconds: limit of the run.
+
+    At the line :data:`evaluators.latency.jetson.ssh.STOP` all of it ends. The inner time limits stay in the process
+    group of the outer one, so that whatever ends the script also ends trtexec, and with it the lock.
     """
     names = {"folder": folder, "wait": str(wait), "mark": mark, "engine": job.engine, "graph": job.graph}
     head = [f"{name}={shlex.quote(value)}" for name, value in names.items()]
@@ -143,13 +166,13 @@ def measure_script(
 
 
 def identity_script(trtexec: str) -> str:
-    """Print the version of ``trtexec``, the board's model, and its state after a line ``state``."""
+    """Write the script that prints the version of ``trtexec``, the board's model, and its state."""
     body = _IDENTITY.replace("GRACE", str(GRACE_SECONDS)).replace("MODEL", board.MODEL)
     return "\n".join([f"trtexec={shlex.quote(trtexec)}", board.query_script(), body])
 
 
 def read_identity(output: str) -> Identity | None:
-    """From what :func:`identity_script` printed; None where no version is in it."""
+    """Read what :func:`identity_script` printed; None where no version is in it."""
     said, _, state = output.partition("\nstate\n")
     package = re.search(r"^package (.+)$", said, re.MULTILINE)
     model = re.search(r"^model (.+)$", said, re.MULTILINE)
@@ -160,7 +183,7 @@ def read_identity(output: str) -> Identity | None:
 
 
 def read_outcome(output: str, mark: str) -> Outcome:
-    """From what :func:`measure_script` printed."""
+    """Read what :func:`measure_script` printed."""
     parts: dict[str, str] = {}
     ends: dict[str, tuple[int, int]] = {}
     for part in output.split(f"\n{mark} ")[1:]:

@@ -37,6 +37,6 @@ class JetsonSettings(MeterConfig):
     """MiB that a build may use."""
     build_seconds: int = Field(default=1800, ge=1)
     wait_seconds: int = Field(default=3600, ge=1)
-    """How long to wait for others who use the board."""
+    """Seconds to wait for others who use the board."""
     attempts: int = Field(default=3, ge=1)
-    """How often an unsteady or throttled run is repeated before it fails."""
+    """Runs after which a network fails that is unsteady or throttled each time."""

@@ -31,12 +31,12 @@ from evaluators.latency.jetson.settings import JetsonSettings
 
 KEEPALIVE_SECONDS = 10
 GRACE_SECONDS = 5
-"""Between the signal that asks a command to end and the one that makes it."""
+"""Time between the signal that asks a command to end and the one that makes it."""
 MARGIN_SECONDS = 20.0
-"""How much longer than the board itself this side waits for a command."""
+"""Time that this side waits for a command longer than the board itself."""
 UPLOAD_SECONDS = 300.0
 LARGEST_OUTPUT = 64 * 2**20
-"""Of a longer output the end is kept."""
+"""Bytes: only the end of a longer output is kept."""
 STOP = "stop"
 TIMED_OUT = (124, 137)
 """Exit codes of `timeout` when the command took too long: it ended when asked, or had to be killed."""
@@ -60,30 +60,34 @@ mv -f -- "$part" "$path"
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended, and what it printed on both its outputs."""
+    """A command's exit code, and what it printed on both its outputs."""
 
     code: int
     output: str
 
 
 class Connection:
-    """A board: connected when first used, and again after a connection was lost.
+    """A connection to a board, made when first used, and again after it was lost.
 
     What the user has to mend, a key or the login, is a :class:`UserError`; everything that may pass, a board that is
     off, restarts or drops the connection, is :class:`Unavailable`. Not for several threads at once.
     """
 
     def __init__(self, name: str, device: JetsonSettings, folder: Path) -> None:
-        """``name`` is the device's in ``devices.yaml``, which lies in ``folder``."""
+        """Describe the board: ``name`` and ``device`` are those of ``devices.yaml``, which lies in ``folder``."""
         self.name, self.device, self.folder = name, device, folder
         self._client: Any = None
 
     def run(self, command: Sequence[str] | str, seconds: float, stdin: bytes = b"", *, listens: bool = False) -> Ran:
-        """Run a command, or a script for `sh`, in the home folder; the board itself ends it after ``seconds``.
+        """Run a command in the home folder, and wait until it has ended.
 
-        Its arguments arrive as they are, whatever they hold. The exit code is one of :data:`TIMED_OUT` when it was
-        ended; its children are ended with it. A script that ``listens`` ends at the line :data:`STOP`, which it is
-        told on Ctrl-C: it would go on alone, since a connection that is cut must not end what is nearly done.
+        Args:
+            command: arguments, which arrive as they are, whatever they hold; or a script for `sh`.
+            seconds: after which the board itself ends it, its children too; the exit code is then one of
+                :data:`TIMED_OUT`.
+            stdin: what the command reads.
+            listens: whether the script ends at the line :data:`STOP`, which it is sent on Ctrl-C. It would go on
+                alone, since a connection that is cut must not end what is nearly done.
         """
         script = command if isinstance(command, str) else shlex.join(command)
         limited = f"timeout -k {GRACE_SECONDS} {seconds:.3f} sh -c {shlex.quote(script)} 2>&1"
@@ -137,7 +141,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
-        """What goes wrong with the connection is said in a line, and the connection is not used again."""
+        """Raise Unavailable for what goes wrong with the connection, which is not used again."""
         try:
             yield
         except (OSError, EOFError, paramiko().SSHException) as error:
@@ -146,7 +150,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _hanging_up_after(self, seconds: float) -> Iterator[None]:
-        """Not every wait of paramiko's can be limited, but each ends with the connection."""
+        """Close the connection after ``seconds``: it ends all waits of paramiko's, not all of which can be limited."""
         late = threading.Event()
 
         def hang_up() -> None:
@@ -164,7 +168,7 @@ class Connection:
                 raise TimeoutError(f"no answer within {seconds:g} s") from None
 
     def _channel(self) -> Any:
-        """A new channel. One that an idle connection no longer gives, as after a restart, is asked of a new one."""
+        """Open a channel, on a new connection where the idle one no longer gives any, as after a restart."""
         if self._client is not None:
             with contextlib.suppress(OSError, EOFError, paramiko().SSHException):
                 return self._client.get_transport().open_session(timeout=CONNECT_SECONDS)
@@ -179,11 +183,10 @@ class Connection:
         known = known_hosts(self.device, self.folder)
         if known.exists():
             load_keys(client, known)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(client.close)
             self._log_in(client, key)
-        except BaseException:
-            client.close()
-            raise
+            on_failure.pop_all()
         client.get_transport().set_keepalive(KEEPALIVE_SECONDS)
         return client
 
@@ -231,7 +234,7 @@ class Connection:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether it is the connection that failed, not the login; paramiko tells by its wording alone."""
+    """Tell whether it is the connection that failed, not the login; paramiko differs by its wording alone."""
     said = str(error)
     if isinstance(error, paramiko().AuthenticationException):
         return "EOF" in said or "timeout" in said

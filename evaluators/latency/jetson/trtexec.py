@@ -1,4 +1,4 @@
-"""TensorRT's `trtexec`: which options each version takes, and reading what it prints.
+"""TensorRT's `trtexec`: the options that each version takes, and reading what it prints.
 
 Options by version, from the changelog and `samples/common/sampleOptions.cpp` of NVIDIA/TensorRT:
 8.2 brought `--precisionConstraints`; 8.4 `--memPoolSize` (for `--workspace`) and `--layerPrecisions`; 8.6
@@ -19,19 +19,19 @@ from evaluators.latency.device import Precision
 
 WARM_UP_MS = 1000
 ITERATIONS = 100
-"""How often an engine is run at least, after the warm-up."""
+"""Least number of runs of an engine, after the warm-up."""
 GPU = "GPU Compute Time"
 """The row whose median is a network's latency."""
 LAST_LINES = 8
-"""How many of trtexec's own lines explain a failure."""
+"""Number of trtexec's own lines that explain a failure."""
 
 
 class LogError(Exception):
-    """What trtexec printed is not its whole output: says in a line what is missing."""
+    """The output of trtexec is not whole: says in a line what is missing."""
 
 
 class Version(NamedTuple):
-    """TensorRT's version; two of them compare as one would think."""
+    """A version of TensorRT, in an order."""
 
     major: int
     minor: int
@@ -39,7 +39,7 @@ class Version(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Version | None:
-        """From ``[TensorRT v8201]`` (8.2.1; six digits from 10 on, ``v100300``), or None without such a mark."""
+        """Read ``[TensorRT v8201]`` (8.2.1; six digits from 10 on, ``v100300``); None without such a mark."""
         found = re.search(r"\[TensorRT v(\d{4,6})\]", text)
         if found is None:
             return None
@@ -49,7 +49,7 @@ class Version(NamedTuple):
 
     @classmethod
     def of_package(cls, text: str) -> Version | None:
-        """From a Debian package's version, ``8.5.2-1+cuda11.4``."""
+        """Read a Debian package's version, ``8.5.2-1+cuda11.4``."""
         found = re.match(r"(\d+)\.(\d+)\.(\d+)", text.strip())
         return cls(*map(int, found.groups())) if found else None
 
@@ -58,27 +58,27 @@ class Version(NamedTuple):
 
 
 def opset(version: Version) -> int:
-    """The ONNX opset to send: LayerNormalization is one operator, computed in FP32, from 8.6 on."""
+    """Choose the ONNX opset to send: from 8.6 on LayerNormalization is one operator, computed in FP32."""
     return 17 if version >= (8, 6) else 13
 
 
 def wants_half_graph(version: Version, precision: Precision) -> bool:
-    """Whether FP16 must be in the graph itself, because no option asks for it."""
+    """Tell whether FP16 must be in the graph itself, because no option asks for it."""
     return precision == "fp16" and version >= (11,)
 
 
 def overflows(version: Version, precision: Precision) -> bool:
-    """Whether norms, which come decomposed, would be computed in FP16."""
+    """Tell whether norms, which come decomposed, would be computed in FP16."""
     return precision == "fp16" and version < (8, 6)
 
 
 def can_keep_layers(version: Version) -> bool:
-    """Whether single layers can be kept in FP32."""
+    """Tell whether single layers can be kept in FP32."""
     return (8, 4) <= version < (11,)
 
 
 def norms(version: Version, precision: Precision) -> str:
-    """In which precision norms are computed, for the record."""
+    """Say for the record in which precision norms are computed."""
     if not overflows(version, precision):
         return "fp32"
     if can_keep_layers(version):
@@ -97,9 +97,17 @@ def build_command(
     timing_cache: str | None = None,
     keep_fp32: Sequence[str] = (),
 ) -> list[str]:
-    """Build ``onnx`` into ``engine`` without running it. ``workspace`` is in MiB; ``keep_fp32`` names layers.
+    """Write the command that builds an engine without running it.
 
-    Without a ``timing_cache`` all tactics are timed anew, so that two builds are independent.
+    Args:
+        trtexec: the program.
+        version: its version.
+        onnx: file of the graph.
+        engine: file to write.
+        precision: of the engine.
+        workspace: MiB that the build may use.
+        timing_cache: file of earlier timings; without it all tactics are timed anew, so that builds are independent.
+        keep_fp32: names of layers that stay in FP32.
     """
     if keep_fp32 and not can_keep_layers(version):
         raise ValueError(f"trtexec of TensorRT {version} cannot keep layers in FP32")
@@ -118,9 +126,13 @@ def build_command(
 
 
 def run_command(trtexec: str, *, engine: str, duration: float, times: str) -> list[str]:
-    """Run a built engine for at least ``duration`` seconds and write every query's time to the file ``times``.
+    """Write the command that runs a built engine; every version takes all of its options.
 
-    Every version takes all of these.
+    Args:
+        trtexec: the program.
+        engine: file of the engine.
+        duration: seconds to run it at least.
+        times: file to write every query's time to.
     """
     return [
         trtexec,
@@ -145,17 +157,17 @@ class Row:
     mean: float
     median: float
     percentiles: dict[float, float] = field(default_factory=dict, hash=False)
-    """By percentage: 8.2 prints 99 alone, 8.6 and later 90, 95 and 99."""
+    """Values by percentage: 8.2 prints 99 alone, 8.6 and later 90, 95 and 99."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one run of trtexec printed. None stands for what it did not print."""
+    """One run of trtexec as it printed it; None stands for what it did not print."""
 
     passed: bool
     version: Version
     rows: dict[str, Row] = field(hash=False)
-    """By name: ``GPU Compute Time``, ``Latency``, ``Enqueue Time``, up to 8.2 ``End-to-End Host Latency``, …"""
+    """Rows by name: ``GPU Compute Time``, ``Latency``, ``Enqueue Time``, up to 8.2 ``End-to-End Host Latency``, …"""
     throughput: float | None
     """Queries per second."""
     queries: int | None
@@ -163,7 +175,7 @@ class Report:
     unstable: float | None
     """The coefficient of variance in percent, printed only where trtexec calls the run unstable."""
     errors: tuple[str, ...]
-    """What it printed as errors, in order."""
+    """The errors that it printed, in order."""
     last_lines: tuple[str, ...]
     """The last lines it printed before its verdict."""
 
@@ -174,7 +186,7 @@ class Report:
 
     @property
     def failure(self) -> str:
-        """Why it failed, in its own words."""
+        """The reason for which it failed, in its own words."""
         return " | ".join(self.errors[-LAST_LINES:] or self.last_lines) or "it printed nothing"
 
 
@@ -190,7 +202,7 @@ _UNSTABLE = re.compile(rf"compute time is unstable, with coefficient of variance
 
 
 def parse(log: str) -> Report:
-    """Read what trtexec of version 8.0 to 11 printed; what is unknown in it is passed over.
+    """Read the output of trtexec 8.0 to 11; what is unknown in it is passed over.
 
     Raises :class:`LogError` without a verdict of trtexec's, as when it was killed or the log was cut short.
     """
@@ -216,7 +228,7 @@ def parse(log: str) -> Report:
 
 
 def tail(log: str) -> str:
-    """The last lines of an output, in one."""
+    """Join the last lines of an output into one."""
     return " | ".join(_last([_LINE.sub(r"\g<text>", line).strip() for line in log.splitlines()])) or "none"
 
 
@@ -225,7 +237,7 @@ def _last(plain: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rows(plain: Sequence[str]) -> list[tuple[str, Row]]:
-    """The summary's rows; one that lacks a value, because the line was cut, is none."""
+    """Read the summary's rows; one that lacks a value, because the line was cut, is none."""
     rows = []
     for line in plain:
         if not (found := _ROW.match(line)):

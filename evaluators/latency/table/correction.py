@@ -24,14 +24,17 @@ class Correction:
         return self.slope * ms + self.launch_ms
 
     def of_networks(self, features: Values) -> Values:
-        """(networks, 2): milliseconds of all elements, and their number -> (networks,)."""
+        """Correct (networks, 2), milliseconds of all elements and their number, to (networks,) milliseconds."""
         return self.slope * features[:, 0] + self.launch_ms * features[:, 1] + self.overhead_ms
 
 
 def fit(features: Values, measured: Values, strength: float = 0.05) -> Correction:
-    """Ridge regression of relative errors towards the plain sum; (networks, 2), (networks,) milliseconds.
+    """Fit a correction by ridge regression of relative errors, towards the plain sum.
 
-    ``strength`` is how much a whole unit of correction counts beside a relative error of one in every network.
+    Args:
+        features: (networks, 2) milliseconds of all elements, and their number.
+        measured: (networks,) milliseconds.
+        strength: how much a whole unit of correction counts beside a relative error of one in every network.
     """
     typical = np.median(measured)
     count = np.median(features[:, 1])
@@ -44,12 +47,12 @@ def fit(features: Values, measured: Values, strength: float = 0.05) -> Correctio
 
 
 def leave_one_out(features: Values, measured: Values) -> Values:
-    """Prediction of each network by a correction fitted to the others."""
+    """Predict each network by a correction fitted to the others: (networks, 2), (networks,) -> (networks,) ms."""
     others = ~np.eye(len(measured), dtype=bool)
     fits = [fit(features[rest], measured[rest]) for rest in others]
     return np.array([correction.of_networks(features[i : i + 1])[0] for i, correction in enumerate(fits)])
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """Spearman's."""
+    """Compute Spearman's rank correlation."""
     return float(pandas.Series(one).corr(pandas.Series(other), method="spearman"))

@@ -21,7 +21,7 @@ from evaluators.costs.table import part_key
 from evaluators.latency.backend import Measured
 
 VERSION = 2
-"""Of the lines' format."""
+"""Version of the lines' format."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Row:
 
 
 class TableFile:
-    """What ``file`` holds, by element and by network; a later line replaces an earlier one about the same.
+    """The rows of ``file``, by element and by network; a later line replaces an earlier one about the same.
 
     Raises :class:`UserError` when the file is not a latency table, is of another version, or holds figures of several
     devices. Damaged lines are set aside with a warning.
@@ -84,12 +84,17 @@ class TableFile:
 
     @property
     def digest(self) -> str:
-        """Of all figures: predictions from files with equal digests are equal."""
+        """A hash of all figures: predictions from files with equal digests are equal."""
         rows = [(what, row.to_dict()) for rows in (self.elements, self.networks) for what, row in sorted(rows.items())]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:8]
 
     def add_element(self, element: Part, measured: Measured, graph: str, code: str, provenance: Provenance) -> None:
-        """Keep the latency of an element; parameters and errors are those of :meth:`add_network`."""
+        """Keep the latency of an element.
+
+        Args:
+            element: the element.
+            measured, graph, code, provenance: as for :meth:`add_network`.
+        """
         self._add("element", Row(part_key(element), measured, graph, code, provenance))
 
     def add_network(

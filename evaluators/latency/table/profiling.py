@@ -1,4 +1,4 @@
-"""Filling a latency table: every element of a space once, then some whole networks to correct their sum by."""
+"""Filling a latency table: every element of a space once, then some whole networks that correct their sum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluators.latency.graphs import element_graph, elements, graph_hash, netwo
 from evaluators.latency.table.table import Table
 
 PROBES = 3
-"""So many elements, from small to large, are timed to say how long all will take."""
+"""Number of elements, from small to large, that are timed to say how long all will take."""
 Done = Callable[[int, int], None]
 """Called with (elements done, of how many)."""
 
@@ -25,9 +25,16 @@ Done = Callable[[int, int], None]
 def fill(
     table: Table, meter: Meter, wanted: list[Part], *, say: Say = silent, done: Done = lambda *_: None
 ) -> list[str]:
-    """Measures what the table lacks, each figure kept at once; what could not be measured, with the reason.
+    """Measure what the table lacks, keep each figure at once, and say what could not be measured and why.
 
-    What another state of the code measured is taken over where its graph is still the same.
+    Figures of another state of the code are taken over where the graph is still the same.
+
+    Args:
+        table: the table to fill.
+        meter: measures on its device.
+        wanted: elements, and their frames.
+        say: called with a line about what is being done.
+        done: called with the number of elements that are done, and of all.
     """
     left = table.missing(wanted)
     # Spread over the list, so that what is left is told from small ones and large ones.
@@ -47,6 +54,7 @@ def fill(
 
 
 def _fill(table: Table, meter: Meter, batch: list[Part], say: Say) -> list[str]:
+    """Measure elements together; arguments and result are those of :func:`fill`."""
     graphs: dict[Part, onnx.ModelProto] = {}
     for element in batch:
         graph = element_graph(element, meter.opset)
@@ -77,7 +85,7 @@ def _measure(meter: Meter, graphs: Mapping[Part, onnx.ModelProto], say: Say) -> 
 
 
 def choose(table: Table, candidates: Sequence[Architecture], count: int) -> list[Architecture]:
-    """``count`` of the candidates that are as unlike each other as can be, in time and in what takes the time.
+    """Choose ``count`` candidates that are as unlike each other as can be, in time and in what takes the time.
 
     The first is the one of median time, each next the one farthest from all that are chosen already.
     """
@@ -93,7 +101,7 @@ def choose(table: Table, candidates: Sequence[Architecture], count: int) -> list
 
 
 def _shares(table: Table, arch: Architecture) -> NDArray[np.float64]:
-    """The logarithm of the sum of all elements, and each kind's share of it."""
+    """Compute the logarithm of the sum of all elements, and each kind's share of it: (1 + kinds,)."""
     kinds = dict.fromkeys(("stem", "embed", "mixer", "ffn", "norm", "linear", "fusion"), 0.0)
     for element, times in elements(arch):
         kinds[element.kind] += table.raw(element) * times
@@ -102,7 +110,14 @@ def _shares(table: Table, arch: Architecture) -> NDArray[np.float64]:
 
 
 def calibrate(table: Table, meter: Meter, networks: Sequence[Architecture], say: Say = silent) -> None:
-    """Measures whole networks, in turns, and keeps them in the table."""
+    """Measure whole networks, in turns, and keep them.
+
+    Args:
+        table: keeps them.
+        meter: measures on the table's device.
+        networks: what to measure.
+        say: called with a line about what is being done.
+    """
     for number, batch in enumerate(networks[i : i + meter.at_once] for i in range(0, len(networks), meter.at_once)):
         graphs: dict[str, onnx.ModelProto] = {}
         for arch in batch:

@@ -21,13 +21,13 @@ from evaluators.latency.table.correction import Correction, fit, leave_one_out
 from evaluators.latency.table.file import TableFile
 
 ENOUGH = 5
-"""With fewer whole networks a correction is not to be trusted."""
+"""Least number of whole networks by which a correction can be trusted."""
 BAND = 0.9
 """The band holds this share of the errors of networks that were left out of the fit."""
 
 
 class Table(Additive):
-    """Prediction: ``overhead + sum(slope * element + launch)`` with the correction fitted to the file's networks.
+    """Predicts ``overhead + sum(slope * element + launch)`` with the correction fitted to the file's networks.
 
     ``name`` is the device's, for messages.
     """
@@ -39,7 +39,7 @@ class Table(Additive):
 
     @cached_property
     def correction(self) -> Correction:
-        """Raises :class:`UserError` when too few whole networks were measured."""
+        """The correction by the file's networks; :class:`UserError` when too few were measured."""
         archs = self.calibrated
         if len(archs) < ENOUGH:
             raise UserError(
@@ -59,7 +59,7 @@ class Table(Additive):
         return not self.lacking(arch)
 
     def lacking(self, arch: Architecture) -> list[Part]:
-        """What has to be measured before this network can be predicted."""
+        """List what has to be measured before this network can be predicted."""
         return self.missing(_with_frames(element for element, _ in elements(arch)))
 
     @property
@@ -68,14 +68,20 @@ class Table(Additive):
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
-        """Relative error of each calibrating network when it is left out of the fit."""
-        archs = self.calibrated
+        """Relative error of each calibrating network when it is left out of the fit; raises as the correction does."""
+        archs, _ = self.calibrated, self.correction
         measured = np.array(list(archs.values()))
         return leave_one_out(self.features(list(archs)), measured) / measured - 1
 
-    @property
+    @cached_property
     def band(self) -> tuple[float, float]:
+        """The errors of networks left out of the fit, as factors; :class:`UserError` where they are beyond all use."""
         half = float(np.quantile(np.abs(self.errors), BAND))
+        if not half < 1:
+            raise UserError(
+                f"{self.file.file}: networks left out of the fit are predicted wrong by {half:.0%}; give the table "
+                "another file and profile again, with longer runs or more networks"
+            )
         return 1 - half, 1 + half
 
     def provenance(self) -> Provenance:
@@ -89,14 +95,14 @@ class Table(Additive):
         return Provenance("predicted", engine, measured.device, measured.precision, measured.settings)
 
     def part(self, part: Part) -> float:
-        """Corrected milliseconds; :class:`UserError` when one of its elements was not measured."""
+        """Predict the milliseconds of a part; :class:`UserError` when one of its elements was not measured."""
         elements = elements_of(part)
         if missing := self.missing(_with_frames(elements)):
             raise UserError(self.lacks(missing, "of one network"))
         return sum((self.correction.of_element(self.raw(element)) for element in elements), 0.0)
 
     def raw(self, element: Part) -> float:
-        """Milliseconds of an element as measured, without its frames."""
+        """Give the milliseconds of an element as measured, without its frames."""
         rows = self.file.elements
         return rows[part_key(element)].ms - sum(rows[part_key(frame)].ms / 2 for frame in frames_of(element))
 
@@ -104,14 +110,15 @@ class Table(Additive):
         height, width = one.size
         if missing := self.missing(space_elements(slots, one)):
             raise UserError(self.lacks(missing, f"of the space at {height}x{width}, {one.classes} classes"))
+        self.band  # noqa: B018  # says so when nothing can be predicted
 
     def missing(self, wanted: Iterable[Part]) -> list[Part]:
-        """Which elements were not measured, or of another state of the code."""
+        """List the elements that were not measured, or by another state of the code."""
         rows = self.file.elements
         return [e for e in dict.fromkeys(wanted) if (key := part_key(e)) not in rows or rows[key].code != self.code]
 
     def lacks(self, missing: list[Part], what: str) -> str:
-        """The message about elements that were not measured."""
+        """Word the refusal for want of elements that were not measured."""
         first = missing[0]
         return (
             f"{self.file.file}: lacks {len(missing)} elements {what}, such as {first.kind} {first.spec.name}; run: "
@@ -119,7 +126,7 @@ class Table(Additive):
         )
 
     def features(self, archs: list[Architecture]) -> NDArray[np.float64]:
-        """(networks, 2): the sum of the elements' milliseconds, and how many elements there are."""
+        """Sum up the elements' milliseconds, and count the elements: (networks, 2)."""
         rows = []
         for arch in archs:
             listed = list(elements(arch))

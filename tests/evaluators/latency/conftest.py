@@ -14,8 +14,9 @@ import pytest
 from board_server import Board, BoardServer
 
 from evaluators.latency.devices import JetsonDevice
+from evaluators.latency.jetson import board
 from evaluators.latency.jetson.host_keys import fetch_key, trust
-from evaluators.latency.jetson.meter import JetsonMeter, board
+from evaluators.latency.jetson.meter import JetsonMeter
 from evaluators.latency.jetson.ssh import Connection
 
 SSHD = "/usr/sbin/sshd"

@@ -129,9 +129,16 @@ def test_networks_of_other_sizes_and_classes_have_their_own_way_to_the_labels() 
     """It is made once for each."""
     taken = {}
     for arch in (ARCH, ARCH.replace(classes=7), ARCH.replace(size=(32, 64))):
-        tail = metered_module._tail(arch.classes, arch.map_sizes()[0], arch.size, 17)
-        taken[arch] = [d.dim_value for d in tail.graph.input[0].type.tensor_type.shape.dim]
-    assert list(taken.values()) == [[1, 4, 16, 16], [1, 7, 16, 16], [1, 4, 8, 16]]
+        meter = FakeMeter()
+        Metered(meter).latency(arch, labels=True)
+        given, found = (
+            [d.dim_value for d in end.type.tensor_type.shape.dim]
+            for end in (meter.graphs["logits"].graph.output[0], meter.graphs["labels"].graph.output[0])
+        )
+        taken[arch] = given, found[-2:]
+    logits, labels = zip(*taken.values(), strict=True)
+    assert logits == ([1, 4, 16, 16], [1, 7, 16, 16], [1, 4, 8, 16])
+    assert labels == ([64, 64], [64, 64], [32, 64])
 
 
 def _run(graph: onnx.ModelProto, image: np.ndarray) -> np.ndarray:

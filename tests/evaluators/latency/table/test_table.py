@@ -104,6 +104,8 @@ def test_with_too_few_networks_nothing_is_predicted(tmp_path: Path, networks: in
         UserError, match=f"holds {networks} whole networks, .* {ENOUGH}; .*latency calibrate --device mine"
     ):
         table.latency(sampled(1)[0])
+    with pytest.raises(UserError, match=f"holds {networks} whole networks"):
+        table.prepare(space().slots, next(iter(space())))
     assert len(table.calibrated) == networks
 
 
@@ -124,6 +126,31 @@ def test_the_band_holds_nine_of_ten_errors_of_networks_left_out(tmp_path: Path) 
     assert (np.abs(table.errors) <= high - 1).mean() == pytest.approx(0.9, abs=0.03)
     found = table.latency(sampled(1)[0])
     assert found.figure == Figure(found.ms, found.ms * low, found.ms * high) and found.state["band"] == [low, high]
+
+
+def test_a_table_that_predicts_nothing_right_is_refused(tmp_path: Path) -> None:
+    table = filled(tmp_path / "table.jsonl")
+    for number, arch in enumerate(sampled(8, seed=5)):
+        table.file.add_network(arch, made_up(100.0 if number % 2 else 1.0), "0", table.code, PROVENANCE)
+    useless = Table(TableFile(table.file.file), "mine")
+    message = r"table\.jsonl: networks left out of the fit are predicted wrong by \d{3,}%; give the table another file"
+    with pytest.raises(UserError, match=message):
+        useless.latency(sampled(1)[0])
+    with pytest.raises(UserError, match=message):
+        useless.prepare(space().slots, next(iter(space())))
+
+
+def test_a_prediction_that_is_no_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = filled(tmp_path / "table.jsonl", networks=10)
+    monkeypatch.setattr(Table, "overhead_ms", -1000.0)
+    arch = sampled(1)[0]
+    with pytest.raises(UserError, match=f"^network {arch.id}: -9.* ms is not a figure .predicted: table"):
+        table.latency(arch)
+
+
+def test_an_empty_table_has_no_provenance(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"t\.jsonl: holds no figures; run: .* profile-space SPACE --device mine$"):
+        Table(TableFile(tmp_path / "t.jsonl"), "mine").provenance()
 
 
 def test_the_provenance_names_figures_and_device(table: Table) -> None:
