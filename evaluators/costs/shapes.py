@@ -119,7 +119,7 @@ def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, **op
 
 Answer = Callable[..., Tensor | None]
 _NAMED: dict[str, Answer] = {
-    "add sub mul div rsub __rsub__ neg clamp square relu relu6 gelu silu hardswish sigmoid": _elementwise,
+    "add sub mul div rsub __rsub__ neg clamp square sqrt relu relu6 gelu silu hardswish sigmoid": _elementwise,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "linear": _linear,
