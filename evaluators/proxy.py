@@ -1,4 +1,4 @@
-"""Proxy training: what a network scores after a short training, which can be carried on to longer ones."""
+"""Proxy training: the score of a network after a short training, which can be carried on to longer ones."""
 
 from __future__ import annotations
 
@@ -27,9 +27,14 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation found: ``miou`` in 0…1, wall-clock ``seconds``, and how the score came about.
+    """The result of an evaluation.
 
-    After ``iterations`` in all, of which the first ``resumed_from`` were made by an earlier evaluation, in its time.
+    Attributes:
+        miou: in 0…1, on the validation part.
+        seconds: wall-clock time of this evaluation.
+        provenance: how the score came about, in words.
+        iterations: all that the network was trained for.
+        resumed_from: how many of them an earlier evaluation had made, in its own time.
     """
 
     miou: float
@@ -40,12 +45,17 @@ class Score:
 
 
 class Proxy:
-    """Trains networks with ``recipe`` on the training part of ``data`` and scores them on its validation part.
+    """Trains networks on the training part of some data, and scores them on its validation part.
 
-    ``rungs`` are the iterations of trainings of rising fidelity; by default there is one, as long as ``recipe`` says.
-    Several need the schedule "wsd": then each goes on from the one before, with the same warm-up. Decoded and resized
-    images are kept in the folder ``cache``, shared by trials, runs and processes. Opening raises UserError for data
-    that are missing, damaged or inconsistent, and for several rungs with another schedule.
+    Raises UserError for data that are missing, damaged or inconsistent, and for several rungs with another schedule
+    than "wsd".
+
+    Args:
+        data: the data.
+        recipe: how to train.
+        cache: folder for decoded and resized images, shared by trials, runs and processes.
+        rungs: iterations of trainings of rising fidelity, each carried on from the one before with the same warm-up; by
+            default a single one, as long as ``recipe`` says.
     """
 
     def __init__(
@@ -73,12 +83,19 @@ class Proxy:
         rung: int = 0,
         folder: Path | None = None,
     ) -> Score:
-        """The score after a training of ``rung``'s length, from weights and in an order that follow from ``seed``.
+        """Train a network and score it.
 
-        In ``folder``, which belongs to this network and seed, the training's state is kept about every minute; the next
-        call goes on from there, be it for the same rung or the next, to the same score. :meth:`tidy` it once the score
-        is recorded. Raises :class:`boostformer.training.TrainingFailure`, which has the reason, and UserError when
-        ``folder`` holds another training or cannot be written.
+        Raises :class:`boostformer.training.TrainingFailure`, which has the reason, and UserError when ``folder`` holds
+        another training or cannot be written.
+
+        Args:
+            arch: the network.
+            seed: decides the first weights and the order of the images.
+            progress: is told how far the training is.
+            rung: index of the training's length among the rungs.
+            folder: where the training's state is kept about every minute, for this network and seed alone. The next
+                call goes on from there, for this rung or the next, to the same score. :meth:`tidy` it once the score is
+                recorded.
         """
         started = time.perf_counter()
         recipe = self.recipes[rung].model_copy(update={"seed": seed})
@@ -106,11 +123,11 @@ class Proxy:
         return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from)
 
     def tidy(self, folder: Path, rung: int) -> None:
-        """Leaves of ``rung``'s training in ``folder`` what the next rung goes on from: of the last one, nothing."""
+        """Remove from ``folder`` all but what the rung after ``rung`` goes on from; after the last rung, all."""
         keep_state(folder, self.recipes[rung].trunk if rung + 1 < len(self.recipes) else None)
 
     def estimate_seconds(self, arch: Architecture, rung: int = 0, *, from_scratch: bool = False) -> float:
-        """An estimate of :meth:`evaluate` 's wall-clock time, from a few of its steps, measured once per network.
+        """Estimate the wall-clock seconds of :meth:`evaluate`, from a few of its steps, measured once per network.
 
         Above the first rung the training is carried on from the rung below, unless ``from_scratch``. Raises
         :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
@@ -122,11 +139,11 @@ class Proxy:
         return (self.recipes[rung].iterations - done) * step + scoring
 
     def _measured_pace(self, arch: Architecture) -> tuple[float, float]:
-        """Seconds that one step takes, and the scoring of the validation part."""
+        """Measure the seconds of one step, and of scoring the validation part."""
         recipe = self.recipes[0]
         model = build(arch, recipe.drop_path)
         reports: list[tuple[int, float]] = []
-        # Up to the first report all warms up. The rate is next to none: a recipe that diverges is timed too.
+        # Until the first report everything warms up. With next to no learning rate a recipe that diverges is timed too.
         steps = max(5, 2 * loop.report_every(PartialState().device))
         few = recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
         report = train(
@@ -149,7 +166,7 @@ class Proxy:
         return step, len(self.validation) * image
 
     def _identity(self) -> dict[str, object]:
-        """What tells these data from others, wherever they lie."""
+        """Describe these data by their content, wherever they lie."""
         counts = {"training": len(self.training), "validation": len(self.validation)}
         return self.data.model_dump(mode="json", exclude={"root"}) | {"labels": self.labels, "images": counts}
 

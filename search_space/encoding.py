@@ -1,13 +1,12 @@
-"""How the networks of a space are written down: slots, the choices inside them, and genes.
+"""The encoding of a space's networks: slots, their variants, choices and genes.
 
-A *slot* is one field of an architecture ("stages.0.mixer", "decoder.width"); what may stand there
-are its *variants*, scalars or complete :class:`BlockSpec` s. A network is one variant for each slot,
-so their number is the product of the slots' lengths.
+A *slot* is one field of an architecture ("stages.0.mixer", "decoder.width"). Its *variants* are the scalars or the
+complete :class:`BlockSpec` s that may stand there. A network has one variant in each slot, so the number of networks
+is the product of the numbers of variants.
 
-A *choice* is what a search strategy decides. A scalar slot is one choice; a slot of blocks is a
-choice of the block and, below it, one for each option of each block, active only when that block is
-chosen. What has a single value is no choice. The *genes* of a network are the indices of its
-values in all choices, -1 where a choice is inactive.
+A *choice* is one decision of a search strategy, between at least two values. A slot of scalars is one choice. A slot of
+blocks is a choice of the block and, for each block, a choice for each of its options, which is active only when that
+block is chosen. The *genes* of a network are the indices of its values in all choices, -1 where a choice is inactive.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ INACTIVE = -1
 class Choice:
     """A decision between at least two ``values``.
 
-    ``condition`` is None for a choice that is always active; else (name of the block's choice, the
-    block that must have been chosen there). Parents stand before their children in a space.
+    ``condition`` is None for a choice that is always active, else the name of the block's choice and the block that
+    makes this choice active. In a space parents stand before their children.
     """
 
     name: str
@@ -41,30 +40,37 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block by name, with the values of every one of its options, sorted by the option."""
+    """A block by name, with the allowed values of each of its options, sorted by the options' names."""
 
     name: str
     options: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
 
     def specs(self) -> list[BlockSpec]:
-        """Every complete specification, the last option running fastest."""
+        """List every complete specification, the last option running fastest."""
         names = [name for name, _ in self.options]
         combinations = itertools.product(*(values for _, values in self.options))
         return [BlockSpec.of(self.name, **dict(zip(names, values, strict=True))) for values in combinations]
 
 
 Domain = tuple[Scalar, ...] | tuple[Block, ...]
-"""What may stand in a slot."""
+"""The scalars or blocks that may stand in a slot."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One field of an architecture and its ``variants``, each with its genes in this slot's choices.
+    """One field of an architecture, with its variants and choices.
 
-    ``columns`` says where these choices stand among those of the space. A variant's number is
-    ``offsets[gene of the block]`` + the sum of ``radices`` times the genes, where the offsets make up
-    for the -1 of other blocks' options. ``offsets`` is empty when there is no choice of a block, and
-    the radix of that choice itself is 0.
+    The number of a variant is ``offsets[gene of the block]`` plus the sum of its genes times ``radices``.
+
+    Attributes:
+        name: the field, such as "stages.0.mixer".
+        choices: the choices of this slot, L of them.
+        columns: where these choices stand among all choices of the space.
+        variants: scalars or complete block specifications, V of them.
+        genes: of each variant, its genes (L,) in this slot's choices.
+        radices: (L,) by how much one step of a gene raises the number of the variant; 0 for the choice of the block.
+        offsets: of each block, the number of its first variant, made up for the -1 of other blocks' options; empty
+            where there is no choice of a block.
     """
 
     name: str
@@ -77,16 +83,16 @@ class Slot:
 
     @cached_property
     def variant_of(self) -> dict[tuple[int, ...], Any]:
-        """The variant with these genes."""
+        """The variants by their genes."""
         return dict(zip(self.genes, self.variants, strict=True))
 
     @cached_property
     def genes_of(self) -> dict[Any, tuple[int, ...]]:
-        """The genes of this variant."""
+        """The genes by their variant."""
         return dict(zip(self.variants, self.genes, strict=True))
 
     def indices(self, genes: NDArray[np.int16]) -> NDArray[np.int32]:
-        """Number of this slot's variant in each row: genes (P, G) -> (P,)."""
+        """Give the number of this slot's variant (P,) in each row of the space's genes (P, G)."""
         result = np.zeros(len(genes), dtype=np.int32)
         columns = genes[:, self.columns].T
         for column, radix in zip(columns, self.radices, strict=True):
@@ -98,7 +104,7 @@ class Slot:
 
 
 def make_slots(domains: Iterable[tuple[str, Domain]]) -> tuple[Slot, ...]:
-    """The slots of these named domains, their choices laid out one after the other."""
+    """Make the slots of these named domains, their choices laid out one after the other."""
     slots: list[Slot] = []
     start = 0
     for name, domain in domains:
@@ -127,7 +133,7 @@ def _block_slot(name: str, blocks: tuple[Any, ...], start: int) -> Slot:
     choices = [Choice(name, tuple(block.name for block in blocks))] if several else []
     variants: list[BlockSpec] = []
     radices = [0] * several
-    own = []  # of each block: (its first variant, how many, its columns)
+    own = []  # for each block: number of its first variant, how many it has, columns of its choices
     for block in blocks:
         specs = block.specs()
         first_column, radix = len(choices), len(specs)

@@ -1,7 +1,7 @@
-"""`GeneSpace`: populations of networks as arrays of genes, drawn and varied all at once.
+"""Populations of networks as arrays of genes, sampled, mutated and crossed all at once.
 
-It knows nothing of networks, only choices and which of them are active under which: the same strategies
-search a space of networks and a table of a benchmark. One row is one network (see ``encoding``).
+:class:`GeneSpace` knows choices and nothing of networks, so that the same strategies search a space of networks and a
+table of a benchmark.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from search_space.encoding import INACTIVE, Choice
 
 Genes = NDArray[np.int16]
-"""(P, G): of P networks the index of the value in each of G choices, -1 where a choice is inactive."""
+"""(P, G): for each of P networks the index of its value in each of G choices, -1 where the choice is inactive."""
 
 
 class _Level(NamedTuple):
-    """Choices (L,) that do not make one another active, and of each the parent's column (L,) and gene (L, 1)."""
+    """L choices of equal depth: their columns (L,), and the parent's column (L,) and gene (L, 1) of each."""
 
     columns: NDArray[np.int64]
     parents: NDArray[np.int64] | None
@@ -30,18 +30,18 @@ class _Level(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneSpace:
-    """All combinations of ``choices``; parents stand before their children."""
+    """All combinations of G ``choices``; parents stand before their children."""
 
     choices: tuple[Choice, ...]
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each choice has."""
+        """The number of values of each choice (G,)."""
         return tuple(len(choice.values) for choice in self.choices)
 
     @cached_property
     def parents(self) -> tuple[tuple[int, int] | None, ...]:
-        """Of each choice: (column, gene) that make it active; None if it always is."""
+        """The column and the gene that make each choice (G,) active; None for one that always is."""
         columns = {choice.name: i for i, choice in enumerate(self.choices)}
         found: list[tuple[int, int] | None] = []
         for choice in self.choices:
@@ -54,7 +54,7 @@ class GeneSpace:
 
     @cached_property
     def _levels(self) -> list[_Level]:
-        """All choices, those first that are always active, then those below them, and so on."""
+        """The choices by depth: first those that are always active, then those below them, and so on."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(0 if parent is None else depths[parent[0]] + 1)
@@ -67,8 +67,8 @@ class GeneSpace:
         return levels
 
     def sample(self, rng: np.random.Generator, n: int) -> Genes:
-        """The genes (n, G) of ``n`` random networks: from the top down, each active choice uniform over its values."""
-        genes = np.empty((len(self.choices), n), dtype=np.int16)  # a choice is contiguous in memory
+        """Draw the genes (n, G) of random networks: from the top down, each active choice uniform over its values."""
+        genes = np.empty((len(self.choices), n), dtype=np.int16)  # each choice contiguous in memory
         for column, (size, parent) in enumerate(zip(self.sizes, self.parents, strict=True)):
             genes[column] = rng.integers(size, size=n, dtype=np.int16)
             if parent is not None:
@@ -76,10 +76,10 @@ class GeneSpace:
         return genes.T
 
     def mutate(self, genes: Genes, rng: np.random.Generator, changes: int | NDArray[np.int64] = 1) -> Genes:
-        """Other networks: of each row ``changes`` active choices, at most all, take another of their values.
+        """Give other networks (P, G): in each row, ``changes`` of the active choices take another of their values.
 
-        ``changes`` is a number, or one for each row. When a block changes, its options are drawn anew. In a
-        space of one network it is that one.
+        ``changes``, at least 1, is one number or one for each row (P,); where a row has fewer active choices, all of
+        them change. When a block changes, its options are drawn anew. A space of one network gives that network.
         """
         changes = np.broadcast_to(np.asarray(changes), len(genes))
         if len(changes) and changes.min() < 1:
@@ -103,21 +103,24 @@ class GeneSpace:
 
     @staticmethod
     def _pick(genes: Genes, rng: np.random.Generator, changes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(P, G): of each row so many of its active choices, at random."""
+        """Pick ``changes`` (P,) of the active choices of each row at random -> (P, G)."""
         lots = rng.random(genes.shape, dtype=np.float32)
         lots[genes == INACTIVE] = 2
         picked, rows = np.zeros(genes.shape, dtype=bool), np.arange(len(genes))
         for count in range(min(int(changes.max(initial=1)), genes.shape[1])):
-            lowest = lots.argmin(axis=1)  # a few times over, which is faster than to sort
+            lowest = lots.argmin(axis=1)  # a few passes are faster than sorting
             picked[rows, lowest] |= count < changes
             lots[rows, lowest] = 3
         return picked & (genes != INACTIVE)
 
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
-        """Children (P, G) with each choice from either parent; options come from a parent with that block."""
+        """Cross parents (P, G) with (P, G): each choice of a child (P, G) is from either parent, at random.
+
+        The options of a block come from a parent that has this block.
+        """
         flips = rng.random(a.shape).T < 0.5
         first, second = np.where(flips, b.T, a.T), np.where(flips, a.T, b.T)
-        # A parent in which a choice is inactive has another block here; then the other has this one.
+        # Where a choice is inactive in one parent, because of its block, the child takes the other parent's gene.
         children = np.where(first != INACTIVE, first, second).astype(np.int16)
         for level in self._levels:
             if level.parents is not None:
@@ -127,7 +130,7 @@ class GeneSpace:
         return children.T
 
     def one_hot(self, genes: Genes) -> NDArray[np.float32]:
-        """(P, values of all choices together): 1 where a choice has this value, 0 throughout where it is inactive."""
+        """Encode networks one-hot -> (P, number of values of all choices); an inactive choice is 0 throughout."""
         ends = np.cumsum(self.sizes, dtype=np.int64)
         found = np.zeros((len(genes), int(ends[-1]) if len(ends) else 0), dtype=np.float32)
         rows, columns = np.nonzero(genes != INACTIVE)
@@ -137,5 +140,5 @@ class GeneSpace:
 
 
 def keys(genes: Genes) -> Sequence[tuple[int, ...]]:
-    """Each row as a tuple, to look it up."""
+    """Turn each row into a tuple, by which a network is looked up."""
     return list(map(tuple, genes.tolist()))

@@ -1,7 +1,7 @@
-"""Which combinations of blocks no search may draw, and why.
+"""The combinations that no space may hold, with the reasons of the blocks.
 
-A space is a product of its slots, so every combination that it allows is asked of the blocks: each block with
-each width of its stage at each size that a stem may leave of the input.
+A space is a product of its slots, so every block is asked about every combination that it may meet: each set of
+options with each width of its stage and each map size that a stem may leave.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DECODER_BLOCKS = ("fusion",)
 
 
 def illegal(domains: Mapping[str, Domain], size: tuple[int, int]) -> Iterator[tuple[str, str]]:
-    """``("stages.0.mixer.mhsa", why not)`` for everything that is not to be in a space for inputs of ``size``."""
+    """Yield ``("stages.0.mixer.mhsa", reason)`` for all that may not be in a space for inputs of ``size`` (H, W)."""
     sizes = _map_sizes(domains["stem"], size)
     for block in _blocks(domains["stem"]):
         for options in _options(block):
@@ -51,7 +51,7 @@ def _refusal(kind: str, block: Block, widths: Domain, sizes: list[tuple[int, int
 
 
 def _only_blurred(domains: Mapping[str, Domain]) -> str | None:
-    """A pooling embed as the first to see the image gets three blurred channels and nothing else."""
+    """Refuse a pooling embed where no stem stands before it: it would pass on three blurred channels alone."""
     first = [block.name for block in _blocks(domains["stages.0.embed"])]
     if "pooling" in first and any(block.name == "none" for block in _blocks(domains["stem"])):
         return "as the only stem it sees nothing but blurred RGB: give the space a stem, or another first embed"
@@ -59,7 +59,7 @@ def _only_blurred(domains: Mapping[str, Domain]) -> str | None:
 
 
 def _map_sizes(stems: Domain, size: tuple[int, int]) -> list[list[tuple[int, int]]]:
-    """The sizes of the four maps behind each stem, those that are alike once."""
+    """List the sizes of the four maps behind each stem, equal ones once."""
     found: list[list[tuple[int, int]]] = []
     for block in _blocks(stems):
         for spec in block.specs():

@@ -1,6 +1,6 @@
-"""Reading the YAML form of a space: every mistake is reported with its file and line.
+"""Reader of search spaces in YAML, which reports every mistake with its file and line.
 
-What it allows is asked of the blocks (:mod:`search_space.legality`), so that whatever is drawn later is legal.
+The blocks are asked about every combination (:mod:`search_space.legality`), so that whatever is drawn later is legal.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from search_space.space import FORMAT_VERSION, SearchSpace
 
 _SHIPPED = resources.files("search_space") / "spaces"
 Refusal = Callable[[Any], str | None]
-"""Why a value is illegal, or None."""
+"""Gives the reason why a value is illegal, or None."""
 
 
 def shipped_spaces() -> list[str]:
-    """Names of the spaces that come with the package."""
+    """List the names of the spaces that come with the package."""
     return sorted(file.name.removesuffix(".yaml") for file in _SHIPPED.iterdir() if file.name.endswith(".yaml"))
 
 
 def read_space(name_or_path: str | Path) -> SearchSpace:
-    """A shipped space by its name, or a space file; :class:`UserError` when it cannot be read."""
+    """Read a shipped space, by its name, or a space file; :class:`UserError` when it cannot be read."""
     name = str(name_or_path)
     if name in shipped_spaces():
         return space_from_yaml((_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), f"spaces/{name}.yaml")
@@ -44,17 +44,17 @@ def read_space(name_or_path: str | Path) -> SearchSpace:
 
 
 def space_from_yaml(text: str, source: str = "space") -> SearchSpace:
-    """The space of a file's text; :class:`UserError` says ``source:line: key: what is wrong``."""
+    """Read the text of a space file; :class:`UserError` says ``source:line: key: what is wrong``."""
     return _space(compose(text, source, needs=f"a space must have the keys: {', '.join(_TOP)}"))
 
 
 def space_from_dict(data: object, source: str = "space") -> SearchSpace:
-    """The space of :meth:`SearchSpace.to_dict` 's form; :class:`UserError` names ``source`` and knows no lines."""
+    """Read what :meth:`SearchSpace.to_dict` gives; :class:`UserError` says ``source: key: what is wrong``."""
     return _space(represent(data, source))
 
 
 def show(value: object) -> str:
-    """A value as YAML writes it: true, 4, 'word'."""
+    """Write a value as YAML does: true, 4, 'word'."""
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
@@ -91,7 +91,7 @@ _STAGE_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {
     "layer_scale": (_one_of((False, True)), False),
     "local_connection": (_one_of((False, True)), False),
 }
-"""What a stage's scalar fields refuse, and their defaults; without one they are required."""
+"""The scalar fields of a stage: what they refuse, and their default, or None where they are required."""
 _DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_positive, None)}
 
 
@@ -116,7 +116,7 @@ def _space(top: Place) -> SearchSpace:
 
 
 def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Place]:
-    """The entries of a mapping with these keys and no others."""
+    """Read the entries of a mapping that must have these keys and no others."""
     entries, known = place.entries("keys to values"), [*required, *optional]
     for key, entry in entries.items():
         if key not in known:
@@ -128,7 +128,7 @@ def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -
 
 
 def _values(place: Place, refusal: Refusal) -> tuple[Any, ...]:
-    """The values of a list, or of a scalar that stands for a list of one; none refused, none twice."""
+    """Read the values of a list, or a scalar that stands for a list of one; none may be refused or given twice."""
     if isinstance(place.node, yaml.MappingNode):
         raise place.error("is not a value or a list of values")
     listed = isinstance(place.node, yaml.SequenceNode)
@@ -164,7 +164,7 @@ def _fields(
     scalars: dict[str, tuple[Refusal, Scalar | None]],
     blocks: tuple[str, ...],
 ) -> dict[str, Domain]:
-    """The domains of a stage or of the decoder; each key of ``blocks`` is also the kind of its blocks."""
+    """Read the domains of a stage or of the decoder; each key in ``blocks`` is also the kind of its blocks."""
     optional = [key for key, (_, default) in scalars.items() if default is not None]
     entries = _keys(place, [key for key in [*scalars, *blocks] if key not in optional], optional)
     domains: dict[str, Domain] = {}
@@ -177,7 +177,7 @@ def _fields(
 
 
 def _blocks(kind: str, place: Place) -> tuple[Block, ...]:
-    """The blocks of a slot, ``{pooling: {kernel: [3, 5]}, ...}``."""
+    """Read the blocks of a slot, ``{pooling: {kernel: [3, 5]}, ...}``."""
     options = place.entries("block names to their options, such as {pooling: {}}")
     if not options:
         raise place.error(f"no block is given, allowed: {', '.join(registry.names(kind))}")
@@ -185,7 +185,7 @@ def _blocks(kind: str, place: Place) -> tuple[Block, ...]:
 
 
 def _block(kind: str, name: str, place: Place) -> Block:
-    """One block with the values of all its options."""
+    """Read one block with the values of all its options."""
     if name not in registry.names(kind):
         raise place.error(f"unknown {kind} '{name}'; {nearest(name, registry.names(kind))}")
     declaration = registry.get(kind, name)

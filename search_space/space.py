@@ -1,4 +1,4 @@
-"""`SearchSpace`: a finite set of networks that can be sampled, varied, enumerated and encoded."""
+"""`SearchSpace`: a finite set of networks that can be counted, enumerated, sampled and encoded."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ _stage_fields, _decoder_fields = attrgetter(*STAGE_FIELDS), attrgetter(*DECODER_
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All networks with one of the values of ``domains`` in each slot, for one size and set of classes.
+    """All networks that have one of the allowed values in each slot.
 
-    ``domains`` has :data:`SLOT_NAMES` as keys. Whoever makes a space by hand answers for every
-    combination being legal; spaces that are read are checked. Nothing here has a state: randomness
-    comes from the generator that is passed in.
+    Spaces that are read are checked; a space that is made by hand must allow legal combinations only.
+
+    Attributes:
+        size: (H, W) of the input images.
+        classes: number of classes.
+        domains: the allowed scalars or blocks of each of :data:`SLOT_NAMES`.
     """
 
     size: tuple[int, int]
@@ -70,12 +73,12 @@ class SearchSpace:
 
     @cached_property
     def genes(self) -> GeneSpace:
-        """The choices as strategies see them: whole populations of networks as arrays."""
+        """The choices as strategies see them, for whole populations of networks as arrays."""
         return GeneSpace(self.choices)
 
     @cached_property
     def _draws(self) -> tuple[tuple[list[float], tuple[Any, ...]], ...]:
-        """Of each slot: where a uniform number is bisected into the number of a variant, and the variants."""
+        """For each slot its variants, and the thresholds by which a uniform number becomes the number of a variant."""
         ends = (list(itertools.accumulate(_probabilities(self.domains[name]))) for name in SLOT_NAMES)
         return tuple((end[:-1], slot.variants) for end, slot in zip(ends, self.layout, strict=True))
 
@@ -85,32 +88,29 @@ class SearchSpace:
         return math.prod(len(slot.variants) for slot in self.layout)
 
     def __iter__(self) -> Iterator[Architecture]:
-        """Every network once, lazily, the decoder's width running fastest."""
+        """Yield every network once, the decoder's width running fastest."""
         return map(self._assemble, itertools.product(*(slot.variants for slot in self.layout)))
 
     def __contains__(self, arch: object) -> bool:
-        """Whether this network, with all options spelled out, is one of the space."""
+        """Tell whether this network, with all options spelled out, is one of the space."""
         return isinstance(arch, Architecture) and self._outside(arch) is None
 
     # Drawing
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random network: from the top down, each active choice uniform over its values.
-
-        So blocks are equally likely, however many options they have; networks are not.
-        """
+        """Draw a network: in each slot every block is equally likely, and so is every variant of the block."""
         draws = zip(self._draws, rng.random(len(self._draws)).tolist(), strict=True)
         return self._assemble([variants[bisect_right(thresholds, u)] for (thresholds, variants), u in draws])
 
     # Writing down
 
     def encode(self, archs: Iterable[Architecture]) -> NDArray[np.int16]:
-        """The genes (P, G) of these networks; :class:`UserError` for one outside the space."""
+        """Give the genes (P, G) of these networks; :class:`UserError` for one outside the space."""
         rows = [self._genes(arch) for arch in archs]
         return np.array(rows, dtype=np.int16).reshape(len(rows), len(self.choices))
 
     def decode(self, row: Sequence[int] | NDArray[np.int16]) -> Architecture:
-        """The network with these genes (G,); ValueError when they are no network's."""
+        """Give the network with these genes (G,); ValueError when they are no network's."""
         genes = tuple(row.tolist() if isinstance(row, np.ndarray) else row)
         if len(genes) != len(self.choices):
             raise ValueError(f"{len(genes)} genes given, the space has {len(self.choices)} choices")
@@ -126,7 +126,7 @@ class SearchSpace:
         return [gene for slot, value in fields for gene in slot.genes_of[value]]
 
     def _outside(self, arch: Architecture) -> str | None:
-        """Why this network is not in the space, or None if it is."""
+        """Give the reason why this network is not in the space, or None if it is."""
         for name in ("size", "classes"):
             if getattr(arch, name) != getattr(self, name):
                 return f"{name} {getattr(arch, name)}, the space has {getattr(self, name)}"
@@ -143,7 +143,7 @@ class SearchSpace:
         return [arch.stem, *stages, *_decoder_fields(arch.decoder)]
 
     def _assemble(self, values: Sequence[Any]) -> Architecture:
-        """The network with these values in the slots."""
+        """Make the network with these values in the slots."""
         n = len(STAGE_FIELDS)
         stages = tuple([Stage(*values[i : i + n]) for i in range(1, 1 + len(STRIDES) * n, n)])
         decoder = Decoder(*values[1 + len(STRIDES) * n :])
@@ -152,9 +152,9 @@ class SearchSpace:
     # Keeping
 
     def replace(self, *, size: tuple[int, int] | None = None, classes: int | None = None) -> SearchSpace:
-        """The same choices for another input size (H, W) or other classes.
+        """Give the same choices for another input size (H, W) or number of classes.
 
-        :class:`UserError` says which block is illegal at that size.
+        Raises :class:`UserError` for a block that is illegal at that size.
         """
         for path, reason in illegal(self.domains, size or self.size):
             height, width = size or self.size
@@ -162,7 +162,7 @@ class SearchSpace:
         return SearchSpace(size or self.size, classes or self.classes, self.domains)
 
     def to_dict(self) -> dict[str, Any]:
-        """The YAML form with everything spelled out; :func:`search_space.space_from_dict` gives back an equal space."""
+        """Give the YAML form, everything spelled out; :func:`search_space.space_from_dict` reads it back."""
 
         def listed(domain: Domain) -> Any:
             if isinstance(domain[0], Block):
@@ -190,13 +190,13 @@ class SearchSpace:
 
 
 def _probabilities(domain: Domain) -> list[float]:
-    """Of each variant: blocks are equally likely, and so are the variants of one block."""
+    """Give the probability of each variant: blocks are equally likely, and so are the variants of one block."""
     counts = [len(block.specs()) if isinstance(block, Block) else 1 for block in domain]
     return [1 / len(domain) / count for count in counts for _ in range(count)]
 
 
 def slot_indices(space: SearchSpace, genes: Genes) -> dict[str, NDArray[np.int32]]:
-    """For each slot of the space, the number of its variant in each row: genes (P, G) -> (P,).
+    """Give, by the names of the slots, the number of each network's variant (P,), from their genes (P, G).
 
     ``space.slots[name][slot_indices(space, genes)[name][p]]`` is that field of network ``p``.
     """

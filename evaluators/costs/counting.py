@@ -2,7 +2,7 @@
 
 A MAC is one multiply-add of a convolution, a linear layer or a matrix product of attention; norms, poolings,
 resizes and activations count nothing. The module runs once on the meta device, and each function of torch that it
-calls is looked up: one that is on neither list here is an error, so that a new block can never be costed at a
+calls is looked up. A function that is on neither list here is an error, so that no block is ever counted as a
 silent zero. The tests hold every block and many networks against fvcore (:mod:`evaluators.costs.referee`).
 """
 
@@ -26,7 +26,7 @@ from evaluators.costs.shapes import ANSWERS, named, shapes_only
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Exact cost of a network or a part at batch 1."""
+    """Exact cost of a network or a part at batch 1: parameters, and MACs outside and inside of attention."""
 
     params: int
     conv_linear_macs: int
@@ -48,12 +48,12 @@ class Cost:
 
 
 def _convolution(out: Tensor, input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> int:
-    """Every output value costs one MAC for each weight of its filter."""
+    """Count one MAC for each output value and each weight of its filter."""
     return out.numel() * prod(weight.shape[1:])
 
 
 def _product(out: Tensor, input: Tensor, *rest: Any, **options: Any) -> int:
-    """Every output value is a sum over the last dimension of ``input``."""
+    """Count matrix products: every output value is a sum over the last dimension of ``input``."""
     return out.numel() * input.shape[-1]
 
 
@@ -62,7 +62,7 @@ def _product_and_sum(out: Tensor, input: Tensor, factor: Tensor, *rest: Any, **o
 
 
 def _scaled_dot_product(out: Tensor, query: Tensor, key: Tensor, *rest: Any, **options: Any) -> int:
-    """query (…, N, d), key (…, M, d), value (…, M, e): N·M·d for the scores and N·M·e for the sum."""
+    """Count N·M·d for the scores and N·M·e for the sum: query (…, N, d), key (…, M, d), value (…, M, e)."""
     return prod(out.shape[:-1]) * key.shape[-2] * (query.shape[-1] + out.shape[-1])
 
 
@@ -94,7 +94,7 @@ FREE = named(
     unbind unflatten unsqueeze view view_as where zeros arange embedding bfloat16 bool double float half long
     __getitem__ __iter__ __setitem__ empty_like full_like new_empty new_full new_zeros ones_like zeros_like
     """
-    # What is only looked at.
+    # Questions about a tensor.
     "__len__ dim is_contiguous is_floating_point nelement numel size stride "
     # Norms, pooling, resizing.
     "adaptive_avg_pool2d argmax avg_pool2d batch_norm group_norm layer_norm interpolate max max_pool2d mean sum "
@@ -105,15 +105,15 @@ FREE = named(
     __and__ __eq__ __floordiv__ __invert__ __mod__ __ne__ __rsub__ __rtruediv__
     """
 ) | {getattr(Tensor, name).__get__ for name in dir(Tensor) if isdatadescriptor(getattr(Tensor, name))}
-"""Functions that cost nothing; also all that only reads a tensor's attribute."""
+"""Functions that cost nothing, reading an attribute of a tensor among them."""
 
 
 See = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], None]
-"""Is given a function that was called, its result, and its arguments."""
+"""Is called with a function that ran, its result, its positional and its keyword arguments."""
 
 
 class _Watching(TorchFunctionMode):
-    """Shows the functions that are called, and collects the names of unknown ones."""
+    """Shows every function that is called to ``see``, and collects the names of unknown ones."""
 
     def __init__(self, see: See) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Unseen(TorchDispatchMode):
 
 
 def count(module: nn.Module, *inputs: Any) -> Cost:
-    """Cost of ``module`` for meta tensors ``inputs`` (batch 1); raises ValueError on an unknown function."""
+    """Count the cost of ``module`` for meta tensors ``inputs`` (batch 1); ValueError names an unknown function."""
     params = sum(p.numel() for p in module.parameters())
     macs = [0, 0]  # of convolutions and linear layers, of attention
 
@@ -160,7 +160,7 @@ def count(module: nn.Module, *inputs: Any) -> Cost:
 
 
 def watch(module: nn.Module, inputs: Sequence[Any], see: See) -> None:
-    """Run ``module`` on the meta device and show its calls; raises ValueError on a function that is on no list."""
+    """Run ``module`` on the meta device and show its calls; ValueError names a function that is on no list."""
     on_meta = all(tensor.is_meta for tensor in chain(module.parameters(), module.buffers()))
     shadow = module.eval() if on_meta else copy.deepcopy(module).to("meta").eval()
     watching = _Watching(see)

@@ -16,14 +16,14 @@ from evaluators.costs.counting import Cost
 
 _DIGEST = hashlib.sha256().digest_size
 _LINE = re.compile(rb"([0-9a-f]{16}) (([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18}) (.+))")
-"""The checksum of what follows; parameters, MACs of convolutions, MACs of attention; the part."""
+"""The checksum of what follows, parameters, MACs outside and inside of attention, and the part."""
 
 
 class KeptCosts:
-    """Costs by the text of their part: those in ``file``, and all that are added, which are appended to it.
+    """Costs by the text of their part: those in ``file``, and those that are added, which are appended to it.
 
-    Several processes may use one file. A line that a crash tore or a disk damaged is forgotten with a warning, and so
-    its part is counted anew. A file that cannot be read or written is warned of, and no longer used.
+    Several processes may use one file. A line that a crash tore or a disk damaged is dropped with a warning, so that
+    its part is counted anew. A file that cannot be read or written causes a warning and is no longer used.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -39,23 +39,23 @@ class KeptCosts:
             self._mend(b"".join(whole), len(lines) - len(whole))
 
     def get(self, part: str) -> Cost | None:
-        """The cost of a part, if it is known."""
+        """Give the cost of a part, or None if it is not known."""
         return self._costs.get(part)
 
     def add(self, part: str, cost: Cost) -> None:
-        """Remember what was counted, in the file too."""
+        """Keep the cost of a part, in the file too."""
         self._costs[part] = cost
         if self.file is None:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("ab") as stream:
-                stream.write(_line(part, cost))  # one small append: whole lines, whoever else writes
+                stream.write(_line(part, cost))  # one small write, so that lines of several processes do not mix
         except OSError as error:
             self._give_up(error)
 
     def _take(self, line: bytes) -> bool:
-        """Whether ``line`` is whole; its cost is then known."""
+        """Read a line; False when it is damaged."""
         found = _LINE.fullmatch(line, 0, len(line) - 1)
         if found is None or not line.endswith(b"\n") or found[1] != _checksum(found[2]):
             return False
@@ -63,7 +63,7 @@ class KeptCosts:
         return True
 
     def _mend(self, content: bytes, damaged: int) -> None:
-        """Write the file anew; what another process appends meanwhile may be lost, and is counted again."""
+        """Replace the file by its whole lines. What another process appends meanwhile is lost, and counted again."""
         warnings.warn(f"{self.file}: damaged in {damaged} lines, which are counted anew", stacklevel=4)
         assert self.file is not None
         try:
@@ -78,7 +78,7 @@ class KeptCosts:
 
 
 def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
-    """Costs (count, 3) that :func:`write_rows` kept; None where there are none, and with a warning for damaged ones."""
+    """Read the costs (count, 3) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
     try:
         content = file.read_bytes()
     except OSError:

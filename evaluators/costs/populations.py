@@ -1,7 +1,7 @@
-"""Figures of networks as sums over their parts: what costs and predicted milliseconds have in common.
+"""Sums over the parts of networks: costs, and milliseconds that are predicted part by part.
 
-:class:`PartSums` adds up what a subclass says of each part; :class:`Population` does the same for thousands of
-networks of a space at once.
+:class:`PartSums` adds up what a subclass says of each part; :class:`Population` does so for thousands of networks of a
+space at once.
 """
 
 from __future__ import annotations
@@ -27,56 +27,57 @@ STAGE_GROUPS: tuple[tuple[tuple[str, ...], Callable[[StageParts], Listed]], ...]
     (("width", "mixer", *_BRANCH, "local_connection"), lambda stage: (stage.mixer,)),
     (("width", "ffn", *_BRANCH), lambda stage: (stage.ffn, stage.layer_norm)),
 )
-"""Which fields of a stage decide the cost of which of its parts."""
+"""Fields of a stage, and the parts whose figures they alone decide."""
 _FIELDS = tuple(attrgetter(*names, "depth") for names, _ in STAGE_GROUPS)
-_EMBED = 0  # the one group that is there once, not in each layer, and that depends on the width before
+_EMBED = 0
+"""The group that depends on the width of the stage before too, and is there once, not in each layer."""
 
 
 def fusing(decoder: DecoderParts) -> Listed:
-    """The parts of the decoder that do not depend on the widths of the stages."""
+    """Give the parts of the decoder that do not depend on the widths of the stages."""
     return decoder.fusion, decoder.classify
 
 
 def projection(i: int) -> Callable[[DecoderParts], Listed]:
-    """The part of the decoder that takes the map of stage ``i``."""
+    """Give the part of the decoder that takes the map of stage ``i``."""
     return lambda decoder: (decoder.projections[i],)
 
 
-class Figure(Protocol):
-    """What can be added up."""
+class Summable(Protocol):
+    """Anything that can be added, and multiplied by a number of times."""
 
     def __add__(self, other: Self, /) -> Self: ...
     def __mul__(self, times: int, /) -> Self: ...
 
 
-T = TypeVar("T", bound=Figure)
+T = TypeVar("T", bound=Summable)
 
 
 class PartSums(ABC, Generic[T]):
-    """Sums of :meth:`part` over a network's parts, deployed or as they are trained; sums that repeat are kept."""
+    """Sums of the figures of a network's parts, ``deployed`` or as they are trained; sums that repeat are kept."""
 
     def __init__(self, nothing: T, deployed: bool) -> None:
         self.nothing, self.deployed = nothing, deployed
-        self._groups: dict[Any, T] = {}
+        self._sums: dict[Any, T] = {}
 
     @abstractmethod
     def part(self, part: Part) -> T:
-        """Of one part."""
+        """Give the figure of one part."""
 
     def columns(self, figure: T) -> tuple[Any, ...]:
-        """A figure as the row of a population's table."""
+        """Turn a figure into the row of a population's table."""
         return (figure,)
 
     def kept_rows(self, population: str, count: int) -> np.ndarray | None:
-        """The ``count`` rows of all tables of a population, where they were kept by an earlier process."""
+        """Give the rows (count, ·) of all tables of a population, if an earlier process has kept them."""
         return None
 
     def keep_rows(self, population: str, rows: np.ndarray) -> None:
         """Keep the rows of a population for later processes."""
 
     def pieces(self, arch: Architecture) -> list[T]:
-        """Figures that add up to the network's."""
-        groups, size, in_width = self._groups, arch.stem_size, 3
+        """List figures that add up to the network's."""
+        groups, size, in_width = self._sums, arch.stem_size, 3
         key: Any = (arch.stem, arch.size)
         found = [groups[key] if key in groups else self._remember(key, self.stem(arch))]
         for i, stage in enumerate(arch.stages):
@@ -93,20 +94,20 @@ class PartSums(ABC, Generic[T]):
         return found
 
     def stem(self, arch: Architecture) -> T:
-        """Of the stem."""
+        """Give the figure of the stem."""
         return self.part(stem_part(arch, self.deployed))
 
     def stage_group(self, arch: Architecture, i: int, group: int) -> T:
-        """Of the parts of ``STAGE_GROUPS[group]`` in stage ``i``."""
+        """Give the figure of the parts of ``STAGE_GROUPS[group]`` in stage ``i``."""
         stage = stage_parts(arch, i, self.deployed)
         return self._total(STAGE_GROUPS[group][1](stage), 1 if group == _EMBED else stage.depth)
 
     def decoder_group(self, arch: Architecture, group: Callable[[DecoderParts], Listed]) -> T:
-        """Of the parts of the decoder that ``group`` names."""
+        """Give the figure of the parts of the decoder that ``group`` names."""
         return self._total(group(decoder_parts(arch, self.deployed)))
 
     def _remember(self, key: Any, figure: T) -> T:
-        self._groups[key] = figure
+        self._sums[key] = figure
         return figure
 
     def _total(self, listed: Listed, times: int = 1) -> T:
@@ -141,10 +142,10 @@ class Population:
         self._lookups = [(names, table, times) for (names, _, times), table in zip(groups, tables, strict=True)]
 
     def _groups(self, sums: PartSums[Any]) -> Iterator[tuple[list[str], Callable[[Architecture], Any], str | None]]:
-        """Slots, the figure that they alone decide, and the slot that says how often it is there, if not once."""
+        """Yield slots, the figure that they alone decide, and the slot by whose value it is multiplied, if any."""
         yield ["stem"], sums.stem, None
-        # Where no stem changes the image's size, the costs behind it do not depend on it. It varies fastest: the parts
-        # of a network are the same behind all stems, but for the sizes of their maps.
+        # Where no stem changes the image's size, the figures behind it do not depend on it. It runs fastest, since the
+        # modules are the same behind all stems and only the sizes of their maps differ.
         sizes = {stem_size(self._first.size, stem) for stem in self.slots["stem"]}
         stem = ["stem"] if len(sizes) > 1 else []
         for i in range(len(STRIDES)):
@@ -159,12 +160,12 @@ class Population:
         yield ["decoder.width", "decoder.fusion", *stem], partial(sums.decoder_group, group=fusing), None
 
     def _rows(self, names: list[str], figure: Callable[[Architecture], Any]) -> Iterator[Any]:
-        """The figure with every combination of the variants of these slots, the last slot running fastest."""
+        """Yield the figure with every combination of the variants of these slots, the last slot running fastest."""
         for values in itertools.product(*(self.slots[name] for name in names)):
             yield figure(self._architecture(dict(zip(names, values, strict=True))))
 
     def _architecture(self, chosen: Mapping[str, Any]) -> Architecture:
-        """A network with these values, the first variant in every other slot, and one layer in each stage."""
+        """Make a network with these values, the first variant in every other slot, and one layer in each stage."""
         fields: dict[str, dict[str, Any]] = {}
         for name, value in chosen.items():
             place, _, field = name.rpartition(".")
@@ -177,7 +178,10 @@ class Population:
         return replace(self._first, stages=tuple(stages), decoder=decoder, **fields.get("", {}))
 
     def figures(self, indices: Mapping[str, np.ndarray]) -> np.ndarray:
-        """(P,) variant index of every slot -> (P, fields of a figure): of costs the three integers of ``Cost``."""
+        """Sum up P networks, from the number of the variant (P,) in every slot.
+
+        Gives (P, ·) the columns of a figure: of costs the three integers of ``Cost``, of latency the milliseconds.
+        """
         total: np.ndarray | None = None
         for names, table, times in self._lookups:
             row = indices[names[0]].astype(np.int32)
@@ -192,7 +196,7 @@ class Population:
 
 
 def _first(slots: Slots, size: tuple[int, int], classes: int) -> Architecture:
-    """The network with the first variant in every slot, and one layer in each stage."""
+    """Make the network with the first variant in every slot, and one layer in each stage."""
     values = {name: variants[0] for name, variants in slots.items()}
 
     def fields(prefix: str) -> dict[str, Any]:

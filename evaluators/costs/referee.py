@@ -25,14 +25,14 @@ from evaluators.costs.counting import Cost
 
 
 def _sdpa_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """query (…, N, d), key (…, M, d), value (…, M, e): N·M·d for the scores and N·M·e for the sum."""
+    """Count N·M·d for the scores and N·M·e for the sum: query (…, N, d), key (…, M, d), value (…, M, e)."""
     query, key, value = (get_shape(item) for item in inputs[:3])
     *batch, tokens, width = query
     return Counter({"attention": prod(batch) * tokens * key[-2] * (width + value[-1])})
 
 
 def _attention(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A bare matrix product is part of attention, whatever fvcore calls it."""
+    """Make a handler count as attention: a bare matrix product is part of it, whatever fvcore calls it."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
         counted = handler(inputs, outputs)
@@ -52,7 +52,7 @@ _LIBRARY.impl("conv2d", torch.conv2d, "Meta")
 
 
 def _conv2d_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """Every output position costs one MAC per weight."""
+    """Count one MAC for each output position and weight."""
     batch, _, height, width = get_shape(outputs[0])
     return Counter({"conv": batch * height * width * prod(get_shape(inputs[1]))})
 
@@ -91,7 +91,7 @@ FREE = frozenset(f"aten::{name}" for name in _FREE.split())
 
 
 def count_with_fvcore(module: nn.Module, *inputs: Any) -> Cost:
-    """Cost of ``module`` for meta tensors ``inputs`` (batch 1); raises ValueError on an unknown operator."""
+    """Count the cost of ``module`` for meta tensors ``inputs`` (batch 1); ValueError names an unknown operator."""
     params = sum(p.numel() for p in module.parameters())
     on_meta = all(tensor.is_meta for tensor in chain(module.parameters(), module.buffers()))
     shadow = module.eval() if on_meta else copy.deepcopy(module).to("meta").eval()

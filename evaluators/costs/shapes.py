@@ -21,7 +21,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def named(names: str) -> frozenset[Any]:
-    """The functions of these names: in ``torch``, in ``torch.nn.functional``, and methods of tensors."""
+    """Find the functions of these names: in ``torch``, in ``torch.nn.functional``, and methods of tensors."""
     spaces = (torch, functional, Tensor)
     return frozenset(getattr(space, name) for name in names.split() for space in spaces if hasattr(space, name))
 
@@ -31,14 +31,14 @@ def _new(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def _floating(first: Tensor, *others: Tensor) -> bool:
-    """Whether these are on the meta device and of one floating type."""
+    """Tell whether these are on the meta device and of one floating type."""
     if not first.is_meta or not first.is_floating_point():
         return False
     return all(x.is_meta and x.dtype is first.dtype for x in others)
 
 
 def _elementwise(*operands: Any, inplace: bool = False, **options: Any) -> Tensor | None:
-    """The answer for contiguous floating tensors, which are broadcast, and numbers."""
+    """Answer for contiguous floating tensors, which are broadcast, and numbers."""
     tensors = [x for x in operands if isinstance(x, Tensor)]
     others = [x for x in operands if not isinstance(x, Tensor)]
     if not all(isinstance(x, _PLAIN) for x in (*others, *options.values())):
@@ -110,7 +110,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options:
 
 
 def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, **options: Any) -> Tensor | None:
-    """Of maps, to a given size."""
+    """Answer for maps that are resized to a given size."""
     pair = _pair(size)
     if pair is None or scale_factor is not None or input.dim() != 4 or not input.is_contiguous():
         return None
@@ -119,7 +119,7 @@ def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, **op
 
 Answer = Callable[..., Tensor | None]
 _NAMED: dict[str, Answer] = {
-    "add sub mul div rsub __rsub__ neg clamp square relu relu6 gelu silu hardswish sigmoid": _elementwise,
+    "add sub mul div rsub __rsub__ neg clamp square sqrt relu relu6 gelu silu hardswish sigmoid": _elementwise,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "linear": _linear,
@@ -148,6 +148,6 @@ class _Empty(TorchFunctionMode):
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Build modules and tensors on the meta device, as fast as may be."""
+    """Build modules and tensors on the meta device, fast, for their shapes alone."""
     with torch.device("meta"), _Empty():
         yield

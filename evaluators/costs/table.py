@@ -30,16 +30,18 @@ CODE = (
     *(f"boostformer/{name}" for name in ("blocks/*.py", "architecture.py", "parts.py", "layers.py", "fold.py")),
     *(f"evaluators/costs/{name}.py" for name in ("counting", "shapes", "populations", "table", "kept")),
 )
-"""What decides a count: it is kept with the fingerprint of this code."""
+"""The code that decides a count: counts are kept with its fingerprint."""
 SHARED = Path("shared")
-"""Stands for the file in :func:`cache_folder` that all runs of this version of the code share."""
+"""Stands for the file in :func:`cache_folder` that all processes with the same code share."""
 
 
 class CostTable(PartSums[Cost]):
     """Costs of parts, and of whole architectures as sums of them.
 
-    They are those of the ``deployed`` (folded) network, or else of the one that is trained. Counted parts are kept in
-    ``file`` (:class:`KeptCosts`), and the tables of populations beside it, unless it is ``None``.
+    Args:
+        file: where counted parts are kept (:class:`KeptCosts`), and beside it the tables of populations; None keeps
+            nothing.
+        deployed: whether the deployed (folded) network is counted, or the one that is trained.
     """
 
     def __init__(self, file: Path | None = SHARED, *, deployed: bool = True) -> None:
@@ -48,7 +50,7 @@ class CostTable(PartSums[Cost]):
         self._parts: dict[Part, Cost] = {}
 
     def part(self, part: Part) -> Cost:
-        """Cost of one part, deployed or not as the part itself says."""
+        """Give the cost of one part, deployed or not as the part itself says."""
         found = self._parts.get(part)
         if found is None:
             key = part_key(part)
@@ -60,7 +62,7 @@ class CostTable(PartSums[Cost]):
         return found
 
     def _branch(self, part: Part) -> Cost:
-        """The block is counted once; what stands beside it costs no MACs and adds its parameters."""
+        """Count the block alone, and add the parameters of what stands beside it, which costs no MACs."""
         bare = replace(part, norm="", scale=False, local_connection=False)
         if part == bare:
             return _count(part)
@@ -70,7 +72,7 @@ class CostTable(PartSums[Cost]):
         if keeps_norm:
             norm = self.part(Part("norm", BlockSpec(part.norm), part.shape, part.inputs)).params
         elif part.norm:
-            norm = _absorbing(replace(bare, inputs=()))[0] - cost.params  # biases that were not there before
+            norm = _absorbing(replace(bare, inputs=()))[0] - cost.params  # biases that the fold adds
         scale = width * keeps_scale
         return cost + Cost(norm + scale, 0, 0)
 
@@ -91,7 +93,7 @@ class CostTable(PartSums[Cost]):
         return parts.with_name(f"{parts.stem}-{digest}.rows") if parts else None
 
     def cost(self, arch: Architecture) -> Cost:
-        """Exact cost of a whole network at batch 1: some microseconds once its parts are known."""
+        """Give the exact cost of a network at batch 1: some microseconds once its parts are known."""
         params = conv_linear = attention = 0
         for cost in self.pieces(arch):
             params += cost.params
@@ -101,7 +103,7 @@ class CostTable(PartSums[Cost]):
 
 
 def part_key(part: Part) -> str:
-    """The part as text: what a kept figure is found by."""
+    """Write the part as text, by which a kept figure is found."""
     spec = {"block": part.spec.name, **dict(part.spec.options)}
     beside = [part.norm, part.scale, part.local_connection, part.deployed]
     return json.dumps([part.kind, spec, part.shape, part.inputs, *beside], separators=(",", ":"))
@@ -115,15 +117,15 @@ def _count(part: Part) -> Cost:
 
 @lru_cache(maxsize=16)
 def _module(part: Part) -> nn.Module:
-    """The module of a part, whatever maps it takes: behind several stems the same is counted several times in a row."""
+    """Build a part without its inputs: behind several stems one module is counted several times in a row."""
     with shapes_only():
         return part.build()
 
 
 def left_beside(part: Part) -> tuple[bool, bool]:
-    """Whether the norm and the LayerScale of a residual branch stand beside its block, or were folded into it."""
+    """Tell whether the norm and the LayerScale of a residual branch stand beside its block, and were not folded."""
     norm, scale = bool(part.norm), part.scale
-    if part.deployed and not part.local_connection:  # which needs the block's input as it is
+    if part.deployed and not part.local_connection:  # a local connection needs the block's input as it is
         _, keeps_norm, keeps_scale = _absorbing(replace(part, norm="", scale=False, inputs=()))
         norm, scale = norm and (keeps_norm or part.norm != "batch"), scale and keeps_scale
     return norm, scale
@@ -131,7 +133,7 @@ def left_beside(part: Part) -> tuple[bool, bool]:
 
 @cache
 def _absorbing(bare: Part) -> tuple[int, bool, bool]:
-    """Of a deployed branch with all that a fold may remove: its block's parameters; whether norm and scale stay."""
+    """Fold a branch with all that may be folded: give its block's parameters, and whether norm and scale stay."""
     with shapes_only():
         module = replace(bare, norm="batch", scale=True).build()
     branch = module if isinstance(module, Branch) else Branch(module)

@@ -15,11 +15,11 @@ STRATEGIES = {
     "evolution": "search.strategies.evolution:Evolution",
     "random": "search.strategies.random:Random",
 }
-"""Name in a run file -> module:class. A new strategy is a line here; the conformance test then covers it."""
+"""Module and class by the name in a run file. A new strategy is a line here; the conformance tests then cover it."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
-    """The class of a registered strategy."""
+    """Import the class of a registered strategy."""
     module, _, attribute = STRATEGIES[name].partition(":")
     found: type[Strategy] = getattr(importlib.import_module(module), attribute)
     return found

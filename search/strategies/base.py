@@ -1,7 +1,7 @@
-"""The interface of strategies, and what they share: proposals within budget, and none twice.
+"""The interface of strategies: proposals within the budgets, and none twice.
 
-A strategy sees genes and costs, never a network, so that what searches a space of networks is, to the letter,
-what is compared with others on tables (``benchmarks/race.py``).
+A strategy sees genes and costs, never a network, so that the code that searches a space of networks is the code that is
+compared with others on tables (``benchmarks/race.py``).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from search.config.problem import Key
 from search_space.genes import Genes, GeneSpace
 
 PATIENCE = 20
-"""Guesses in a row that may be refused before a random network is taken."""
+"""The number of guesses in a row that may be refused before a random network is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of one network: ``miou`` (0…1) of finished ones, ``latency_ms`` where it was measured.
+    """The knowledge of one network: its ``miou`` (0…1) if it is finished, ``latency_ms`` where it was measured.
 
-    A rejected one was measured, and is over the budget.
+    A rejected network was measured and is over the budget.
     """
 
     genes: Key
@@ -40,27 +40,27 @@ class Candidates(Protocol):
 
     @property
     def genes(self) -> GeneSpace:
-        """How they are written down."""
+        """Their choices."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """``miou``, to be maximised, and costs, to be minimised."""
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
-        """(P, G) -> (P, C): the costs among the objectives, in their order; NaN where only measuring tells."""
+        """Give the costs (P, C) among the objectives, in their order, of genes (P, G); NaN if only measuring tells."""
 
     def excess(self, genes: Genes) -> NDArray[np.float64]:
-        """(P, G) -> (P,): the worst violation of a budget as a share of it, at most 0 where the network fits."""
+        """Give the worst violation of a budget (P,), as a share of it, of genes (P, G); at most 0 fits."""
 
     def fits(self, key: Key) -> bool:
-        """Whether one network is within the budgets, to the last bit."""
+        """Tell whether one network is within the budgets, to the last bit."""
 
     def random(self, rng: np.random.Generator, known: Collection[Key]) -> Key:
-        """A random network within the budgets that is not ``known``; raises :class:`Exhausted`."""
+        """Draw a network within the budgets that is not ``known``; raises :class:`Exhausted`."""
 
 
 class History:
-    """All that was observed, as arrays in the order of the networks' first trials; grown by :meth:`learn`."""
+    """All N networks that were observed, as arrays in the order of their first trials; grown by :meth:`learn`."""
 
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
@@ -76,7 +76,7 @@ class History:
         return len(self.observations)
 
     def learn(self, history: Sequence[Observation]) -> None:
-        """Takes over what is new or has changed in the whole ``history``."""
+        """Take over what is new or has changed in ``history``, which holds everything."""
         old = self.observations
         if len(history) < len(old) or any(a.genes != b.genes for a, b in zip(old, history, strict=False)):
             self._forget()
@@ -96,54 +96,54 @@ class History:
 
     @property
     def scored(self) -> NDArray[np.int64]:
-        """Numbers of the networks whose mIoU and costs are all known."""
+        """Indices of the networks whose mIoU and costs are all known."""
         known = [i for i, o in enumerate(self.observations) if o.miou is not None]
         rows = np.array(known, dtype=np.int64)
         return rows[~np.isnan(self.costs[rows]).any(axis=1)]
 
     @property
     def miou(self) -> NDArray[np.float64]:
-        """(N,): NaN where it is not known."""
+        """mIoU (N,), NaN where it is not known."""
         return np.array([np.nan if o.miou is None else o.miou for o in self.observations])
 
     @property
     def latency(self) -> NDArray[np.float64]:
-        """(N,): measured milliseconds, NaN where they are not known."""
+        """Measured milliseconds (N,), NaN where they are not known."""
         return np.array([np.nan if o.latency_ms is None else o.latency_ms for o in self.observations])
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
-        """(N,): which were measured over budget."""
+        """Mask (N,) of the networks that were measured to be over the budget."""
         return np.array([o.state == "rejected" for o in self.observations], dtype=bool)
 
     def values(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(rows, objectives), all minimised, the negative mIoU first: for ranks and distances."""
+        """Give the objectives (R, 1 + C) of these networks (R,), all minimised, the negative mIoU first."""
         return np.column_stack([-self.miou[rows], self.costs[rows]])
 
 
 class Strategy(ABC):
-    """Proposes networks: a proposal follows from the seed and what was learnt, not from when it was.
+    """Proposes networks, from the seed and the history alone.
 
-    So any process can make the next proposal, and a search that was killed goes on as if it had not been.
-    A subclass only guesses; whatever is over budget, or known already, is refused here at no cost.
+    So any process can make the next proposal, and a search that was killed goes on as if it had not been. A subclass
+    only guesses; networks over budget or known already are refused here, which costs nothing.
     """
 
     startup: ClassVar[int] = 10
-    """So many networks are drawn at random first."""
+    """The number of networks that are drawn at random first."""
 
     def __init__(self, candidates: Candidates, seed: int) -> None:
         self.candidates, self.seed = candidates, seed
         self.history = History(candidates)
 
     def learn(self, history: Sequence[Observation]) -> None:
-        """Told everything known so far: every network tried once, in the order of their first trial.
+        """Take over the whole history: every network that was tried, once, in the order of their first trials.
 
-        Including failed ones and those that are being trained anywhere. What did not change costs next to nothing.
+        Failed ones and those in training are among them. What did not change costs next to nothing.
         """
         self.history.learn(history)
 
     def propose(self) -> Key:
-        """A network within budget that was not learnt of; raises :class:`Exhausted`."""
+        """Propose a network within the budgets that is not in the history; raises :class:`Exhausted`."""
         rng = np.random.default_rng([self.seed, len(self.history)])
         if len(self.history) >= self.startup:
             for key in islice(self.guesses(rng), PATIENCE):
@@ -153,4 +153,4 @@ class Strategy(ABC):
 
     @abstractmethod
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
-        """Networks to try. The next one is asked for only when the last was refused."""
+        """Yield networks to try. The next one is asked for only when the last was refused."""

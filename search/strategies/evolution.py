@@ -1,7 +1,7 @@
 """Regularised evolution: the best of a few recent networks is mutated, and the old ones are forgotten.
 
 Source: Real et al., "Regularized evolution for image classifier architecture search", 2019; with several
-objectives the tournament goes by non-dominated rank, then by loneliness.
+objectives the tournament is decided by non-dominated rank, then by crowding distance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POPULATION, TOURNAMENT = 50, 10
 
 
 class Evolution(Strategy):
-    """The winner of a tournament among the youngest has one choice mutated."""
+    """Mutates one choice of the winner of a tournament among the youngest networks."""
 
     startup = 20
 

@@ -19,7 +19,7 @@ CROSSOVER = 0.9
 
 
 class NSGA2(Strategy):
-    """Parents win binary tournaments of rank, then of loneliness; a child has one or two choices mutated."""
+    """Crosses winners of binary tournaments, by rank and crowding distance, and mutates one or two choices."""
 
     startup = POPULATION
 
@@ -32,6 +32,6 @@ class NSGA2(Strategy):
         while True:
             mother, father = (
                 genes[[population[rng.integers(len(population), size=2).min()]]] for _ in range(2)
-            )  # the best stand first
+            )  # the best stand first in the population
             child = space.crossover(mother, father, rng) if rng.random() < CROSSOVER else mother
             yield keys(space.mutate(child, rng, changes=int(rng.integers(1, 3))))[0]

@@ -1,4 +1,4 @@
-"""Random search: every network within budget is drawn blindly. The yardstick of all others."""
+"""Random search, the yardstick of all other strategies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search.strategies.base import Key, Strategy
 
 
 class Random(Strategy):
-    """Never guesses, so that the random network of the base class is always taken."""
+    """Guesses nothing, so that the base class draws a random network."""
 
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
         return iter(())

@@ -1,4 +1,4 @@
-"""The best of many points, layer by layer, without comparing all with all."""
+"""The best of many points by non-dominated rank, without comparing all with all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Points = NDArray[np.float64]
 
 
 def front_of(values: Points) -> NDArray[np.int64]:
-    """Numbers of the points (N, M), all minimised, that none dominates; equal points are all kept.
+    """Find the points (N, M), all minimised, that no other dominates -> their indices; equal points are all kept.
 
-    The point of the smallest sum is dominated by none of those left: it is kept, what it dominates goes, and so on.
+    Of the points left the one with the smallest sum is never dominated: it is kept, what it dominates is dropped, and
+    so on.
     """
     spread = np.ptp(values, axis=0) if len(values) else 0
     scaled = (values - values.min(axis=0, initial=np.inf)) / np.where(spread > 0, spread, 1)
@@ -29,11 +30,14 @@ def front_of(values: Points) -> NDArray[np.int64]:
 
 
 def best_first(values: Points, count: int) -> NDArray[np.int64]:
-    """Numbers of the ``count`` best points (N, M), by non-dominated rank, then by loneliness (as NSGA-II has it)."""
+    """Find the ``count`` best points (N, M) -> their indices, by non-dominated rank, then by crowding distance.
+
+    Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
+    """
     left, found = np.arange(len(values)), np.empty(0, dtype=np.int64)
     while len(left) and len(found) < count:
         layer = np.sort(front_of(values[left]))
-        lonely = crowding_distance(values[left[layer]])
-        found = np.concatenate([found, left[layer[np.argsort(-lonely, kind="stable")]]])
+        distance = crowding_distance(values[left[layer]])
+        found = np.concatenate([found, left[layer[np.argsort(-distance, kind="stable")]]])
         left = np.delete(left, layer)
     return found[:count]

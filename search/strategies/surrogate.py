@@ -1,8 +1,8 @@
 """The project's own strategy: a model of the score, asked about thousands of networks before one is trained.
 
-What a network costs is known or, where only a board can tell its latency, predicted too. Those are bred that
-promise the largest gain of hypervolume. Networks that are being trained elsewhere count with the score expected
-of them, so that workers spread out.
+Costs are known; a latency that only a board can tell is predicted by a model too. Evolution finds networks with the
+largest expected improvement of the hypervolume. Networks in training count with their expected score, so that workers
+spread out.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Shaped = Callable[[Matrix], Matrix]
 Learnt = Callable[[Callable[[Rows], Inputs], Rows, Matrix, Shaped], Kernel]
 
 ENOUGH = 8
-"""With fewer scores there is nothing to learn from, and TPE guesses."""
+"""With fewer scores TPE guesses."""
 EXAMPLES = 400
 """The model learns from at most so many networks: half the best, half from among all others."""
 DRAWN_FOR_COSTS = 2000
 DRAWN, BRED, ROUNDS, PARENTS = 200, 300, 5, 60
-"""Networks drawn at first, bred in each round, the rounds, and of how many they are bred."""
+"""Evolution: networks drawn first, children of each round, rounds, and parents of the children."""
 
 
 class Surrogate(Strategy):
-    """A Gaussian process, expected hypervolume improvement, and evolution on what is expected."""
+    """Evolution on the expected hypervolume improvement under a Gaussian process."""
 
     def __init__(self, candidates: Candidates, seed: int) -> None:
         super().__init__(candidates, seed)
@@ -55,13 +55,13 @@ class Surrogate(Strategy):
 
     @cached_property
     def _usual_costs(self) -> Matrix:
-        """(P, C): of random networks, within the budgets where these are not too tight to draw."""
+        """Costs (P, C) of random networks, within the budgets unless these are too tight to draw."""
         genes = self.candidates.genes.sample(np.random.default_rng(0), DRAWN_FOR_COSTS)
         fits = self.candidates.excess(genes) <= 0
         return self.candidates.costs(genes[fits] if fits.sum() >= DRAWN_FOR_COSTS / 20 else genes)
 
     def _kernel(self, seen: Callable[[Rows], Inputs], rows: Rows, values: Matrix, shaped: Shaped) -> Kernel:
-        """Learnt anew whenever a seventh more is known; so it follows from the history, and rarely costs anything."""
+        """Learn a kernel, anew whenever a sixth more is known: it follows from the history, and seldom takes time."""
         count = ENOUGH
         while (more := math.ceil(count * 7 / 6)) <= len(values):
             count = more
@@ -72,7 +72,7 @@ class Surrogate(Strategy):
         return self._kernels[known]
 
     def _promising(self, belief: _Belief, rng: np.random.Generator) -> Iterator[Key]:
-        """The networks of the largest expected gain first, bred from the best so far and from one another."""
+        """Evolve networks from the best so far and from one another; yield those of the largest expected gain first."""
         space = self.candidates.genes
         best = self.history.genes[belief.best(PARENTS)]
         parents, new = best, space.sample(rng, DRAWN)
@@ -93,12 +93,12 @@ class Surrogate(Strategy):
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Matrices are small here: threads would wait for each other, most of all beside trainings."""
+    """Control the threads of BLAS: on small matrices they would wait for each other, most of all beside trainings."""
     return ThreadpoolController()
 
 
 class _Belief:
-    """What the history makes one expect of networks that were not tried."""
+    """Models of score and latency, fitted to the history."""
 
     def __init__(self, candidates: Candidates, history: History, usual_costs: Matrix, learnt: Learnt) -> None:
         self._candidates, self._history = candidates, history
@@ -127,11 +127,11 @@ class _Belief:
         self._improvement = Improvement(expected[front], self._scaled(costs[front]), expected.min())
 
     def best(self, count: int) -> Rows:
-        """Numbers of the best networks of the history, as far as one can tell through the noise."""
+        """Indices of the best ``count`` networks of the history, by expected score rather than by the noisy one."""
         return self._rows[best_first(self._values, count)]
 
     def gain(self, genes: Genes) -> Matrix:
-        """(P, G) -> (P,): the expected gain of hypervolume."""
+        """Give the expected gain of hypervolume (P,) of genes (P, G)."""
         if not len(genes):
             return np.empty(0)
         inputs, costs = self._seen(genes)
@@ -142,7 +142,7 @@ class _Belief:
         return found
 
     def _seen(self, genes: Genes) -> tuple[Inputs, Matrix]:
-        """Networks as the models see them, and their costs (P, C), predicted where they are not told."""
+        """Give networks (P, G) as the models see them, and their costs (P, C), predicted where they are unknown."""
         costs = self._candidates.costs(genes)
         numbers = (np.log(costs[:, self._told]) - self._centre) / self._spread
         inputs = Inputs.of(self._candidates.genes, genes, numbers)
@@ -153,7 +153,15 @@ class _Belief:
     def _model(
         self, rows: Rows, values: Matrix, shaped: Shaped, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
     ) -> GaussianProcess:
-        """Of ``values`` of these networks as ``shaped``: its kernel learnt from all, fitted to those ``chosen``."""
+        """Fit a model.
+
+        Args:
+            rows: indices (R,) of networks of the history.
+            values: what the model predicts, known of these networks (R,).
+            shaped: how values are transformed before.
+            learnt: learns the kernel, from all of these networks.
+            chosen: which of these networks the model is fitted to.
+        """
 
         def seen(rows: Rows) -> Inputs:
             return self._seen(self._history.genes[rows])[0]
@@ -162,18 +170,18 @@ class _Belief:
         return GaussianProcess(kernel, seen(rows[chosen]), shaped(values)[chosen])
 
     def _scaled(self, costs: Matrix) -> Matrix:
-        """0…1 from the lowest to the highest; one column even where no cost is an objective."""
+        """Scale costs (P, C) to 0…1 from the lowest to the highest usual one; at least one column, of zeros."""
         return (costs - self._lowest) / self._range if costs.shape[1] else np.zeros((len(costs), 1))
 
 
 def _floored(scores: Matrix) -> Matrix:
-    """How bad the worst are tells nothing about the best."""
+    """Raise the lowest scores: how bad the worst networks are tells nothing about the best."""
     median = np.median(scores)
     return np.maximum(scores, median - 4 * (np.quantile(scores, 0.75) - median))
 
 
 def _spread(values: Matrix) -> Rows:
-    """At most ``EXAMPLES`` of the points: half the best, and of the others every so many-th."""
+    """Choose at most ``EXAMPLES`` of the points -> indices: half are the best, half an even share of the others."""
     if len(values) <= EXAMPLES:
         return np.arange(len(values))
     best = best_first(values, EXAMPLES // 2)

@@ -23,8 +23,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class TPE(Strategy):
     """Asks Optuna's sampler about a study in memory that mirrors the history.
 
-    Refused guesses are told only to that study, where they steer the next: as infeasible when over
-    budget, otherwise with the value that is known. (Told as failed, they would be guessed for ever.)
+    Refused guesses are told to that study alone, where they steer the next: as infeasible when over budget, otherwise
+    with the value that is known. (Told as failed, they would be guessed for ever.)
     """
 
     def __init__(self, candidates: Candidates, seed: int) -> None:
@@ -66,12 +66,12 @@ class TPE(Strategy):
             study.tell(trial, self._values(seen, costs))
 
     def _values(self, observation: Observation, costs: np.ndarray) -> list[float]:
-        """What is not known of a network is told as bad as it may be: no mIoU, and the slowest latency."""
+        """Give the objectives' values, the worst for what is not known: an mIoU of 0, and the slowest latency."""
         known = iter(np.where(np.isnan(costs), self._slowest, costs).tolist())
         return [(observation.miou or 0.0) if name == "miou" else next(known) for name in self.candidates.objectives]
 
     def _mirror(self, study: optuna.Study) -> None:
-        """Adds the trials of the history. Costs are known in any state; a failed one scores nothing."""
+        """Add the trials of the history. Costs are known in any state; a failed trial scores 0."""
         names = [choice.name for choice in self.candidates.genes.choices]
         kinds: dict[str, BaseDistribution] = dict(zip(names, self._distributions, strict=True))
         history = self.history

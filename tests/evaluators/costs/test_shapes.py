@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[Tensor], Any]] = {
     "clamp to whole": lambda x: x.clamp(0, 5),
     "clamp to a tensor": lambda x: x.clamp(min=meta(1)),
     "square": torch.square,
+    "sqrt": torch.sqrt,
     "gelu": lambda x: functional.gelu(x, approximate="tanh"),
     "relu": lambda x: functional.relu(x, inplace=x.dtype.is_floating_point and 0 not in x.stride()),
     "method": lambda x: x.relu(),

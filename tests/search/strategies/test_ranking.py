@@ -30,6 +30,6 @@ def test_the_best_come_layer_by_layer(values: np.ndarray, count: int) -> None:
         assert list(ranks[order]) == sorted(ranks)[: len(order)]
 
 
-def test_within_a_layer_the_lonely_come_first() -> None:
+def test_within_a_layer_a_large_crowding_distance_comes_first() -> None:
     values = np.array([[0.0, 4.0], [1.0, 3.0], [1.1, 2.9], [2.5, 1.5], [4.0, 0.0]])
     assert best_first(values, 5).tolist() == [0, 4, 3, 2, 1]
