@@ -61,8 +61,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n $(JOBS)
 
 # The peers get an environment of their own: there are many, and no user needs them.
 $(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt constraints-nni.txt

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -21,9 +26,34 @@ os.environ.setdefault("BOOSTFORMER_CACHE", str(REPOSITORY / ".pytest_cache" / "b
 # albumentations would ask the network for a newer release of itself at import.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
+TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment.py")
+"""Files whose tests share what takes long to make: one process runs them all."""
+
 # A busy machine is no failure: examples have no time limit.
 settings.register_profile("boostformer", deadline=None)
 settings.load_profile("boostformer")
+
+
+class OneByOne(LoadScopeScheduling):
+    """Each process gets the next test, in their order, so that none has nothing to do at the end."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
+    config.option.loadscopereorder = False
+    return OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast tests first, then the slow ones; of those, the shortest are in the first folders."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    fast = sum(item.get_closest_marker("slow") is None for item in items)
+    files = list(dict.fromkeys(item.path for item in items[fast:]))
+    items[fast:] = sorted(items[fast:], key=lambda item: -files.index(item.path))
 
 
 @pytest.fixture(scope="session")
@@ -35,25 +65,58 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``run_cli("profile", "segformer_b0", cwd=…)``: the program in a process of its own.
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
-    Returns its exit code and its output as text; nothing is raised for a failing command.
+
+@pytest.fixture(scope="session")
+def run_cli() -> Cli:
+    """``run_cli("profile", "segformer_b0", cwd=…)``: the program in this process, which has its imports already.
+
+    Returns its exit code and its output as text; nothing is raised for a failing command, but a bug is.
     """
 
-    def run(
-        *arguments: object, cwd: Path | None = None, timeout: float = 600, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        variables = {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        from search.cli.program import main
+
+        words = ["boostformer", *map(str, arguments)]
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
+            for name, value in {**TERMINAL, **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", words)
+            if cwd is not None:
+                patch.chdir(cwd)
+            try:
+                main()
+            except SystemExit as end:
+                assert isinstance(end.code, int)
+                return subprocess.CompletedProcess(words, end.code, out.getvalue(), err.getvalue())
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        raise AssertionError("the program always ends by an exit code")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spawn_cli() -> Cli:
+    """The same as ``run_cli`` in a process of its own, for what hangs on that: warnings, imports, its end."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "search.cli", *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, **variables, **environment},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **TERMINAL, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=600,
         )
 
     return run

@@ -1,4 +1,4 @@
-"""The whole way as a user walks it, each command in a process of its own: search to exported network."""
+"""The whole way as a user walks it, its main steps each in a process of its own: search to exported network."""
 
 from __future__ import annotations
 
@@ -25,18 +25,22 @@ proxy: {iterations: 4, batch_size: 4}
 search: {trials: 3, seed: 1}
 """
 
-# All in one process, which walks once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("walk")]
+STEPS = {"search", "retrain", "export", "predict"}
+"""What is run in a process of its own, where warnings show, when it is walked first."""
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def ok(run_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+def ok(run_cli: Cli, spawn_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Runs a command that must succeed, in one folder; gives its standard output."""
     folder = tmp_path_factory.mktemp("walk")
     (folder / "run.yaml").write_text(RUN)
+    left = set(STEPS)
 
-    def run(*arguments: object) -> str:
-        done = run_cli(*arguments, cwd=folder)
+    def run(step: str, *arguments: object) -> str:
+        cli = spawn_cli if step in left else run_cli
+        left.discard(step)
+        done = cli(step, *arguments, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr and "Warning" not in done.stderr
         return done.stdout
