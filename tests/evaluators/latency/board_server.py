@@ -9,7 +9,8 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ TOOLS = {
 }
 SECONDS = 30
 """How long the tests wait for what the server should do at once."""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what is about to happen."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 class Board:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from board_server import BoardServer, processes_of
+from board_server import BoardServer, processes_of, until
 from jetson_cases import NANO_MS, Meters, measure
 
 
@@ -39,7 +39,7 @@ def test_what_is_built_or_run_is_ended(
     ctrl_c_when(lambda: len(server.board.steps()) == len(plan))
     with pytest.raises(KeyboardInterrupt):
         measure(meter)
-    assert processes_of(server.sessions[-1]) == []
+    until(lambda: processes_of(server.sessions[-1]) == [])
     assert not (server.board.home / meter.device.folder / "run").exists()
     assert measure(meter).ms == NANO_MS
 
@@ -54,5 +54,6 @@ def test_waiting_for_the_board_is_ended(
         ctrl_c_when(lambda: bool(server.commands) and "flock" in server.commands[-1])
         with pytest.raises(KeyboardInterrupt):
             measure(meter)
-        assert processes_of(server.sessions[-1]) == [] and server.board.steps() == []
+        until(lambda: processes_of(server.sessions[-1]) == [])
+        assert server.board.steps() == []
         subprocess.run(["pkill", "-P", str(other.pid)], check=True)

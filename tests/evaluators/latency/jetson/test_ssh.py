@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from board_server import BoardServer, kill_session, processes_of
+from board_server import BoardServer, kill_session, processes_of, until
 
 from boostformer.errors import UserError
 from evaluators.latency.backend import Unavailable
@@ -21,14 +19,6 @@ from evaluators.latency.jetson.host_keys import fetch_key, trust
 from evaluators.latency.jetson.ssh import Connection
 
 HOSTILE = ["a b", "it's", 'say "x"', "$(touch gone)", "`touch gone`", "two\nlines", "-rf", "*", "a;b&c|d>e", "ü\\n"]
-
-
-def until(condition: Any) -> None:
-    """Wait for what is about to happen."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def has_ended(file: Path) -> bool:
