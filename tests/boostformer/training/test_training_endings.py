@@ -151,10 +151,13 @@ def test_a_full_disk_is_said_and_the_state_before_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000002"]
 
 
+FOLDERS = [str(folder) for folder in Path(__file__).parents[:2]]
+"""Where a process of its own finds this module, and those beside and above."""
+
 INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
 from test_training_endings import *
 def progress(iteration, iterations, loss):
     if iteration == 3:
@@ -166,7 +169,7 @@ trained(short(save_every=2), progress=progress, resume_dir=Path({folder!r}))
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kept"), [("SIGINT", 3), ("SIGKILL", 2)])
 def test_signals(tmp_path: Path, whole, name: str, kept: int) -> None:
-    script = INTERRUPTED.format(tests=str(Path(__file__).parents[1]), signal=name, folder=str(tmp_path))
+    script = INTERRUPTED.format(tests=FOLDERS, signal=name, folder=str(tmp_path))
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path.cwd())
     if name == "SIGINT":
         assert process.returncode != 0 and process.stderr.endswith("KeyboardInterrupt\n")
@@ -209,7 +212,7 @@ def test_the_loader_s_processes_leave_a_stop_to_the_trainer(tmp_path: Path, numb
     """All processes of the group are told, as by a terminal that is closed, while one is wanted for the next batch."""
     script = f"""
 import sys
-sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
+sys.path[:0] = {FOLDERS!r}
 from test_training_endings import *
 from search.cli.program import _interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
