@@ -22,6 +22,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from results.schema import Status
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -76,7 +78,7 @@ def proposals(problem: Problem) -> list[Line]:
     effects = rng.normal(0, 1, sum(problem.genes.sizes))
     scores = problem.genes.one_hot(np.array(known, dtype=np.int16)) @ effects + rng.normal(0, 1, len(known))
     scores = 0.3 + 0.05 * (scores - scores.mean()) / scores.std()
-    history = [Observation(key, "finished", float(score)) for key, score in zip(known, scores, strict=True)]
+    history = [Observation(key, Status.FINISHED, float(score)) for key, score in zip(known, scores, strict=True)]
     lines = []
     for name in STRATEGIES:
         found = {"strategy": name}

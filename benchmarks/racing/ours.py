@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from racing.contest import Contest
+from results.schema import Status
 from search.strategies import strategy_class
 from search.strategies.base import Observation
 
@@ -15,7 +16,7 @@ def run_ours(contest: Contest, name: str) -> None:
     while True:
         strategy.learn(history)
         key = strategy.propose()
-        history.append(Observation(key, "finished", contest.train(key)))
+        history.append(Observation(key, Status.FINISHED, contest.train(key)))
 
 
 def run_random(contest: Contest) -> None:

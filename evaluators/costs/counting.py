@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import isdatadescriptor
 from itertools import chain
 from math import prod
+from operator import add, attrgetter
 from typing import Any
 
 import torch
@@ -28,23 +29,28 @@ from evaluators.costs.shapes import ANSWERS, named, shapes_only
 class Cost:
     """Exact cost of a network or a part at batch 1: parameters, and MACs outside and inside of attention."""
 
-    params: int
-    conv_linear_macs: int
-    attention_macs: int
+    params: int = 0
+    conv_linear_macs: int = 0
+    attention_macs: int = 0
 
     @property
     def macs(self) -> int:
         return self.conv_linear_macs + self.attention_macs
 
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The fields in their order: a row of a table."""
+        found: tuple[int, ...] = _values(self)
+        return found
+
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.params + other.params,
-            self.conv_linear_macs + other.conv_linear_macs,
-            self.attention_macs + other.attention_macs,
-        )
+        return Cost(*map(add, self.values, other.values))
 
     def __mul__(self, times: int) -> Cost:
-        return Cost(self.params * times, self.conv_linear_macs * times, self.attention_macs * times)
+        return Cost(*(value * times for value in self.values))
+
+
+_values = attrgetter(*(field.name for field in fields(Cost)))
 
 
 def _convolution(out: Tensor, input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> int:

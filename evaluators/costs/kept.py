@@ -15,7 +15,8 @@ from boostformer.files import replacing
 from evaluators.costs.counting import Cost
 
 _DIGEST = hashlib.sha256().digest_size
-_LINE = re.compile(rb"([0-9a-f]{16}) (([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18}) (.+))")
+_FIELDS = len(Cost().values)
+_LINE = re.compile(rb"([0-9a-f]{16}) ((\d{1,18}(?: \d{1,18}){%d}) (.*))" % (_FIELDS - 1))
 """The checksum of what follows, parameters, MACs outside and inside of attention, and the part."""
 
 
@@ -59,7 +60,7 @@ class KeptCosts:
         found = _LINE.fullmatch(line, 0, len(line) - 1)
         if found is None or not line.endswith(b"\n") or found[1] != _checksum(found[2]):
             return False
-        self._costs[found[6].decode(errors="replace")] = Cost(int(found[3]), int(found[4]), int(found[5]))
+        self._costs[found[4].decode(errors="replace")] = Cost(*map(int, found[3].split()))
         return True
 
     def _mend(self, content: bytes, damaged: int) -> None:
@@ -78,20 +79,20 @@ class KeptCosts:
 
 
 def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
-    """Read the costs (count, 3) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
+    """Read the costs (count, fields of ``Cost``) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
     try:
         content = file.read_bytes()
     except OSError:
         return None
     checksum, numbers = content[:_DIGEST], content[_DIGEST:]
-    if len(numbers) != 24 * count or hashlib.sha256(numbers).digest() != checksum:
+    if len(numbers) != 8 * _FIELDS * count or hashlib.sha256(numbers).digest() != checksum:
         warnings.warn(f"{file}: damaged, and counted anew", stacklevel=2)
         return None
-    return np.frombuffer(numbers, dtype="<i8").reshape(count, 3).astype(np.int64)
+    return np.frombuffer(numbers, dtype="<i8").reshape(count, _FIELDS).astype(np.int64)
 
 
 def write_rows(file: Path, rows: NDArray[np.int64]) -> None:
-    """Keep costs (N, 3) in a file of their own; warn where it cannot be written."""
+    """Keep costs (N, fields of ``Cost``) in a file of their own; warn where it cannot be written."""
     numbers = rows.astype("<i8").tobytes()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def write_rows(file: Path, rows: NDArray[np.int64]) -> None:
 
 
 def _line(part: str, cost: Cost) -> bytes:
-    content = f"{cost.params} {cost.conv_linear_macs} {cost.attention_macs} {part}".encode()
+    content = " ".join([*map(str, cost.values), part]).encode()
     return b"%s %s\n" % (_checksum(content), content)
 
 

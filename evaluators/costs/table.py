@@ -45,7 +45,7 @@ class CostTable(PartSums[Cost]):
     """
 
     def __init__(self, file: Path | None = SHARED, *, deployed: bool = True) -> None:
-        super().__init__(Cost(0, 0, 0), deployed)
+        super().__init__(Cost(), deployed)
         self._kept = KeptCosts(cache_folder() / f"costs-{code_fingerprint(*CODE)}.txt" if file is SHARED else file)
         self._parts: dict[Part, Cost] = {}
 
@@ -74,10 +74,10 @@ class CostTable(PartSums[Cost]):
         elif part.norm:
             norm = _absorbing(replace(bare, inputs=()))[0] - cost.params  # biases that the fold adds
         scale = width * keeps_scale
-        return cost + Cost(norm + scale, 0, 0)
+        return cost + Cost(params=norm + scale)
 
-    def columns(self, figure: Cost) -> tuple[int, int, int]:
-        return figure.params, figure.conv_linear_macs, figure.attention_macs
+    def columns(self, figure: Cost) -> tuple[int, ...]:
+        return figure.values
 
     def kept_rows(self, population: str, count: int) -> np.ndarray | None:
         file = self._rows_file(population)
@@ -94,12 +94,7 @@ class CostTable(PartSums[Cost]):
 
     def cost(self, arch: Architecture) -> Cost:
         """Give the exact cost of a network at batch 1: some microseconds once its parts are known."""
-        params = conv_linear = attention = 0
-        for cost in self.pieces(arch):
-            params += cost.params
-            conv_linear += cost.conv_linear_macs
-            attention += cost.attention_macs
-        return Cost(params, conv_linear, attention)
+        return Cost(*map(sum, zip(*(cost.values for cost in self.pieces(arch)), strict=True)))
 
 
 def part_key(part: Part) -> str:

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from results.schema import Status
 from search.config.problem import Key
 from search_space.genes import Genes, GeneSpace
 
@@ -26,11 +27,11 @@ PATIENCE = 20
 class Observation:
     """The knowledge of one network: its ``miou`` (0…1) if it is finished, ``latency_ms`` where it was measured.
 
-    A rejected network was measured and is over the budget.
+    Its ``status`` is that of its first training; what will be repeated counts as running.
     """
 
     genes: Key
-    state: Literal["finished", "failed", "running", "rejected"]
+    status: Status
     miou: float | None = None
     latency_ms: float | None = None
 
@@ -114,7 +115,7 @@ class History:
     @property
     def rejected(self) -> NDArray[np.bool_]:
         """Mask (N,) of the networks that were measured to be over the budget."""
-        return np.array([o.state == "rejected" for o in self.observations], dtype=bool)
+        return np.array([o.status is Status.OVER_BUDGET for o in self.observations], dtype=bool)
 
     def values(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Give the objectives (R, 1 + C) of these networks (R,), all minimised, the negative mIoU first."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
+from results.schema import Status
 from search.strategies.base import PATIENCE, Candidates, History, Key, Strategy
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
 from search.strategies.improvement import Improvement
@@ -115,7 +116,9 @@ class _Belief:
         examples = scored[chosen]
         self._score = self._model(scored, history.miou[scored], _floored, learnt, chosen)
 
-        running = np.array([i for i, o in enumerate(history.observations) if o.state == "running"], dtype=np.int64)
+        running = np.array(
+            [i for i, o in enumerate(history.observations) if o.status is Status.RUNNING], dtype=np.int64
+        )
         self._rows = np.concatenate([examples, running])
         inputs, costs = self._seen(history.genes[self._rows])
         costs = np.where(np.isnan(history.costs[self._rows]), costs, history.costs[self._rows])

@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from results.schema import OBJECTIVES
+from results.schema import OBJECTIVES, Status
 from search.strategies.base import Candidates, Key, Observation, Strategy
 from search_space.encoding import INACTIVE
 
@@ -60,7 +60,7 @@ class TPE(Strategy):
             yield key
             place = self.history.known.get(key)
             rows = np.array([key], dtype=np.int16)
-            seen = Observation(key, "failed") if place is None else self.history.observations[place]
+            seen = Observation(key, Status.FAILED) if place is None else self.history.observations[place]
             costs = self.candidates.costs(rows)[0] if place is None else self.history.costs[place]
             trial.set_constraint("excess", float(self.candidates.excess(rows)[0]))
             study.tell(trial, self._values(seen, costs))
@@ -83,7 +83,7 @@ class TPE(Strategy):
         for i, over in zip(new, excess, strict=True):
             observation, values = wanted[i]
             active = {name: gene for name, gene in zip(names, observation.genes, strict=True) if gene != INACTIVE}
-            running = observation.state == "running"
+            running = observation.status is Status.RUNNING
             self._mirrors[wanted[i]] = create_trial(
                 state=TrialState.RUNNING if running else TrialState.COMPLETE,
                 values=None if running else values,

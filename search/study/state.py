@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -121,7 +120,7 @@ class State:
                 running[trial.key] = trial
                 owners.append(trial.owner)
                 if trial.key not in self.ended:
-                    self._observe(trial.key, "running")
+                    self._observe(trial.key, Status.RUNNING)
             else:
                 self._end(trial)
                 self._read.add(frozen.number)
@@ -195,27 +194,25 @@ class State:
         match trial.status:
             case Status.FINISHED:
                 self.ended[key] = trial
-                self._observe(key, "finished", trial.miou)
+                self._observe(key, Status.FINISHED, trial.miou)
             case Status.INTERRUPTED | Status.WAITING:
                 self._left[key] = trial
                 self.deaths[key] = self.deaths_at(key, trial.reached) + trial.abandoned
                 self.reached[key] = max(trial.reached, self.reached.get(key, 0))
                 if key not in self.ended:
-                    self._observe(key, "running")
+                    self._observe(key, Status.RUNNING)
             case Status.OVER_BUDGET:
                 self._left.pop(key, None)
-                self._observe(key, "rejected")
+                self._observe(key, Status.OVER_BUDGET)
             case _ if not self.is_finished(key):  # late results count all the same
                 self.ended[key] = trial
-                self._observe(key, "failed")
+                self._observe(key, Status.FAILED)
 
-    def _observe(
-        self, key: TrialKey, state: Literal["running", "finished", "failed", "rejected"], miou: float | None = None
-    ) -> None:
+    def _observe(self, key: TrialKey, status: Status, miou: float | None = None) -> None:
         """Tell strategies what they may compare: the first training, of the shortest kind."""
         if not self.scheduler.is_first(key):
             return
         # Predicted ones the problem knows itself.
         measured = self.latencies.get(key.arch_id) if self.problem.latency is None else None
         ms = None if measured is None else measured.ms
-        self._history[key.arch_id] = Observation(self._keys[key.arch_id], state, miou, ms)
+        self._history[key.arch_id] = Observation(self._keys[key.arch_id], status, miou, ms)

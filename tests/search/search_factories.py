@@ -13,6 +13,7 @@ from boostformer.data import DataConfig
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
+from results.schema import Status
 from search.config.experiment import Experiment
 from search.config.opening import OpenExperiment
 from search.config.problem import Key, Problem
@@ -133,11 +134,11 @@ def simulate(strategy: Strategy, count: int, history: Sequence[Observation] = ()
     for number in range(len(history), count):
         key = propose(strategy, grown)
         if number % 7 == 6:
-            grown.append(Observation(key, "failed"))
+            grown.append(Observation(key, Status.FAILED))
         elif number % 5 == 4:
-            grown.append(Observation(key, "running"))
+            grown.append(Observation(key, Status.RUNNING))
         else:
-            grown.append(Observation(key, "finished", quality(network(strategy, key))))
+            grown.append(Observation(key, Status.FINISHED, quality(network(strategy, key))))
     return grown
 
 

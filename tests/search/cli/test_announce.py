@@ -102,7 +102,7 @@ def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch
 def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     def said(target: int, finished: int, step: Step) -> str:
         key = problem().random(np.random.default_rng(0), ())
-        known = standing(target, finished, history=[Observation(key, "finished", 0.5)], step=step)
+        known = standing(target, finished, history=[Observation(key, Status.FINISHED, 0.5)], step=step)
         return announcement(opened(final_seeds=3), known).splitlines()[-1]
 
     assert said(12, 10, Propose(0)).endswith(": 10 done, 2 to do")

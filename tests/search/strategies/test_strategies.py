@@ -13,6 +13,7 @@ import pytest
 from search_factories import network, problem, propose, quality, simulate, small
 from volumes import hypervolume
 
+from results.schema import Status
 from search.config.problem import Exhausted, Problem
 from search.strategies import STRATEGIES, strategy_class
 from search.strategies.base import Observation, Strategy
@@ -94,7 +95,7 @@ def test_a_small_space_is_tried_completely_and_then_ends(name: str) -> None:
 
 @every
 def test_running_ones_alone_are_no_obstacle(name: str) -> None:
-    history = [Observation(o.genes, "running") for o in simulate(make("random"), 25)]
+    history = [Observation(o.genes, Status.RUNNING) for o in simulate(make("random"), 25)]
     assert propose(make(name), history) not in {o.genes for o in history}
 
 
@@ -108,7 +109,7 @@ def test_the_front_becomes_better_than_a_blind_one(name: str) -> None:
         history: list[Observation] = []
         for _ in range(60):
             key = propose(strategy, history)
-            history.append(Observation(key, "finished", quality(network(strategy, key))))
+            history.append(Observation(key, Status.FINISHED, quality(network(strategy, key))))
         values = [task.values(task.space.decode(o.genes), o.miou) for o in history if o.miou is not None]
         scaled = np.array(values) * [-1, 1 / limits["macs"], 1 / limits["params"]]
         return hypervolume(scaled, [0, 1, 1])

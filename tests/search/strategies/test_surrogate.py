@@ -7,6 +7,7 @@ import pytest
 from search_factories import problem, propose, quality, tiny
 from volumes import hypervolume
 
+from results.schema import Status
 from search.config.problem import Problem
 from search.strategies.base import History, Key, Observation
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
@@ -126,18 +127,20 @@ def test_latency_that_only_a_board_can_tell_is_predicted_and_its_budget_kept() -
     for _ in range(10):
         key = propose(strategy, history)
         within += measured(key) <= limit
-        history.append(Observation(key, "running"))
+        history.append(Observation(key, Status.RUNNING))
     assert within >= 8  # a random network is within it half the time
 
 
 def test_networks_in_training_are_not_proposed_again_and_spread_the_next() -> None:
     task = problem()
     rng = np.random.default_rng(0)
-    done = [Observation(k, "finished", quality(tiny().decode(k))) for k in {task.random(rng, ()) for _ in range(40)}]
+    done = [
+        Observation(k, Status.FINISHED, quality(tiny().decode(k))) for k in {task.random(rng, ()) for _ in range(40)}
+    ]
     strategy = Surrogate(task, 0)
     history = list(done)
     for _ in range(6):
-        history.append(Observation(propose(strategy, history), "running"))
+        history.append(Observation(propose(strategy, history), Status.RUNNING))
     assert len({o.genes for o in history}) == len(done) + 6
 
 
@@ -145,11 +148,11 @@ def test_a_history_learns_what_changed() -> None:
     task = problem()
     one, two = keys(task.genes.sample(np.random.default_rng(0), 2))
     history = History(task)
-    history.learn([Observation(one, "running")])
-    history.learn([Observation(one, "finished", 0.5), Observation(two, "failed")])
+    history.learn([Observation(one, Status.RUNNING)])
+    history.learn([Observation(one, Status.FINISHED, 0.5), Observation(two, Status.FAILED)])
     fresh = History(task)
     fresh.learn(history.observations)
     assert history.scored.tolist() == fresh.scored.tolist() == [0]
     assert np.array_equal(history.costs, fresh.costs) and np.array_equal(history.genes, fresh.genes)
-    history.learn([Observation(two, "finished", 0.1)])  # another history altogether
+    history.learn([Observation(two, Status.FINISHED, 0.1)])  # another history altogether
     assert list(history.known) == [two] and len(history.genes) == len(history.costs) == 1

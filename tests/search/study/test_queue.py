@@ -232,7 +232,7 @@ def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
         assert one.architecture.id != two.architecture.id
         standing = second.standing()
         assert sorted(standing.owners) == sorted([first.token, second.token])
-        assert [observation.state for observation in standing.history] == ["running", "running"]
+        assert [observation.status for observation in standing.history] == [Status.RUNNING, Status.RUNNING]
     # Both gave back what they had not ended.
     given_back = [(trial.status, trial.reason, trial.abandoned) for trial in read_run(tmp_path).trials]
     assert given_back == [(Status.INTERRUPTED, "given back", False)] * 2

@@ -129,9 +129,10 @@ def test_strategies_know_all_that_was_measured_over_budget(tmp_path: Path, devic
     this = timed(limit, small())
     with Queue(tmp_path, this) as queue:
         history = queue.standing().history
-    known = {small().decode(o.genes).id: (o.state, o.latency_ms) for o in history}
+    known = {small().decode(o.genes).id: (o.status, o.latency_ms) for o in history}
     assert known == {
-        arch.id: ("finished" if milliseconds(arch) <= limit else "rejected", milliseconds(arch)) for arch in small()
+        arch.id: (Status.FINISHED if milliseconds(arch) <= limit else Status.OVER_BUDGET, milliseconds(arch))
+        for arch in small()
     }
 
 
