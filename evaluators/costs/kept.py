@@ -17,7 +17,7 @@ from evaluators.costs.counting import Cost
 _DIGEST = hashlib.sha256().digest_size
 _FIELDS = len(Cost().values)
 _LINE = re.compile(rb"([0-9a-f]{16}) ((\d{1,18}(?: \d{1,18}){%d}) (.*))" % (_FIELDS - 1))
-"""The checksum of what follows, parameters, MACs outside and inside of attention, and the part."""
+"""The checksum of what follows, the fields of a cost, and the part."""
 
 
 class KeptCosts:
@@ -79,7 +79,7 @@ class KeptCosts:
 
 
 def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
-    """Read the costs (count, fields of ``Cost``) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
+    """Read the costs (count, fields) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -92,7 +92,7 @@ def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
 
 
 def write_rows(file: Path, rows: NDArray[np.int64]) -> None:
-    """Keep costs (N, fields of ``Cost``) in a file of their own; warn where it cannot be written."""
+    """Keep costs (N, fields) in a file of their own; warn where it cannot be written."""
     numbers = rows.astype("<i8").tobytes()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
