@@ -113,7 +113,7 @@ def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> N
     assert this.objectives == ("miou", "latency_ms") and this.budgets["latency_ms"] == 20.0
     assert this.latency is not None and this.latency.device == "jetson-nano"
     assert this.latency.entry == {"kind": "estimate", "board": "jetson-nano", "power_mode": None, "precision": "fp16"}
-    assert str(this.latency.provenance).startswith("estimated: datasheet of ")
+    assert str(this.latency.provenance).startswith("estimated: datasheet, ")
     assert Experiment.from_dict(json.loads(json.dumps(this.to_dict())), "study") == this
     assert opened.problem.latency is not None and opened.problem.latency is opened.backend
     assert str(opened.problem.latency.provenance()) == str(this.latency.provenance)
