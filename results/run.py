@@ -76,10 +76,22 @@ def read_run(run_dir: Path | str) -> Run:
             dict(known["budgets"]),
             dict(known["config"]),
             list(known["references"]),
-            [Retraining(**values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
+            [_retraining(values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _retraining(values: Any) -> Retraining:
+    """Read what :func:`note_retraining` kept; ValueError or TypeError when it is damaged."""
+    found = Retraining(**values)
+    if type(found.miou) not in (int, float) or not 0 <= found.miou <= 1:
+        raise ValueError(f"the mIoU of a retraining is {found.miou!r}, from 0 to 1 is allowed")
+    if not all(type(number) is int for number in (found.iterations, found.seed)):
+        raise ValueError("iterations and seed of a retraining must be whole numbers")
+    if not all(isinstance(text, str) for text in (found.id, found.provenance)):
+        raise ValueError("id and provenance of a retraining must be texts")
+    return found
 
 
 def check_version(study: Mapping[str, Any], source: str) -> None:

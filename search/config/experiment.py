@@ -5,16 +5,17 @@ Two searches with equal experiments are the same search; the number of networks 
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError, field_validator
 
 import boostformer
 from boostformer.data.config import DataConfig
 from boostformer.errors import UserError
 from evaluators.costs.budget import Budget
-from results.schema import FORMAT_VERSION
+from results.schema import COSTS, FORMAT_VERSION, MIOU, OBJECTIVES
 from search.config.sections import ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
@@ -64,6 +65,21 @@ class Experiment(Section):
     proxy: StoredProxy
     space: Space
     versions: dict[str, str] = {}
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if MIOU not in names or not set(names) <= OBJECTIVES.keys():
+            raise ValueError(f"{list(names)} are no objectives, allowed: {', '.join(OBJECTIVES)}, '{MIOU}' among them")
+        return names
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets(cls, limits: dict[str, int | float]) -> dict[str, int | float]:
+        for name, limit in limits.items():
+            if name not in COSTS or not 0 < limit < math.inf:
+                raise ValueError(f"{name}: {limit} is no limit, allowed: positive ones of {', '.join(COSTS)}")
+        return limits
 
     @property
     def budget(self) -> Budget:

@@ -27,9 +27,24 @@ from search_space import SearchSpace, read_space, shipped_spaces
 class OpenExperiment:
     """An experiment at work in this process. What it opens is opened when first asked for, and passed on from here."""
 
-    def __init__(self, experiment: Experiment, *, table: CostTable | None = None, proxy: Proxy | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        table: CostTable | None = None,
+        proxy: Proxy | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        """Take over what is open already.
+
+        Args:
+            experiment: the experiment.
+            table: costs, counted as the experiment counts them.
+            proxy: the evaluator on the experiment's data.
+            backend: the device of the experiment's latency.
+        """
         self.experiment = experiment
-        self._table, self._proxy = table, proxy
+        self._table, self._proxy, self._backend = table, proxy, backend
 
     @cached_property
     def table(self) -> CostTable:
@@ -39,7 +54,7 @@ class OpenExperiment:
     def backend(self) -> Backend | None:
         """The latency's device; :class:`UserError` when a table's figures are no longer those the run began with."""
         timing = self.experiment.latency
-        return timing.open() if timing is not None else None
+        return self._backend or (timing.open() if timing is not None else None)
 
     @cached_property
     def problem(self) -> Problem:
@@ -52,10 +67,11 @@ class OpenExperiment:
         """The evaluator; :class:`UserError` when the data are not those that the search began with."""
         found = self._proxy or open_proxy(self.experiment)
         labels, images = tuple(found.labels), image_counts(found)
-        if (labels, images) != (self.experiment.labels, self.experiment.images):
+        known = self.experiment
+        if (labels, images) != (known.labels, known.images):
             raise UserError(
-                f"{self.experiment.data.root}: holds other data than when the search began: {images} images of "
-                f"{len(labels)} classes, allowed: {self.experiment.images} of {len(self.experiment.labels)}"
+                f"{known.data.root or known.data.kind}: holds other data than when the search began: {images} images "
+                f"of {len(labels)} classes, allowed: {known.images} of {len(known.labels)}"
             )
         return found
 
@@ -97,6 +113,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     except UserError as error:
         raise top.at("space").error(f"{config.space} {error}") from None
     table = CostTable(deployed=config.budgets.counted == "deployed")
+    timing, backend = _timing(file, earlier)
     experiment = Experiment(
         space_name=config.space,
         data=config.data,
@@ -105,13 +122,13 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
         objectives=tuple(config.objectives),
         budgets=dict(_budget(file, table, space).limits),
         counted=config.budgets.counted,
-        latency=_timing(file, earlier),
+        latency=timing,
         search=config.search.of_experiment(),
         proxy=config.proxy,
         space=space,
         versions=versions(),
     )
-    opened = OpenExperiment(experiment, table=table, proxy=proxy)
+    opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend)
     _check(opened, file)
     return opened, config.search.trials
 
@@ -130,9 +147,10 @@ def _check(opened: OpenExperiment, file: RunFile) -> None:
         raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
 
 
-def _timing(file: RunFile, earlier: Experiment | None) -> Timing | None:
+def _timing(file: RunFile, earlier: Experiment | None) -> tuple[Timing | None, Backend | None]:
+    """Describe and open the run's device, if it has one."""
     if file.config.latency is None:
-        return None
+        return None, None
     try:
         return Timing.of(file.config.latency.device, earlier.latency if earlier else None)
     except UserError as error:

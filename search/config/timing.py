@@ -34,14 +34,18 @@ class Timing(Section):
     provenance: Provenance
 
     @classmethod
-    def of(cls, device: str, earlier: Timing | None = None) -> Timing:
-        """Describe the device of this name as it is now; one described as ``earlier`` need not be at hand."""
+    def of(cls, device: str, earlier: Timing | None = None) -> tuple[Timing, Backend | None]:
+        """Describe the device of this name as it is now, and give it opened.
+
+        One that is described as ``earlier`` was, and measured, need not be at hand: it is not opened.
+        """
         entry = find(device)
         settings = _settings(entry)
         if earlier is not None and entry.device.measured and (earlier.device, earlier.entry) == (device, settings):
-            return earlier
+            return earlier, None
         try:
-            return cls(device=device, entry=settings, provenance=entry.open().provenance())
+            backend = entry.open()
+            return cls(device=device, entry=settings, provenance=backend.provenance()), backend
         except Unavailable as error:
             raise UserError(f"device '{device}' cannot be reached: {error}") from None
 

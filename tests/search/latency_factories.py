@@ -47,6 +47,6 @@ class Device(Backend):
 
 def timed(limit: float | None = None, space: SearchSpace | None = None, **changes: Any) -> OpenExperiment:
     """For mIoU and milliseconds on ``host``, with a budget of so many milliseconds."""
-    timing = Timing.of(changes.pop("device", "host"))
+    timing, _ = Timing.of(changes.pop("device", "host"))
     limits: dict[str, Any] = {} if limit is None else {"latency_ms": limit}
     return opened(space or medium(), limits, objectives=("miou", "latency_ms"), latency=timing, **changes)

@@ -34,9 +34,9 @@ def test_a_board_that_is_off_does_not_keep_a_run_from_being_resumed(monkeypatch:
     def off(entry: Entry) -> Device:
         raise Unavailable("no route to host")
 
-    earlier = Timing.of("host")
+    earlier, _ = Timing.of("host")
     monkeypatch.setattr(Entry, "open", off)
-    assert Timing.of("host", earlier) == earlier
+    assert Timing.of("host", earlier) == (earlier, None)
     changed = earlier.model_copy(update={"entry": earlier.entry | {"threads": 7}})
     for other in (None, changed, earlier.model_copy(update={"device": "mine"})):
         with pytest.raises(UserError, match="device 'host' cannot be reached: no route to host"):
@@ -45,15 +45,15 @@ def test_a_board_that_is_off_does_not_keep_a_run_from_being_resumed(monkeypatch:
 
 def test_a_board_is_reached_as_it_is_described_here(devices: Path) -> None:
     """A study decides neither where a worker connects to nor with which key."""
-    began = Timing.of("nano")
+    began, _ = Timing.of("nano")
     assert "192.0.2.7" not in began.model_dump_json()
     devices.write_text(BOARD.replace("192.0.2.7", "198.51.100.1\n  key: mine"))
     assert began.described().device.model_dump()["address"] == "198.51.100.1"
-    assert Timing.of("nano", began) == began
+    assert Timing.of("nano", began) == (began, None)
 
 
 def test_a_board_that_is_described_otherwise_is_refused(devices: Path) -> None:
-    began = Timing.of("nano")
+    began, _ = Timing.of("nano")
     devices.write_text(BOARD.replace("fp16", "fp32"))
     with pytest.raises(UserError) as refused:
         began.open()
@@ -64,7 +64,7 @@ def test_a_board_that_is_described_otherwise_is_refused(devices: Path) -> None:
 
 
 def test_a_stored_device_is_read_back_and_keeps_its_provenance(devices: Path) -> None:
-    began = Timing.of("nano")
+    began, _ = Timing.of("nano")
     assert Timing.model_validate(began.model_dump(mode="json")) == began
     with pytest.raises(UserError, match="device 'nano': bring it back") as refused:
         began.require_same(OTHER)
