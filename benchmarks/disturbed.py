@@ -23,8 +23,8 @@ from throwaway_postgresql import Server
 from boostformer.architecture import Architecture
 from evaluators.proxy import Score
 from results.run import read_run
-from results.schema import Status, Trial
 from results.storage.location import Database
+from results.trial import Status, Trial
 from search.config.opening import OpenExperiment
 from search.study import claim, leases, retry
 from search.study.folder import set_up

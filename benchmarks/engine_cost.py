@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from results.schema import Status
+from results.trial import Status
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -34,8 +34,8 @@ from scale import Ready, Sleeping, open_search, table
 from throwaway_postgresql import Server
 
 from results.run import read_run
-from results.schema import objective
 from results.storage.location import Database
+from results.trial import objective
 from search.config.problem import Problem
 from search.config.sections import SearchConfig
 from search.strategies import STRATEGIES, strategy_class

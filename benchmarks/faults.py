@@ -35,8 +35,8 @@ from boostformer.errors import UserError
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Score
 from results.run import read_run
-from results.schema import Status, Trial
 from results.storage.location import JOURNAL_NAME
+from results.trial import Status, Trial
 from search.study import claim, leases
 from search.study.folder import join
 from search.study.queue import Queue

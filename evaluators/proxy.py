@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from boostformer.data.images import Array
 from boostformer.errors import UserError
 from boostformer.model import build
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
+from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state
 from boostformer.training.threads import using
 
-Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from results.fidelity import standing
 from results.pareto import front
 from results.run import Run
-from results.schema import Trial
+from results.trial import Trial
 
 ENOUGH = 8
 """Of fewer networks nothing is concluded: of 8 that are in random orders, one time in 20 tau still reaches 0.5."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
-from results.schema import Trial
+from results.trial import Trial
 
 
 def standing(trials: Sequence[Trial]) -> list[Trial]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from boostformer.errors import UserError
 from results.fidelity import standing
-from results.schema import MIOU, Status, Trial, minimised_values
+from results.trial import MIOU, Status, Trial, minimised_values
 
 Values = npt.NDArray[np.float64]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
-from results.schema import FORMAT_VERSION, Trial, read_trial
+from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
+from results.trial import Trial
 
 if TYPE_CHECKING:
     import optuna

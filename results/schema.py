@@ -1,4 +1,4 @@
-"""A trial of a search, what may be optimised about it, and how it is stored. Only this file knows the stored form.
+"""The stored form of a trial: only this file knows it.
 
 A trial is kept in the run's Optuna study as user attributes in four groups, because a database takes its time for each
 attribute: ``network`` when it begins, ``latency`` and ``score`` as soon as they are known, ``end`` when it is over.
@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from boostformer.architecture import Architecture
-from boostformer.errors import UserError, nearest
+from boostformer.errors import UserError
 from boostformer.figures import Latency
+from results.trial import COUNTED, Status, Trial, TrialKey, objective
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -26,162 +25,6 @@ FORMAT_VERSION = 4
 """Version of a stored study. 2 counts costs of the deployed network; 3 has rungs and seeds; 4 has statuses."""
 NETWORK, LATENCY, SCORE, END = "network", "latency", "score", "end"
 _WORKER = re.compile(r"(?!.{201})[\w-]*(\.[\w-]+)*", re.ASCII)  # becomes the name of a lock's file
-
-
-class Status(StrEnum):
-    """What has become of a trial; the value is what is stored and shown."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    """It cannot be trained or measured: it counts as tried and is not repeated."""
-    INTERRUPTED = "interrupted"
-    """Its worker gave it back or died: it is repeated."""
-    WAITING = "waiting"
-    """It is scored; its latency is measured once its device is back."""
-    OVER_BUDGET = "over_budget"
-    """It was measured over budget: it is not repeated, and does not count as tried."""
-
-    @property
-    def concludes(self) -> bool:
-        """Whether a trial of this status counts as done."""
-        return self in (Status.FINISHED, Status.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class TrialKey:
-    """One training: of the network ``arch_id``, as long as ``rung`` says (counted from 0), with ``seed``."""
-
-    arch_id: str
-    rung: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One try at a training of one network: what it costs and what it scored.
-
-    Attributes:
-        number: the trial's number in its run, from 0.
-        key: which training it is. Several trials have the same key when one was interrupted.
-        architecture: the network, as ``Architecture.to_dict`` writes it.
-        params, macs, conv_linear_macs, attention_macs: exact costs; multiply-adds at batch 1.
-        feasible: whether the network is within the run's budgets, so far as is known.
-        iterations: length of the training.
-        miou: score in 0…1; where a trial stands for several ``seeds`` their mean, ``miou_std`` their deviation.
-        seconds: wall-clock time of the evaluation.
-        provenance: how the score came about.
-        latency: milliseconds on the run's device.
-        final: milliseconds of a finalist, measured again when the search ended.
-        promoted: whether a longer training of the network was begun; None in a run of one length.
-        reason: why the trial failed, waits or is over budget.
-        owner: the worker that claimed it.
-        reached: iterations that were saved when it took over from a worker that died.
-        abandoned: whether an interrupted trial was left behind by a worker that died, and not given back.
-    """
-
-    number: int
-    key: TrialKey
-    status: Status
-    architecture: dict[str, Any] = field(hash=False)
-    params: int
-    macs: int
-    conv_linear_macs: int
-    attention_macs: int
-    feasible: bool
-    iterations: int | None = None
-    miou: float | None = None
-    seconds: float | None = None
-    provenance: str = ""
-    latency: Latency | None = None
-    final: Latency | None = None
-    promoted: bool | None = None
-    miou_std: float | None = None
-    seeds: int = 1
-    reason: str | None = None
-    owner: str = ""
-    reached: int = 0
-    abandoned: bool = False
-
-    @property
-    def id(self) -> str:
-        """The network's id."""
-        return self.key.arch_id
-
-    @property
-    def latency_ms(self) -> float | None:
-        return None if self.latency is None else self.latency.ms
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status is Status.FINISHED
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """Something that a run may optimise or limit: a field or property of :class:`Trial` by its name.
-
-    Attributes:
-        maximised: the direction, stated here alone; every other objective is minimised.
-        label: title of a plot's axis.
-        unit: what the axis divides values by.
-        show: writes a value for people.
-    """
-
-    name: str
-    maximised: bool
-    label: str
-    unit: float
-    show: Callable[[float], str]
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """Optuna's word for it."""
-        return "maximize" if self.maximised else "minimize"
-
-    @property
-    def sign(self) -> float:
-        """The factor that turns a value into one to minimise."""
-        return -1.0 if self.maximised else 1.0
-
-    def value(self, trial: Trial) -> float | None:
-        found: float | None = getattr(trial, self.name)
-        return found
-
-
-def _significant(value: float) -> str:
-    """Three decimals, and three significant digits at least: 62.338, 0.127, 0.00193."""
-    digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
-    return f"{value:.{digits}f}"
-
-
-MIOU = "miou"
-OBJECTIVES = {
-    objective.name: objective
-    for objective in (
-        Objective(MIOU, True, "mIoU (%)", 0.01, lambda value: f"{100 * value:.2f} %"),
-        Objective("params", False, "Parameters (M)", 1e6, lambda value: f"{_significant(value / 1e6)} M"),
-        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, lambda value: f"{_significant(value / 1e9)} G"),
-        Objective("latency_ms", False, "Latency (ms)", 1.0, lambda value: f"{value:.2f} ms"),
-    )
-}
-"""All objectives by name. All but ``miou`` are costs, which budgets may limit."""
-COUNTED = ("params", "macs", "conv_linear_macs", "attention_macs")
-"""The costs that are counted from a network's structure, exactly, when its trial begins."""
-COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
-
-
-def objective(name: str) -> Objective:
-    """Look an objective up; :class:`UserError` for an unknown one."""
-    if name not in OBJECTIVES:
-        raise UserError(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
-    return OBJECTIVES[name]
-
-
-def minimised_values(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...]:
-    """Give the objectives' values with signs turned so that less is better; NaN where one is unknown."""
-    found = (objective(name) for name in objectives)
-    return tuple(o.sign * math.nan if (value := o.value(trial)) is None else o.sign * float(value) for o in found)
 
 
 # Writing

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from boostformer.architecture import NO_STEM, Architecture, Stage
-from results.schema import OBJECTIVES
+from results.trial import OBJECTIVES
 
 _LIKE = {
     "miou_std": "miou",

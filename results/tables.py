@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
-from results.schema import Trial
 from results.summary import human, summary
+from results.trial import Trial
 
 if TYPE_CHECKING:
     import pandas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from racing.contest import Contest
-from results.schema import Status
+from results.trial import Status
 from search.strategies import strategy_class
 from search.strategies.base import Observation
 

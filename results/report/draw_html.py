@@ -20,8 +20,8 @@ from results.report.picture import (
     percent,
     spread,
 )
-from results.schema import Trial
 from results.summary import human, summary
+from results.trial import Trial
 
 _NUMBERS = ("miou", "miou_std", "params", "macs", "latency_ms")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from results.fidelity import standing
 from results.pareto import non_dominated_rank
-from results.schema import COSTS, OBJECTIVES, Objective, Trial
+from results.trial import COSTS, OBJECTIVES, Objective, Trial
 
 #  A network to compare with: ``name``, ``params``, ``macs``, and optionally ``latency_ms`` and ``miou``
 # (0…1).

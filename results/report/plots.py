@@ -8,7 +8,7 @@ from pathlib import Path
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from results.report.picture import Picture, Reference
-from results.schema import Trial
+from results.trial import Trial
 
 
 def plot_front(

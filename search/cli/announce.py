@@ -8,8 +8,8 @@ import numpy as np
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
-from results.schema import Trial
 from results.summary import human
+from results.trial import Trial
 from search.config.opening import OpenExperiment
 from search.study.scheduler import Train
 from search.study.state import Standing

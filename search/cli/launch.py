@@ -12,7 +12,7 @@ import typer
 
 from boostformer.errors import UserError
 from results.run import read_run
-from results.schema import Status
+from results.trial import Status
 from search.cli.outcome import conclude
 from search.cli.output import RunDir, note
 

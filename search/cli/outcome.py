@@ -16,7 +16,7 @@ from results.tables import Format
 from search.cli.output import FormatOption, RunDir, emit_trials, note
 
 if TYPE_CHECKING:
-    from results.schema import Trial
+    from results.trial import Trial
     from search.config.timing import Timing
 
 
@@ -85,7 +85,7 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
 def so_far(run_dir: Path) -> str:
     """Tell how many trials a run has, and what became of them."""
     from results.run import read_run
-    from results.schema import Status
+    from results.trial import Status
 
     try:
         trials = read_run(run_dir).trials

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
-    from results.schema import Trial
+    from results.trial import Trial
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
@@ -49,9 +49,16 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+class Tell(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, done: int, total: int, about: str = "") -> None:
+        """Show that ``done`` of ``total`` are done, and what else is known."""
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left on a terminal, else a line now and then."""
+def progress(what: str) -> Iterator[Tell]:
+    """Show a bar with the time left on a terminal, else a line now and then, for so many ``what``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -59,15 +66,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         told = 0
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: int, total: int, about: str = "") -> None:
             nonlocal told
             if done == total or done - told >= total / 10:
                 told = done
-                note(f"{done}/{total} {what}")
+                note(f"{done}/{total} {what}" + (f", {about}" if about else ""))
 
         yield tell
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with Progress(*columns, TextColumn("{task.fields[about]}"), console=console, transient=True) as bars:
+        task = bars.add_task(what, total=None, about="")
+
+        def show(done: int, total: int, about: str = "") -> None:
+            bars.update(task, completed=done, total=total, about=about)
+
+        yield show

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +25,7 @@ from search.cli.recipe_options import (
     checked,
     given,
 )
+from search.cli.sitting import sitting
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
@@ -173,7 +169,7 @@ def pretrain(
     torch.manual_seed(recipe.seed)
     model = Classifier(architecture, recipe.drop_path)
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
-    with _sitting(out, recipe) as (state, progress):
+    with sitting(out) as (state, progress):
         about = {"architecture": architecture.id, "data": str(data.resolve())}
         report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
         with using(report.threads):
@@ -227,7 +223,7 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
-    with _sitting(out, recipe) as (state, progress):
+    with sitting(out) as (state, progress):
         about = {
             "architecture": architecture.id,
             "data": data.model_dump(mode="json"),
@@ -279,45 +275,3 @@ def _time(proxy: Proxy, architecture: Architecture) -> str:
         return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
     except TrainingFailure as failure:
         return f"for a time that is unknown: {failure}"
-
-
-@contextmanager
-def _sitting(out: Path, recipe: Recipe) -> Iterator[tuple[Path, Callable[[int, int, float], None]]]:
-    """Where to keep resumable states, and progress with time left; afterwards the states are removed.
-
-    Ctrl-C ends with one line that says how to go on, exit code 130.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from boostformer.training import TrainingFailure
-    from boostformer.weights import checkpoint
-
-    checkpoint.claim(out)
-    state = out / "training-state"
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True)
-    task = bars.add_task("training", total=recipe.iterations, loss=float("nan"))
-    tenth = max(recipe.iterations // 10, 1)
-
-    def progress(done: int, total: int, loss: float) -> None:
-        bars.update(task, completed=done, loss=loss)
-        if not console.is_terminal and done % tenth == 0:
-            console.print(f"{done}/{total} iterations, loss {loss:.3f}")
-
-    try:
-        with bars if console.is_terminal else _nothing():
-            yield state, progress
-    except TrainingFailure as failure:
-        note(f"error: the training ended without a result: {failure}")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        note(f"stopped; to go on from here: {shlex.join(['boostformer', *sys.argv[1:]])}")
-        raise typer.Exit(130) from None
-    shutil.rmtree(state, ignore_errors=True)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

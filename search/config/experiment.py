@@ -15,7 +15,8 @@ import boostformer
 from boostformer.data.config import DataConfig
 from boostformer.errors import UserError
 from evaluators.costs.budget import Budget
-from results.schema import COSTS, FORMAT_VERSION, MIOU, OBJECTIVES
+from results.schema import FORMAT_VERSION
+from results.trial import COSTS, MIOU, OBJECTIVES
 from search.config.sections import ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict

@@ -17,7 +17,7 @@ from evaluators.costs.counting import Cost
 from evaluators.costs.populations import Population
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
-from results.schema import MIOU
+from results.trial import MIOU
 from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
 

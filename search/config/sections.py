@@ -10,7 +10,7 @@ from boostformer import presets
 from boostformer.data.config import DataConfig
 from boostformer.errors import nearest
 from boostformer.training.recipes import RECIPES, Recipe, recipe
-from results.schema import COSTS, MIOU, OBJECTIVES
+from results.trial import COSTS, MIOU, OBJECTIVES
 from search.config.limits import Limit
 
 PROXY = "proxy"
@@ -71,6 +71,8 @@ class ProxyConfig(Recipe):
             return given
         if "rungs" in given:
             _refuse("rungs", given["rungs"], "extra_forbidden")
+        if given.get("threads", 1) is None:
+            _refuse("threads", None, "must be a number: all trainings of a search use as many")
         rungs = _rungs(given["iterations"]) if "iterations" in given else (RECIPES[PROXY]["iterations"],)
         changes = given | {"iterations": rungs[0]}
         if len(rungs) > 1 and changes.setdefault("schedule", "wsd") != "wsd":  # only this one can go on for longer

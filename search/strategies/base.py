@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from results.schema import Status
+from results.trial import Status
 from search.config.problem import Key
 from search_space.genes import Genes, GeneSpace
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
-from results.schema import Status
+from results.trial import Status
 from search.strategies.base import PATIENCE, Candidates, History, Key, Strategy
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
 from search.strategies.improvement import Improvement

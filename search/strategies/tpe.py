@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from results.schema import OBJECTIVES, Status
+from results.trial import OBJECTIVES, Status
 from search.strategies.base import Candidates, Key, Observation, Strategy
 from search_space.encoding import INACTIVE
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
-from results.schema import COUNTED, Status, Trial, TrialKey
+from results.trial import COUNTED, Status, Trial, TrialKey
 from search.config.problem import Problem
 from search.study.state import Standing
 

@@ -9,8 +9,8 @@ import optuna
 
 from boostformer.errors import UserError, os_refusal
 from results.run import check_version
-from results.schema import OBJECTIVES
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
+from results.trial import OBJECTIVES
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of

@@ -22,9 +22,6 @@ from boostformer.architecture import Architecture
 from boostformer.figures import Latency
 from boostformer.training.state import newest_state
 from results.schema import (
-    Status,
-    Trial,
-    TrialKey,
     end_attribute,
     frozen_trial,
     key_of,
@@ -34,6 +31,7 @@ from results.schema import (
     stored_values,
 )
 from results.storage.location import storage_of
+from results.trial import Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
 from search.strategies.base import Observation

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.schema import Status, Trial, TrialKey, minimised_values
+from results.trial import Status, Trial, TrialKey, minimised_values
 from search.config.experiment import Experiment
 from search.strategies.ranking import best_first, front_of
 

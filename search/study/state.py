@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency
-from results.schema import Status, Trial, TrialKey, read_trial
+from results.schema import read_trial
+from results.trial import Status, Trial, TrialKey
 from search.config.problem import Key, Problem
 from search.strategies.base import Observation
 from search.study.scheduler import Done, Scheduler, Step

@@ -10,7 +10,7 @@ from boostformer.figures import Provenance
 from evaluators.latency.backend import MeasureFailure, Say, Unavailable
 from results.pareto import front
 from results.run import note_finalist, read_run
-from results.schema import Trial
+from results.trial import Trial
 from search.config.timing import Timing
 
 BUILDS = 3

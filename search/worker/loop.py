@@ -14,10 +14,11 @@ from typing import Protocol
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
+from boostformer.training.loop import Progress
 from evaluators.latency.backend import MeasureFailure, Unavailable
-from evaluators.proxy import Progress, Score
-from results.schema import Status, Trial
+from evaluators.proxy import Score
 from results.summary import human
+from results.trial import Status, Trial
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
 from search.strategies import strategy_class

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from results.schema import Trial
 from results.summary import human
+from results.trial import Trial
 from search.study.scheduler import Scheduler
 from search.study.state import Standing
 

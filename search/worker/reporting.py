@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from results.schema import Trial
+from results.trial import Trial
 from search.study.state import Standing
 
 

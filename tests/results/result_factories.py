@@ -9,8 +9,9 @@ import optuna
 
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
 from boostformer.figures import Figure, Latency, Provenance
-from results.schema import FORMAT_VERSION, Status, Trial, TrialKey, frozen_trial
+from results.schema import FORMAT_VERSION, frozen_trial
 from results.storage.location import Journal
+from results.trial import Status, Trial, TrialKey
 
 OBJECTIVES = ["miou", "macs", "params"]
 

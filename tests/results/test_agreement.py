@@ -16,7 +16,7 @@ from result_factories import make_trial
 
 from results.agreement import AGREES, ENOUGH, agreement, trust, trust_lines
 from results.run import Retraining, Run
-from results.schema import Status, Trial
+from results.trial import Status, Trial
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=9))

@@ -16,8 +16,8 @@ from results.fidelity import standing
 from results.pareto import front, pick
 from results.report.picture import AXES, Picture
 from results.report.plots import plot_front
-from results.schema import Status, Trial
 from results.tables import render, to_rows
+from results.trial import Status, Trial
 
 OBJECTIVES = ["miou", "params"]
 

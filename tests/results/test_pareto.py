@@ -14,7 +14,7 @@ from result_factories import make_trial
 
 from boostformer.errors import UserError
 from results.pareto import crowding_distance, front, minimised, non_dominated_rank, pick
-from results.schema import Status, Trial
+from results.trial import Status, Trial
 
 
 def points(most: int, objectives: st.SearchStrategy[int]) -> st.SearchStrategy[np.ndarray[Any, Any]]:

@@ -16,8 +16,9 @@ from result_factories import OBJECTIVES, create_run, make_latency, make_trial, w
 
 from boostformer.errors import UserError
 from results.run import Retraining, Run, note_finalist, note_retraining, open_study, read_run
-from results.schema import FORMAT_VERSION, Status, score_attribute
+from results.schema import FORMAT_VERSION, score_attribute
 from results.storage.location import JOURNAL_NAME
+from results.trial import Status
 
 
 @pytest.fixture

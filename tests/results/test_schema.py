@@ -16,19 +16,8 @@ from result_factories import OBJECTIVES, create_run, make_latency, make_trial, w
 
 from boostformer.errors import UserError
 from results.run import read_run
-from results.schema import (
-    COSTS,
-    Status,
-    Trial,
-    end_attribute,
-    frozen_trial,
-    key_of,
-    minimised_values,
-    objective,
-    owner_of,
-    read_trial,
-    stored_values,
-)
+from results.schema import end_attribute, frozen_trial, key_of, owner_of, read_trial, stored_values
+from results.trial import COSTS, Status, Trial, minimised_values, objective
 
 UNSCORED: dict[str, Any] = {"miou": None, "owner": "host.local-7-ab12cd34"}
 ENDINGS: dict[Status, dict[str, Any]] = {

@@ -12,9 +12,9 @@ from result_factories import architecture, make_latency, make_trial
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from results.schema import Status
 from results.summary import human, summary
 from results.tables import COLUMNS, render, tabulate, to_frame, to_json, to_rows
+from results.trial import Status
 
 ROWS = to_rows(
     [

@@ -13,7 +13,7 @@ from boostformer.data import DataConfig
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Score
-from results.schema import Status
+from results.trial import Status
 from search.config.experiment import Experiment
 from search.config.opening import OpenExperiment
 from search.config.problem import Key, Problem

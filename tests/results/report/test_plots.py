@@ -16,7 +16,7 @@ from boostformer.errors import UserError
 from results.pareto import front
 from results.report.picture import AXES, Picture
 from results.report.plots import plot_front
-from results.schema import Status, Trial
+from results.trial import Status, Trial
 
 OBJECTIVES = ["miou", "macs", "params"]
 TRIALS = [

@@ -13,7 +13,7 @@ from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SceneCounts
 from boostformer.model import BoostFormer
 from evaluators.proxy import Proxy
-from results.schema import Status, Trial, TrialKey
+from results.trial import Status, Trial, TrialKey
 from search.cli.announce import announcement, cost
 from search.config.opening import OpenExperiment, open_proxy
 from search.strategies.base import Observation

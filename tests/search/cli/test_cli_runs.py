@@ -21,8 +21,9 @@ from boostformer.training import TrainingFailure
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Proxy, Score
 from results.run import open_study, read_run
-from results.schema import NETWORK, Status, end_attribute
+from results.schema import NETWORK, end_attribute
 from results.storage.location import JOURNAL_NAME
+from results.trial import Status
 from search.cli import program
 from search.cli.outcome import so_far
 from search.config import opening

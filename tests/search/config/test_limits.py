@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from results.schema import COSTS
+from results.trial import COSTS
 from search.config.limits import Limit
 from search.config.sections import BudgetsConfig
 

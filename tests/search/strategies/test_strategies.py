@@ -13,7 +13,7 @@ import pytest
 from search_factories import network, problem, propose, quality, simulate, small
 from volumes import hypervolume
 
-from results.schema import Status
+from results.trial import Status
 from search.config.problem import Exhausted, Problem
 from search.strategies import STRATEGIES, strategy_class
 from search.strategies.base import Observation, Strategy

@@ -7,7 +7,7 @@ import pytest
 from search_factories import problem, propose, quality, tiny
 from volumes import hypervolume
 
-from results.schema import Status
+from results.trial import Status
 from search.config.problem import Problem
 from search.strategies.base import History, Key, Observation
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel

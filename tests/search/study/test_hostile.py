@@ -16,8 +16,9 @@ from search_factories import medium, run, usual
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from results.run import open_study, read_run
-from results.schema import Status, TrialKey, frozen_trial, key_of
+from results.schema import frozen_trial, key_of
 from results.storage.location import JOURNAL_NAME
+from results.trial import Status, TrialKey
 from search.study.claim import new_trial
 from search.study.folder import CHECKPOINTS, earlier_experiment, read_experiment, set_up
 from search.study.queue import Queue

@@ -13,8 +13,8 @@ from search_factories import MadeUp, Watcher, opened, quick, run, usual
 import boostformer
 from boostformer.errors import UserError
 from results.run import read_run
-from results.schema import Status
 from results.storage.location import Database
+from results.trial import Status
 from search.study import leases
 from search.study.claim import DEATHS, KILLER
 from search.study.folder import earlier_experiment, join, set_up

@@ -17,8 +17,8 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.run import read_run
-from results.schema import Status
 from results.storage.location import JOURNAL_NAME, storage_of
+from results.trial import Status
 from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
 from search.strategies.base import Observation

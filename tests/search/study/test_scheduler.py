@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from search_factories import scheduler
 
-from results.schema import Status, Trial, TrialKey, minimised_values
+from results.trial import Status, Trial, TrialKey, minimised_values
 from search.strategies.ranking import best_first
 from search.study.scheduler import Done, Propose, Scheduler, Train, Wait
 

@@ -16,7 +16,7 @@ from evaluators.latency.backend import MeasureFailure, Unavailable
 from evaluators.latency.devices import Entry
 from results.pareto import front
 from results.run import read_run
-from results.schema import Trial
+from results.trial import Trial
 from search.config.opening import OpenExperiment
 from search.worker.finalists import BUILDS, measure_finalists
 

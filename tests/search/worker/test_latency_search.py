@@ -21,7 +21,7 @@ from evaluators.latency.estimate.estimate import Estimate
 from evaluators.proxy import Progress, Score
 from results.pareto import front, minimised
 from results.run import read_run
-from results.schema import Status, Trial
+from results.trial import Status, Trial
 from search.cli.outcome import so_far
 from search.config import timing
 from search.strategies import STRATEGIES

@@ -17,7 +17,7 @@ from boostformer.training import TrainingFailure
 from evaluators.proxy import Progress, Score
 from results.pareto import front
 from results.run import read_run
-from results.schema import Status, Trial
+from results.trial import Status, Trial
 from search.config.problem import Problem
 from search.strategies import STRATEGIES
 from search.study.folder import set_up

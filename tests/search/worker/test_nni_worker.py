@@ -16,7 +16,7 @@ import pytest
 from search_factories import standing
 
 from boostformer.errors import UserError
-from results.schema import Status, Trial, TrialKey
+from results.trial import Status, Trial, TrialKey
 from search.worker.launchers.nni.experiment import require_nni
 from search.worker.launchers.nni.worker import JOB_VARIABLE, shown_by_nni
 from search.worker.progress import LineReporter

@@ -13,7 +13,7 @@ from search_factories import MadeUp, opened, problem, quick, scheduler, standing
 from boostformer.figures import Figure, Latency, Provenance
 from evaluators.proxy import Score
 from results.run import read_run
-from results.schema import Status, Trial, TrialKey
+from results.trial import Status, Trial, TrialKey
 from search.study.folder import set_up
 from search.study.queue import Queue
 from search.study.state import Scored

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from boostformer.errors import UserError
-from results.schema import Trial
 from results.tables import flat
+from results.trial import Trial
 
 if TYPE_CHECKING:
     from search.worker.reporting import Reporter
