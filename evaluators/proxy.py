@@ -22,8 +22,6 @@ from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state
 from boostformer.training.threads import using
 
-"""Called with (iterations done, of how many, running mean of the loss)."""
-
 
 @dataclass(frozen=True)
 class Score:
