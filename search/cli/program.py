@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def main() -> None:
 
     Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130, and so are SIGTERM and SIGHUP.
     """
+    warnings.formatwarning = _one_line
     # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -52,6 +54,20 @@ def main() -> None:
     except typer.Abort:  # what typer makes of Ctrl-C
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None) -> str:
+    """Word a warning; only where it is not for users, the place in the code is of use.
+
+    Args:
+        message: the warning.
+        category: its class; UserWarning is for users.
+        filename: the code that gave it.
+        lineno: the line there.
+        line: the line's text.
+    """
+    place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
+    return f"warning: {place}{message}\n"
 
 
 def _interrupt(number: int, frame: Any) -> None:
