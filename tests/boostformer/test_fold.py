@@ -55,7 +55,7 @@ def assert_folds(arch: Architecture, seed: int = 0) -> None:
     "name", [pytest.param(name, marks=[] if name in SMALL else [pytest.mark.slow]) for name in presets.names()]
 )
 def test_every_preset_computes_the_same_folded(name: str) -> None:
-    assert_folds(presets.load(name, classes=7, size=(64, 96)))
+    assert_folds(presets.load(name, classes=7, size=(32, 64)))
 
 
 @pytest.mark.slow

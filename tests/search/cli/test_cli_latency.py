@@ -134,11 +134,11 @@ def test_a_front_says_where_its_milliseconds_come_from(tmp_path: Path, run_cli: 
 
 @pytest.mark.slow
 def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None:
-    arguments = ("latency", "measure", "net.yaml", "--device", "desk", "--builds", 3)
+    arguments = ("latency", "measure", "net.yaml", "--device", "desk", "--builds", 2)
     found = answer(run_cli(*arguments, "--format", "json", cwd=here))
     assert found["provenance"].startswith("measured: onnxruntime ") and found["size"] == [128, 128]
     assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"] and found["labels_ms"] > 0
-    assert len(found["state"]["builds_ms"]) == 3
+    assert len(found["state"]["builds_ms"]) == 2
 
 
 @pytest.mark.slow

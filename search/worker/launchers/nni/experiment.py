@@ -33,10 +33,9 @@ def require_nni() -> None:
     silence_stdout()
 
     # NNI's lock keeps its descriptor where filelock before 3.12 looked for it; with later ones it would wait for ever.
-    def keep(lock: Any, descriptor: int | None) -> None:
-        lock._context.lock_file_fd = descriptor
-
-    SimplePreemptiveLock._lock_file_fd = property(lambda lock: lock._context.lock_file_fd, keep)
+    SimplePreemptiveLock._lock_file_fd = property(
+        lambda lock: lock._context.lock_file_fd, lambda lock, fd: setattr(lock._context, "lock_file_fd", fd)
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,9 @@ class Experiment:
         address = f"http://{LOOPBACK}:{self.port}/api/v1/nni/trial-file/{job.trialJobId}/stderr"
         try:
             with urllib.request.urlopen(address, timeout=20) as answer:
-                return _last_line(answer.read().decode(errors="replace")) or f"it said nothing; see {self.log.parent}"
+                lines = answer.read().decode(errors="replace").split("\n")
+                said = [line.strip() for line in lines if line.strip()]
+                return said[-1] if said else f"it said nothing; see {self.log.parent}"
         except OSError as error:
             return f"its output cannot be had ({error})"
 
@@ -141,9 +142,8 @@ def _refuse_taken(port: int, addresses: Sequence[str]) -> None:
         try:
             socket.create_server((address, port), family=family).close()
         except OSError as error:
-            raise UserError(
-                f"--host {address} --port {port}: {os.strerror(error.errno or 0)}; choose another"
-            ) from None
+            said = os.strerror(error.errno or 0)
+            raise UserError(f"--host {address} --port {port}: {said}; choose another") from None
 
 
 @contextmanager
@@ -163,7 +163,3 @@ def _environment(addresses: Sequence[str]) -> Iterator[None]:
 def _number(job: Any) -> int:
     number: int = job.hyperParameters[0].parameters["worker"]
     return number
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -1,7 +1,6 @@
-// Loaded into NNI's manager before its own code, by node's --require. NNI's servers would answer anyone, on every
-// interface. Here they listen on the addresses in BOOSTFORMER_NNI_LISTEN and nowhere else, and the web page answers
-// only this user's processes on this machine. When the process that started the manager is gone, the manager stops,
-// and its workers with it.
+// Loaded into NNI's manager by node's --require. NNI's servers would answer anyone, on every interface: here they listen
+// on the addresses in BOOSTFORMER_NNI_LISTEN alone, and the web page answers only this user's processes on this machine.
+// When the process that started the manager is gone, the manager stops, and its workers with it.
 'use strict';
 const fs = require('fs');
 const net = require('net');
@@ -18,11 +17,8 @@ net.Server.prototype.listen = function (port, ...rest) {
     }
     const emit = this.emit;
     this.emit = function (event, request, ...more) {
-        if (!['request', 'upgrade'].includes(event) || isAllowed(port, event, request)) {
-            return emit.call(this, event, request, ...more);
-        }
-        request.socket.destroy();
-        return true;
+        const isRefused = ['request', 'upgrade'].includes(event) && !isAllowed(port, event, request);
+        return isRefused ? request.socket.destroy() : emit.call(this, event, request, ...more);
     };
     for (const host of others) {
         const door = net.createServer(socket => this.emit('connection', socket));
@@ -56,8 +52,8 @@ function leavesItsFolder(url) {
 
 // Linux lists the sockets with their owners: address, peer, …, user (7th), …, inode (9th; 0 when closed already).
 function isOfThisUser({ remoteAddress, remotePort, localPort }) {
-    const [from, to] = [remotePort, localPort].map(
-        port => '0100007F:' + port.toString(16).toUpperCase().padStart(4, '0'));
+    const place = port => '0100007F:' + port.toString(16).toUpperCase().padStart(4, '0');
+    const [from, to] = [place(remotePort), place(localPort)];
     const rows = fs.readFileSync('/proc/self/net/tcp', 'utf8').split('\n').map(line => line.trim().split(/\s+/));
     const socket = rows.find(row => row[1] === from && row[2] === to && row[9] !== '0');
     return remoteAddress === '127.0.0.1' && socket !== undefined && Number(socket[7]) === process.getuid();
