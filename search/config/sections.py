@@ -85,7 +85,7 @@ class ProxyConfig(Recipe):
 
     def stored(self) -> dict[str, Any]:
         """Give plain values from which an equal configuration is read."""
-        return self.model_dump(mode="json") | {"iterations": list(self.rungs)}
+        return self.model_dump(mode="json") | ({"iterations": list(self.rungs)} if len(self.rungs) > 1 else {})
 
 
 class BudgetsConfig(Section):
