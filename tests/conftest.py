@@ -21,6 +21,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # One thread for each test process, before torch is imported, which reads it once: `-n` divides the cores, and what
 # is computed does not hang on it. Child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# On the CPU, also where there is a GPU: what is exact to the bit is so there.
+os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
 # Counts and decoded images of the tests stay out of the user's cache.
 os.environ.setdefault("BOOSTFORMER_CACHE", str(REPOSITORY / ".pytest_cache" / "boostformer"))
 # albumentations would ask the network for a newer release of itself at import.
