@@ -35,8 +35,8 @@ CODE = (*GRAPH_CODE, "evaluators/latency/host.py", "evaluators/block_costs.py")
 class BlockCost:
     """Costs of one block with its default options, trained and deployed, and the latency of the deployed form."""
 
-    training: Cost
-    deploy: Cost
+    trained: Cost
+    deployed: Cost
     latency: Measured | None
 
 

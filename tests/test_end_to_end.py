@@ -61,15 +61,15 @@ def walked(ok: Callable[..., str]) -> Path:
 def test_the_front_is_within_budget_and_drawn(walked: Path, ok: Callable[..., str]) -> None:
     rows = json.loads(ok("pareto", "run", "--format", "json", "--plot", "front.png"))
     budget = json.loads(ok("profile", "boostformer_b0", "--size", "64x96", "--classes", "8", "--format", "json"))
-    limits = budget["deploy"]
+    limits = budget["deployed"]
     assert rows
     for row in rows:
         assert row["params"] <= limits["params"] * 0.04 and row["macs"] <= limits["macs"] * 0.06
         assert 0 <= row["miou"] <= 1
         exact = json.loads(ok("profile", f"run:{row['trial']}", "--format", "json"))
-        deploy = exact["deploy"]
+        deploy = exact["deployed"]
         assert (exact["id"], deploy["params"], deploy["macs"]) == (row["id"], row["params"], row["macs"])
-        assert sum(part["deploy"]["macs"] for part in exact["stages"]) == row["macs"]
+        assert sum(part["deployed"]["macs"] for part in exact["stages"]) == row["macs"]
         assert sum(part["macs"] for part in exact["stages"]) == exact["macs"] >= row["macs"]
     assert Image.open(walked / "front.png").size[0] > 400
     ok("pareto", "run", "--plot", "front.html")
@@ -180,9 +180,9 @@ def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
     low, high = space["share_within_budget_95"]
     assert 0 <= low <= space["share_within_budget"] <= high <= 1 and 0 < high - low < 0.07
     run_file = ok.folder / "trained.yaml"  # type: ignore[attr-defined]
-    run_file.write_text(RUN.replace("budgets: {", "budgets: {counted: training, "))
+    run_file.write_text(RUN.replace("budgets: {", "budgets: {counted: trained, "))
     trained = json.loads(ok("space", "tiny", "--run", "trained.yaml", "--samples", 1000, "--format", "json"))
-    assert trained["counted"] == "training"
+    assert trained["counted"] == "trained"
     # The same networks are drawn: each costs at least as much as it is trained.
     for deployed, more in zip(space["macs_min_median_max"], trained["macs_min_median_max"], strict=True):
         assert deployed <= more
@@ -191,8 +191,8 @@ def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
 
 def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> None:
     blocks = json.loads(ok("blocks", "--no-latency", "--format", "json"))
-    costs = {"params", "macs", "conv_linear_macs", "attention_macs", "deploy", "latency", "reference"}
-    assert {"kind", "block", "knobs", "source", "summary"} | costs == set(blocks[0])
+    costs = {"params", "macs", "conv_linear_macs", "attention_macs", "deployed", "latency", "reference"}
+    assert {"kind", "block", "options", "source", "summary"} | costs == set(blocks[0])
     assert all(block["latency"] is None for block in blocks)
     assert {b["block"] for b in blocks} >= {
         "efficient_attention",
@@ -202,13 +202,13 @@ def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> No
         "resizer",
     }
     reparam = next(block for block in blocks if block["block"] == "reparam_depthwise")
-    assert reparam["deploy"]["macs"] == 64 * 32 * 32 * 9 < reparam["macs"] == 64 * 32 * 32 * 10
-    assert reparam["deploy"]["params"] == 64 * 10 < reparam["params"]
+    assert reparam["deployed"]["macs"] == 64 * 32 * 32 * 9 < reparam["macs"] == 64 * 32 * 32 * 10
+    assert reparam["deployed"]["params"] == 64 * 10 < reparam["params"]
 
 
 def test_profile_gives_the_published_figures(ok: Callable[..., str]) -> None:
     b2 = json.loads(ok("profile", "segformer_b2", "--classes", 150, "--size", "512x512", "--format", "json"))
     assert (b2["params"], b2["macs"]) == (27461974, 62337843200)
     assert (b2["conv_linear_macs"], b2["attention_macs"]) == (58445529088, 3892314112)
-    assert (b2["deploy"]["params"], b2["deploy"]["macs"]) == (25090518, 23683137536)
-    assert sum(part["deploy"]["params"] for part in b2["stages"]) == 25090518
+    assert (b2["deployed"]["params"], b2["deployed"]["macs"]) == (25090518, 23683137536)
+    assert sum(part["deployed"]["params"] for part in b2["stages"]) == 25090518

@@ -39,7 +39,7 @@ def profile(
     from search.cli.arch_argument import at_size, read_architecture
 
     architecture = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
-    nothing, tables = Cost(0, 0, 0), {"training": CostTable(deployed=False), "deploy": CostTable()}
+    nothing, tables = Cost(0, 0, 0), {"trained": CostTable(deployed=False), "deployed": CostTable()}
     by_part: dict[str, dict[str, Cost]] = {}
     by_section: dict[str, dict[str, Cost]] = {}
     about: dict[str, dict[str, Any]] = {}
@@ -61,7 +61,7 @@ def profile(
         **_nested(total),
         "stages": [{"part": name, **_nested(costs)} for name, costs in by_section.items()],
         "provenance": "counted from shapes, batch 1, one MAC per multiply-add; the tests check the counts with fvcore; "
-        "deploy: after folding",
+        "deployed: after folding",
         "architecture": architecture.to_dict(),
     }
     height, width = architecture.size
@@ -75,12 +75,12 @@ def _figures(cost: Cost) -> dict[str, int]:
 
 
 def _nested(costs: dict[str, Cost]) -> dict[str, Any]:
-    return {**_figures(costs["training"]), "deploy": _figures(costs["deploy"])}
+    return {**_figures(costs["trained"]), "deployed": _figures(costs["deployed"])}
 
 
 def _side_by_side(costs: dict[str, Cost]) -> dict[str, int]:
-    deploy = costs["deploy"]
-    return {**_figures(costs["training"]), "deploy_params": deploy.params, "deploy_macs": deploy.macs}
+    deployed = costs["deployed"]
+    return {**_figures(costs["trained"]), "deployed_params": deployed.params, "deployed_macs": deployed.macs}
 
 
 def space(
@@ -106,7 +106,7 @@ def space(
         experiment = opened.experiment
         found = found.replace(size=experiment.space.size, classes=experiment.space.classes)
         budget, deployed, latency = dict(experiment.budgets), experiment.is_deployed, opened.problem.latency
-    counted = "deployed" if deployed else "training"
+    counted = "deployed" if deployed else "trained"
     indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
     drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
     figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
@@ -176,12 +176,12 @@ def blocks(
         {
             "kind": item.kind,
             "block": item.name,
-            "knobs": {k.name: {"default": k.default, "allowed": list(k.allowed)} for k in item.options.values()},
+            "options": {k.name: {"default": k.default, "allowed": list(k.allowed)} for k in item.options.values()},
             "source": item.source,
             "summary": item.doc,
             "reference": REFERENCE,
-            **_figures(cost.training),
-            "deploy": _figures(cost.deploy),
+            **_figures(cost.trained),
+            "deployed": _figures(cost.deployed),
             "latency": cost.latency and _latency(cost.latency) | {"provenance": str(METER.provenance())},
         }
         for item, cost in zip(found, costs, strict=True)
@@ -190,11 +190,11 @@ def blocks(
         {
             "kind": item.kind,
             "block": item.name,
-            "knobs": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.options.values()),
-            "params": cost.training.params,
-            "macs": cost.training.macs,
-            "deploy_params": cost.deploy.params,
-            "deploy_macs": cost.deploy.macs,
+            "options": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.options.values()),
+            "params": cost.trained.params,
+            "macs": cost.trained.macs,
+            "deployed_params": cost.deployed.params,
+            "deployed_macs": cost.deployed.macs,
             "ms": f"{cost.latency.ms:.2f}" if cost.latency else "",
             "source": item.source,
         }

@@ -95,7 +95,7 @@ class BudgetsConfig(Section):
     """
 
     baseline: str | None = None
-    counted: Literal["deployed", "training"] = "deployed"
+    counted: Literal["deployed", "trained"] = "deployed"
     limits: dict[str, Limit] = Field(default={}, exclude=True)
 
     @model_validator(mode="before")

@@ -94,10 +94,10 @@ def test_every_block_has_its_costs_and_no_milliseconds_that_nobody_asked_for() -
     reparam = costs["mixer", "reparam_depthwise"]
     width, positions = 64, 32 * 32
     # Depthwise 3x3 and 1x1 with three BatchNorms; one depthwise 3x3 with a bias.
-    assert reparam.training == Cost(width * (9 + 1 + 3 * 2), positions * width * 10, 0)
-    assert reparam.deploy == Cost(width * (9 + 1), positions * width * 9, 0)
-    assert costs["stem", "none"].training == costs["mixer", "identity"].deploy == Cost(0, 0, 0)
-    assert all(cost.deploy.macs <= cost.training.macs for cost in costs.values())
+    assert reparam.trained == Cost(width * (9 + 1 + 3 * 2), positions * width * 10, 0)
+    assert reparam.deployed == Cost(width * (9 + 1), positions * width * 9, 0)
+    assert costs["stem", "none"].trained == costs["mixer", "identity"].deployed == Cost(0, 0, 0)
+    assert all(cost.deployed.macs <= cost.trained.macs for cost in costs.values())
 
 
 @pytest.mark.parametrize("item", DECLARATIONS, ids=lambda item: f"{item.kind}-{item.name}")
@@ -108,9 +108,9 @@ def test_the_costs_are_those_of_the_block_at_the_reference_shape(item: registry.
     given = [inputs] if part.kind == "fusion" else inputs
     found = by_name(block_costs(None))[item.kind, item.name]
     block = part.build().to("meta")
-    assert found.training == count(block, *given)
+    assert found.trained == count(block, *given)
     if item.kind != "fusion":  # whose projections take it over
-        assert found.deploy == count(fold(block), *given)
+        assert found.deployed == count(fold(block), *given)
 
 
 def made_up(place: int) -> Measured:

@@ -47,7 +47,7 @@ def test_lengths_and_seeds_survive_the_study(folder: Path) -> None:
 
 
 def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(folder: Path) -> None:
-    forms = [FEW.replace("  baseline", f"  counted: {form}\n  baseline") for form in ("deployed", "training")]
+    forms = [FEW.replace("  baseline", f"  counted: {form}\n  baseline") for form in ("deployed", "trained")]
     opened = [resolve(write(folder, text))[0] for text in (FEW, *forms)]
     deployed, same, training = (found.experiment for found in opened)
     assert same == deployed and (deployed.is_deployed, training.is_deployed) == (True, False)
@@ -62,7 +62,7 @@ def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(fo
     assert difference(one, other) == "counted is deployed there, training here"
 
 
-@pytest.mark.parametrize("counted", ["deployed", "training"])
+@pytest.mark.parametrize("counted", ["deployed", "trained"])
 def test_presets_are_counted_as_the_networks_of_the_run(folder: Path, counted: str) -> None:
     opened, _ = resolve(write(folder, FEW.replace("  baseline", f"  counted: {counted}\n  baseline")))
     drawn = {entry["name"]: entry for entry in opened.references()}
