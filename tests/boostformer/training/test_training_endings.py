@@ -151,8 +151,8 @@ def test_a_full_disk_is_said_and_the_state_before_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000002"]
 
 
-FOLDERS = [str(folder) for folder in Path(__file__).parents[:2]]
-"""Where a process of its own finds this module, and those beside and above."""
+FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
+"""Where a process of its own finds this module, and those above."""
 
 INTERRUPTED = """
 import os, signal, sys

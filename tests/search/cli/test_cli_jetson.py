@@ -22,7 +22,7 @@ from evaluators.latency.jetson.host_keys import fetch_key, trust
 from evaluators.latency.table.file import TableFile
 from evaluators.latency.table.table import Table
 from results.run import read_run
-from search.study.queue import INTERRUPTED, WAITING
+from results.trial import Status
 from search.worker.finalists import BUILDS
 from search_space import space_from_yaml
 
@@ -198,16 +198,18 @@ def test_a_search_waits_for_a_board_that_is_off_and_shares_it(board: BoardServer
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
     assert "0 trials finished" in last and "to resume: boostformer search run.yaml --out out" in last
-    records = read_run(tmp_path / "out").trials
-    assert {record.reason for record in records} <= {f"{WAITING}nano (127.0.0.1): Connection refused", INTERRUPTED}
-    scores = {record.id: (record.miou, record.seconds) for record in records if record.miou is not None}
+    trials = read_run(tmp_path / "out").trials
+    assert {trial.status for trial in trials} <= {Status.WAITING, Status.INTERRUPTED}
+    waiting = [trial for trial in trials if trial.status is Status.WAITING]
+    assert waiting and {trial.reason for trial in waiting} == {"nano (127.0.0.1): Connection refused"}
+    scores = {trial.id: (trial.miou, trial.seconds) for trial in trials if trial.miou is not None}
     assert len(scores) == 3 and board.board.journal == []
 
     board.start()
     done = run_cli(*command, "--workers", 2)
     assert done.returncode == 0, done.stderr
-    finished = [record for record in read_run(tmp_path / "out").trials if record.status == "finished"]
-    assert {record.id: (record.miou, record.seconds) for record in finished} == scores, "none is trained again"
+    finished = [trial for trial in read_run(tmp_path / "out").trials if trial.is_finished]
+    assert {trial.id: (trial.miou, trial.seconds) for trial in finished} == scores, "none is trained again"
     assert take_turns(board.board)
     shown = run_cli("pareto", "out", "--format", "json")
     members = json.loads(shown.stdout)

@@ -142,7 +142,7 @@ def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None
 
 
 @pytest.mark.slow
-def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli) -> None:
+def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli, spawn_cli: Cli) -> None:
     profile = ("latency", "profile-space", "space.yaml", "--device", "mine")
     first = run_cli(*profile, cwd=here)
     assert first.returncode == 0, first.stderr
@@ -160,7 +160,7 @@ def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli) -
     done = run_cli(*profile, cwd=here)
     assert done.returncode == 0 and f"{count} elements, {count} known" in done.stderr, done.stderr
 
-    many = run_cli("latency", "calibrate", "--device", "mine", "--networks", 17, cwd=here)
+    many = spawn_cli("latency", "calibrate", "--device", "mine", "--networks", 17, cwd=here)
     assert many.returncode == 2
     warning, error = many.stderr.splitlines()
     assert warning == f"warning: {file}: damaged and set aside: line {len(lines) - 1}"

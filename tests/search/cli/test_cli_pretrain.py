@@ -12,8 +12,7 @@ from data_fixtures import write_dataset, write_tiny_imagenet
 from disk_record import Disk
 
 from boostformer import build, presets
-from boostformer.training import recipe
-from search.cli.train import _sitting
+from search.cli.sitting import sitting
 
 
 @pytest.mark.slow
@@ -45,7 +44,7 @@ def test_the_training_s_state_goes_when_the_checkpoint_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(presets.load("boostformer_b0", classes=3, size=(32, 32)))
-    with _sitting(tmp_path / "net", recipe("proxy")) as (state, _):
+    with sitting(tmp_path / "net") as (state, _):
         state.mkdir()
         disk = Disk(tmp_path / "net", monkeypatch)
         model.save_pretrained(tmp_path / "net")

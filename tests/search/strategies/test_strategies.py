@@ -110,8 +110,8 @@ def test_the_front_becomes_better_than_a_blind_one(name: str) -> None:
         for _ in range(60):
             key = propose(strategy, history)
             history.append(Observation(key, Status.FINISHED, quality(network(strategy, key))))
-        values = [task.values(task.space.decode(o.genes), o.miou) for o in history if o.miou is not None]
-        scaled = np.array(values) * [-1, 1 / limits["macs"], 1 / limits["params"]]
+        costs = task.costs(np.array([o.genes for o in history], dtype=np.int16)) / [limits["macs"], limits["params"]]
+        scaled = np.column_stack([[-(o.miou or 0.0) for o in history], costs])
         return hypervolume(scaled, [0, 1, 1])
 
     volumes = {n: sum(volume(make(n, task, seed)) for seed in range(2)) for n in (name, "random")}
