@@ -22,8 +22,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from results.trial import Status
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -35,7 +33,7 @@ from throwaway_postgresql import Server
 
 from results.run import read_run
 from results.storage.location import Database
-from results.trial import objective
+from results.trial import Status, objective
 from search.config.problem import Problem
 from search.config.sections import SearchConfig
 from search.strategies import STRATEGIES, strategy_class

@@ -70,7 +70,7 @@ def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:
 
 
 def crowding_distance(values: Values) -> Values:
-    """Shape (points,): how lonely each point of one front is; infinite at the ends of every objective.
+    """Shape (points,): how far each point of one front is from its neighbours; infinite at the ends of every objective.
 
     The sum over objectives of the gap between a point's two neighbours, as a share of the objective's range.
     Source: Deb et al., NSGA-II, 2002.

@@ -63,7 +63,7 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, worker
     well be.
     """
     left, seeds = _left(trials, standing), opened.experiment.search.final_seeds
-    if not any(left) and seeds == 1:
+    if standing.is_complete or (not any(left) and seeds == 1):
         return None
     then = ""
     try:

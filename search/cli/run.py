@@ -19,8 +19,6 @@ from search.cli.output import note
 
 if TYPE_CHECKING:
     from results.storage.location import Database
-    from search.config.opening import OpenExperiment
-    from search.study.state import Standing
 
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
@@ -52,8 +50,11 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
+    from results.run import read_run
+    from search.cli.announce import announcement, cost
     from search.config.opening import resolve
     from search.study.folder import earlier_experiment, set_up
+    from search.study.queue import Queue
     from search.worker.local import default_workers, threads_of_one_worker
     from search.worker.progress import ConsoleReporter
 
@@ -72,8 +73,11 @@ def search(
         others = f"while {workers - 1} others train here: --workers 1 is quieter"
         note(f"latencies on '{latency.device}' are measured {others}")
     with _resumable(out):
+        standing = Queue(out, opened, note).standing()
+        note(announcement(opened, standing, workers))
         with threads_of_one_worker(workers):
-            standing = _announce(opened, out, workers)
+            if price := cost(opened, read_run(out).trials, standing, workers):
+                note(price)
         if workers == 0 and not standing.is_complete:
             note(f"set up. Next:\n{_joining(out)}")
             return
@@ -192,19 +196,6 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
             raise
         note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free some and the same command resumes")
         raise typer.Exit(1) from None
-
-
-def _announce(opened: OpenExperiment, run_dir: Path, workers: int) -> Standing:
-    from results.run import read_run
-    from search.cli.announce import announcement, cost
-    from search.study.queue import Queue
-
-    standing = Queue(run_dir, opened, note).standing()
-    note(announcement(opened, standing, workers))
-    price = None if standing.is_complete else cost(opened, read_run(run_dir).trials, standing, workers)
-    if price is not None:
-        note(price)
-    return standing
 
 
 def _joining(run_dir: Path) -> str:

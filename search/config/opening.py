@@ -75,18 +75,6 @@ class OpenExperiment:
             )
         return found
 
-    def references(self) -> list[dict[str, Any]]:
-        """Give the presets' costs at this size and for these classes, to draw beside the front."""
-        found: list[dict[str, Any]] = []
-        space, latency = self.experiment.space, self.problem.latency
-        for name in presets.names():
-            arch = presets.load(name, classes=space.classes, size=space.size)
-            cost = self.table.cost(arch)
-            found.append({"name": name, "params": cost.params, "macs": cost.macs})
-            if latency is not None and latency.can_tell(arch):
-                found[-1]["latency_ms"] = latency.milliseconds(arch)
-        return found
-
 
 def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperiment, int]:
     """Resolve a run file: the experiment, opened and checked, and how many networks it asks for.

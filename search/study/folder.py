@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from boostformer import presets
 from boostformer.errors import UserError, os_refusal
 from results.run import check_version
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
@@ -87,8 +88,21 @@ def _set_up(
     if "config" not in attributes:
         study.set_user_attr("objectives", list(experiment.objectives))
         study.set_user_attr("budgets", experiment.budgets)
-        study.set_user_attr("references", opened.references())
+        study.set_user_attr("references", references(opened))
         study.set_user_attr("config", config)  # last: without it, a run was not set up completely
+
+
+def references(opened: OpenExperiment) -> list[dict[str, Any]]:
+    """Cost the presets at the experiment's size and for its classes, to draw them beside the front."""
+    found: list[dict[str, Any]] = []
+    space, latency = opened.experiment.space, opened.problem.latency
+    for name in presets.names():
+        arch = presets.load(name, classes=space.classes, size=space.size)
+        cost = opened.table.cost(arch)
+        found.append({"name": name, "params": cost.params, "macs": cost.macs})
+        if latency is not None and latency.can_tell(arch):
+            found[-1]["latency_ms"] = latency.milliseconds(arch)
+    return found
 
 
 def join(run_dir: Path, database: Database) -> None:

@@ -18,7 +18,7 @@ from evaluators.costs.table import CostTable
 from search.config import opening
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment, resolve
-from search.study.folder import read_experiment, set_up
+from search.study.folder import read_experiment, references, set_up
 from search.worker.loop import work
 
 
@@ -65,7 +65,7 @@ def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(fo
 @pytest.mark.parametrize("counted", ["deployed", "trained"])
 def test_presets_are_counted_as_the_networks_of_the_run(folder: Path, counted: str) -> None:
     opened, _ = resolve(write(folder, FEW.replace("  baseline", f"  counted: {counted}\n  baseline")))
-    drawn = {entry["name"]: entry for entry in opened.references()}
+    drawn = {entry["name"]: entry for entry in references(opened)}
     assert list(drawn) == presets.names()
     cost = CostTable(deployed=counted == "deployed").cost(presets.load("segformer_b0", classes=8, size=(32, 64)))
     assert drawn["segformer_b0"] == {"name": "segformer_b0", "params": cost.params, "macs": cost.macs}
@@ -117,7 +117,7 @@ def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> N
     assert Experiment.from_dict(json.loads(json.dumps(this.to_dict())), "study") == this
     assert opened.problem.latency is not None and opened.problem.latency is opened.backend
     assert str(opened.problem.latency.provenance()) == str(this.latency.provenance)
-    assert all(reference["latency_ms"] > 0 for reference in opened.references())
+    assert all(reference["latency_ms"] > 0 for reference in references(opened))
 
 
 def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_search_opens_everything_once(folder: Path, made: Counter[str]) -> Non
     opened, trials = resolve(write(folder, FEW))
     set_up(folder / "run", opened, trials)
     work(opened, folder / "run", Watcher(), MadeUp())
-    assert opened.proxy.labels and opened.references() and opened.problem.table is opened.table
+    assert opened.proxy.labels and references(opened) and opened.problem.table is opened.table
     assert made == dict.fromkeys(OPENED, 1)
     made.clear()
     joined = OpenExperiment(read_experiment(folder / "run"))

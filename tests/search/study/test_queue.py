@@ -23,7 +23,7 @@ from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
 from search.strategies.base import Observation
 from search.study.claim import DEATHS, KILLER, Claim
-from search.study.folder import CHECKPOINTS, earlier_experiment, read_experiment, set_up
+from search.study.folder import CHECKPOINTS, earlier_experiment, read_experiment, references, set_up
 from search.study.queue import Queue
 from search.study.scheduler import Propose
 from search.study.state import Scored
@@ -67,7 +67,7 @@ def test_a_run_keeps_its_experiment(tmp_path: Path) -> None:
     found = read_run(tmp_path / "run")
     assert (found.trials, found.objectives) == ([], ["miou", "macs", "params"])
     assert found.budgets == dict(experiment().budget.limits) == LIMITS
-    assert found.references == usual().references()
+    assert found.references == references(usual())
 
 
 def test_another_experiment_is_refused_and_nothing_lost(tmp_path: Path) -> None:
