@@ -59,7 +59,7 @@ def test_budgets_count_the_network_that_is_deployed_unless_they_say_otherwise(fo
         assert Experiment.from_dict(this.to_dict(), "study") == this
     assert deployed.budgets["params"] < training.budgets["params"]
     one, other = (resolved(folder, text.replace("params: 50%", "params: 3M")).to_dict() for text in forms)
-    assert difference(one, other) == "counted is deployed there, training here"
+    assert difference(one, other) == "counted is deployed there, trained here"
 
 
 @pytest.mark.parametrize("counted", ["deployed", "trained"])
