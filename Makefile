@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from boostformer.data import open_split
 from PIL import Image
-from search.config.run_file import read_run_config
-data = read_run_config(Path("configs/demo.yaml"))[0].data
+from search.config.run_file import read_run_file
+data = read_run_file(Path("configs/demo.yaml")).config.data
 Image.fromarray(open_split(data, "validation").image(0)).save(sys.argv[1])
 endef
 export SCENE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -42,12 +43,20 @@ def invalid(top: Place, error: ValidationError, model: type[BaseModel], above: K
     if first["type"] == "missing":
         return top.at(*keys).error("missing")
     keys = top.nearest(keys).keys[len(top.keys) :] or keys[:1]  # without pydantic's own names for what it tried
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if first["type"] == "value_error":
-        return top.at(*keys).error(message)
-    if (found := _TYPE.fullmatch(first["type"])) and found["kind"] in _KINDS:
-        message = f"must be {_KINDS[found['kind']]}"
-    return top.at(*keys).error(f"{first['input']!r} {message}")
+    return top.at(*keys).error(worded(first))
+
+
+def worded(found: Mapping[str, Any]) -> str:
+    """Word one of pydantic's errors: the value, and what is allowed."""
+    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if found["type"] == "value_error":
+        return message
+    if found["type"] == "literal_error":
+        allowed = re.findall(r"'([^']*)'", found["ctx"]["expected"])
+        return f"unknown {found['input']!r}; {nearest(found['input'], allowed)}"
+    if (kind := _TYPE.fullmatch(found["type"])) and kind["kind"] in _KINDS:
+        message = f"must be {_KINDS[kind['kind']]}"
+    return f"{found['input']!r} {message}"
 
 
 def _fields(model: type[BaseModel], loc: Keys) -> list[str]:
@@ -55,4 +64,4 @@ def _fields(model: type[BaseModel], loc: Keys) -> list[str]:
     for name in loc:
         annotation = model.model_fields[str(name)].annotation
         (model,) = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
-    return list(model.model_fields)
+    return [name for name, field in model.model_fields.items() if not field.exclude]  # the others are not read

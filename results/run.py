@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
-from results.trial import Trial
+from results.trial import COSTS, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import optuna
 
+CODE = ("version", "fingerprint")
+"""Keys of the study's ``code``: the program's version, and what its networks are and cost."""
 _FINALIST, _RETRAINING = "finalist ", "retraining "
 """Prefixes of the study's attributes that hold the final latency of one network, and one retraining. A concluded trial
 cannot be added to; and no other process writes the same attribute."""
@@ -68,7 +71,7 @@ def read_run(run_dir: Path | str) -> Run:
         study_id = where.study_id(storage)
         known = storage.get_study_user_attrs(study_id)
         stored = storage.get_all_trials(study_id, deepcopy=False)
-    check_version(known, str(where))
+    check_study(known, str(where))
     trials = [trial for frozen in stored if (trial := read_trial(frozen, str(where))) is not None]
     try:
         return Run(
@@ -95,8 +98,8 @@ def _retraining(values: Any) -> Retraining:
     return found
 
 
-def check_version(study: Mapping[str, Any], source: str) -> None:
-    """Raise :class:`UserError` when a study, given its attributes, is of another version or not set up."""
+def check_study(study: Mapping[str, Any], source: str) -> None:
+    """Raise :class:`UserError` when a study, given its attributes, is of another version, not set up, or damaged."""
     if "config" not in study:
         raise UserError(f"{source}: the run was never set up completely; start the search again")
     version = study["config"].get("version") if isinstance(study["config"], dict) else None
@@ -105,6 +108,29 @@ def check_version(study: Mapping[str, Any], source: str) -> None:
             f"{source}: a run of version {version!r} cannot be read, allowed: {FORMAT_VERSION}; "
             "read it with the release that wrote it, or begin the search again"
         )
+    for name, is_right in _ATTRIBUTES.items():
+        if name not in study or not is_right(study[name]):
+            raise UserError(f"{source}: damaged: {name} is {str(study.get(name))[:60]!r}")
+
+
+def _is_reference(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return False
+    return {"params", "macs"} <= value.keys() and all(_is_number(v) for k, v in value.items() if k != "name")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+_ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
+    "objectives": lambda value: isinstance(value, list) and all(isinstance(v, str) and v in OBJECTIVES for v in value),
+    "budgets": lambda value: isinstance(value, dict) and all(k in COSTS and _is_number(v) for k, v in value.items()),
+    "references": lambda value: isinstance(value, list) and all(map(_is_reference, value)),
+    "trials": lambda value: type(value) is int and value >= 1,
+    "code": lambda value: isinstance(value, dict) and all(isinstance(value.get(k), str) for k in CODE),
+}
+"""Checks of what a study says of a run besides its configuration."""
 
 
 def open_study(run_dir: Path | str) -> optuna.Study:

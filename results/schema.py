@@ -117,9 +117,10 @@ def read_trial(frozen: FrozenTrial, source: str) -> Trial | None:
 
 
 def key_of(frozen: FrozenTrial) -> TrialKey:
-    """Tell which training a stored trial is, without reading all of it."""
-    network = frozen.user_attrs[NETWORK]
-    return TrialKey(network["id"], network["rung"], network["seed"])
+    """Tell which training a stored trial is, without reading all of it; none that there is when that is damaged."""
+    network = frozen.user_attrs.get(NETWORK)
+    found = network if isinstance(network, dict) else {}
+    return TrialKey(found.get("id", ""), found.get("rung", 0), found.get("seed", 0))
 
 
 def owner_of(frozen: FrozenTrial) -> str:

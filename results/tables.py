@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
 from results.summary import human, summary
-from results.trial import Trial
+from results.trial import COSTS, COUNTED, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -31,54 +31,16 @@ class Format(StrEnum):
 
 
 COLUMNS = (
-    "trial",
-    "id",
-    "miou",
-    "params",
-    "macs",
-    "latency_ms",
-    "miou_std",
-    "seeds",
-    "rung",
-    "iterations",
-    "promoted",
-    "conv_linear_macs",
-    "attention_macs",
-    "latency_low_ms",
-    "latency_high_ms",
-    "latency_provenance",
-    "final_latency_ms",
-    "final_low_ms",
-    "final_high_ms",
-    "final_labels_ms",
-    "final_provenance",
-    "seed",
-    "seconds",
-    "status",
-    "feasible",
-    "reason",
-    "provenance",
-    "architecture",
+    *("trial", "id", *OBJECTIVES, "miou_std", "seeds", "rung", "iterations", "promoted"),
+    *(name for name in COUNTED if name not in OBJECTIVES),
+    *("latency_low_ms", "latency_high_ms", "latency_provenance"),
+    *("final_latency_ms", "final_low_ms", "final_high_ms", "final_labels_ms", "final_provenance"),
+    *("seed", "seconds", "status", "feasible", "reason", "provenance", "architecture"),
 )
 # What a person wants to see side by side; the other columns are in JSON and CSV.
 _SHOWN = (
-    "trial",
-    "id",
-    "miou",
-    "miou_std",
-    "seeds",
-    "seed",
-    "iterations",
-    "promoted",
-    "params",
-    "macs",
-    "latency_ms",
-    "final_latency_ms",
-    "final_labels_ms",
-    "seconds",
-    "status",
-    "reason",
-    "architecture",
+    *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS),
+    *("final_latency_ms", "final_labels_ms", "seconds", "status", "reason", "architecture"),
 )
 
 

@@ -109,7 +109,8 @@ class Objective:
         maximised: the direction, stated here alone; every other objective is minimised.
         label: title of a plot's axis.
         unit: what the axis divides values by.
-        show: writes a value for people.
+        show: writes a value for people, with its unit.
+        noun: what stands behind that in a sentence.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Objective:
     label: str
     unit: float
     show: Callable[[float], str]
+    noun: str = ""
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
@@ -144,8 +146,8 @@ OBJECTIVES = {
     objective.name: objective
     for objective in (
         Objective(MIOU, True, "mIoU (%)", 0.01, lambda value: f"{100 * value:.2f} %"),
-        Objective("params", False, "Parameters (M)", 1e6, lambda value: f"{_significant(value / 1e6)} M"),
-        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, lambda value: f"{_significant(value / 1e9)} G"),
+        Objective("params", False, "Parameters (M)", 1e6, lambda value: f"{_significant(value / 1e6)} M", "params"),
+        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, lambda value: f"{_significant(value / 1e9)} G", "MACs"),
         Objective("latency_ms", False, "Latency (ms)", 1.0, lambda value: f"{value:.2f} ms"),
     )
 }
@@ -153,6 +155,7 @@ OBJECTIVES = {
 COUNTED = ("params", "macs", "conv_linear_macs", "attention_macs")
 """The costs that are counted from a network's structure, exactly, when its trial begins."""
 COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
+"""What budgets may limit."""
 
 
 def objective(name: str) -> Objective:

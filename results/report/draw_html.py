@@ -21,9 +21,9 @@ from results.report.picture import (
     spread,
 )
 from results.summary import human, summary
-from results.trial import Trial
+from results.trial import COSTS, MIOU, Trial
 
-_NUMBERS = ("miou", "miou_std", "params", "macs", "latency_ms")
+_NUMBERS = (MIOU, "miou_std", *COSTS)
 
 
 def html(picture: Picture) -> bytes:

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 FORM = "postgresql://USER@HOST/DATABASE"
 WHERE_PASSWORDS = "give it in PGPASSWORD or ~/.pgpass"
 _SECRETS = {"password", "sslpassword"}
-_OPTIONS = {
-    *("host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding"),
-    *("require_auth", "gssencmode", "krbsrvname", "target_session_attrs", "application_name"),
-}
+_OPTIONS = {*servers.SECURITY, "host", "hostaddr", "port", "target_session_attrs", "application_name"}
 """What an address may say besides; not where passwords are read from."""
 TABLES = "the tables of all studies"
 """Name of the turn in which these are made; others are named by their study. A database has its own turns, so that it

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from boostformer.errors import UserError
 from boostformer.files import replacing
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
 VARIABLE = "BOOSTFORMER_SERVERS"
 """Servers that are known besides, ``host:port`` each, with commas between: for machines without a home of their own."""
+
+
+SECURITY = {
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "require_auth", "gssencmode"),
+    "krbsrvname",
+}
+"""What an address may say about the way to its server."""
 
 
 def pins_file() -> Path:
@@ -19,22 +30,30 @@ def pins_file() -> Path:
     return Path(base) / "boostformer" / "servers"
 
 
-def server_of(url: Any) -> str:
-    """Name the server of a parsed address as ``host:port``; the host may be a socket's folder or an address."""
+def server_of(url: URL) -> str:
+    """Name the server of a parsed address as ``host:port``; the host may be a socket's folder or an address.
+
+    What weakens the way to it (TLS, how one is recognised) is part of the name: who named the server without it has
+    not named it so.
+    """
     hosts = [url.host, url.query.get("host"), url.query.get("hostaddr")]
     host = "+".join(str(host) for host in hosts if host) or os.environ.get("PGHOST", "local")
-    return f"{host}:{url.port or url.query.get('port') or os.environ.get('PGPORT', '5432')}"
+    # In this order psycopg takes them.
+    port = url.query.get("port") or url.port or os.environ.get("PGPORT", "5432")
+    how = "".join(f"?{name}={url.query[name]}" for name in sorted(SECURITY & url.query.keys()))
+    return f"{host}:{port}{how}"
 
 
 def pin(server: str) -> None:
-    """Remember a server that the user has named by itself, not through a run's folder."""
+    """Remember a server that the user has named by itself, not through a run's folder; warn where that cannot be."""
     known = _pinned()
     if server in known:
         return
-    file = pins_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
-        part.write_text("\n".join(sorted({*known, server})) + "\n", encoding="utf-8")
+    try:
+        with replacing(pins_file(), parents=True) as part:
+            part.write_text("\n".join(sorted({*known, server})) + "\n", encoding="utf-8")
+    except (UserError, OSError, RuntimeError) as error:  # the last one where nobody has a home
+        warnings.warn(f"the server is not remembered as yours: {error}", stacklevel=3)
 
 
 def check(server: str, source: object) -> None:
@@ -50,5 +69,5 @@ def check(server: str, source: object) -> None:
 def _pinned() -> set[str]:
     try:
         return set(pins_file().read_text(encoding="utf-8").split("\n")) - {""}
-    except (OSError, UnicodeDecodeError):
+    except (OSError, RuntimeError, UnicodeDecodeError):
         return set()

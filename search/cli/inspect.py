@@ -92,24 +92,26 @@ def space(
     """What a space holds: its choices, the number of networks, and their range of cost."""
     import numpy as np
 
+    from evaluators.costs.counting import Cost
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
+    from results.trial import COSTS, COUNTED
     from search_space import read_space, slot_indices
 
     found = read_space(name)
     budget: dict[str, float] = {}
-    deployed, latency = True, None
+    table, latency = CostTable(), None
     if run_file is not None:
         from search.config.opening import resolve
 
         opened, _ = resolve(run_file)
         experiment = opened.experiment
         found = found.replace(size=experiment.space.size, classes=experiment.space.classes)
-        budget, deployed, latency = dict(experiment.budgets), experiment.is_deployed, opened.problem.latency
-    counted = "deployed" if deployed else "trained"
+        budget, table, latency = dict(experiment.budgets), opened.table, opened.problem.latency
+    counted = "deployed" if table.deployed else "trained"
     indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
-    drawn = Population(CostTable(deployed=deployed), found.slots, found.size, found.classes).figures(indices)
-    figures: dict[str, Any] = {"params": drawn[:, 0], "macs": drawn[:, 1] + drawn[:, 2]}
+    drawn = Cost(*Population(table, found.slots, found.size, found.classes).figures(indices).T)
+    figures: dict[str, Any] = {key: getattr(drawn, key) for key in COSTS if key in COUNTED}
     quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}
     if latency is not None:
         times = Population(latency, found.slots, found.size, found.classes).figures(indices)[:, 0]
@@ -143,8 +145,8 @@ def space(
             "share_within_budget_95": [low, high],
         }
         lines.append(
-            f"within {budget}, {counted}: {inside / samples:.2%} of those drawn, "
-            f"so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)"
+            f"within {', '.join(f'{key} {limit:,}' for key, limit in budget.items())} ({counted}): {inside:,} of "
+            f"{samples:,}, so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)"
         )
     rows = [{"choice": key, "values": ", ".join(map(str, v))} for key, v in document["choices"].items()]
     emit(fmt, document, rows, caption="\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from pathlib import Path
@@ -87,10 +86,9 @@ def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) 
     if data is not None:
         raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
     from search.worker.accelerators import visible
-    from search.worker.local import PROGRAM
+    from search.worker.local import PROGRAM, cores
 
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    threads = f"OMP_NUM_THREADS={max(1, cores // workers)}"
+    threads = f"OMP_NUM_THREADS={max(1, cores() // workers)}"
     devices = len(visible()) if service is None else 0
     turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
     # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.

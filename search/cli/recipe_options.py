@@ -43,11 +43,11 @@ def checked(make: Callable[[], Recipe]) -> Recipe:
     """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
     from pydantic import ValidationError
 
+    from boostformer.yaml_models import worded
+
     try:
         return make()
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"])) or "recipe"
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        value = "" if first["type"] == "value_error" else f"{first['input']!r} "
-        raise UserError(f"--{option.replace('_', '-')}: {value}{reason}") from None
+        raise UserError(f"--{option.replace('_', '-')}: {worded(first)}") from None

@@ -68,7 +68,7 @@ def search(
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:
-        workers = default_workers(is_disturbed=is_disturbed)
+        workers = default_workers(trials or asked, is_disturbed=is_disturbed)
     elif workers > 1 and latency is not None and is_disturbed:
         others = f"while {workers - 1} others train here: --workers 1 is quieter"
         note(f"latencies on '{latency.device}' are measured {others}")

@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationErr
 import boostformer
 from boostformer.data.config import DataConfig
 from boostformer.errors import UserError
+from boostformer.yaml_models import worded
 from evaluators.costs.budget import Budget
 from results.schema import FORMAT_VERSION
 from results.trial import COSTS, MIOU, OBJECTIVES
-from search.config.sections import ProxyConfig, SearchConfig, Section
+from search.config.sections import Counted, ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
 
@@ -43,7 +44,7 @@ class Experiment(Section):
     Attributes:
         space_name: as the run file has it.
         space: the networks, at the data's size and for its classes.
-        counted: of which network costs are counted, ``deployed`` or ``training``.
+        counted: of which network costs are counted, ``deployed`` or ``trained``.
         budgets: largest cost by name.
         latency: the device as it was when the search began.
         labels: class names, in the order of the masks' values.
@@ -60,7 +61,7 @@ class Experiment(Section):
     images: dict[str, int]
     objectives: tuple[str, ...]
     budgets: dict[str, int | float]
-    counted: str
+    counted: Counted
     latency: Timing | None = None
     search: SearchConfig
     proxy: StoredProxy
@@ -102,8 +103,8 @@ class Experiment(Section):
             return cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-            raise UserError(f"{source}: the search's configuration is damaged: {key}: {message}") from None
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(f"{source}: the search's configuration is damaged: {key}: {worded(first)}") from None
 
 
 def versions() -> dict[str, str]:

@@ -17,6 +17,8 @@ PROXY = "proxy"
 """Name of the recipe that gives what the run file's ``proxy`` leaves open."""
 Strategy = Literal["surrogate", "tpe", "nsga2", "evolution", "random"]
 """The registered strategies; their classes stand in :mod:`search.strategies`."""
+Counted = Literal["deployed", "trained"]
+"""The network whose costs are meant: the folded one, or the one that is trained."""
 
 
 class Section(BaseModel):
@@ -95,7 +97,7 @@ class BudgetsConfig(Section):
     """
 
     baseline: str | None = None
-    counted: Literal["deployed", "trained"] = "deployed"
+    counted: Counted = "deployed"
     limits: dict[str, Limit] = Field(default={}, exclude=True)
 
     @model_validator(mode="before")

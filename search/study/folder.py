@@ -9,9 +9,9 @@ import optuna
 
 from boostformer import presets
 from boostformer.errors import UserError, os_refusal
-from results.run import check_version
+from results.run import check_study
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
-from results.trial import OBJECTIVES
+from results.trial import COSTS, COUNTED, OBJECTIVES
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
@@ -79,7 +79,7 @@ def _set_up(
     )
     attributes = study.user_attrs
     if "config" in attributes:
-        check_version(attributes, str(where))
+        check_study(attributes, str(where))
         if differs := difference(attributes["config"], config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(attributes["code"], code, str(where), any_version=True)
@@ -99,7 +99,7 @@ def references(opened: OpenExperiment) -> list[dict[str, Any]]:
     for name in presets.names():
         arch = presets.load(name, classes=space.classes, size=space.size)
         cost = opened.table.cost(arch)
-        found.append({"name": name, "params": cost.params, "macs": cost.macs})
+        found.append({"name": name} | {key: getattr(cost, key) for key in COSTS if key in COUNTED})
         if latency is not None and latency.can_tell(arch):
             found[-1]["latency_ms"] = latency.milliseconds(arch)
     return found
@@ -136,5 +136,5 @@ def read_experiment(run_dir: Path) -> Experiment:
 
 
 def _experiment(attributes: dict[str, Any], where: Journal | Database) -> Experiment:
-    check_version(attributes, str(where))
+    check_study(attributes, str(where))
     return Experiment.from_dict(attributes["config"], str(where))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -64,7 +65,9 @@ def open_leases(where: Journal | Database, run_dir: Path, storage: BaseStorage) 
 
 
 def _token() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    """Name a worker by its machine, process and a random part, in letters that any reader of a study takes."""
+    machine = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname())[:60].strip("-")
+    return f"{machine or 'worker'}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 class FileLeases:

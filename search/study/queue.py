@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
 from boostformer.training.state import newest_state
+from results.run import check_study
 from results.schema import (
     end_attribute,
     frozen_trial,
@@ -64,8 +65,11 @@ class Queue:
         self._storage = self._reliably(lambda: where.open(lasting=True))
         self._study_id = self._reliably(lambda: where.study_id(self._storage))
         known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
+        check_study(known, str(where))
         check_code(known["code"], code_of(opened), str(where))
-        self._state = State(self.problem, Scheduler.of(self.experiment, known["trials"]), str(where))
+        timing = self.experiment.latency
+        scheduler = Scheduler.of(self.experiment, known["trials"])
+        self._state = State(self.problem, scheduler, str(where), None if timing is None else timing.provenance)
         self._leases = open_leases(where, run_dir, self._storage)
         self._say = say
         self._current: int | None = None

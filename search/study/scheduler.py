@@ -76,6 +76,11 @@ class Scheduler:
         search, proxy = experiment.search, experiment.proxy
         return cls(target, proxy.seed, proxy.rungs, search.reduction_factor, search.final_seeds, experiment.objectives)
 
+    @property
+    def seeds(self) -> range:
+        """All seeds that a training of the run may have."""
+        return range(self.seed, self.seed + self.final_seeds)
+
     def iterations(self, key: TrialKey) -> int:
         """Give how many iterations a training takes: above the first rung it is carried on, but for further seeds."""
         carried_on = key.rung > 0 and key.seed == self.seed
@@ -109,7 +114,7 @@ class Scheduler:
         if not running[1]:
             top = max((rung for rung, found in enumerate(rungs) if self._values(found)), default=0)
             for arch_id in self._front(by_seed[top]):
-                for seed in range(self.seed + 1, self.seed + self.final_seeds):
+                for seed in self.seeds[1:]:
                     if seed not in by_seed[top][arch_id]:
                         return Train(TrialKey(arch_id, top, seed))
         return Wait() if running[0] else Done()

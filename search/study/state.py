@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from boostformer.figures import Latency
+from boostformer.figures import Latency, Provenance
 from results.schema import read_trial
 from results.trial import Status, Trial, TrialKey
 from search.config.problem import Key, Problem
@@ -76,6 +76,7 @@ class State:
         problem: the networks.
         scheduler: what comes next.
         source: names the study in messages.
+        provenance: of the run's latencies, if it has any.
         architectures: every network that was tried.
         deaths: how many workers in a row died at a training that got no further.
         reached: after how many iterations a training's state was saved when it was last taken over from the dead.
@@ -89,6 +90,7 @@ class State:
     problem: Problem
     scheduler: Scheduler
     source: str
+    provenance: Provenance | None = None
     architectures: dict[str, Architecture] = field(default_factory=dict)
     deaths: dict[TrialKey, int] = field(default_factory=dict)
     reached: dict[TrialKey, int] = field(default_factory=dict)
@@ -178,6 +180,12 @@ class State:
         key, where = trial.key, f"{self.source}: trial {trial.number}"
         if key.rung >= len(self.scheduler.rungs):
             raise UserError(f"{where}: its rung is {key.rung}, the run has {len(self.scheduler.rungs)} from 0 on")
+        if key.seed not in self.scheduler.seeds or trial.iterations not in (None, self.scheduler.rungs[key.rung]):
+            raise UserError(f"{where}: no training of this run has seed {key.seed} and {trial.iterations} iterations")
+        if trial.latency is not None:
+            if self.provenance is None:
+                raise UserError(f"{where}: has a latency, which the run does not ask for")
+            self.provenance.require_same(trial.latency.provenance, where)
         if key.arch_id not in self.architectures:
             arch = Architecture.from_dict(trial.architecture, where)
             try:

@@ -23,18 +23,23 @@ KILLED = -signal.SIGKILL
 
 
 def cores() -> int:
-    """Count the processors that this process is to use: ``OMP_NUM_THREADS``, or all that it may."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    """Count the processors that this process is to use: the first of ``OMP_NUM_THREADS``, or all that it may."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, int(first)) if first.isdigit() else len(os.sched_getaffinity(0))
 
 
-def default_workers(*, is_disturbed: bool) -> int:
+def default_workers(trials: int, *, is_disturbed: bool) -> int:
     """Give how many workers a search has on this machine unless it is told.
 
     On CPUs one for each core, with one thread each: trainings of small networks gain little by a second thread, and
     threads that wait for each other lose much. One where a GPU trains, or where the others would disturb what is
     measured on this machine.
+
+    Args:
+        trials: so many networks are tried in all; more workers have nothing to do.
+        is_disturbed: whether milliseconds are measured on this machine.
     """
-    return 1 if is_disturbed or visible() else cores()
+    return 1 if is_disturbed or visible() else max(1, min(cores(), trials))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from results.summary import human
-from results.trial import Trial
+from results.trial import COSTS, OBJECTIVES, Trial
 from search.study.scheduler import Scheduler
 from search.study.state import Standing
 
@@ -34,9 +34,8 @@ def describe(trial: Trial) -> str:
         reason = f": {trial.reason}" if trial.reason else ""
         return f"{name}: {trial.status.replace('_', ' ')}{reason}"
     scored = f"mIoU {human('miou', trial.miou)}" if trial.is_finished else f"failed: {trial.reason}"
-    costs = f"{human('params', trial.params)} params, {human('macs', trial.macs)} MACs"
-    if trial.latency_ms is not None:
-        costs += f", {human('latency_ms', trial.latency_ms)}"
+    known = [(cost, value) for name in COSTS if (value := (cost := OBJECTIVES[name]).value(trial)) is not None]
+    costs = ", ".join(f"{cost.show(value)} {cost.noun}".rstrip() for cost, value in known)
     if trial.key.rung:
         costs += f", {trial.iterations} iterations"
     if trial.key.seed:

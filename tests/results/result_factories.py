@@ -11,7 +11,7 @@ from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
 from boostformer.figures import Figure, Latency, Provenance
 from results.schema import FORMAT_VERSION, frozen_trial
 from results.storage.location import Journal
-from results.trial import Status, Trial, TrialKey
+from results.trial import COUNTED, Status, Trial, TrialKey
 
 OBJECTIVES = ["miou", "macs", "params"]
 
@@ -42,6 +42,7 @@ def make_trial(number: int = 0, **changes: Any) -> Trial:
         "status": Status.FINISHED,
         "architecture": network.to_dict(),
         "miou": 0.4,
+        **dict.fromkeys(COUNTED, 1),
         "params": 1_000_000,
         "macs": 500_000_000,
         "conv_linear_macs": 400_000_000,
@@ -75,6 +76,8 @@ def create_run(folder: Path) -> optuna.Study:
     )
     study.set_user_attr("objectives", OBJECTIVES)
     study.set_user_attr("budgets", {"params": 3_000_000, "macs": 10**9})
+    study.set_user_attr("trials", 60)
+    study.set_user_attr("code", {"version": "0.1.0", "fingerprint": "0" * 12})
     study.set_user_attr("references", [{"name": "segformer_b0", "params": 3_714_658, "macs": 10**9}])
     study.set_user_attr("config", {"version": FORMAT_VERSION, "space": "tiny"})
     return study

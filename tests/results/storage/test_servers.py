@@ -48,7 +48,8 @@ def test_a_server_that_the_user_named_is_remembered_with_its_port(home: Path) ->
     assert named_by_user(URL) == URL
     assert storage_of(run) == Database(URL, "s")
     assert servers.pins_file().read_text() == "db.example:5432\n"
-    for other in ("postgresql://me@db.example:9999/streets", f"{URL}?host=/tmp/evil", f"{URL}?hostaddr=10.0.0.9"):
+    others = ("?host=/tmp/evil", "?hostaddr=10.0.0.9", "?port=6666", "?require_auth=password", "?sslmode=disable")
+    for other in ("postgresql://me@db.example:9999/streets", *(URL + option for option in others)):
         with pytest.raises(UserError, match="which you have not named yourself"):
             storage_of(folder(home, other))
 
@@ -71,3 +72,12 @@ def test_a_folder_cannot_say_more_than_where(home: Path, url: object, said: str)
         with pytest.raises(UserError, match="--storage: "):
             named_by_user(url)
         assert not servers.pins_file().exists()
+
+
+@pytest.mark.parametrize("config", ["/proc/nohome", "/dev/null/x"])
+def test_where_nothing_can_be_remembered_the_user_is_warned_and_served(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", config)
+    with pytest.warns(UserWarning, match="the server is not remembered as yours: "):
+        assert named_by_user(URL) == URL

@@ -282,3 +282,12 @@ def test_a_journal_cut_in_mid_line_is_mended(tmp_path: Path, cut: int) -> None:
     after = read_run(tmp_path).trials
     assert after[:4] == before
     assert [trial.status for trial in after] == ["finished"] * 6
+
+
+@pytest.mark.parametrize("hostname", ["(none)", "büro", "a.b.c", "x" * 200, "--"])
+def test_whatever_a_machine_is_called_its_trials_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostname: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: hostname)
+    run(tmp_path, 2, search=usual())
+    assert [trial.status for trial in read_run(tmp_path).trials] == [Status.FINISHED, Status.FINISHED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from boostformer.errors import UserError
 from search.study.claim import DEATHS
-from search.worker import local as parallel
+from search.worker import local
 from search.worker.accelerators import VISIBLE, share, use, visible
 from search.worker.local import run_workers
 from search.worker.progress import ConsoleReporter
@@ -31,7 +32,7 @@ def workers_that_die(tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch
     script = tmp_path / f"worker-{times}"
     script.write_text(WORKER)
     (tmp_path / "started").mkdir()
-    monkeypatch.setattr(parallel, "PROGRAM", [sys.executable, str(script)])
+    monkeypatch.setattr(local, "PROGRAM", [sys.executable, str(script)])
     with ConsoleReporter() as reporter:
         failed = run_workers(tmp_path / "started", 1, reporter)
     return failed, sorted(path.name for path in (tmp_path / "started").iterdir())
@@ -67,7 +68,7 @@ except KeyboardInterrupt:
 def test_files_of_the_user_are_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "results.py").write_text("raise AssertionError('this is mine')")
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    done = subprocess.run([*parallel.PROGRAM, "pareto", "no"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*local.PROGRAM, "pareto", "no"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == "error: run directory no does not exist\n"
 
 
@@ -76,7 +77,7 @@ def test_a_worker_that_is_starting_is_stopped_too(tmp_path: Path, monkeypatch: p
     script.write_text(SLOW_STARTER)
     place = tmp_path / "place"
     place.mkdir()
-    monkeypatch.setattr(parallel, "PROGRAM", [sys.executable, str(script)])
+    monkeypatch.setattr(local, "PROGRAM", [sys.executable, str(script)])
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
 
     class Stopped(Exception):
@@ -88,7 +89,7 @@ def test_a_worker_that_is_starting_is_stopped_too(tmp_path: Path, monkeypatch: p
                 pass
             raise Stopped
 
-    monkeypatch.setattr(parallel, "SimpleQueue", Lines)
+    monkeypatch.setattr(local, "SimpleQueue", Lines)
     wait = subprocess.Popen.wait
 
     def waited(child: subprocess.Popen[str], *arguments: object) -> int:
@@ -120,3 +121,18 @@ def test_devices_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert visible() == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "count"), [("2", 2), ("3,1", 3), ("0", 1), ("", None), ("many", None), (" 4 ", 4)]
+)
+def test_a_search_has_a_worker_for_each_core_but_none_without_work(
+    monkeypatch: pytest.MonkeyPatch, variable: str, count: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = count or len(os.sched_getaffinity(0))
+    assert local.default_workers(1000, is_disturbed=False) == found
+    assert local.default_workers(1, is_disturbed=False) == 1 == local.default_workers(1000, is_disturbed=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert local.default_workers(1000, is_disturbed=False) == 1
