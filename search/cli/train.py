@@ -193,6 +193,16 @@ def _train(
     init: Path | None,
     origin: dict[str, Any],
 ) -> Metrics:
+    """Train a network in full and write its checkpoint.
+
+    Args:
+        architecture: the network.
+        data: images to train and to score on.
+        recipe: how to train.
+        out: folder of the checkpoint.
+        init: checkpoint to start from; None for random weights.
+        origin: what the checkpoint keeps of where the network came from.
+    """
     import torch
 
     from boostformer.model import build
@@ -258,7 +268,7 @@ def _train(
 
 
 def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
-    """What must be equal of trainings of equal length for their mIoU to be compared."""
+    """Return the provenance of a score: trainings of equal length are comparable where it is equal."""
     height, width = data.size
     return (
         f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
@@ -267,7 +277,7 @@ def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
 
 
 def _time(proxy: Proxy, architecture: Architecture) -> str:
-    """What a whole training will take on this machine, measured on a few steps."""
+    """Estimate a whole training's time on this machine from a few measured steps."""
     from boostformer.training import TrainingFailure
     from search.worker.progress import duration
 
