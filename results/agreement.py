@@ -24,17 +24,17 @@ from results.run import Run
 from results.trial import Trial
 
 ENOUGH = 8
-"""Of fewer networks nothing is concluded: of 8 that are in random orders, one time in 20 tau still reaches 0.5."""
+"""Fewest networks that allow a conclusion: in random orders of 8, tau still reaches 0.5 one time in 20."""
 AGREES = 0.5
-"""From this tau on a ranking is trusted: three of four pairs in the same order. Two seeds of one full training reach
-some 0.9 (NAS-Bench-201); DPC's proxy some 0.3 (Spearman 0.36 to 0.47), and its best had to be trained longer."""
+"""Smallest tau of a trusted ranking: three of four pairs in the same order. Two seeds of one full training reach some
+0.9 (NAS-Bench-201), DPC's proxy some 0.3 (Spearman 0.36 to 0.47), so that its best had to be trained longer."""
 AGREES_WITHIN_TOP = 0.2
-"""The same within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
+"""Smallest tau within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
 TOP_SHARE, TOP_AT_LEAST = 3, 5
 """The top are the best by the longer training: one network in three, but at least five."""
 FLAT = 0.5
-"""Where more than this share of the networks have one and the same short score, it ranks nothing: mostly because the
-training is so short that all still say background everywhere."""
+"""Largest share of networks with the same short score. Above it the score ranks nothing, mostly because the training
+is so short that all networks still predict background everywhere."""
 DRAWS = 1000
 """Resamples of the networks for an interval of tau."""
 
@@ -190,7 +190,7 @@ def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement
     """
     signs, others = (np.sign(values[:, None] - values[None, :]) for values in (one, other))
     count = len(one)
-    # How often each network is in: once in the sample itself, then as resampling with replacement has it.
+    # Count of each network: once in the sample itself, then as drawn by resampling with replacement.
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
     times = np.vstack([np.ones(count), drawn])
     concord, ranked, others_ranked = (

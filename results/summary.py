@@ -16,7 +16,7 @@ _LIKE = {
     **dict.fromkeys(("latency_low_ms", "latency_high_ms", "final_latency_ms"), "latency_ms"),
     **dict.fromkeys(("final_low_ms", "final_high_ms", "final_labels_ms"), "latency_ms"),
 }
-"""Columns that are written as an objective is."""
+"""Columns that are written like an objective, and which."""
 
 
 def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:

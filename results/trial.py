@@ -18,13 +18,13 @@ class Status(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
-    """It cannot be trained or measured: it counts as tried and is not repeated."""
+    """Cannot be trained or measured: counts as tried and is not repeated."""
     INTERRUPTED = "interrupted"
-    """Its worker gave it back or died: it is repeated."""
+    """Given back by its worker, or left by a dead one: is repeated."""
     WAITING = "waiting"
-    """It is scored; its latency is measured once its device is back."""
+    """Scored; its latency is measured once its device is back."""
     OVER_BUDGET = "over_budget"
-    """It was measured over budget: it is not repeated, and does not count as tried."""
+    """Measured over budget: is not repeated, and does not count as tried."""
 
     @property
     def concludes(self) -> bool:

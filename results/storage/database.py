@@ -27,12 +27,12 @@ _OPTIONS = {
     *("host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding"),
     *("require_auth", "gssencmode", "krbsrvname", "target_session_attrs", "application_name"),
 }
-"""What an address may say besides; not where passwords are read from."""
+"""Options that an address may have; none says where passwords are read from."""
 TABLES = "the tables of all studies"
-"""Name of the turn in which these are made; others are named by their study. A database has its own turns, so that it
-does not matter how a worker spells the database's address."""
+"""Name of the turn in which the tables are made; other turns are named by their study. The database keeps the turns, so
+that it does not matter how a worker spells its address."""
 STALL = "60s"
-"""The server ends a session that holds the turn and has not been heard of for so long: its machine is gone."""
+"""Silence after which the server ends a session that holds the turn: its machine is gone."""
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     # A connection whose other end vanished without a word is given up after a minute.

@@ -16,7 +16,7 @@ from search.study.state import Standing
 from search.worker.progress import duration
 
 ENOUGH = 3
-"""So many trials that took their time already tell more than measured steps."""
+"""Number of trials from which on their times tell more than measured steps."""
 
 
 def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -> str:

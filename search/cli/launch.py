@@ -17,7 +17,7 @@ from search.cli.outcome import conclude
 from search.cli.output import RunDir, note
 
 _SHARE = 0.1
-"""Of the time at most is spent on reading the run to show its progress."""
+"""Largest share of the time spent on reading the run to show its progress."""
 
 
 def register(app: typer.Typer) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 RETRAIN_FACTOR = 10
-"""``retrain`` goes on so many times as long as the longest proxy training, with the same recipe."""
+"""Length of ``retrain`` as a multiple of the longest proxy training, with the same recipe."""
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +87,7 @@ def retrain(
     )
     length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
-    # A search's trainings share the cores, this one has them all.
+    # A search's trainings share the cores; this one uses them all.
     recipe = changed(recipe, {"threads": None} | changes | {"warmup_iterations": int(share * length)})
     config = data_of(data, size, experiment.data, experiment.data.size)
     origin: dict[str, Any] = {

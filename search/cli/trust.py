@@ -25,7 +25,7 @@ _COLUMNS = {
     "params_tau": "params.tau",
     "macs_tau": "macs.tau",
 }
-"""Of the table, and where a comparison has them."""
+"""Columns of the table, and the fields of a comparison that fill them."""
 
 
 def register(app: typer.Typer) -> None:

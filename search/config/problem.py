@@ -22,9 +22,9 @@ from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
 
 DRAWS = 4096
-"""Networks that are drawn and costed at once."""
+"""Number of networks that are drawn and costed at once."""
 ENUMERABLE = 20_000
-"""Spaces of up to so many networks are listed when drawing finds nothing new."""
+"""Largest space that is listed in full when drawing finds nothing new, in networks."""
 
 Key = tuple[int, ...]
 """The genes of one network: its identity to strategies."""
@@ -136,7 +136,7 @@ class Problem:
                 if name == "latency_ms"
                 else f"{least:,.0f} {name} (limit {limit:,})"
             )
-        # Each of these may be another network, when the limits pull in different directions.
+        # Each minimum may be of another network, when the limits pull in different directions.
         raise UserError(f"budgets: no network of the space fits; the smallest found have {', '.join(needs)}")
 
     # Populations, as NumPy arrays

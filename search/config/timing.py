@@ -15,7 +15,7 @@ from search.config.retry import retrying
 from search.config.sections import Section
 
 PAUSES = (5.0, 15.0, 60.0, 300.0)
-"""Seconds to wait before a device that could not be reached is tried again; the last one from then on."""
+"""Seconds to wait before a device that could not be reached is tried again; the last one is used from then on."""
 
 
 class Timing(Section):

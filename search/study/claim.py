@@ -11,8 +11,8 @@ from search.config.problem import Problem
 from search.study.state import Standing
 
 DEATHS = 3
-"""After so many workers in a row died at a training that got no further it has failed: it may well be what kills them,
-by taking all the memory."""
+"""Number of workers in a row that die at a training without getting further before it counts as failed: it may well be
+what kills them, by taking all the memory."""
 KILLER = f"its worker was killed {DEATHS} times in a row"
 
 

@@ -128,7 +128,7 @@ class Queue:
         trials = self._trials()
         standing = self._state.update(trials)  # what is damaged is refused before anything is written
         running = [frozen for frozen in trials if frozen.state is TrialState.RUNNING]
-        # Its own are left of a claim that broke off with the connection.
+        # Own ones are left from a claim that broke off with the connection.
         own = [frozen for frozen in running if self._owns(frozen) and frozen._trial_id != self._current]
         for frozen in own:
             self._give_back(frozen)
@@ -182,7 +182,7 @@ class Queue:
                 step = self._state.step()
             else:
                 return TrialKey(arch.id, 0, step.seed), arch
-        # Before others are promoted in its place, if the device is back.
+        # If the device is back, measure before others are promoted in its place.
         if standing.waiting and (not isinstance(step, Train) or self._device_answers):
             key = standing.waiting[0]
             return key, architectures[key.arch_id]
@@ -261,7 +261,7 @@ class Queue:
                 stored_values(trial, self.experiment.objectives) if trial.is_finished else None,
             )
         except UpdateFinishedTrialError:
-            # Perhaps by this worker itself, just before the connection broke.
+            # Ended perhaps by this worker itself, just before the connection broke.
             found = self._storage.get_trial(claim.trial_id)
             return found.state is TrialState.COMPLETE or name in found.user_attrs
         return True
@@ -294,7 +294,7 @@ class Queue:
             key, self.experiment.proxy.rungs[key.rung], arch, self.problem, state.latencies.get(key.arch_id)
         )
         reached = newest_state(self.folder(key)) if state.deaths.get(key) else 0
-        # Nobody else has made one in this turn; to ask for the number would take as long again.
+        # No other worker makes trials in this turn, so the count is the number; asking for it would take as long again.
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
             trial = replace(trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)

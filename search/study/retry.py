@@ -13,9 +13,9 @@ from search.config.retry import retrying
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 30 * 60.0
-"""So long a database may be away before a worker gives up."""
+"""Seconds that a database may be away before a worker gives up."""
 PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Seconds between two tries; the last one from then on."""
+"""Seconds between two tries; the last one is used from then on."""
 
 
 class Patience:

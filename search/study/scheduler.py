@@ -93,7 +93,7 @@ class Scheduler:
         """
         rungs: list[dict[str, Trial]] = [{} for _ in self.rungs]
         by_seed: list[dict[str, dict[int, Trial]]] = [defaultdict(dict) for _ in self.rungs]
-        running = [False, False]  # at all; of those on which promotions depend
+        running = [False, False]  # whether any is; whether one is on which promotions depend
         for trial in trials:
             key, active = trial.key, trial.status in (Status.RUNNING, Status.WAITING)
             running[0] |= active
@@ -125,7 +125,7 @@ class Scheduler:
         values = self._values(rung)
         if len(above) >= len(values) // self.reduction_factor:
             return None
-        # The best may change while others end; who went up stays there, and no more go up than was announced.
+        # The best may change while others end; a promoted network stays so, and no more are promoted than announced.
         ids = list(values)
         order = best_first(np.array(list(values.values()), dtype=np.float64), len(above) + 1)
         return next(ids[i] for i in order if ids[i] not in above)

@@ -29,7 +29,7 @@ from search.study.state import Scored
 from search.worker.reporting import Reporter
 
 HOPELESS = 200
-"""So many networks in a row may be measured over budget before the search ends."""
+"""Number of networks in a row measured over budget that ends the search."""
 
 
 class Evaluator(Protocol):
