@@ -1,8 +1,7 @@
 """`Queue`: one worker's access to the trials of a run, which are claimed one at a time.
 
 A worker writes its token into the trials it claims. A trial whose worker died is marked as interrupted and repeated
-next. Claims take turns, so that no training is claimed and no network proposed twice: see :mod:`search.study.leases`.
-A database may be away at any moment: see :mod:`search.study.retry`.
+next. Claims take turns (:mod:`search.study.leases`), so that no training is claimed and no network proposed twice.
 """
 
 from __future__ import annotations

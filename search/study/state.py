@@ -28,7 +28,7 @@ class Standing:
     Attributes:
         target: about how many there will be: promotions depend on how many fail, and further seeds count when they
             have ended.
-        iterations_left: of the about so many trainings that are left, without further seeds.
+        iterations_left: in the trainings that are left, as approximate as ``target``; without further seeds.
         finished, failed: how many are.
         history: every network once, in the order of their first trials.
         owners: the workers of the running ones.

@@ -1,4 +1,4 @@
-"""Final measurement of the networks on the front of a search that is over, each in several builds."""
+"""The final measurement of the networks on the front when a search is over, each in several builds."""
 
 from __future__ import annotations
 
