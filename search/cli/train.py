@@ -200,7 +200,7 @@ def _train(
         data: images to train and to score on.
         recipe: how to train.
         out: folder of the checkpoint.
-        init: checkpoint to start from; None for random weights.
+        init: checkpoint whose encoder it starts from; None for random weights.
         origin: what the checkpoint keeps of where the network came from.
     """
     import torch
