@@ -1,9 +1,9 @@
-"""Trains the networks of `benchmarks/data/camvid_b0`: a table of lightweight segmentation networks to race on.
+"""Train and measure the networks of `benchmarks/data/camvid_b0`: a table of small segmentation networks to race on.
 
-``python benchmarks/camvid_table.py CAMVID [--workers N]``: says what is left, trains it, appends one line per training
-to ``trainings.jsonl``; may be stopped at any time and goes on when repeated. CAMVID is a folder in ADE20K's layout.
-``--measure`` measures the latency of every network on this machine, which should be idle (some ten minutes, resumable).
-``--export`` writes ``networks.csv`` from all that is there.
+``python benchmarks/camvid_table.py CAMVID [--workers N]`` says what is left, trains it and appends one line per
+training to ``trainings.jsonl``. It may be stopped at any time and goes on when repeated. CAMVID is a folder in ADE20K's
+layout. ``--measure`` measures the latency of every network on this machine, which should be idle (some ten minutes,
+resumable). ``--export`` writes ``networks.csv`` from all that is there.
 """
 
 from __future__ import annotations

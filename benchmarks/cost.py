@@ -1,9 +1,9 @@
 """Candidates costed per second: our cost table beside fvcore, thop and NNI, in one run on one core.
 
-Everybody gets the same networks, drawn from one space (SegFormer's blocks and the pooling mixer at
+All contenders get the same networks, drawn from one space (SegFormer's blocks and the pooling mixer at
 512x512) that is also written as an NNI model space. Each round has new networks, and the contenders take
-turns; a first, untimed round fills tables and caches. Rates are medians over the rounds. What each
-counts is compared with the referee: fvcore over the whole network on the meta device. Our own rates
+turns; a first, untimed round fills tables and caches. Rates are medians over the rounds. The counts of each
+are compared with a reference: fvcore over the whole network on the meta device. Our own rates
 on the shipped, larger spaces follow. Run it with ``make benchmark``.
 """
 

@@ -1,4 +1,4 @@
-"""A search that is to be disturbed: its workers, and what must still hold of it after every fault."""
+"""A search to be disturbed: its workers, and the checks that must still hold after every fault."""
 
 from __future__ import annotations
 

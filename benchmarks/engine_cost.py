@@ -1,11 +1,11 @@
-"""What a search costs beside its trainings: milliseconds per proposal, and per trial of a search that trains nothing.
+"""Cost of a search beside its trainings: milliseconds per proposal, and per trial of a search that trains nothing.
 
 `python benchmarks/engine_cost.py [--trials 1000] [--peer-trials 200] [--nni-trials 10]`
 
-Proposals of every strategy of ours, in one process with one thread, when so many trials are finished: the first, which
-prepares what later ones reuse, and the median of the next, each told of one more trial. Then whole searches: ours
-beside Optuna with the same choices, objectives and budget, in the same storages, and beside NNI on this machine, whose
-trials are processes of their own; all with one worker. Optuna is told that networks over budget are infeasible, and so
+First come proposals of each of our strategies after so many finished trials, in one process with one thread: the first
+proposal, which prepares what later ones reuse, and the median of the next, each after one more trial. Then come whole
+searches with one worker: ours beside Optuna with the same choices, objectives, budget and storages, and beside NNI on
+this machine, whose trials are processes of their own. Optuna is told that networks over budget are infeasible, so it
 spends trials on them; that is not counted against it.
 """
 

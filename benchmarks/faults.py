@@ -1,10 +1,10 @@
-"""Whatever dies, nothing is lost: each fault at many random moments of a search, and what was left each time.
+"""Fault injection: each fault at many random moments of a search, and a check that nothing is lost.
 
 `python benchmarks/faults.py [--times 20] [--seed 0] [FAULT …]`
 
-Trainings are simulated by some 20 ms of work. After every fault all trials must still be finished that were; in the end
-every network is finished once, or failed for its own fault, and none is left running. Hearts beat fast here, so that on
-a busy machine workers are also thought dead that are not.
+Some 20 ms of work stand for a training. After every fault all trials that were finished must still be so. In the end
+every network is finished once, or failed for its own fault, and none is left running. Heartbeats are fast here, so that
+a busy machine also makes living workers look dead.
 """
 
 from __future__ import annotations

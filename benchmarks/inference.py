@@ -1,9 +1,9 @@
 """Our networks beside transformers' SegFormer: inference and training steps, in one run on one machine.
 
 Both compute the same function: transformers' networks get random weights, are saved, and are imported by
-``boostformer.import_checkpoint``; the logits of everybody are compared with transformers' in eager mode. The
-contenders take turns (A B C A B C ...), so that drift of the machine meets all alike; each turn is one untimed and
-one timed call. Times are medians over the rounds, ratios those of the medians, with the range of the
+``boostformer.import_checkpoint``. All logits are compared with those of transformers in eager mode. The
+contenders take turns (A B C A B C ...), so that drift of the machine affects all alike; each turn is one untimed and
+one timed call. Times are medians over the rounds, ratios are those of the medians, with the range of the
 rounds' own ratios. Run it with ``make benchmark`` on a machine with nothing else to do: a core that another
 process takes makes every parallel loop wait.
 """

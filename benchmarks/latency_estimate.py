@@ -1,8 +1,8 @@
 """The datasheet estimate beside public measurements of other networks on the boards.
 
-The constants of the estimate were fitted elsewhere, to more figures than these, some of these among them. Fitting them
-anew to the figures here makes them worse for families of networks that were left out, so it is not done. But which
-functions join a kernel, and how products are cut into tiles, was settled with these figures in sight.
+The constants of the estimate were fitted elsewhere, to more figures than these but including some of them. Fitting
+them to the figures here makes the estimate worse for families of networks that were left out, so it is not done. But
+the rules for which functions join a kernel, and how products are cut into tiles, were settled with these figures known.
 """
 
 from __future__ import annotations

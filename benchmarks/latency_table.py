@@ -1,7 +1,7 @@
-"""Predicted against measured: networks that a latency table was not fitted on, in ONNX Runtime on this machine.
+"""Predicted against measured latency of networks that a table was not fitted on, in ONNX Runtime on this machine.
 
-Draws networks of `boostformer_b0`, measures their elements and the networks themselves in random order, so that a
-drift of the machine meets all alike, corrects by ten networks chosen as `boostformer latency calibrate` chooses, and
+Draws networks of `boostformer_b0`, measures their elements and the networks themselves in random order, so that
+drift of the machine affects all alike, corrects by ten networks chosen as `boostformer latency calibrate` chooses, and
 predicts the others. Beside the prediction's error and rank correlation stand those of MACs, of parameters and of the
 plain sum of the parts. Last, some networks are measured again, for the spread of a measurement itself. Exporting takes
 some ten minutes the first time, measuring some ten more; graphs and figures are kept in --folder.

@@ -1,4 +1,4 @@
-"""What a benchmark ran on and with."""
+"""Description of the machine and the packages that a benchmark ran with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The space of ``cost.py`` written as an NNI model space: the same networks, for NNI's profiler.
 
-NNI counts by hand-written formulas per module, kept as symbolic expressions over the choices; so
-modules here are NNI's mutable ones, with a width or a ratio that is a choice. It needs nni and
+NNI counts by hand-written formulas per module, kept as symbolic expressions over the choices. So the
+modules here are NNI's mutable ones, with a choice as width or ratio. It needs nni and
 pytorch-lightning.
 """
 

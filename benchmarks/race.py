@@ -1,9 +1,9 @@
-"""Races search strategies on tables and synthetic spaces: true hypervolume after 100 and 200 trained networks.
+"""Race search strategies on tables and synthetic spaces: true hypervolume after 100 and 200 trained networks.
 
-``make race``, or ``python benchmarks/race.py [--landscapes tx2 h] [--methods ours peers …] [--seeds 10]``: says what is
-left and about how long it takes, runs it, and prints tables and tests; results go to one line each in ``--results``,
-so the race may be stopped at any time and goes on when repeated. Results of changed code are not reused. What
-contestants see is noisy; what is scored are the true values of the networks they would select by what they saw.
+``make race``, or ``python benchmarks/race.py [--landscapes tx2 h] [--methods ours peers …] [--seeds 10]``, says what
+is left and about how long it takes, runs it, and prints tables and tests. Each result is one line in ``--results``,
+so the race may be stopped at any time and goes on when repeated. Results of changed code are not reused. Contestants
+see noisy values; the score uses the true values of the networks that they would select by what they saw.
 """
 
 from __future__ import annotations

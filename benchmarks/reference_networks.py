@@ -1,8 +1,7 @@
-"""Networks whose latency on the boards is published, in plain torch from their papers, and what was published.
+"""Networks with published latencies on the boards, in plain torch after their papers, and those latencies.
 
 ResNet (He et al. 2016), MobileNetV2 (Sandler et al. 2018), FCN (Long et al. 2015) on ResNet-18, EfficientViT-Seg
-(Cai et al. 2023), YOLOv8n (Jocher et al. 2023). BatchNorm is left out and convolutions have a bias instead: what
-remains after folding.
+(Cai et al. 2023), YOLOv8n (Jocher et al. 2023). As after folding, convolutions have a bias instead of BatchNorm.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How a search scales: workers on one PostgreSQL server.
+"""Scaling of a search: workers on one PostgreSQL server.
 
 `python benchmarks/scale.py [--workers 1 2 8 32] [--trials 12] [--seconds 5] [--strategy NAME]`
 
-Training is simulated by sleeping, so that the only thing that can hold a worker up is the search. Every worker has a
-folder of its own, as on a machine of its own. Efficiency is the time that the trainings alone would take, shared
-evenly, over the time from the moment when all workers are ready until the last has ended.
+Sleeping stands for training, so that only the search itself can delay a worker. Every worker has a folder of its own,
+as on a machine of its own. Efficiency is the time that the trainings alone would take, shared evenly, over the time
+from the moment when all workers are ready until the last has ended.
 """
 
 from __future__ import annotations

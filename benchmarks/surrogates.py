@@ -1,9 +1,10 @@
-"""Which model of the score predicts best: rank correlation on networks it has not seen, by how many it has.
+"""Rank correlation of models of the score on networks that they have not seen, by how many networks they have.
 
-``python benchmarks/surrogates.py [--tx2 CSV]``: our Gaussian process beside a ridge regression, extremely randomised
-trees and a small neural network, on the landscapes of the race and on the trained networks of `data/camvid_b0`; there
-also with zero-cost proxies as features (--zero-cost, some minutes). All see the same noisy scores of the same random
-networks within budget; the correlation (Kendall's tau-b) is with the true scores, on the table with the others' scores.
+``python benchmarks/surrogates.py [--tx2 CSV]`` compares our Gaussian process with a ridge regression, extremely
+randomised trees and a small neural network, on the landscapes of the race and on the trained networks of
+`data/camvid_b0`; there also with zero-cost proxies as features (--zero-cost, some minutes). All see the same noisy
+scores of the same random networks within budget. The correlation (Kendall's tau-b) is with the true scores, or in the
+table with the scores of the other networks.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 `python benchmarks/threads.py [--trials 12] [--iterations 40] [--repeats 3]`
 
-Both run `boostformer search` on generated scenes, in turns, the same seeds; a first, short search that fills the caches
-is not timed. What else the machine does counts: its load is printed, and two threads that share their cores with others
-wait for each other.
+Both run `boostformer search` on generated scenes with the same seeds, in turns; a first, short search that fills the
+caches is not timed. The machine's load is printed, since it matters: two threads that share their cores with other
+processes wait for each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Zero-cost proxies: what an untrained network's gradients and activations say of it, from one small batch of noise.
+"""Zero-cost proxies: scores of an untrained network from its gradients and activations on one small batch of noise.
 
 Sources: Abdelfattah et al., "Zero-cost proxies for lightweight NAS", 2021 (gradient norm, SNIP); Tanaka et al.,
 "Pruning neural networks without any data", 2020 (SynFlow).

@@ -1,1 +1,1 @@
-"""What a network is worth and what it costs: exact counts, budgets, proxy training."""
+"""Evaluation of networks: exact costs, latency, and the score of a proxy training."""

@@ -1,1 +1,1 @@
-"""What came out of a search: records, the Pareto front, tables and plots. Torch-free, and quick to import."""
+"""Results of a search: trials, the Pareto front, tables and plots. Needs no torch, so it is quick to import."""

@@ -1,11 +1,12 @@
-"""How far a run's short trainings can be trusted: whether longer ones rank its networks alike, and how they scatter.
+"""Trust in a run's short trainings: whether longer trainings rank its networks alike, and how much scores scatter.
 
 Ranks are compared by Kendall's tau-b: 1 for the same order, 0 for none in common, so that (1 + tau) / 2 of all pairs
 are in the same order. Longer trainings are those of higher rungs, finalists with the mean of their seeds, and
-retrainings; only such of equal length and recipe are put into one order. What no figure shows: the networks that are
-trained longer are not drawn at random but the best by the shorter training, and among these tau is lower than it would
-be among all. And a longer training carries the shorter one on, with its seed, so that both share their luck: tau is
-higher than between trainings that have nothing in common.
+retrainings. Only trainings of equal length and recipe are ranked together.
+
+Two effects bias the figures. Only the best networks by the short training are trained longer, and among these tau is
+lower than among all. And a longer training of a higher rung continues the short one with the same seed, so both share
+their luck: tau is higher than between independent trainings.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from results.run import Run
 from results.trial import Trial
 
 ENOUGH = 8
-"""Of fewer networks nothing is concluded: of 8 that are in random orders, one time in 20 tau still reaches 0.5."""
+"""Fewest networks that allow a conclusion: in random orders of 8, tau still reaches 0.5 one time in 20."""
 AGREES = 0.5
-"""From this tau on a ranking is trusted: three of four pairs in the same order. Two seeds of one full training reach
-some 0.9 (NAS-Bench-201); DPC's proxy some 0.3 (Spearman 0.36 to 0.47), and its best had to be trained longer."""
+"""Smallest tau of a trusted ranking: three of four pairs in the same order. Two seeds of one full training reach some
+0.9 (NAS-Bench-201), DPC's proxy some 0.3 (Spearman 0.36 to 0.47), so that its best had to be trained longer."""
 AGREES_WITHIN_TOP = 0.2
-"""The same within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
+"""Smallest tau within the top: three of five pairs. Two seeds of one full training reach no more than 0.4 there."""
 TOP_SHARE, TOP_AT_LEAST = 3, 5
 """The top are the best by the longer training: one network in three, but at least five."""
 FLAT = 0.5
-"""Where more than this share of the networks have one and the same short score, it ranks nothing: mostly because the
-training is so short that all still say background everywhere."""
+"""Largest share of networks with the same short score. Above it the score ranks nothing, mostly because the training
+is so short that all networks still predict background everywhere."""
 DRAWS = 1000
 """Resamples of the networks for an interval of tau."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Tau-b between two orders of ``networks``, and its 95 % interval; 0 where one of them has all equal."""
+    """Tau-b between two orders of ``networks``, and its 95 % interval; 0 where all values of one order are equal."""
 
     tau: float
     low: float
@@ -50,7 +51,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The shortest training beside a longer one of the same networks, and what merely counting would have reached."""
+    """Agreement with a longer training of the same networks: of the shortest training, and of mere counts."""
 
     short_iterations: int | None
     iterations: int
@@ -69,10 +70,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far trainings of the same network with several seeds lie apart.
+    """Scatter of the scores of one network over its seeds.
 
-    ``std`` is the standard deviation of a training's mIoU, pooled over ``networks`` with several seeds. ``alike`` of
-    the ``members`` of the front differ from another one by less than noise explains in 95 of 100 cases.
+    ``std`` is the standard deviation of a training's mIoU, pooled over ``networks`` with several seeds. Of the
+    ``members`` of the front, ``alike`` differ from another member by less than noise explains in 95 of 100 cases.
     """
 
     std: float
@@ -83,9 +84,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class Trust:
-    """Comparisons of five networks and more, by rising length.
+    """Comparisons of at least five networks each, sorted by length of the longer training.
 
-    The verdict is of the longest with enough networks, unless the short scores are so alike that they rank nothing.
+    The verdict is that of the longest training with enough networks, unless the short scores are too alike to rank.
     """
 
     verdict: str
@@ -95,7 +96,7 @@ class Trust:
 
 
 def trust(run: Run) -> Trust:
-    """What the longer trainings of a run, if there are any, say about its shortest."""
+    """Compare the shortest training of a run with its longer ones, if it has any."""
     trained = [trial for trial in run.trials if trial.is_finished and _known(trial)]
     short: dict[str, Trial] = {}
     for trial in sorted(trained, key=lambda trial: (trial.key.rung, trial.number)):
@@ -118,7 +119,7 @@ def trust(run: Run) -> Trust:
 
 
 def trust_lines(run: Run) -> list[str]:
-    """The same in a few lines for the end of a search."""
+    """Say the same in a few lines, for the end of a search."""
     found = trust(run)
     lines = [f"the proxy's ranking: {found.verdict}"]
     if (best := found.decisive) is not None:
@@ -145,7 +146,7 @@ def trust_lines(run: Run) -> list[str]:
 
 
 def _longer(run: Run, trained: list[Trial], short: dict[str, Trial]) -> dict[tuple[int, str], dict[str, float]]:
-    """mIoU by network, of each kind of longer training: (iterations, provenance)."""
+    """Collect mIoU by network for each kind of longer training, which is (iterations, provenance)."""
     seeds: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in trained:
         seeds[trial.iterations or 0, "proxy training"][trial.id].append(trial.miou or 0.0)
@@ -160,6 +161,14 @@ def _longer(run: Run, trained: list[Trial], short: dict[str, Trial]) -> dict[tup
 
 
 def _comparison(short: list[Trial], scores: NDArray[np.float64], iterations: int, provenance: str) -> Comparison:
+    """Compare the shortest training with one kind of longer training.
+
+    Args:
+        short: n trials of the shortest training, one per network.
+        scores: mIoU (n,) of the same networks after the longer training, in 0…1.
+        iterations: length of the longer training.
+        provenance: how the longer training came about.
+    """
     columns = {name: np.array([getattr(trial, name) for trial in short], float) for name in ("miou", "params", "macs")}
     count = min(len(short), max(TOP_AT_LEAST, -(-len(short) // TOP_SHARE)))
     best = np.argsort(-scores, kind="stable")[:count]
@@ -175,13 +184,13 @@ def _comparison(short: list[Trial], scores: NDArray[np.float64], iterations: int
 
 
 def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement:
-    """Kendall's tau-b of the values (n,) of n networks, with a percentile interval from resampled networks.
+    """Compute Kendall's tau-b of two values (n,) of n networks, with a percentile interval from resampled networks.
 
     Source: Kendall, "The treatment of ties in ranking problems", 1945.
     """
     signs, others = (np.sign(values[:, None] - values[None, :]) for values in (one, other))
     count = len(one)
-    # How often each network is in: once in the sample itself, then as resampling with replacement has it.
+    # Count of each network: once in the sample itself, then as drawn by resampling with replacement.
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
     times = np.vstack([np.ones(count), drawn])
     concord, ranked, others_ranked = (
@@ -194,7 +203,7 @@ def agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> Agreement
 
 
 def _flat(short: list[Trial]) -> str | None:
-    """What is said when the short trainings tell hardly any networks apart."""
+    """Say that the short trainings hardly tell any networks apart; empty where they do."""
     if len(short) < TOP_AT_LEAST:
         return None
     (score, count), *_ = Counter(round(trial.miou or 0.0, 4) for trial in short).most_common(1)

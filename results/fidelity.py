@@ -1,4 +1,4 @@
-"""Which of its trainings stand for a network: those of the highest rung, with the mean of its seeds."""
+"""The trial that stands for a network: its training on the highest rung, with the mean of its seeds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from results.trial import Trial
 
 
 def standing(trials: Sequence[Trial]) -> list[Trial]:
-    """One trial per network that was trained up to the highest rung any of the ``trials`` has; the others drop out.
+    """Return one trial per network that was trained up to the highest rung of any of the ``trials``; drop the others.
 
-    Only equals can be compared: a longer training scores higher. With several seeds it is the first trial with
-    ``miou`` the mean, ``miou_std`` the standard deviation (n - 1) and ``seeds`` their number. A seed that was repeated
-    counts once, as it came out first: repeating a noisy measurement must not lift a network.
+    Only trainings of equal length can be compared, since a longer one scores higher. A network with several seeds gets
+    its first trial with ``miou`` the mean, ``miou_std`` the standard deviation (n - 1) and ``seeds`` their number. Of
+    a repeated seed the first score counts: repeating a noisy measurement must not lift a network.
     """
     top = max((trial.key.rung for trial in trials), default=0)
     networks: dict[str, dict[int | None, Trial]] = {}

@@ -21,20 +21,20 @@ PICKS = ("knee", "best-miou", "smallest", "fastest")
 
 
 def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> Values:
-    """Give the objectives' values, shape (trials, objectives), with signs turned so that less is better.
+    """Return the objectives' values, shape (trials, objectives), with signs turned so that less is better.
 
-    What is unknown is NaN. Raises :class:`UserError` for an unknown objective.
+    An unknown value is NaN. Raises :class:`UserError` for an unknown objective.
     """
     rows = [minimised_values(trial, objectives) for trial in trials]
     return np.array(rows, dtype=np.float64).reshape(len(trials), len(objectives))
 
 
 def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
-    """The feasible, finished, non-dominated networks, one trial each, sorted by params.
+    """Return the feasible, finished, non-dominated networks, one trial each, sorted by params.
 
-    A trial with an objective missing or NaN cannot be compared and is never on the front. Of a run with several
-    lengths of training the networks with the longest are compared, and with several seeds their means, as
-    :func:`results.fidelity.standing` has it. mIoU is maximised, all else minimised.
+    A trial with an objective missing or NaN cannot be compared and is never on the front. Where trainings differ in
+    length the longest are compared, and with several seeds their means: see :func:`results.fidelity.standing`. mIoU is
+    maximised, all else minimised.
     """
     candidates = [trial for trial in trials if trial.is_finished and trial.feasible]
     known = [bool(np.isfinite(row).all()) for row in minimised(candidates, objectives)]
@@ -45,7 +45,7 @@ def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
 
 
 def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:
-    """Shape (points,): 0 for the non-dominated points, 1 for those that are once the former are gone, ….
+    """Rank points (points,): 0 for the non-dominated, 1 for those that are once rank 0 is taken away, and so on.
 
     A point dominates another when it is nowhere worse and somewhere better; equal points share a rank.
     Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
@@ -70,9 +70,9 @@ def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:
 
 
 def crowding_distance(values: Values) -> Values:
-    """Shape (points,): how far each point of one front is from its neighbours; infinite at the ends of every objective.
+    """Compute the crowding distance (points,) of each point of one front; infinite at the ends of every objective.
 
-    The sum over objectives of the gap between a point's two neighbours, as a share of the objective's range.
+    It sums over objectives the gap between a point's two neighbours, as a share of the objective's range.
     Source: Deb et al., NSGA-II, 2002.
     """
     values = _checked(values)
@@ -87,7 +87,7 @@ def crowding_distance(values: Values) -> Values:
 
 
 def pick(trials: Sequence[Trial], objectives: Sequence[str], how: str | int) -> Trial:
-    """One finished trial: off the front by a rule (``PICKS``), or any finished trial by its number or id.
+    """Pick one finished trial: off the front by a rule (``PICKS``), or any finished trial by its number or id.
 
     "knee": see :func:`knee`; "best-miou": highest mIoU; "smallest": fewest params; "fastest": least
     ``latency_ms``. Ties go to the higher mIoU, then fewer params, then the earlier trial.
@@ -113,10 +113,10 @@ def pick(trials: Sequence[Trial], objectives: Sequence[str], how: str | int) -> 
 
 
 def knee(members: Sequence[Trial], objectives: Sequence[str]) -> Trial:
-    """The member of a front that lies deepest beneath the line between the front's two ends.
+    """Find the member of a front that lies deepest beneath the line between the front's two ends.
 
     Each objective is scaled to 0 (best on the front) … 1 (worst on it). The line joins the end of best mIoU
-    and highest cost to the end of worst mIoU and lowest cost; with several costs it is the hyperplane
+    and highest cost to the end of worst mIoU and lowest cost. With several costs it is the hyperplane
     ``loss + mean(costs) = 1`` through both ends, so that correlated costs (params, macs) together weigh as
     much as the mIoU. The knee is the point at the largest distance from it towards the ideal. Ties, as on a
     front of one or two points, go to the higher mIoU, then fewer params, then the earlier trial.

@@ -1,4 +1,4 @@
-"""A whole run as it is read from its folder, and what is added to it afterwards."""
+"""A whole run, read from its folder, and what is added to it afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ cannot be added to; and no other process writes the same attribute."""
 
 @dataclass(frozen=True)
 class Retraining:
-    """A network of the run that was trained in full; ``provenance`` tells all but ``iterations`` and ``seed``."""
+    """A network of the run that was trained in full; ``provenance`` holds all but ``iterations`` and ``seed``."""
 
     id: str
     miou: float
@@ -38,7 +38,7 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Run:
-    """All that one run directory holds.
+    """Contents of one run directory.
 
     Attributes:
         trials: by number.
@@ -60,9 +60,9 @@ class Run:
 def read_run(run_dir: Path | str) -> Run:
     """Read the run in ``run_dir``; never writes, so it may be called while a search is writing.
 
-    A trial that is still being proposed, or whose process died before it had a network, is left out.
+    A trial that has no network yet, or whose process died before it had one, is left out.
 
-    Raises :class:`UserError` when there is no such directory, no study that it leads to, or the study is unreadable,
+    Raises :class:`UserError` when there is no such directory, it leads to no study, or the study is unreadable,
     damaged, of another version or not one of ours.
     """
     where = storage_of(run_dir)
@@ -87,7 +87,7 @@ def read_run(run_dir: Path | str) -> Run:
 
 
 def _retraining(values: Any) -> Retraining:
-    """Read what :func:`note_retraining` kept; ValueError or TypeError when it is damaged."""
+    """Read what :func:`note_retraining` wrote; ValueError or TypeError when it is damaged."""
     found = Retraining(**values)
     if type(found.miou) not in (int, float) or not 0 <= found.miou <= 1:
         raise ValueError(f"the mIoU of a retraining is {found.miou!r}, from 0 to 1 is allowed")
@@ -144,7 +144,7 @@ def open_study(run_dir: Path | str) -> optuna.Study:
 
 
 def note_retraining(run_dir: Path | str, found: Retraining) -> None:
-    """Keep in the run how well one of its networks did when it was trained in full.
+    """Keep in the run the score of one of its networks that was trained in full.
 
     Raises :class:`UserError` as :func:`read_run` does, and when the run cannot be written to.
     """

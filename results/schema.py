@@ -1,8 +1,8 @@
-"""The stored form of a trial: only this file knows it.
+"""The stored form of a trial, which only this file knows.
 
-A trial is kept in the run's Optuna study as user attributes in four groups, because a database takes its time for each
-attribute: ``network`` when it begins, ``latency`` and ``score`` as soon as they are known, ``end`` when it is over.
-What a study holds may come from elsewhere: everything is checked when it is read.
+A trial is kept in the run's Optuna study as user attributes. They are gathered into four groups, since a database
+takes time for each: ``network`` when the trial begins, ``latency`` and ``score`` as soon as they are known, ``end``
+when it is over. A study may have been written by others, so everything is checked when it is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORKER = re.compile(r"(?!.{201})[\w-]*(\.[\w-]+)*", re.ASCII)  # becomes the na
 
 
 def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
-    """Give the attribute that a trial begins with, name and value."""
+    """Return name and value of the attribute that a trial begins with."""
     return NETWORK, {
         "id": trial.key.arch_id,
         "rung": trial.key.rung,
@@ -46,25 +46,25 @@ def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
 
 
 def score_attribute(miou: float, seconds: float, provenance: str) -> tuple[str, dict[str, Any]]:
-    """Give the attribute that keeps a score, name and value."""
+    """Return name and value of the attribute that keeps a score."""
     return SCORE, {"miou": miou, "seconds": seconds, "provenance": provenance}
 
 
 def latency_attribute(latency: Latency) -> tuple[str, dict[str, Any]]:
-    """Give the attribute that keeps a latency, name and value."""
+    """Return name and value of the attribute that keeps a latency."""
     return LATENCY, latency.to_dict()
 
 
 def end_attribute(status: Status, reason: str | None, seconds: float | None = None) -> tuple[str, dict[str, Any]]:
-    """Give the attribute that ends a trial which did not finish, name and value."""
+    """Return name and value of the attribute that ends an unfinished trial."""
     return END, {"status": status.value, "reason": reason, "seconds": seconds}
 
 
 def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
-    """Give what creates the trial in its study in one go: it exists with its owner, or not at all.
+    """Return the form in which a trial is created in its study in one step: with its owner, or not at all.
 
-    It has none of Optuna's parameters, since a database takes longer for some fifty of them than for all the rest, and
-    no constraints: what is over budget never becomes a trial, or one that failed.
+    It has none of Optuna's parameters, since a database takes longer for some fifty of them than for all the rest. It
+    has no constraints either: a network over budget never becomes a trial, or its trial counts as failed.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -84,7 +84,7 @@ def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
 
 
 def stored_values(trial: Trial, objectives: Sequence[str]) -> list[float]:
-    """Give the values that Optuna keeps of a finished trial, in natural units."""
+    """Return the values that Optuna keeps of a finished trial, in natural units."""
     values = [objective(name).value(trial) for name in objectives]
     return [math.nan if value is None else float(value) for value in values]
 
@@ -93,14 +93,14 @@ def stored_values(trial: Trial, objectives: Sequence[str]) -> list[float]:
 
 
 def read_trial(frozen: FrozenTrial, source: str) -> Trial | None:
-    """Read a stored trial; None while it is being proposed, when there is no network yet.
+    """Read a stored trial; None as long as it has no network yet.
 
     Args:
-        frozen: as Optuna gives it.
+        frozen: the trial as Optuna returns it.
         source: the study, for messages.
 
     Raises:
-        UserError: the stored trial is damaged, or none that this program wrote.
+        UserError: the stored trial is damaged, or this program did not write it.
     """
     groups = frozen.user_attrs
     where = f"{source}: trial {frozen.number}"

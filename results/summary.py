@@ -1,4 +1,4 @@
-"""One short line about an architecture, and how its numbers are written for people."""
+"""One-line summary of an architecture, and the notation of its numbers for people."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LIKE = {
     **dict.fromkeys(("latency_low_ms", "latency_high_ms", "final_latency_ms"), "latency_ms"),
     **dict.fromkeys(("final_low_ms", "final_high_ms", "final_labels_ms"), "latency_ms"),
 }
-"""Columns that are written as an objective is."""
+"""Columns that are written like an objective, and which."""
 
 
 def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
-    """``32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 160x2 256x2 … | weighted_sum 128``.
+    """Summarise as ``32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 160x2 256x2 … | weighted_sum 128``.
 
-    Width x depth of each stage, then embed/mixer+FFN, neighbouring stages of the same blocks taken
-    together; first a stem if there is one, last the decoder's fusion and width. Options (heads, …) are left out.
+    Each stage is width x depth, then embed/mixer+FFN; neighbouring stages of the same blocks are taken together. A
+    stem, if there is one, comes first, the decoder's fusion and width last. Options (heads, …) are left out.
 
     Raises :class:`boostformer.errors.UserError` when ``architecture`` is not what ``Architecture.to_dict``
     writes.

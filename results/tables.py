@@ -1,4 +1,4 @@
-"""Rows, those of trials above all, as a table for people, as JSON and as CSV."""
+"""Rows, mostly of trials, as a table for people, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDED, LEGIBLE = 12, 30
 
 
 class Format(StrEnum):
-    """What rows can be written as; what ``--format`` takes."""
+    """The forms in which rows are written; the values of ``--format``."""
 
     table = "table"
     json = "json"
@@ -49,12 +49,12 @@ _USUAL = {"seeds": 1, "promoted": False, "status": "finished"}
 
 
 def to_rows(trials: Sequence[Trial]) -> list[Row]:
-    """Give one dict per trial with the keys ``COLUMNS``; what is unknown, or NaN, is None; ``miou`` in 0…1."""
+    """Return one dict per trial with the keys ``COLUMNS``; an unknown value or NaN is None; ``miou`` is in 0…1."""
     return [{column: _known(values[column]) for column in COLUMNS} for values in map(flat, trials)]
 
 
 def flat(trial: Trial) -> dict[str, Any]:
-    """Give a trial's values by the names of ``COLUMNS``, those of its key and latencies among the others."""
+    """Return a trial's values by the names of ``COLUMNS``, with those of its key and latencies among them."""
     own = {name: getattr(trial, name, None) for name in COLUMNS}
     own |= {"trial": trial.number, "status": trial.status.value, "rung": trial.key.rung, "seed": trial.key.seed}
     if (found := trial.latency) is not None:
@@ -67,10 +67,10 @@ def flat(trial: Trial) -> dict[str, Any]:
 
 
 def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
-    """The ``rows`` of :func:`to_rows` as :func:`tabulate` writes them.
+    """Write the ``rows`` of :func:`to_rows` as :func:`tabulate` does.
 
-    The table is for people: with units, a summary for the architecture where there is room for it, and without columns
-    that are empty throughout, or say what is usual: one length of training, one seed, finished. JSON and CSV have all,
+    The table is for people: it has units, a summary of the architecture where there is room, and no columns that are
+    empty throughout or only say the usual: one length of training, one seed, finished. JSON and CSV have all columns,
     the architecture in full.
     """
     if fmt != "table":
@@ -97,13 +97,20 @@ def tabulate(
     caption: str = "",
     width: int | None = None,
 ) -> str:
-    """``columns`` of ``rows`` as text that ends in one newline.
+    """Write columns of rows as text that ends in one newline.
 
-    "table": under a ``caption``, values written by ``cell(column, value)``; ``width`` characters wide, or as
-    wide as it needs: numbers and ids are never cut. "json": a list of objects, whole. "csv": a header and one line per
-    row, lists and mappings as JSON.
+    "json" is a list of the whole rows, "csv" a header and one line per row with lists and mappings as JSON.
 
-    Raises :class:`UserError` for another format.
+    Args:
+        rows: values by column.
+        fmt: "table", "json" or "csv".
+        columns: those of a table or CSV, in order.
+        cell: writes the value of a column in a table.
+        caption: stands above a table.
+        width: characters of a table's line; more where numbers and ids need it, by default as many as needed.
+
+    Raises:
+        UserError: ``fmt`` is another.
     """
     if fmt == "json":
         return to_json(rows)
@@ -115,12 +122,12 @@ def tabulate(
 
 
 def to_json(document: Any) -> str:
-    """JSON, indented; NaN and infinities, which JSON does not have, are null."""
+    """Write as indented JSON; NaN and infinities, which JSON does not have, become null."""
     return json.dumps(_known(document), indent=2, allow_nan=False) + "\n"
 
 
 def to_frame(trials: Sequence[Trial]) -> pandas.DataFrame:
-    """The same as a pandas frame, for a notebook: one row per trial, ``architecture`` as a dict."""
+    """Return the trials as a pandas frame, for a notebook: one row per trial, ``architecture`` as a dict."""
     import pandas
 
     return pandas.DataFrame(to_rows(trials), columns=list(COLUMNS))
@@ -151,6 +158,7 @@ def _table(
     caption: str,
     width: int | None,
 ) -> str:
+    """Draw a table with rich; the arguments are those of :func:`tabulate`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -173,12 +181,12 @@ def _table(
 
 
 def _is_whole(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    """Whether its values stay in one piece: numbers are compared and ids copied."""
+    """Tell whether a column's values stay in one piece: numbers are compared, and ids are copied."""
     return column == "id" or all(isinstance(row[column], int | float | None) for row in rows)
 
 
 def _least_width(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], cell: Callable[[str, Any], str]) -> int:
-    """Characters that a table needs: values in one piece, texts folded, and the lines between."""
+    """Count the characters that a table needs: values in one piece, folded texts, and the lines between."""
 
     def least(column: str) -> int:
         longest = max(len(text) for text in (column, *(cell(column, row[column]) for row in rows)))
@@ -188,7 +196,7 @@ def _least_width(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], cell
 
 
 def _tells(row: Row, column: str, usual: Mapping[str, Any]) -> bool:
-    """Whether a column is worth its place for this row."""
+    """Tell whether a column says anything unusual of this row."""
     if column == "iterations":
         return bool(row["rung"])
     return row[column] is not None and usual.get(column) != row[column]

@@ -1,4 +1,4 @@
-"""A trial of a search: the value, its status and key, and what may be optimised or limited about it."""
+"""A trial of a search: its values, status and key, and the objectives that may be optimised or limited."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from boostformer.figures import Latency
 
 
 class Status(StrEnum):
-    """What has become of a trial; the value is what is stored and shown."""
+    """State of a trial; the value is what is stored and shown."""
 
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
-    """It cannot be trained or measured: it counts as tried and is not repeated."""
+    """Cannot be trained or measured: counts as tried and is not repeated."""
     INTERRUPTED = "interrupted"
-    """Its worker gave it back or died: it is repeated."""
+    """Given back by its worker, or left by a dead one: is repeated."""
     WAITING = "waiting"
-    """It is scored; its latency is measured once its device is back."""
+    """Scored; its latency is measured once its device is back."""
     OVER_BUDGET = "over_budget"
-    """It was measured over budget: it is not repeated, and does not count as tried."""
+    """Measured over budget: is not repeated, and does not count as tried."""
 
     @property
     def concludes(self) -> bool:
-        """Whether a trial of this status counts as done."""
+        """Tell whether a trial of this status counts as done."""
         return self in (Status.FINISHED, Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialKey:
-    """One training: of the network ``arch_id``, as long as ``rung`` says (counted from 0), with ``seed``."""
+    """Identity of a training: network ``arch_id``, length by ``rung`` (from 0), and ``seed``."""
 
     arch_id: str
     rung: int
@@ -43,7 +43,7 @@ class TrialKey:
 
 @dataclass(frozen=True)
 class Trial:
-    """One try at a training of one network: what it costs and what it scored.
+    """One attempt at training one network: its costs and its score.
 
     Attributes:
         number: the trial's number in its run, from 0.
@@ -60,8 +60,8 @@ class Trial:
         promoted: whether a longer training of the network was begun; None in a run of one length.
         reason: why the trial failed, waits or is over budget.
         owner: the worker that claimed it.
-        reached: iterations that were saved when it took over from a worker that died.
-        abandoned: whether an interrupted trial was left behind by a worker that died, and not given back.
+        reached: iterations saved by an earlier worker that died, from which this trial goes on.
+        abandoned: whether the worker of an interrupted trial died, rather than giving the trial back.
     """
 
     number: int
@@ -103,7 +103,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Something that a run may optimise or limit: a field or property of :class:`Trial` by its name.
+    """A quantity that a run may optimise or limit: a field or property of :class:`Trial` by its name.
 
     Attributes:
         maximised: the direction, stated here alone; every other objective is minimised.
@@ -122,7 +122,7 @@ class Objective:
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        """Optuna's word for it."""
+        """The direction in Optuna's words."""
         return "maximize" if self.maximised else "minimize"
 
     @property
@@ -136,7 +136,7 @@ class Objective:
 
 
 def _significant(value: float) -> str:
-    """Three decimals, and three significant digits at least: 62.338, 0.127, 0.00193."""
+    """Write three decimals, and at least three significant digits: 62.338, 0.127, 0.00193."""
     digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
     return f"{value:.{digits}f}"
 
@@ -166,6 +166,6 @@ def objective(name: str) -> Objective:
 
 
 def minimised_values(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...]:
-    """Give the objectives' values with signs turned so that less is better; NaN where one is unknown."""
+    """Return the objectives' values with signs turned so that less is better; NaN where one is unknown."""
     found = (objective(name) for name in objectives)
     return tuple(o.sign * math.nan if (value := o.value(trial)) is None else o.sign * float(value) for o in found)

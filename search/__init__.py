@@ -1,1 +1,1 @@
-"""Who decides what to try next: run files, strategies, the engine and its workers, the command line."""
+"""The search: run files, strategies, the study and its workers, and the command line."""

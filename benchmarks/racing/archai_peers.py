@@ -1,4 +1,4 @@
-"""archai's searches. They refuse what is over budget by themselves and never train a network twice."""
+"""archai's searches, which refuse networks over budget by themselves and never train one twice."""
 
 from __future__ import annotations
 

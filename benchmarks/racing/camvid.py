@@ -1,8 +1,8 @@
 """Our own table as a surrogate benchmark: a space of 8·10^14 segmentation networks, accuracy predicted by trees.
 
-Only some hundred of its networks were trained (``data/camvid_b0/README.md``), so a model fitted to them says what any
-other would reach, as NAS-Bench-301 does (Zela et al. 2022). The model is of a family that no strategy here uses,
-and how well it predicts networks that it has not seen is reported with every race. Costs are exact.
+Only some hundred of its networks were trained (``data/camvid_b0/README.md``). A model fitted to them predicts the
+accuracy of any other, as in NAS-Bench-301 (Zela et al. 2022). The model is of a family that no strategy here uses,
+and every race reports how well it predicts networks that it has not seen. Costs are exact.
 """
 
 from __future__ import annotations

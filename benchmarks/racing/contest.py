@@ -1,4 +1,4 @@
-"""`Contest`: one race of one contestant. It trains what is asked for, counts, and stops the clock meanwhile."""
+"""`Contest`: one race of one contestant. It trains the networks asked for and counts them; trainings stop the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes part: our strategies and the peers, by name."""
+"""The contestants of a race, our strategies and the peers, by name."""
 
 from __future__ import annotations
 

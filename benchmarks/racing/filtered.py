@@ -1,4 +1,4 @@
-"""Our filter around a peer's sampler: what is over budget or known is refused before training and costs nothing."""
+"""Our filter around a peer's sampler: a network over budget or trained before is refused and costs no training."""
 
 from __future__ import annotations
 

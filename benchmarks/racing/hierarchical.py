@@ -1,6 +1,6 @@
-"""A synthetic hierarchical space: four stages whose mixers bring options of their own, three objectives.
+"""A synthetic hierarchical space: four stages whose mixers have options of their own, three objectives.
 
-Accuracy saturates with capacity; capacity counts for more where the mixer suits the stage. What suits depends on
+Accuracy saturates with capacity, which counts for more where the mixer suits the stage. The fit depends on
 the options, on the neighbouring stage and on triples of choices, so no sum over single choices predicts it.
 """
 

@@ -1,8 +1,7 @@
 """`Landscape`: a space of networks whose costs, true accuracy and noisy accuracy are known without training.
 
-Every landscape is a ``Candidates`` as strategies see it (genes, exact costs, budgets), so they search it as they search
-a space of networks, and besides says what one training of a network would have shown (``see``) and what is true
-(``true``), which strategies never learn.
+To strategies it is a ``Candidates`` (genes, exact costs, budgets), which they search like a space of networks. Besides,
+``see`` gives the accuracy that one training would show, and ``true`` the true values, which strategies never learn.
 """
 
 from __future__ import annotations

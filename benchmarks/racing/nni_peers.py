@@ -1,4 +1,4 @@
-"""NNI's tuners behind our filter, in process. They know one objective: an augmented Chebyshev scalarisation."""
+"""NNI's tuners behind our filter, in process. They know a single objective: an augmented Chebyshev scalarisation."""
 
 from __future__ import annotations
 

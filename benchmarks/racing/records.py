@@ -1,4 +1,4 @@
-"""What was raced already, one JSON line for each landscape, contestant and seed: a race goes on when repeated."""
+"""Results of earlier races, one JSON line for each landscape, contestant and seed, so that a race can be resumed."""
 
 from __future__ import annotations
 

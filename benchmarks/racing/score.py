@@ -1,4 +1,4 @@
-"""What a race counts: the true hypervolume of the networks that a contestant would select by what it has seen."""
+"""The score of a race: the true hypervolume of the networks that a contestant would select by what it has seen."""
 
 from __future__ import annotations
 

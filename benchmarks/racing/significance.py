@@ -1,4 +1,4 @@
-"""Whether one contestant is better than another: Mann-Whitney's test, Holm's correction, Vargha and Delaney's A12."""
+"""Tests of whether one contestant is better than another: Mann-Whitney, Holm's correction, Vargha and Delaney's A12."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws a picture of the front with plotly: one self-contained page with details on hovering."""
+"""Plotly drawing of the front: one self-contained page that shows details on hovering."""
 
 from __future__ import annotations
 
@@ -68,11 +68,28 @@ def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
 
 
 def _markers(name: str, x: Sequence[float | None], y: list[float], hover: list[str], marker: dict[str, Any]) -> Scatter:
+    """Make a scatter of networks.
+
+    Args:
+        name: entry in the legend.
+        x: cost of each network in the axis's unit; None where it is unknown.
+        y: mIoU of each in %.
+        hover: HTML that each shows on hovering.
+        marker: plotly's settings of the markers.
+    """
     template = "%{text}<extra></extra>"
     return Scatter(x=x, y=y, text=hover, hovertemplate=template, name=name, mode="markers", marker=marker)
 
 
 def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequence[Reference]) -> None:
+    """Draw a dashed line at the cost of each reference without a known mIoU.
+
+    Args:
+        figure: is drawn into.
+        column: panel, counted from 1.
+        axis: the panel's cost.
+        references: networks to compare with.
+    """
     for reference in references:
         cost = axis.of(reference)
         if cost is None or reference.get("miou") is not None:

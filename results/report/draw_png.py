@@ -1,4 +1,4 @@
-"""Draws a picture of the front with matplotlib."""
+"""Matplotlib drawing of the front."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def png(picture: Picture) -> bytes:
     figure.suptitle(picture.title, fontsize=13, parse_math=False)
     panels = figure.subplots(1, len(picture.axes), sharey=True, squeeze=False)[0]
     for panel, axis in zip(panels, picture.axes, strict=True):
-        _draw_records(panel, axis, picture)
+        _draw_trials(panel, axis, picture)
         for reference in picture.references:
             _draw_reference(panel, axis, reference)
         _style(panel, axis)
@@ -43,7 +43,7 @@ def png(picture: Picture) -> bytes:
     return content.getvalue()
 
 
-def _draw_records(panel: Axes, axis: Axis, picture: Picture) -> None:
+def _draw_trials(panel: Axes, axis: Axis, picture: Picture) -> None:
     others, shorter = picture.others(), picture.shorter
     if shorter:
         panel.plot(

@@ -1,4 +1,4 @@
-"""What a plot of the front shows, whichever library draws it."""
+"""Contents of a plot of the front, independent of the library that draws it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
 
 @dataclass(frozen=True)
 class Axis:
-    """The axis of one cost."""
+    """A cost as the axis of a panel."""
 
     cost: Objective
 
@@ -31,11 +31,11 @@ class Axis:
         return self.cost.label
 
     def values(self, trials: Sequence[Trial]) -> list[float]:
-        """Give the costs of trials that all have one, in the axis's unit."""
+        """Return the costs of trials that all have one, in the axis's unit."""
         return [value / self.cost.unit for trial in trials if (value := self.cost.value(trial)) is not None]
 
     def of(self, reference: Reference) -> float | None:
-        """Give the cost of a reference in the axis's unit, where it is known."""
+        """Return a reference's cost in the axis's unit; None where it is unknown."""
         value = reference.get(self.cost.name)
         return None if value is None else float(value) / self.cost.unit
 
@@ -47,7 +47,7 @@ AXES = tuple(Axis(OBJECTIVES[name]) for name in COSTS)
 class Picture:
     """The finished feasible networks, the front among them, the references, and one panel per cost axis.
 
-    ``dots`` were trained as long as the front, ``shorter`` less: their mIoU is not to be compared with the others'.
+    ``dots`` were trained as long as the front. ``shorter`` were trained less, so their mIoU cannot be compared with it.
     """
 
     dots: Sequence[Trial]
@@ -66,6 +66,15 @@ class Picture:
         objectives: Sequence[str],
         title: str,
     ) -> Picture:
+        """Choose what is drawn.
+
+        Args:
+            trials: all trials of a run.
+            front: those on its front.
+            references: networks to compare with, as :func:`results.report.plots.plot_front` takes them.
+            objectives: names, in the run's order.
+            title: names the run and its data.
+        """
         known = [r for r in trials if r.is_finished and r.feasible and _known(r.miou)]
         axes = [axis for axis in AXES if all(_known(axis.cost.value(trial)) for trial in known)]
         heading = f"{title} (objectives: {', '.join(objectives)})"
@@ -80,31 +89,31 @@ class Picture:
         return [trial for trial in self.dots if trial.id not in on_front]
 
     def lengths(self) -> str:
-        """Names the ``shorter`` trainings."""
+        """Name the lengths of the ``shorter`` trainings for the legend."""
         found = sorted({trial.iterations for trial in self.shorter if trial.iterations is not None})
         return f"shorter training ({', '.join(map(str, found))} iterations)"
 
     def staircase(self, axis: Axis) -> list[Trial]:
-        """The members of the front that none beats on this axis and mIoU alone, by rising cost."""
+        """List the members of the front that no other beats on this axis and mIoU alone, by rising cost."""
         points = np.array([axis.values(self.front), [-y for y in percent(self.front)]]).T
         ranks = non_dominated_rank(points)
         members = [trial for trial, rank in zip(self.front, ranks, strict=True) if rank == 0]
         return sorted(members, key=lambda trial: (axis.values([trial]), trial.number))
 
     def latency_note(self) -> str:
-        """Where the latencies come from; empty where none are drawn."""
+        """Say where the latencies come from; empty where none are drawn."""
         if all(axis.cost.name != "latency_ms" for axis in self.axes):
             return ""
         return "Latency: " + "; ".join(sorted({str(trial.latency.provenance) for trial in self.dots if trial.latency}))
 
 
 def percent(trials: Sequence[Trial]) -> list[float]:
-    """mIoU in % of trials that have one."""
+    """Return the mIoU in % of trials that all have one."""
     return [100 * trial.miou for trial in trials if trial.miou is not None]
 
 
 def spread(trials: Sequence[Trial]) -> list[float]:
-    """The standard deviation over seeds in %; 0 where there is one seed."""
+    """Return each trial's standard deviation over seeds in %; 0 where there is one seed."""
     return [100 * (trial.miou_std or 0.0) for trial in trials]
 
 

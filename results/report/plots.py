@@ -1,4 +1,4 @@
-"""The front as a picture in a file: mIoU against each cost, as PNG or as self-contained HTML."""
+"""Picture files of the front: mIoU against each cost, as PNG or as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ def plot_front(
     *,
     title: str = "Pareto front",
 ) -> None:
-    """Draws mIoU (%) against params, MACs and, where all have one, latency into ``path`` (.png or .html).
+    """Draw mIoU (%) against params, MACs and, where all have one, latency.
 
-    Every finished feasible network is a faint dot, fainter where it was trained shorter than the front; the ``front``
-    is drawn over them with its spread over seeds and, in each panel, the step line of the best mIoU at up to that cost.
-    ``references`` are networks to compare with: dicts with ``name``, ``params``, ``macs`` and optionally ``latency_ms``
-    and ``miou`` (0…1); without ``miou`` a dashed line stands at their cost. ``title`` names the run and its data. The
-    file appears whole or not at all.
+    Every finished feasible network is a faint dot, fainter where it was trained shorter than the front. The front is
+    drawn over them with its spread over seeds and, in each panel, the step line of the best mIoU at up to that cost.
+    The file is written whole or not at all.
 
-    Raises :class:`UserError` for another suffix, when there is nothing to draw, or when ``path`` cannot be
-    written.
+    Args:
+        trials: all trials of the run.
+        front: those on the front.
+        references: networks to compare with: ``name``, ``params``, ``macs``, optionally ``latency_ms`` and ``miou``
+            (0…1). Without ``miou`` a dashed line stands at their cost.
+        objectives: names, in the run's order.
+        path: file that ends in .png or .html.
+        title: names the run and its data.
+
+    Raises:
+        UserError: the suffix is another, there is nothing to draw, or ``path`` cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()

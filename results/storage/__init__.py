@@ -1,1 +1,1 @@
-"""Where a run's study is kept: a journal in its folder, or a database."""
+"""Storage of a run's study: a journal in its folder, or a database."""

@@ -1,7 +1,7 @@
-"""A study in PostgreSQL: connecting, and saying in one line why that does not work.
+"""A study in PostgreSQL: connecting to it, and one-line messages when that fails.
 
 Passwords are never written down: libpq finds them in ``PGPASSWORD`` or ``~/.pgpass``. The driver comes with the
-extra ``postgresql`` and is imported where it is used.
+extra ``postgresql`` and is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FORM = "postgresql://USER@HOST/DATABASE"
 WHERE_PASSWORDS = "give it in PGPASSWORD or ~/.pgpass"
 _SECRETS = {"password", "sslpassword"}
 _OPTIONS = {*servers.SECURITY, "host", "hostaddr", "port", "target_session_attrs", "application_name"}
-"""What an address may say besides; not where passwords are read from."""
+"""Options that an address may have; none says where passwords are read from."""
 TABLES = "the tables of all studies"
-"""Name of the turn in which these are made; others are named by their study. A database has its own turns, so that it
-does not matter how a worker spells the database's address."""
+"""Name of the turn in which the tables are made; other turns are named by their study. The database keeps the turns, so
+that it does not matter how a worker spells its address."""
 STALL = "60s"
-"""The server ends a session that holds the turn and has not been heard of for so long: its machine is gone."""
+"""Silence after which the server ends a session that holds the turn: its machine is gone."""
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     # A connection whose other end vanished without a word is given up after a minute.
@@ -44,7 +44,7 @@ _CONNECTION: dict[str, Any] = {
 
 
 class Unreachable(UserError):
-    """The database cannot be connected to, now at least."""
+    """The database cannot be reached at the moment."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"{url}: {why}")
@@ -52,9 +52,9 @@ class Unreachable(UserError):
 
 
 def checked_url(url: str, source: str) -> URL:
-    """Parse the address of a PostgreSQL database; :class:`UserError` for another, or one that holds a secret.
+    """Parse the address of a PostgreSQL database; :class:`UserError` when it is another address, or holds a secret.
 
-    ``source`` is where the address stands, for messages.
+    ``source`` says where the address was written, for messages.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -77,9 +77,9 @@ def checked_url(url: str, source: str) -> URL:
 
 
 def named_by_user(url: str) -> str:
-    """Give the address as it is kept, and remember its server as one that the user has named.
+    """Return the address in the form that is kept, and remember its server as named by the user.
 
-    :class:`UserError` as :func:`checked_url` raises it.
+    Raises :class:`UserError` as :func:`checked_url` does.
     """
     parsed = checked_url(url, "--storage")
     servers.pin(servers.server_of(parsed))
@@ -87,11 +87,11 @@ def named_by_user(url: str) -> str:
 
 
 def open_database(url: str, *, create: bool = False, lasting: bool = False) -> BaseStorage:
-    """Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
+    """Open Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
 
-    A ``lasting`` one keeps its connections, others connect anew for every question: servers admit some hundred.
-    :class:`UserError` when the driver is missing or there are no tables, :class:`Unreachable` when the server cannot be
-    reached or refuses.
+    A ``lasting`` storage keeps its connections. Others connect anew for every query, since servers admit only some
+    hundred connections. Raises :class:`UserError` when the driver is missing or there are no tables,
+    :class:`Unreachable` when the server cannot be reached or refuses.
     """
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -119,16 +119,16 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
 
 
 def engine_of(storage: BaseStorage) -> Engine:
-    """The connections of a storage that :func:`open_database` gave, for what Optuna has no word for."""
+    """Return the SQLAlchemy engine of a storage from :func:`open_database`, for queries that Optuna does not offer."""
     engine: Engine = storage._backend.engine  # type: ignore[attr-defined]
     return engine
 
 
 @contextmanager
 def turn(engine: Engine, name: str) -> Iterator[Connection]:
-    """Waits until no other process has the turn of this name, and has it until the block ends or the process dies.
+    """Wait for the turn of this name, and hold it until the block ends or the process dies; one at a time has it.
 
-    The server gives the turn back as soon as the session ends, or has stalled.
+    The server frees the turn as soon as the session ends or has stalled.
     """
     from sqlalchemy import text
 
@@ -143,7 +143,7 @@ def turn(engine: Engine, name: str) -> Iterator[Connection]:
 
 @contextmanager
 def answering(url: str) -> Iterator[None]:
-    """:class:`UserError` when the server goes away while it is asked."""
+    """Turn the loss of the server within the block into a :class:`UserError`."""
     try:
         yield
     except Exception as error:
@@ -153,7 +153,7 @@ def answering(url: str) -> Iterator[None]:
 
 
 def outage(error: BaseException) -> str | None:
-    """Why the server could not be asked, or None when ``error`` is none of that kind."""
+    """Say why the server could not be asked; None when ``error`` is of another kind."""
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
     cause: BaseException | None = error
@@ -169,7 +169,7 @@ def outage(error: BaseException) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """What the server or the network said, in one line, and what to do where that is known."""
+    """Give in one line what the server or the network said, with a remedy where one is known."""
     said: Any = getattr(error, "orig", None) or error
     line = next((line for line in str(said).splitlines() if line.strip()), type(said).__name__)
     line = line.removeprefix("connection failed: ").strip()

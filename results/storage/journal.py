@@ -1,4 +1,4 @@
-"""The file that holds a study on one machine: opened, locked and mended the same way by everybody.
+"""The file that holds a study on one machine: opened, locked and repaired in one way by all processes.
 
 ``RUN_DIR/journal.log`` is an Optuna journal: one operation per line, only ever appended to.
 """
@@ -19,15 +19,14 @@ _JOURNAL_START = b'{"op_code"'
 
 
 class _JournalLock(JournalFileOpenLock):
-    """Excludes other writers through the kernel, and mends what a killed one left.
+    """Exclude other writers by a lock of the kernel, and repair what a killed writer left.
 
-    The kernel releases the lock when its process dies. Optuna's own locks are files that then stay behind,
-    which stops everybody for 30 s; its default one, a symbolic link, stops them for ever once the directory
-    was moved.
+    The kernel releases the lock when its process dies. Optuna's own locks are files, which stay behind and
+    stop everybody for 30 s. Its default one, a symbolic link, stops them for ever once the directory was moved.
 
-    Optuna reads past a last line that a killed writer cut, but appends to it: the next operation would be
-    lost and the one after it would make the whole journal unreadable. So every writer first drops such a
-    fragment, an operation that nobody was told had happened.
+    Optuna reads past a last line that a killed writer left incomplete, but then appends to it: the next operation
+    would be lost, and the one after it would make the whole journal unreadable. So every writer first drops such a
+    fragment. Nobody was told that its operation had happened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +53,7 @@ def _cut_torn_line(descriptor: int) -> None:
 
 
 def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
-    """The journal at ``path``, for reading and writing; opening and reading change nothing.
+    """Open the journal at ``path`` for reading and writing; opening and reading change nothing.
 
     ``create`` makes a missing directory and journal.
 

@@ -1,6 +1,6 @@
-"""Where a run's study is kept: in a journal in the run's folder, or in a database that the folder names.
+"""Location of a run's study: a journal in the run's folder, or a database that the folder names.
 
-Everybody opens it through :func:`storage_of`, so that all who look at a run need nothing but its folder.
+Everything opens it through :func:`storage_of`, so a run's folder is all that one needs to look at the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JOURNAL_NAME, STORAGE_NAME = "journal.log", "storage.json"
 
 @dataclass(frozen=True)
 class Journal:
-    """A study in ``RUN_DIR/journal.log``: for processes that share the folder on one machine."""
+    """A study in ``RUN_DIR/journal.log``, for processes that share the folder on one machine."""
 
     run_dir: Path
     study = "boostformer"
@@ -34,17 +34,17 @@ class Journal:
         return (self.run_dir / JOURNAL_NAME).exists()
 
     def open(self, *, create: bool = False, lasting: bool = False) -> BaseStorage:
-        """For reading and writing; :class:`UserError` as :func:`results.storage.journal.open_journal` raises it."""
+        """Open for reading and writing; raises what :func:`results.storage.journal.open_journal` raises."""
         from results.storage.journal import open_journal
 
         return open_journal(self.run_dir / JOURNAL_NAME, create=create)
 
     def answering(self) -> AbstractContextManager[None]:
-        """Nothing: what is wrong with a file was said when it was opened."""
+        """Do nothing: opening the file has already reported its faults."""
         return nullcontext()
 
     def study_id(self, storage: BaseStorage) -> int:
-        """The study's number; :class:`UserError` when there is none."""
+        """Return the study's number; :class:`UserError` when there is none."""
         try:
             return storage.get_study_id_from_name(self.study)
         except KeyError:
@@ -53,7 +53,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class Database:
-    """A study in a PostgreSQL database: for processes on any number of machines. ``url`` holds no password."""
+    """A study in a PostgreSQL database, for processes on any number of machines. ``url`` holds no password."""
 
     url: str
     study: str
@@ -65,22 +65,22 @@ class Database:
         return True
 
     def open(self, *, create: bool = False, lasting: bool = False) -> BaseStorage:
-        """For reading and writing, ``create`` makes missing tables; a ``lasting`` one keeps its connections.
+        """Open for reading and writing; ``create`` makes missing tables, ``lasting`` keeps the connections.
 
-        :class:`UserError` when the database cannot be used, or without ``create`` has never held a study.
+        Raises :class:`UserError` when the database cannot be used, or without ``create`` has never held a study.
         """
         from results.storage.database import open_database
 
         return open_database(self.url, create=create, lasting=lasting)
 
     def answering(self) -> AbstractContextManager[None]:
-        """In which :class:`UserError` is raised when the database goes away."""
+        """Raise :class:`UserError` when the database goes away within the block."""
         from results.storage.database import answering
 
         return answering(self.url)
 
     def study_id(self, storage: BaseStorage) -> int:
-        """The study's number; :class:`UserError` when there is none, which names those there are."""
+        """Return the study's number; :class:`UserError`, which names those there are, when there is none."""
         try:
             return storage.get_study_id_from_name(self.study)
         except KeyError:
@@ -88,21 +88,21 @@ class Database:
             raise UserError(f"{self.url}: has no study '{self.study}', studies there: {names}") from None
 
     def check(self, run_dir: Path) -> None:
-        """:class:`UserError` when ``run_dir`` is the folder of another study."""
+        """Raise :class:`UserError` when ``run_dir`` is the folder of another study."""
         if (run_dir / JOURNAL_NAME).exists() or ((run_dir / STORAGE_NAME).exists() and storage_of(run_dir) != self):
             raise UserError(f"{run_dir}: is a run that is kept in {storage_of(run_dir)}; choose another --out")
 
     def note_in(self, run_dir: Path) -> None:
-        """Makes ``run_dir`` a folder of this study; raises as :meth:`check` does."""
+        """Make ``run_dir`` a folder of this study; raises as :meth:`check` does."""
         self.check(run_dir)
         with replacing(run_dir / STORAGE_NAME) as path:
             path.write_text(json.dumps({"url": self.url, "study": self.study}, indent=1) + "\n", encoding="utf-8")
 
 
 def storage_of(run_dir: Path | str) -> Journal | Database:
-    """Tell where the study of ``run_dir`` is kept: in the database that it names, else in a journal.
+    """Return the storage of ``run_dir``: the database that it names, else a journal.
 
-    :class:`UserError` when the file that names the database is damaged, or names a server that must not be asked.
+    Raises :class:`UserError` when the file that names the database is damaged, or its server must not be asked.
     """
     path = Path(run_dir) / STORAGE_NAME
     if not path.exists():
@@ -122,5 +122,5 @@ def storage_of(run_dir: Path | str) -> Journal | Database:
 
 
 def is_run(folder: Path | str) -> bool:
-    """Whether the folder is one of a run, of whatever storage."""
+    """Tell whether the folder is that of a run, in either kind of storage."""
     return any((Path(folder) / name).exists() for name in (JOURNAL_NAME, STORAGE_NAME))

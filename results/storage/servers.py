@@ -25,7 +25,7 @@ SECURITY = {
 
 
 def pins_file() -> Path:
-    """The user's own list of servers, one a line."""
+    """Return the path of the user's own list of servers, one a line."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "boostformer" / "servers"
 
@@ -45,7 +45,7 @@ def server_of(url: URL) -> str:
 
 
 def pin(server: str) -> None:
-    """Remember a server that the user has named by itself, not through a run's folder; warn where that cannot be."""
+    """Remember a server that the user has named directly, not through a run's folder; warn where that cannot be."""
     known = _pinned()
     if server in known:
         return

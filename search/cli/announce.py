@@ -16,11 +16,11 @@ from search.study.state import Standing
 from search.worker.progress import duration
 
 ENOUGH = 3
-"""So many trials that took their time already tell more than measured steps."""
+"""Number of trials from which on their times tell more than measured steps."""
 
 
 def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -> str:
-    """Word some lines about the space, the budgets, the data and the trials."""
+    """Describe the space, the budgets, the data and the trials in a few lines."""
     experiment, problem = opened.experiment, opened.problem
     data, search = experiment.data, experiment.search
     height, width = data.size
@@ -56,11 +56,19 @@ def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -
 
 
 def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, workers: int = 1) -> str | None:
-    """Estimate how long the trainings that are left will take, from those that ended or from some steps measured now.
+    """Estimate how long the remaining trainings take, from those that ended or from some steps measured now.
 
-    How many are promoted is known before, who is on the front is not: further seeds are told for each network there.
-    None when nothing is left. When the network that is measured cannot be trained, says so: others in the space may
-    well be.
+    The number of promotions is known beforehand. Which networks will be on the front is not, so the time for further
+    seeds is stated for each of them. A measured network that cannot be trained is reported: others may be trainable.
+
+    Args:
+        opened: the experiment.
+        trials: of the run, so far.
+        standing: how far the run is.
+        workers: how many share the work.
+
+    Returns:
+        A line, or None when nothing is left.
     """
     left, seeds = _left(trials, standing), opened.experiment.search.final_seeds
     if standing.is_complete or (not any(left) and seeds == 1):
@@ -92,12 +100,12 @@ def _trainings(opened: OpenExperiment, standing: Standing) -> str:
 
 
 def _most(standing: Standing) -> list[int]:
-    """How many trainings there will be at most, of the rungs that any network comes to."""
+    """Return the largest possible number of trainings on each rung, of the rungs that any network reaches."""
     return [count for count in standing.scheduler.most_trainings() if count]
 
 
 def _left(trials: list[Trial], standing: Standing) -> list[int]:
-    """How many networks are still to be trained at most, of the rungs that any comes to."""
+    """Return the largest possible number of trainings left on each rung, of the rungs that any network reaches."""
     concluded: list[set[str]] = [set() for _ in standing.scheduler.rungs]
     for trial in trials:
         if trial.status.concludes:
@@ -106,7 +114,7 @@ def _left(trials: list[Trial], standing: Standing) -> list[int]:
 
 
 def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[float, str]:
-    """What a training takes, and where that is known from."""
+    """Return the seconds that a training takes, and where the figure comes from."""
     known = [t.seconds for t in trials if t.is_finished and t.key.rung == rung and t.seconds]
     if len(known) >= ENOUGH:
         return median(known), f"the median of {len(known)} trials so far"
@@ -122,7 +130,7 @@ def _typical(opened: OpenExperiment) -> Architecture:
 
 
 def _listed(items: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Join as ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 
 

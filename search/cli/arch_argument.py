@@ -18,7 +18,7 @@ FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint fo
 
 
 def read_architecture(text: str) -> Architecture:
-    """The architecture that ``text`` names; :class:`UserError` when it names none."""
+    """Read the architecture that ``text`` names; :class:`UserError` when it names none."""
     path = Path(text)
     if text in presets.names():
         return presets.load(text)
@@ -37,5 +37,5 @@ def read_architecture(text: str) -> Architecture:
 
 
 def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:
-    """The same network for ``--size``; :class:`UserError` when one of its blocks cannot do it."""
+    """Return the same network for ``--size``; :class:`UserError` when one of its blocks does not allow that size."""
     return complete(architecture.replace(size=size), "--size") if size else architecture

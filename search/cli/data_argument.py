@@ -23,9 +23,16 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 
 def data_of(text: str | None, size: str | None, default: DataConfig | None, fallback: tuple[int, int]) -> DataConfig:
-    """Give the data that ``text`` names, at ``--size`` if given; without ``text``, ``default``.
+    """Choose a command's data.
 
-    Where neither says at what size networks see the images, it is ``fallback``, the architecture's own.
+    Args:
+        text: ``--data``; without it the data are ``default``.
+        size: ``--size`` as HxW, if given; replaces that of the data.
+        default: what to use without ``text``; None where ``--data`` is required.
+        fallback: (H, W) of data without a size of their own: that of the architecture.
+
+    Raises:
+        UserError: ``text`` names no data, or is missing.
     """
     from boostformer.data.config import DataConfig
 
@@ -49,7 +56,7 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
 
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:
-    """Give the data a checkpoint was trained on, if it says so."""
+    """Return the data a checkpoint was trained on; None where it does not say."""
     from boostformer.data.config import DataConfig
 
     if "data" not in provenance:

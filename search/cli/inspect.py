@@ -1,4 +1,4 @@
-"""Commands that look at what there is: ``profile``, ``space``, ``blocks``."""
+"""Commands that inspect architectures, spaces and blocks: ``profile``, ``space``, ``blocks``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def profile(
     classes: Annotated[int | None, typer.Option(min=1, help="Number of classes.")] = None,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """Exact parameters and MACs of an architecture, in all and by stage."""
+    """Count the exact parameters and MACs of an architecture, in all and by stage."""
     from boostformer.parts import parts
     from evaluators.costs.counting import Cost
     from evaluators.costs.table import CostTable
@@ -89,7 +89,7 @@ def space(
     samples: Annotated[int, typer.Option(min=1, help="Networks drawn to estimate the share within budget.")] = 100_000,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """What a space holds: its choices, the number of networks, and their range of cost."""
+    """Show what a space holds: its choices, the number of networks, and their range of cost."""
     import numpy as np
 
     from evaluators.costs.counting import Cost
@@ -153,7 +153,7 @@ def space(
 
 
 def _wilson(hits: int, draws: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share: right also near 0 and 1, where the usual one is not."""
+    """Compute Wilson's interval of a share, which holds also near 0 and 1, where the usual one does not."""
     share, spread = hits / draws, z * z / draws
     middle = (share + spread / 2) / (1 + spread)
     half = z * (share * (1 - share) / draws + spread / draws / 4) ** 0.5 / (1 + spread)
@@ -165,7 +165,7 @@ def blocks(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, also where milliseconds are kept.")] = False,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """The registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
+    """List the registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
     from boostformer.blocks import registry
     from evaluators.block_costs import METER, REFERENCE, block_costs
 

@@ -1,4 +1,4 @@
-"""Commands about milliseconds: ``latency measure``, ``estimate``, ``profile-space``, ``calibrate``, …"""
+"""Commands about latency in milliseconds: ``latency measure``, ``estimate``, ``profile-space``, ``calibrate``, …"""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def devices(fmt: FormatOption = Format.table) -> None:
-    """The devices that are known: the shipped ones, and those of ./devices.yaml or $BOOSTFORMER_DEVICES."""
+    """List the known devices: the shipped ones, and those of ./devices.yaml or $BOOSTFORMER_DEVICES."""
     from evaluators.latency.devices import read_devices
 
     rows = []
@@ -75,7 +75,7 @@ def measure(
     builds: Annotated[int, typer.Option(min=1, help="How often it is built: two builds of TensorRT differ.")] = 1,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """Milliseconds of an architecture, deployed, on a device that is at hand: to the logits and to the label map."""
+    """Measure an architecture, deployed, on a device at hand: milliseconds to the logits and to the label map."""
     from evaluators.latency.device import MeasuredConfig
     from evaluators.latency.devices import find
 
@@ -89,7 +89,7 @@ def estimate(
     classes: ClassesOption = None,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """Milliseconds of an architecture where nothing is run: from a datasheet, or from a table of measured parts."""
+    """Estimate an architecture's milliseconds without running it, from a datasheet or a table of measured parts."""
     from evaluators.latency.device import AdditiveConfig
     from evaluators.latency.devices import find
 
@@ -195,7 +195,7 @@ def calibrate(
 
 
 def _report(table: Table, fmt: Format) -> None:
-    """Show how well networks that were left out of the fit were predicted."""
+    """Show how well the fit predicts networks that were left out of it."""
     from evaluators.costs.table import CostTable
     from evaluators.latency.table.correction import rank_correlation
 
@@ -267,7 +267,7 @@ def _plain(found: Latency) -> dict[str, Any]:
 
 
 def _table(name: str) -> tuple[Entry[MeterConfig], Table]:
-    """Open a table, and find the device that it is about."""
+    """Open a table, and find the device that it describes."""
     from evaluators.latency.device import MeterConfig
     from evaluators.latency.devices import TableDevice, find
 

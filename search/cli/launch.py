@@ -16,7 +16,7 @@ from search.cli.outcome import conclude
 from search.cli.output import RunDir, note
 
 _SHARE = 0.1
-"""Of the time at most is spent on reading the run to show its progress."""
+"""Largest share of the time spent on reading the run to show its progress."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,9 +79,13 @@ def launch(
 
 
 def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) -> str:
-    """The command by which a shell on this machine joins the run.
+    """Return the shell command that joins the run on this machine.
 
-    The ``workers`` divide the threads, and without a ``service`` that does so the CUDA devices.
+    Args:
+        run_dir: the run's folder.
+        data: must be None: workers here find the run's own data.
+        workers: how many divide this machine's threads.
+        service: a file that names a training service; without it the workers also take turns at the CUDA devices.
     """
     if data is not None:
         raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
@@ -97,7 +101,7 @@ def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) 
 
 
 def _elsewhere(run_dir: Path, data: Path | None) -> str:
-    """What a shell on another machine runs to join the run, which keeps its folder there in ``~/boostformer``."""
+    """Return the shell command that joins the run on another machine, which keeps its folder in ``~/boostformer``."""
     from results.storage.location import Database, storage_of
 
     where = storage_of(run_dir)
@@ -109,7 +113,7 @@ def _elsewhere(run_dir: Path, data: Path | None) -> str:
 
 
 class _Progress:
-    """Shows the trials that end, read from the run: what the workers write themselves goes to NNI."""
+    """Display of the trials that ended, read from the run, since the workers' own output goes to NNI."""
 
     def __init__(self, run_dir: Path, workers: int) -> None:
         from search.config.opening import OpenExperiment
@@ -127,7 +131,7 @@ class _Progress:
         self._next = 0.0
 
     def show(self, *, now: bool = False) -> None:
-        """Show the trials that have ended since, if it is time to look; a long run takes longer to read."""
+        """Show the trials that ended since the last look, if it is time for another; a long run is read less often."""
         began = time.monotonic()
         if began < self._next and not now:
             return

@@ -1,4 +1,4 @@
-"""What a run has come to: the command `pareto`, and what is said when a search ends or is stopped."""
+"""The outcome of a run: the command `pareto`, and what is printed when a search ends or is stopped."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pareto(
 
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:
-    """Measures the finalists, then says: the front, how far to trust it, and what to type next."""
+    """Measure the finalists; then print the front, how far to trust it, and what to type next."""
     from results.agreement import trust_lines
     from results.pareto import front
     from results.run import read_run
@@ -101,7 +101,7 @@ def so_far(run_dir: Path) -> str:
 
 
 def _say_compared(trials: Sequence[Trial], members: Sequence[Trial]) -> None:
-    """Say of a run with several lengths of training that the front is of the longest."""
+    """Say that the front of a run with several lengths of training is of the longest."""
     finished = [trial for trial in trials if trial.is_finished]
     networks = len({trial.id for trial in finished})
     longest = {trial.id for trial in finished if members and trial.key.rung == members[0].key.rung}

@@ -1,4 +1,4 @@
-"""How commands print: one JSON document, CSV, or a table, on stdout alone."""
+"""Output of commands: one JSON document, CSV, or a table, on stdout alone."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 def emit(
     fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, columns: Sequence[str] = (), caption: str = ""
 ) -> None:
-    """Print ``document`` as JSON, or ``rows`` as CSV or as a table under ``caption``.
+    """Print one result in the chosen form.
 
-    ``columns`` are the rows' keys; they may be left out where there always are rows.
+    Args:
+        fmt: JSON, CSV or table.
+        document: what JSON shows.
+        rows: what CSV and the table show.
+        columns: keys of the rows; may be left out where there is always a row.
+        caption: stands above the table.
     """
     if fmt is Format.json:
         text = to_json(document)
@@ -40,17 +45,17 @@ def emit_trials(fmt: Format, trials: Sequence[Trial]) -> None:
 
 
 def _width() -> int | None:
-    """A table is as wide as the terminal, or as it needs when piped."""
+    """Return the terminal's width; None, for as wide as needed, when piped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def note(message: str) -> None:
-    """A line for the person watching, on stderr."""
+    """Print a line for the person watching, on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 class Tell(Protocol):
-    """Shows how far something is."""
+    """Callback that shows how far something is."""
 
     def __call__(self, done: int, total: int, about: str = "") -> None:
         """Show that ``done`` of ``total`` are done, and what else is known."""
@@ -58,7 +63,7 @@ class Tell(Protocol):
 
 @contextmanager
 def progress(what: str) -> Iterator[Tell]:
-    """Show a bar with the time left on a terminal, else a line now and then, for so many ``what``."""
+    """Show how many of ``what`` are done: a bar with the time left on a terminal, else a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""The command line, `boostformer`: its groups of commands, and how mistakes are answered.
+"""The command line, `boostformer`: its groups of commands, and its answers to mistakes.
 
 Nothing heavy is imported before a command runs, so that inspecting a run is quick.
 """
@@ -31,9 +31,9 @@ for group in (run, launch, outcome, trust, train, use, inspect, latency):
 
 
 def main() -> None:
-    """Runs the command line.
+    """Run the command line.
 
-    Bad input is one line, ``error: …``, and exit code 2; a full disk 1; Ctrl-C is 130, and so are SIGTERM and SIGHUP.
+    Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C, SIGTERM and SIGHUP.
     """
     warnings.formatwarning = _one_line
     # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None) -> str:
-    """Word a warning; only where it is not for users, the place in the code is of use.
+    """Format a warning as one line; only one that is not for users names the place in the code.
 
     Args:
         message: the warning.

@@ -1,4 +1,4 @@
-"""The options of the commands that train: what changes a recipe, and its data."""
+"""Options of the commands that train, which change a recipe or its data."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ InitOption = Annotated[
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """``recipe`` with ``changes``, checked."""
+    """Return ``recipe`` with ``changes``, checked."""
     return checked(lambda: type(recipe)(**(recipe.model_dump() | changes)))
 
 
 def checked(make: Callable[[], Recipe]) -> Recipe:
-    """A recipe from options; what pydantic refuses is the user's mistake, said in one line."""
+    """Make a recipe from options; what pydantic refuses becomes a one-line error for the user."""
     from pydantic import ValidationError
 
     from boostformer.yaml_models import worded

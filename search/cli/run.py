@@ -162,7 +162,7 @@ def _database(storage: str, study: str) -> Database:
 
 @contextmanager
 def _busy(what: str) -> Iterator[None]:
-    """Shows on a terminal that something takes its time."""
+    """Show on a terminal that something takes time."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -175,7 +175,7 @@ def _busy(what: str) -> Iterator[None]:
 
 @contextmanager
 def _resumable(run_dir: Path) -> Iterator[None]:
-    """On Ctrl-C, says in one line how far the run is and how it is resumed."""
+    """Say on Ctrl-C, in one line, how far the run is and how to resume it."""
     try:
         with _full_disk(run_dir):
             yield
@@ -188,7 +188,7 @@ def _resumable(run_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def _full_disk(run_dir: Path) -> Iterator[None]:
-    """A full disk is nobody's bug: one line and exit code 1."""
+    """End with one line and exit code 1 when the disk is full, which is nobody's bug."""
     try:
         yield
     except OSError as error:
@@ -199,7 +199,7 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
 
 
 def _joining(run_dir: Path) -> str:
-    """The commands that put workers on a run."""
+    """Return the commands that put workers on a run."""
     from results.storage.location import Database, storage_of
 
     folder, where = shlex.quote(str(run_dir)), storage_of(run_dir)

@@ -1,4 +1,4 @@
-"""One sitting of a training: its bar, its resumable state, and how it ends."""
+"""One sitting of a training: its progress bar, its resumable state, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def sitting(out: Path) -> Iterator[tuple[Path, Progress]]:
-    """Give the folder for resumable states of a training into ``out``, and its progress; afterwards remove the states.
+    """Give the folder for resumable states of a training into ``out``, and its progress; remove the states at the end.
 
-    Ctrl-C ends with one line that says how to go on, exit code 130; a training without a result with exit code 1.
+    Ctrl-C ends with exit code 130 and one line that says how to go on; a training without a result with exit code 1.
     """
     from boostformer.training import TrainingFailure
     from boostformer.weights import checkpoint

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 RETRAIN_FACTOR = 10
-"""``retrain`` goes on so many times as long as the longest proxy training, with the same recipe."""
+"""Length of ``retrain`` as a multiple of the longest proxy training, with the same recipe."""
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +87,7 @@ def retrain(
     )
     length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
-    # A search's trainings share the cores, this one has them all.
+    # A search's trainings share the cores; this one uses them all.
     recipe = changed(recipe, {"threads": None} | changes | {"warmup_iterations": int(share * length)})
     config = data_of(data, size, experiment.data, experiment.data.size)
     origin: dict[str, Any] = {
@@ -193,6 +193,16 @@ def _train(
     init: Path | None,
     origin: dict[str, Any],
 ) -> Metrics:
+    """Train a network in full and write its checkpoint.
+
+    Args:
+        architecture: the network.
+        data: images to train and to score on.
+        recipe: how to train.
+        out: folder of the checkpoint.
+        init: checkpoint whose encoder it starts from; None for random weights.
+        origin: what the checkpoint keeps of where the network came from.
+    """
     import torch
 
     from boostformer.model import build
@@ -258,7 +268,7 @@ def _train(
 
 
 def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
-    """What must be equal of trainings of equal length for their mIoU to be compared."""
+    """Return the provenance of a score: trainings of equal length are comparable where it is equal."""
     height, width = data.size
     return (
         f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
@@ -267,7 +277,7 @@ def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
 
 
 def _time(proxy: Proxy, architecture: Architecture) -> str:
-    """What a whole training will take on this machine, measured on a few steps."""
+    """Estimate a whole training's time on this machine from a few measured steps."""
     from boostformer.training import TrainingFailure
     from search.worker.progress import duration
 

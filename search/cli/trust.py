@@ -1,4 +1,4 @@
-"""The command that says how far a search's short trainings can be trusted: ``trust``."""
+"""The command ``trust``: how far a search's short trainings can be trusted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLUMNS = {
     "params_tau": "params.tau",
     "macs_tau": "macs.tau",
 }
-"""Of the table, and where a comparison has them."""
+"""Columns of the table, and the fields of a comparison that fill them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def trust(
     run_dir: RunDir,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """How well a run's short trainings predict longer ones: of higher rungs, and of what was retrained from it."""
+    """Show how well a run's short trainings predict longer ones: those of higher rungs, and its retrained networks."""
     from results.agreement import trust as examine
     from results.agreement import trust_lines
     from results.run import read_run

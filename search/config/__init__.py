@@ -1,1 +1,1 @@
-"""What a search is asked to do: the run file, and what it resolves to."""
+"""Configuration of a search: the run file, and the experiment that it resolves to."""

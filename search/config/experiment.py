@@ -1,6 +1,6 @@
 """`Experiment`: everything that decides what a search finds, resolved and frozen in its study.
 
-Two searches with equal experiments are the same search; the number of networks to try is not part of it.
+Two searches with equal experiments are the same search. The number of networks to try is not part of it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Experiment(Section):
     Attributes:
         space_name: as the run file has it.
         space: the networks, at the data's size and for its classes.
-        counted: of which network costs are counted, ``deployed`` or ``trained``.
+        counted: form of the network whose costs are counted, ``deployed`` or ``trained``.
         budgets: largest cost by name.
         latency: the device as it was when the search began.
         labels: class names, in the order of the masks' values.
-        images: how many each split holds.
-        versions: of this program and the packages that decide numbers.
+        images: number of images in each split.
+        versions: of this program and the packages that influence numbers.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -89,16 +89,16 @@ class Experiment(Section):
 
     @property
     def is_deployed(self) -> bool:
-        """Whether costs are counted of the folded network."""
+        """Tell whether costs are counted of the folded network."""
         return self.counted == "deployed"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what the study keeps; :meth:`from_dict` gives back an equal experiment."""
+        """Return the form that the study keeps; :meth:`from_dict` reads it back to an equal experiment."""
         return self.model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], source: str) -> Experiment:
-        """Read :meth:`to_dict` 's form; :class:`UserError` names the ``source`` and what is wrong with it."""
+        """Read the form of :meth:`to_dict`; :class:`UserError` names the ``source`` and what is wrong with it."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -108,12 +108,12 @@ class Experiment(Section):
 
 
 def versions() -> dict[str, str]:
-    """Give the versions that an experiment begins with."""
+    """Return the versions that an experiment begins with."""
     return {"boostformer": boostformer.__version__, **{package: version(package) for package in PACKAGES}}
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str | None:
-    """Name the first key, in the order of the old, whose values differ: ``a.b is 1 there, 2 here``."""
+    """Name the first key, in the order of ``old``, whose values differ: ``a.b is 1 there, 2 here``."""
     for key in [*old, *(key for key in new if key not in old)]:
         before, after, name = old.get(key), new.get(key), f"{above}{key}"
         if name == "versions" or before == after:

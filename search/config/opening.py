@@ -1,4 +1,4 @@
-"""`OpenExperiment`: an experiment with the tables, device, problem and data that it needs, each opened once a process.
+"""`OpenExperiment`: an experiment with its tables, device, problem and data, each opened once in a process.
 
 :func:`resolve` makes one from a run file; a worker makes one of the experiment that it reads from the study.
 """
@@ -25,7 +25,7 @@ from search_space import SearchSpace, read_space, shipped_spaces
 
 
 class OpenExperiment:
-    """An experiment at work in this process. What it opens is opened when first asked for, and passed on from here."""
+    """An experiment in use by this process. Each part is opened when it is first asked for, and shared from here."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class OpenExperiment:
         proxy: Proxy | None = None,
         backend: Backend | None = None,
     ) -> None:
-        """Take over what is open already.
+        """Take over the parts that are open already.
 
         Args:
             experiment: the experiment.
@@ -52,7 +52,7 @@ class OpenExperiment:
 
     @cached_property
     def backend(self) -> Backend | None:
-        """The latency's device; :class:`UserError` when a table's figures are no longer those the run began with."""
+        """The device of the latency; :class:`UserError` when a table's figures have changed since the run began."""
         timing = self.experiment.latency
         return self._backend or (timing.open() if timing is not None else None)
 
@@ -64,7 +64,7 @@ class OpenExperiment:
 
     @cached_property
     def proxy(self) -> Proxy:
-        """The evaluator; :class:`UserError` when the data are not those that the search began with."""
+        """The evaluator; :class:`UserError` when the data have changed since the search began."""
         found = self._proxy or open_proxy(self.experiment)
         labels, images = tuple(found.labels), image_counts(found)
         known = self.experiment
@@ -81,7 +81,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
 
     Args:
         path: the run file.
-        earlier: the experiment that was made of it before; a board that it names need not be at hand now.
+        earlier: the experiment made of it before, if any; a board that it names need not be at hand now.
 
     Raises:
         UserError: something is wrong with the file, the space, the data, the device or the budgets.
@@ -122,7 +122,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
 
 
 def _check(opened: OpenExperiment, file: RunFile) -> None:
-    """Raise :class:`UserError` unless the device can tell all networks' latency and some network fits the budgets."""
+    """Raise :class:`UserError` unless the device knows every network's latency and some network fits the budgets."""
     space = opened.experiment.space
     try:
         if opened.problem.latency is not None:
@@ -146,7 +146,7 @@ def _timing(file: RunFile, earlier: Experiment | None) -> tuple[Timing | None, B
 
 
 def _budget(file: RunFile, table: CostTable, space: SearchSpace) -> Budget:
-    """Resolve the limits, shares of a baseline at the run's size and for its classes."""
+    """Resolve the limits; shares refer to a baseline at the run's size and for its classes."""
     budgets = file.config.budgets
     costs: Any = None
     if budgets.baseline is not None:
@@ -166,7 +166,7 @@ def open_proxy(experiment: Experiment) -> Proxy:
 
 
 def data_cache() -> Path:
-    """Decoded images, shared by all runs."""
+    """Return the folder of decoded images, which all runs share."""
     return cache_folder() / "data"
 
 

@@ -1,4 +1,4 @@
-"""`Problem`: the networks of a search, what to optimise, and what they may cost, with exact costs at hand."""
+"""`Problem`: the networks of a search, its objectives and budgets, with exact costs at hand."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
 
 DRAWS = 4096
-"""Networks that are drawn and costed at once."""
+"""Number of networks that are drawn and costed at once."""
 ENUMERABLE = 20_000
-"""Spaces of up to so many networks are listed when drawing finds nothing new."""
+"""Largest space that is listed in full when drawing finds nothing new, in networks."""
 
 Key = tuple[int, ...]
 """The genes of one network: its identity to strategies."""
@@ -33,7 +33,7 @@ Figures = dict[str, NDArray[Any]]
 
 
 class Exhausted(Exception):
-    """The space holds no further network within the budgets, as far as could be found; says so."""
+    """The space holds no further network within the budgets, as far as could be found."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Problem:
     latency: Additive | None = None
 
     def key(self, arch: Architecture) -> Key:
-        """Give what strategies know this network by."""
+        """Return the genes by which strategies know this network."""
         return keys(self.space.encode([arch]))[0]
 
     @property
@@ -68,26 +68,26 @@ class Problem:
         return self.affords(self.space.decode(key))
 
     def affords(self, arch: Architecture, latency_ms: float | None = None) -> bool:
-        """Tell whether the network is within the budgets, so far as is known; ``latency_ms`` where it was measured."""
+        """Tell whether the network is within the budgets, as far as known; ``latency_ms`` is its measured latency."""
         cost = self.table.cost(arch)
         if latency_ms is None and self.latency is not None:
             latency_ms = self.latency.milliseconds(arch)
         return self.budget.fits({name: _figure(cost, name, latency_ms) for name, _ in self.budget.limits})
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
-        """Give the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""
+        """Return the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""
         figures = self._figures(slot_indices(self.space, genes))
         unknown = np.full(len(genes), np.nan)
         columns = [figures.get(name, unknown) for name in self.objectives if name != MIOU]
         return np.column_stack(columns).astype(np.float64) if columns else np.empty((len(genes), 0))
 
     def excess(self, genes: Genes) -> NDArray[np.float64]:
-        """Give the worst violation of a budget as a share of it, (P, G) -> (P,): at most 0 where the network fits."""
+        """Return the worst violation of a budget as a share of it, (P, G) -> (P,); at most 0 where the network fits."""
         return self._excess(self._figures(slot_indices(self.space, genes)))
 
     @property
     def _limits(self) -> list[tuple[str, float]]:
-        """Those that can be told of any network."""
+        """The limits that can be checked for any network, without measuring."""
         return [(name, limit) for name, limit in self.budget.limits if name != "latency_ms" or self.latency]
 
     def share(self, draws: int = 25 * DRAWS) -> float:
@@ -98,7 +98,7 @@ class Problem:
     def random(self, rng: np.random.Generator, known: Collection[Key]) -> Key:
         """Draw a network within the budgets that is not ``known``; raises :class:`Exhausted`.
 
-        By rejection; where next to nothing fits, a random network is mended choice by choice instead.
+        Draws are rejected until one fits. Where next to nothing fits, a random network is mended choice by choice.
         """
         for draws in (64, DRAWS, DRAWS, DRAWS, DRAWS):
             genes = self.space.genes.sample(rng, draws)
@@ -136,7 +136,7 @@ class Problem:
                 if name == "latency_ms"
                 else f"{least:,.0f} {name} (limit {limit:,})"
             )
-        # Each of these may be another network, when the limits pull in different directions.
+        # Each minimum may be of another network, when the limits pull in different directions.
         raise UserError(f"budgets: no network of the space fits; the smallest found have {', '.join(needs)}")
 
     # Populations, as NumPy arrays
@@ -152,7 +152,7 @@ class Problem:
         return Population(self.latency, self.space.slots, self.space.size, self.space.classes)
 
     def _figures(self, indices: dict[str, NDArray[Any]]) -> Figures:
-        """Give the costs that objectives and budgets ask for, of the networks with these variants in their slots."""
+        """Return the costs used by objectives and budgets, for networks given by the variants in their slots."""
         cost = Cost(*self._population.figures(indices).T)  # its sums work on arrays as on numbers
         latency = None
         if self.latency is not None and self._population_latency is not None:
@@ -162,12 +162,12 @@ class Problem:
         return {name: values for name, values in figures.items() if values is not None}
 
     def _excess(self, figures: Figures) -> NDArray[np.float64]:
-        """Give the worst violation of each network (P,), at most 0 where it fits; -inf where nothing is limited."""
+        """Return the worst violation of each network (P,): at most 0 where it fits, -inf without limits."""
         shares = [figures[name] / limit - 1 for name, limit in self._limits]
         return np.maximum.reduce(shares) if shares else np.full(len(figures["params"]), -np.inf)
 
     def _key(self, variants: NDArray[np.int64]) -> Key:
-        """The network with these variants in the slots (S,)."""
+        """Return the genes of the network with these variants in the slots (S,)."""
         pairs = zip(self.space.layout, variants.tolist(), strict=True)
         return tuple(gene for slot, number in pairs for gene in slot.genes[number])
 
@@ -177,7 +177,7 @@ class Problem:
         rng: np.random.Generator,
         stop: float = -np.inf,
     ) -> NDArray[np.int64]:
-        """Go from a random network down ``measure``, one slot after the other, until none helps or ``stop``."""
+        """Lower ``measure`` from a random network, slot after slot, until no change helps or ``stop`` says so."""
         layout = self.space.layout
         variants = np.array([rng.integers(len(slot.variants)) for slot in layout])
         best = np.inf
@@ -196,10 +196,10 @@ class Problem:
 
 
 def _rows(space: SearchSpace, variants: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Variants (P, S) by slot, as :func:`search_space.slot_indices` gives them."""
+    """Select the variants (P, S) by slot, as :func:`search_space.slot_indices` returns them."""
     return {slot.name: variants[:, i] for i, slot in enumerate(space.layout)}
 
 
 def _figure(cost: Cost, name: str, latency: Any) -> Any:
-    """Give one cost by its name, of one network or of a population; None for a latency that is not known."""
+    """Return one cost by its name, of one network or of a population; None for an unknown latency."""
     return latency if name == "latency_ms" else getattr(cost, name)

@@ -1,4 +1,4 @@
-"""Trying again while something is away: a database or a board, for as long as a restart or a repair may take."""
+"""Retries while a database or a board is away, for as long as a restart or a repair may take."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def retrying(
     seconds: float = math.inf,
     spread: float = 0.0,
 ) -> T:
-    """Give what ``action`` returns, repeating it for as long as it fails because something is away.
+    """Return the result of ``action``, repeating it as long as it fails because something is away.
 
     Args:
-        action: must not mind to be done twice.
-        away: tells why an error means that something is away, or None when it is none of that kind.
-        pauses: seconds between two tries; the last one from then on.
-        say: is told before each pause why, and how many seconds it takes.
-        seconds: after so many in all the last error is raised, as are errors of another kind at once.
+        action: must be safe to repeat.
+        away: says why an error means that something is away; None for an error of another kind, which is raised.
+        pauses: seconds between two tries; the last one is used from then on.
+        say: is told before each pause the reason and the seconds.
+        seconds: total time after which the last error is raised.
         spread: share by which pauses are shortened at random, so that not all workers come back at once.
     """
     waits = wait_chain(*map(wait_fixed, pauses))

@@ -1,4 +1,4 @@
-"""Reading a run file: every mistake is one line with the file, the line and the key."""
+"""Reader of run files: every mistake is one line with the file, the line and the key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.config.sections import RunConfig
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run file that was read: its configuration, with absolute paths, and its top, to word later errors."""
+    """A run file that was read: its configuration with absolute paths, and the document for wording later errors."""
 
     config: RunConfig
     top: Place

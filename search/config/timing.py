@@ -1,4 +1,4 @@
-"""`Timing`: the device whose milliseconds a search asks for, and the provenance that all its figures must have."""
+"""`Timing`: the device whose milliseconds a search asks for, and the provenance that all its figures must share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from search.config.retry import retrying
 from search.config.sections import Section
 
 PAUSES = (5.0, 15.0, 60.0, 300.0)
-"""Seconds to wait before a device that could not be reached is tried again; the last one from then on."""
+"""Seconds to wait before a device that could not be reached is tried again; the last one is used from then on."""
 
 
 class Timing(Section):
     """A run's device as it was when the run began.
 
-    A worker reaches it as its own ``devices.yaml`` says; a study decides neither the address nor the key.
+    Each worker's own ``devices.yaml`` says how it reaches the device; a study decides neither address nor key.
 
     Attributes:
         device: its name.
-        entry: its settings, all but those that say how it is reached from one machine.
+        entry: its settings, except how it is reached from one machine.
         provenance: of all figures of the run.
     """
 
@@ -35,9 +35,9 @@ class Timing(Section):
 
     @classmethod
     def of(cls, device: str, earlier: Timing | None = None) -> tuple[Timing, Backend | None]:
-        """Describe the device of this name as it is now, and give it opened.
+        """Describe the device of this name as it is now, and return it opened.
 
-        One that is described as ``earlier`` was, and measured, need not be at hand: it is not opened.
+        A measured device that is described as in ``earlier`` need not be at hand, so it is not opened.
         """
         entry = find(device)
         settings = _settings(entry)
@@ -51,11 +51,11 @@ class Timing(Section):
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether trainings on this machine would disturb what is measured on it."""
+        """Tell whether trainings on this machine would disturb what is measured on the device."""
         return find(self.device).device.here
 
     def described(self) -> Entry[DeviceConfig]:
-        """Find the device here; :class:`UserError` when it is described otherwise than when the run began."""
+        """Find the device here; :class:`UserError` when its description has changed since the run began."""
         entry = find(self.device)
         mine = _settings(entry)
         for key in self.entry.keys() | mine.keys():
@@ -67,22 +67,32 @@ class Timing(Section):
         return entry
 
     def open(self) -> Backend:
-        """Open the device; :class:`UserError` when a table's figures are no longer those the run began with."""
+        """Open the device; :class:`UserError` when a table's figures have changed since the run began."""
         backend = self.described().open()
         if isinstance(backend, Additive):
             self.require_same(backend.provenance())
         return backend
 
     def measuring(self) -> Entry[DeviceConfig] | None:
-        """Give the device that can be measured: this one, or the one that a table is about."""
+        """Return the device that can be measured: this one, or the one that a table describes."""
         return self.described().measuring()
 
     def require_same(self, provenance: Provenance) -> None:
-        """Raise :class:`UserError` for figures of another provenance, which are never mixed in one run."""
+        """Raise :class:`UserError` for figures of another provenance, which one run never mixes."""
         self.provenance.require_same(provenance, f"device '{self.device}': bring it back, or begin another run")
 
     def measure(self, backend: Backend, arch: Architecture, *, patient: bool, say: Say) -> Latency:
-        """Measure one network; raises Unavailable, unless ``patient``, which tries until the device is back."""
+        """Measure one network.
+
+        Args:
+            backend: the opened device.
+            arch: the network.
+            patient: whether to try again until a device that is away is back; otherwise Unavailable is raised.
+            say: is told what happens.
+
+        Returns:
+            The latency in milliseconds, of the run's provenance.
+        """
 
         def away(error: BaseException) -> str | None:
             return str(error) if patient and isinstance(error, Unavailable) else None

@@ -11,8 +11,8 @@ from search.config.problem import Problem
 from search.study.state import Standing
 
 DEATHS = 3
-"""After so many workers in a row died at a training that got no further it has failed: it may well be what kills them,
-by taking all the memory."""
+"""Number of workers in a row that die at a training without getting further before it counts as failed: it may well be
+what kills them, by taking all the memory."""
 KILLER = f"its worker was killed {DEATHS} times in a row"
 
 
@@ -25,8 +25,8 @@ class Claim:
         architecture: the network.
         trial: as it stands.
         standing: how far the run was when it was claimed.
-        patient: whether there is nothing else to do than to wait for its device.
-        deaths: so many workers in a row died at this training before, and it got no further.
+        patient: whether nothing else is left to do than to wait for its device.
+        deaths: how many workers in a row died at this training without getting further.
     """
 
     trial_id: int
@@ -48,13 +48,13 @@ class Claim:
 def new_trial(
     key: TrialKey, iterations: int, arch: Architecture, problem: Problem, measured: Latency | None = None
 ) -> Trial:
-    """Make the trial that begins.
+    """Make a trial that begins.
 
     Args:
         key: which training it is.
         iterations: its length.
         arch: the network.
-        problem: counts its costs, and tells its latency where it can.
+        problem: counts its costs, and predicts its latency where it can.
         measured: its latency where that was measured before.
     """
     cost = problem.table.cost(arch)

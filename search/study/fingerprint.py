@@ -1,4 +1,4 @@
-"""The fingerprint by which all workers of a run know that they mean the same by it: their code, and its networks."""
+"""The fingerprint that shows that all workers of a run have the same code and mean the same networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLES = 32
 
 
 def code_of(opened: OpenExperiment) -> dict[str, Any]:
-    """Give this code's version and the fingerprint of its networks: what a few drawn at random are and cost."""
+    """Return this code's version and a fingerprint of the space: some networks drawn at random, and their costs."""
     space = opened.experiment.space
     networks = [space.decode(row) for row in space.genes.sample(np.random.default_rng(0), SAMPLES)]
     costs = list(map(opened.table.cost, networks))
@@ -26,7 +26,14 @@ def code_of(opened: OpenExperiment) -> dict[str, Any]:
 
 
 def check_code(known: dict[str, Any], mine: dict[str, Any], source: str, *, any_version: bool = False) -> None:
-    """:class:`UserError` when the run in ``source`` belongs to other code than this, so that results would be mixed."""
+    """Raise :class:`UserError` when a run belongs to other code than this, so that results would be mixed.
+
+    Args:
+        known: the run's code, as :func:`code_of` returned it.
+        mine: this code, likewise.
+        source: the run, for messages.
+        any_version: whether another version is allowed, as long as the fingerprint is the same.
+    """
     if known["version"] != mine["version"] and not any_version:
         raise UserError(
             f"{source}: the search runs with boostformer {known['version']}, this is {mine['version']}; "

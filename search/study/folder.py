@@ -30,7 +30,7 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
     Args:
         run_dir: the run's folder; made if need be.
         opened: the experiment.
-        trials: so many networks are to be tried in all.
+        trials: how many networks are to be tried in all.
         database: keeps the study; by default it stays where it is already, else in a journal in the folder.
 
     Raises:
@@ -51,7 +51,7 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
 
 
 def make_folder(run_dir: Path) -> None:
-    """Makes ``run_dir`` if need be; :class:`UserError` when it cannot be a run's folder."""
+    """Make ``run_dir`` if need be; :class:`UserError` when it cannot be a run's folder."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         # One that another worker is about to note in .storage.json.… is not foreign.
@@ -69,6 +69,14 @@ def make_folder(run_dir: Path) -> None:
 def _set_up(
     where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment, trials: int
 ) -> None:
+    """Create the study, or check that it holds the same experiment.
+
+    Args:
+        where: keeps the study.
+        storage: opened at ``where``.
+        opened: the experiment.
+        trials: how many networks are to be tried in all.
+    """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
     study = optuna.create_study(
@@ -106,14 +114,14 @@ def references(opened: OpenExperiment) -> list[dict[str, Any]]:
 
 
 def join(run_dir: Path, database: Database) -> None:
-    """Makes ``run_dir`` this machine's folder of a study that was set up elsewhere; :class:`UserError` without one."""
+    """Make ``run_dir`` this machine's folder of a study that was set up elsewhere; :class:`UserError` without one."""
     database.study_id(database.open())
     make_folder(run_dir)
     database.note_in(run_dir)
 
 
 def earlier_experiment(run_dir: Path, database: Database | None = None) -> Experiment | None:
-    """Read the experiment of a run, if there is one: not yet where the process died that set it up."""
+    """Read the experiment of a run; None where there is none, or the process setting it up died before writing one."""
     where = database or storage_of(run_dir)
     if not where.exists():
         return None

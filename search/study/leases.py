@@ -1,6 +1,6 @@
-"""Leases: the turns of a run's workers, and who of them is alive, by locks of files or by heartbeats.
+"""Leases: turns of a run's workers, and which of them are alive, by file locks or by heartbeats.
 
-Neither way looks at a clock, so none that is wrong, or jumps, does harm.
+Neither way compares clocks, so a wrong or jumping clock does no harm.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLL_SECONDS, LOCAL_POLL_SECONDS = 2.0, 0.5
 
 
 class Leases(Protocol):
-    """One worker's share in the turns of a run; a context manager, in which the worker counts as alive."""
+    """One worker's leases on a run; a context manager, in which the worker counts as alive."""
 
     token: str
     """Names the worker in its trials."""
@@ -45,20 +45,20 @@ class Leases(Protocol):
     ) -> None: ...
 
     def exclusive(self) -> AbstractContextManager[Callable[[], None]]:
-        """One worker at a time; what it gives raises when the turn was lost in the meantime."""
+        """Take the turn, which one worker has at a time; yields a check that raises when the turn was lost."""
 
     def holds(self, trial_id: int | None) -> None:
-        """The trial that the worker is at from now on."""
+        """Note the trial that the worker is at from now on."""
 
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the running trials whose workers are dead."""
+        """Return those of the running trials whose workers are dead."""
 
     def wait(self) -> None:
-        """For a moment, in which the trials of others may end."""
+        """Wait for a moment, in which the trials of others may end."""
 
 
 def open_leases(where: Journal | Database, run_dir: Path, storage: BaseStorage) -> Leases:
-    """Give a new worker its leases on a run that is set up."""
+    """Open a new worker's leases on a run that is set up."""
     if isinstance(where, Database):
         return HeartbeatLeases(where, storage)
     return FileLeases(run_dir)
@@ -71,7 +71,7 @@ def _token() -> str:
 
 
 class FileLeases:
-    """Every worker holds the lock ``RUN_DIR/workers/<token>.lock`` while it lives: the kernel frees it when it dies."""
+    """Leases by file locks: each worker holds ``RUN_DIR/workers/<token>.lock``; the kernel frees it when it dies."""
 
     def __init__(self, run_dir: Path) -> None:
         self.token = _token()
@@ -94,7 +94,7 @@ class FileLeases:
             yield lambda: None
 
     def holds(self, trial_id: int | None) -> None:
-        """Its lock is held for all of its trials."""
+        """Do nothing: a worker's lock holds for all of its trials."""
 
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         found = []
@@ -113,10 +113,10 @@ class FileLeases:
 
 
 class HeartbeatLeases:
-    """Turns by a lock in the database, which frees it when the session ends; every worker's trial has a heartbeat.
+    """Leases by the database: a lock that a session's end frees for the turns, and a heartbeat for each running trial.
 
-    A heartbeat is only ever compared with itself: at each of its own beats a worker looks whose have not changed. So
-    while the database is away nobody grows old, and a worker that was away itself declares nobody dead for it.
+    A heartbeat is compared only with its own earlier value: at each of its own beats a worker looks which others have
+    not changed. So nobody grows old while the database is away, and a worker that was away itself declares nobody dead.
     """
 
     def __init__(self, where: Database, storage: BaseStorage) -> None:
@@ -164,7 +164,7 @@ class HeartbeatLeases:
         self._stop.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _live(self) -> None:
-        """In a thread of its own: beats and looks, again and again."""
+        """Beat and look again and again, in a thread of its own."""
         from results.storage.database import outage
 
         while not self._stop.wait(BEAT_SECONDS):
@@ -175,7 +175,7 @@ class HeartbeatLeases:
                     raise
 
     def beat(self) -> None:
-        """Shows that this worker lives, and looks whether others do."""
+        """Show that this worker lives, and look whether others do."""
         from sqlalchemy import text
 
         if (trial_id := self._trial_id) is not None:

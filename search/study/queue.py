@@ -1,8 +1,7 @@
-"""`Queue`: one worker's access to the trials of a run, claimed one at a time, given back by the dead.
+"""`Queue`: one worker's access to the trials of a run, which are claimed one at a time.
 
-A worker writes its token into the trials it claims. A running trial whose owner is dead is recorded as interrupted, and
-its training is the next to be done. Claims take turns, so that no two workers claim the same training, nor propose the
-same network: see :mod:`search.study.leases`. A database may be away at any moment: see :mod:`search.study.retry`.
+A worker writes its token into the trials it claims. A trial whose worker died is marked as interrupted and repeated
+next. Claims take turns (:mod:`search.study.leases`), so that no training is claimed and no network proposed twice.
 """
 
 from __future__ import annotations
@@ -53,10 +52,7 @@ class Queue:
     def __init__(self, run_dir: Path, opened: OpenExperiment, say: Callable[[str], None] = lambda line: None) -> None:
         """Open the run in ``run_dir``; :class:`UserError` when it is of another version of the code.
 
-        Args:
-            run_dir: the run's folder.
-            opened: its experiment.
-            say: is told a line for people when the database is away or a result comes too late.
+        ``say`` is told a line for people when the database is away or a result comes too late.
         """
         self.run_dir, self.experiment, self.problem = run_dir, opened.experiment, opened.problem
         self._where = where = storage_of(run_dir)
@@ -88,7 +84,7 @@ class Queue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give back what was claimed and not ended, as it is on Ctrl-C and when something is broken."""
+        """Give back what was claimed and not ended, as on Ctrl-C or after a bug."""
         try:
             if error is None:
                 self._reliably(self._leave)
@@ -105,28 +101,25 @@ class Queue:
                 self._give_back(frozen)
 
     def folder(self, key: TrialKey) -> Path:
-        """Where the training of this network with this seed keeps its state, on every rung."""
+        """Return the folder where the training of this network with this seed keeps its state, on every rung."""
         return self.run_dir / CHECKPOINTS / f"{key.arch_id}-{key.seed}"
 
     def _read_target(self) -> bool:
-        """Tell whether a search with other --trials has been begun since."""
+        """Tell whether a search with another --trials has been started since."""
         known = self._storage.get_study_user_attrs(self._study_id)
         before, self._state.scheduler = self._state.scheduler, Scheduler.of(self.experiment, known["trials"])
         return self._state.scheduler != before
 
     def _forget_states(self) -> None:
-        """Remove the states of a run that is concluded: trainings that were not promoted would keep theirs for nothing.
-
-        Should it be asked for more networks later, what is promoted then is trained from the start, to the same score.
-        """
+        """Remove the states of a concluded run; a network promoted later is trained anew, to the same score."""
         shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
 
     def begin_no_more(self, reason: str) -> None:
-        """Bring to its end what was begun, and then end the search early, for this ``reason``."""
+        """Begin no further network, for this ``reason``; the search ends once those begun are done."""
         self._used_up, self._state.used_up = Exhausted(reason), True
 
     def standing(self) -> Standing:
-        """Tell how far the run is now, once the trials of dead workers have been recorded as interrupted."""
+        """Return how far the run is now, after marking the trials of dead workers as interrupted."""
 
         def look() -> Standing:
             with self._leases.exclusive():
@@ -138,7 +131,7 @@ class Queue:
         trials = self._trials()
         standing = self._state.update(trials)  # what is damaged is refused before anything is written
         running = [frozen for frozen in trials if frozen.state is TrialState.RUNNING]
-        # Its own are left of a claim that broke off with the connection.
+        # Own ones are left from a claim that broke off with the connection.
         own = [frozen for frozen in running if self._owns(frozen) and frozen._trial_id != self._current]
         for frozen in own:
             self._give_back(frozen)
@@ -148,10 +141,9 @@ class Queue:
         return self._state.update(self._trials()) if own or dead else standing
 
     def claim(self, propose: Proposer) -> Claim | None:
-        """Claim the next trial to be run; None when all are concluded.
+        """Claim the next trial to be run, waiting while others run the only ones left; None when all are concluded.
 
-        When the only trials left are being run by others, waits until they end or die. Raises what ``propose``
-        raises when there is nothing more to try, once none waits for its device.
+        Raises what ``propose`` raised when there is no further network, once no trial waits for its device.
         """
         while True:
             found = self._reliably(lambda: self._try_to_claim(propose))
@@ -169,7 +161,7 @@ class Queue:
             self._leases.wait()
 
     def _try_to_claim(self, propose: Proposer) -> Claim | list[str]:
-        """Claim a trial, or else tell the workers to wait for: none when all is concluded."""
+        """Claim a trial, or return the workers to wait for: none when all is concluded."""
         self._read_target()
         with self._leases.exclusive() as check:
             standing = self._standing()
@@ -193,7 +185,7 @@ class Queue:
                 step = self._state.step()
             else:
                 return TrialKey(arch.id, 0, step.seed), arch
-        # Before others are promoted in its place, if the device is back.
+        # If the device is back, measure before others are promoted in its place.
         if standing.waiting and (not isinstance(step, Train) or self._device_answers):
             key = standing.waiting[0]
             return key, architectures[key.arch_id]
@@ -219,13 +211,13 @@ class Queue:
         return self._end(claim, Status.WAITING, reason)
 
     def scored(self, claim: Claim, score: Scored) -> Claim:
-        """Record a score before anything else that may take long; gives the claim with it."""
+        """Store a score before anything else that may take long; return the claim with it."""
         self._tell(claim, *score_attribute(score.miou, score.seconds, score.provenance))
         known = replace(claim.trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)
         return replace(claim, trial=known)
 
     def measured(self, claim: Claim, latency: Latency) -> Claim:
-        """Record a latency; gives the claim with it."""
+        """Store a latency; return the claim with it."""
         self._device_answers = True
         self._tell(claim, *latency_attribute(latency))
         return replace(claim, trial=replace(claim.trial, latency=latency))
@@ -238,6 +230,14 @@ class Queue:
         self._reliably(tell)
 
     def _end(self, claim: Claim, status: Status, reason: str | None = None, seconds: float | None = None) -> Trial:
+        """End a claimed trial and return it as it ended.
+
+        Args:
+            claim: the trial.
+            status: its last.
+            reason: why it is not finished.
+            seconds: time it took; by default that of its score.
+        """
         known = claim.trial.seconds
         trial = replace(claim.trial, status=status, reason=reason, seconds=known if seconds is None else seconds)
         ours = self._reliably(lambda: self._tell_end(claim, trial, seconds))
@@ -253,7 +253,7 @@ class Queue:
         return trial if kept else replace(trial, status=Status.INTERRUPTED)
 
     def _tell_end(self, claim: Claim, trial: Trial, seconds: float | None) -> bool:
-        """Record the end; False when the trial was taken over."""
+        """Store the end; False when the trial was taken over."""
         name, values = end_attribute(trial.status, trial.reason, seconds)
         try:
             if not trial.is_finished:
@@ -264,7 +264,7 @@ class Queue:
                 stored_values(trial, self.experiment.objectives) if trial.is_finished else None,
             )
         except UpdateFinishedTrialError:
-            # Perhaps by this worker itself, just before the connection broke.
+            # Ended perhaps by this worker itself, just before the connection broke.
             found = self._storage.get_trial(claim.trial_id)
             return found.state is TrialState.COMPLETE or name in found.user_attrs
         return True
@@ -297,7 +297,7 @@ class Queue:
             key, self.experiment.proxy.rungs[key.rung], arch, self.problem, state.latencies.get(key.arch_id)
         )
         reached = newest_state(self.folder(key)) if state.deaths.get(key) else 0
-        # Nobody else has made one in this turn; to ask for the number would take as long again.
+        # No other worker makes trials in this turn, so the count is the number; asking for it would take as long again.
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
             trial = replace(trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)

@@ -1,4 +1,4 @@
-"""`Patience` with a database that is away: whatever asks it is repeated."""
+"""`Patience` with a database that is away: every query is repeated until it answers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from search.config.retry import retrying
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 30 * 60.0
-"""So long a database may be away before a worker gives up."""
+"""Seconds that a database may be away before a worker gives up."""
 PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Seconds between two tries; the last one from then on."""
+"""Seconds between two tries; the last one is used from then on."""
 
 
 class Patience:
-    """Repeats actions that fail because the database cannot be asked; says so once, and when it is back."""
+    """Repeat actions that fail because the database is away; say so once, and say when it is back."""
 
     def __init__(self, where: Journal | Database, say: Callable[[str], None]) -> None:
         self._where, self._say = where, say
 
     def __call__(self, action: Callable[[], T]) -> T:
-        """Give what ``action`` returns, which must not mind to be done twice.
+        """Return the result of ``action``, which must be safe to repeat.
 
         Raises :class:`UserError` when the database is away for too long, and whatever else ``action`` raises.
         """

@@ -1,9 +1,9 @@
 """MO-ASHA: try another network, train a good one for longer, repeat a finalist with another seed, wait, or stop.
 
-Of the networks that were trained up to a rung the best share, taken from the whole non-dominated order, goes on to the
-next rung, and nobody waits for a rung to fill. Unlike in the paper, new networks come before promotions: the number of
-both is fixed, and places that are given away early go to the best of a few. Strategies learn from the first rung alone,
-so nothing is lost by it.
+Of the networks trained up to a rung, the best share goes on to the next rung, ranked by the whole non-dominated order;
+no network waits for a rung to fill. Unlike in the paper, new networks come before promotions: the number of both is
+fixed, and a promotion given early goes to the best of only a few. Strategies learn from the first rung alone, so they
+lose nothing by it.
 Source: Schmucker et al., "Multi-objective asynchronous successive halving", 2021.
 """
 
@@ -51,15 +51,15 @@ Step = Propose | Train | Wait | Done
 
 @dataclass(frozen=True)
 class Scheduler:
-    """Decides what is trained next, from all trials of a run; it has no state of its own.
+    """Chooser of the next training, from all trials of a run; it has no state of its own.
 
     Attributes:
         target: how many networks are begun.
         seed: of all trainings but a finalist's further ones.
         rungs: iterations of a training on each rung, ascending.
-        reduction_factor: of the networks on a rung one in so many is promoted.
-        final_seeds: with so many seeds networks on the front are trained. The front is that of the highest rung that
-            any network came to.
+        reduction_factor: one in so many networks of a rung is promoted.
+        final_seeds: number of seeds for each network on the front, which is that of the highest rung any network
+            reached.
         objectives: names.
     """
 
@@ -82,7 +82,7 @@ class Scheduler:
         return range(self.seed, self.seed + self.final_seeds)
 
     def iterations(self, key: TrialKey) -> int:
-        """Give how many iterations a training takes: above the first rung it is carried on, but for further seeds."""
+        """Return how many iterations a training takes: above the first rung it continues, except with further seeds."""
         carried_on = key.rung > 0 and key.seed == self.seed
         return self.rungs[key.rung] - (self.rungs[key.rung - 1] if carried_on else 0)
 
@@ -91,14 +91,14 @@ class Scheduler:
         return (key.rung, key.seed) == (0, self.seed)
 
     def next_step(self, trials: Iterable[Trial]) -> Step:
-        """Give the most useful thing to do.
+        """Choose the most useful thing to do.
 
-        ``trials`` holds one trial for each training that was begun, without interrupted ones, which are to be repeated
-        before anything else; one that waits for its device counts as running.
+        ``trials`` holds one trial for each training that was begun, except interrupted ones, which are repeated before
+        anything else. A trial that waits for its device counts as running.
         """
         rungs: list[dict[str, Trial]] = [{} for _ in self.rungs]
         by_seed: list[dict[str, dict[int, Trial]]] = [defaultdict(dict) for _ in self.rungs]
-        running = [False, False]  # at all; of those on which promotions depend
+        running = [False, False]  # whether any is; whether one is on which promotions depend
         for trial in trials:
             key, active = trial.key, trial.status in (Status.RUNNING, Status.WAITING)
             running[0] |= active
@@ -120,7 +120,7 @@ class Scheduler:
         return Wait() if running[0] else Done()
 
     def most_trainings(self) -> list[int]:
-        """Estimate how many trainings each rung will have, to announce what a run costs; without further seeds."""
+        """Estimate how many trainings each rung will have, without further seeds, to announce what a run costs."""
         counts = [self.target]
         while len(counts) < len(self.rungs):
             counts.append(counts[-1] // self.reduction_factor)
@@ -130,13 +130,13 @@ class Scheduler:
         values = self._values(rung)
         if len(above) >= len(values) // self.reduction_factor:
             return None
-        # The best may change while others end; who went up stays there, and no more go up than was announced.
+        # The best may change while others end; a promoted network stays so, and no more are promoted than announced.
         ids = list(values)
         order = best_first(np.array(list(values.values()), dtype=np.float64), len(above) + 1)
         return next(ids[i] for i in order if ids[i] not in above)
 
     def _front(self, top: Mapping[str, Mapping[int, Trial]]) -> list[str]:
-        """List the front by the means over the seeds so far: others may rise when a lucky one falls."""
+        """List the front by the means over the seeds so far: others may join when a lucky network falls."""
         means: dict[str, NDArray[np.float64]] = {}
         for arch_id, seeds in top.items():
             if known := self._values(seeds):
@@ -145,7 +145,7 @@ class Scheduler:
         return [ids[i] for i in front_of(np.array([means[arch_id] for arch_id in ids]))] if ids else []
 
     def _values(self, trials: Mapping[Any, Trial]) -> dict[Any, tuple[float, ...]]:
-        """Give the objectives, all minimised, of the finished trials that have all of them."""
+        """Return the objectives, all minimised, of the finished trials that have all of them."""
         finished = {key: trial for key, trial in trials.items() if trial.is_finished}
         found = {key: minimised_values(trial, self.objectives) for key, trial in finished.items()}
         return {key: values for key, values in found.items() if np.isfinite(values).all()}

@@ -1,6 +1,6 @@
 """`State`: which trainings of a run are done, which are left, and what is known of each network.
 
-It is kept up to date trial by trial, each ended one being looked at once, so that a claim stays cheap after thousands.
+It is updated trial by trial, and looks at each ended trial once, so that a claim stays cheap after thousands.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from search.study.scheduler import Done, Scheduler, Step
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is, in trainings.
+    """Progress of a run, in trainings.
 
     Attributes:
         target: about how many there will be: promotions depend on how many fail, and further seeds count when they
             have ended.
-        iterations_left: of the trainings that are left of about so many, without further seeds.
+        iterations_left: in the trainings that are left, as approximate as ``target``; without further seeds.
         finished, failed: how many are.
         history: every network once, in the order of their first trials.
         owners: the workers of the running ones.
         interrupted: to be repeated before anything else.
         waiting: scored, but to be measured once their device is back.
         step: what comes next, after the interrupted ones.
-        scheduler: with a target of what was begun, should fewer be asked for now.
+        scheduler: its target is the number of networks begun, if fewer are asked for now.
     """
 
     target: int
@@ -55,13 +55,13 @@ class Standing:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left to do, nor being done."""
+        """Tell whether nothing is left to do, nor being done."""
         return isinstance(self.step, Done) and not self.interrupted and not self.waiting
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a training had found before it was interrupted or had to wait."""
+    """Score of a training that was interrupted or had to wait."""
 
     miou: float
     seconds: float
@@ -70,18 +70,18 @@ class Scored:
 
 @dataclass
 class State:
-    """Reads a run's trials in the order of their numbers; told all of them again and again.
+    """A reader of a run's trials in the order of their numbers; each update is given all of them.
 
     Attributes:
         problem: the networks.
-        scheduler: what comes next.
+        scheduler: chooses what comes next.
         source: names the study in messages.
         provenance: of the run's latencies, if it has any.
         architectures: every network that was tried.
-        deaths: how many workers in a row died at a training that got no further.
-        reached: after how many iterations a training's state was saved when it was last taken over from the dead.
+        deaths: how many workers in a row died at a training without getting further.
+        reached: iterations after which a training's state was saved when it was last taken over from a dead worker.
         scores: what is known of trainings that did not end.
-        latencies: what was measured of a network, by any of its trials.
+        latencies: measured latency of a network, by any of its trials.
         ended: the trial that concluded each training.
         count: how many trials there are.
         used_up: whether there is no further network to begin.
@@ -108,7 +108,7 @@ class State:
         self._begun: list[Trial] = []
 
     def update(self, stored: Sequence[FrozenTrial]) -> Standing:
-        """Take in what is new in all the ``stored`` trials."""
+        """Take in what is new in the ``stored`` trials, which are all of the run's."""
         self.count = len(stored)
         running: dict[TrialKey, Trial] = {}
         owners = []
@@ -157,12 +157,12 @@ class State:
         )
 
     def step(self) -> Step:
-        """Give what comes next, after the interrupted ones."""
+        """Return what comes next, after the interrupted ones."""
         scheduler = replace(self.scheduler, target=0) if self.used_up else self.scheduler
         return scheduler.next_step(self._begun)
 
     def _to_repeat(self, interrupted: list[TrialKey]) -> list[TrialKey]:
-        """Leave out networks that would be more than the run was asked for, since it is asked for fewer now."""
+        """Leave out networks beyond the number asked for, if that was lowered since."""
         room = self.scheduler.target - sum(self.scheduler.is_first(trial.key) for trial in self._begun)
         first = [key for key in interrupted if self.scheduler.is_first(key)]
         return [key for key in interrupted if key not in first or first.index(key) < room]
@@ -171,12 +171,12 @@ class State:
         return key in self.ended and self.ended[key].is_finished
 
     def deaths_at(self, key: TrialKey, reached: int) -> int:
-        """Give how many died in a row, if the training's state is saved after ``reached`` iterations now."""
+        """Return how many workers died in a row, if the training's state is saved after ``reached`` iterations now."""
         gained = 0 < self.reached.get(key, 0) < reached
         return 0 if gained else self.deaths.get(key, 0)
 
     def _meet(self, trial: Trial) -> None:
-        """Keep what is known of the trial's network from now on."""
+        """Keep what is known of the trial's network."""
         key, where = trial.key, f"{self.source}: trial {trial.number}"
         if key.rung >= len(self.scheduler.rungs):
             raise UserError(f"{where}: its rung is {key.rung}, the run has {len(self.scheduler.rungs)} from 0 on")
@@ -218,7 +218,7 @@ class State:
                 self._observe(key, Status.FAILED)
 
     def _observe(self, key: TrialKey, status: Status, miou: float | None = None) -> None:
-        """Tell strategies what they may compare: the first training, of the shortest kind."""
+        """Tell strategies about comparable trainings only: a network's first, on the lowest rung."""
         if not self.scheduler.is_first(key):
             return
         # Predicted ones the problem knows itself.

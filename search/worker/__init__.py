@@ -1,1 +1,1 @@
-"""One worker's loop, and what starts workers: local processes and launchers."""
+"""One worker's loop, and the ways to start workers: local processes and launchers."""

@@ -1,4 +1,4 @@
-"""Which CUDA device a worker trains on: decided by ``CUDA_VISIBLE_DEVICES``, before torch looks at the devices."""
+"""Choice of a worker's CUDA device, through ``CUDA_VISIBLE_DEVICES``, before torch looks at the devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible() -> list[str]:
-    """The devices that this process may use, as the variable names them."""
+    """Return the devices that this process may use, as the variable names them."""
     named = os.environ.get(VISIBLE)
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
@@ -20,13 +20,13 @@ def visible() -> list[str]:
 
 
 def share(worker: int) -> dict[str, str]:
-    """The environment that gives worker number ``worker`` its device, in turn; nothing where there is none."""
+    """Return the environment that gives worker number ``worker`` its device, in turn; empty without devices."""
     devices = visible()
     return {VISIBLE: devices[worker % len(devices)]} if devices else {}
 
 
 def use(device: int) -> None:
-    """This process trains on the device of this number; :class:`UserError` when there is none."""
+    """Make this process train on the device of this number; :class:`UserError` when there is none."""
     devices = visible()
     if not 0 <= device < len(devices):
         there = f"0 to {len(devices) - 1}" if devices else "none, for there is no CUDA device"

@@ -1,4 +1,4 @@
-"""The networks on the front of a search that is over, measured once more, each in several builds."""
+"""The final measurement of the networks on the front when a search is over, each in several builds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BUILDS = 3
 
 
 def measure_finalists(run_dir: Path, timing: Timing, say: Say) -> None:
-    """Measure those that were not yet, and keep each at once; say what could not be done, and why.
+    """Measure the finalists that were not measured yet, and keep each result at once; say what failed, and why.
 
-    They are measured on the run's device, or on the one that its table predicts. Of a board that is only estimated
-    nothing can be measured.
+    They are measured on the run's device, or on the one that its table predicts. A board that is only estimated cannot
+    be measured.
     """
     run = read_run(run_dir)
     left = [member for member in front(run.trials, run.objectives) if member.final is None]
@@ -46,7 +46,7 @@ def _measure(
         timing: the run's device.
         left: trials on the front.
         limit: the budget in milliseconds.
-        known: of figures that were measured before; others may not stand beside them.
+        known: provenance of figures that were measured before; others may not stand beside them.
         say: is told what is being done.
     """
     if (entry := timing.measuring()) is None:

@@ -29,11 +29,11 @@ def cores() -> int:
 
 
 def default_workers(trials: int, *, is_disturbed: bool) -> int:
-    """Give how many workers a search has on this machine unless it is told.
+    """Choose the number of a search's workers on this machine, where the user does not.
 
-    On CPUs one for each core, with one thread each: trainings of small networks gain little by a second thread, and
-    threads that wait for each other lose much. One where a GPU trains, or where the others would disturb what is
-    measured on this machine.
+    On CPUs it is one for each core, with one thread each: trainings of small networks gain little by a second thread,
+    and threads that wait for each other lose much. It is one where a GPU trains, or where more workers would disturb
+    what is measured on this machine.
 
     Args:
         trials: so many networks are tried in all; more workers have nothing to do.
@@ -44,7 +44,7 @@ def default_workers(trials: int, *, is_disturbed: bool) -> int:
 
 @contextmanager
 def threads_of_one_worker(count: int) -> Iterator[None]:
-    """Compute with as many threads as each of ``count`` workers has, so that what is timed here holds there."""
+    """Use as many threads as each of ``count`` workers has, so that times measured here hold there."""
     import torch
 
     before = torch.get_num_threads()
@@ -57,10 +57,10 @@ def threads_of_one_worker(count: int) -> Iterator[None]:
 
 
 def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
-    """Runs ``count`` workers on a run that is set up; returns how many of them failed.
+    """Run ``count`` workers on a run that is set up; return how many of them failed.
 
-    They divide the threads and the CUDA devices of this process among them. One that is killed is replaced, unless that
-    does not help. On Ctrl-C each gives back its trial; should this process be killed, they notice and do the same.
+    They share this process's threads and CUDA devices. One that is killed is replaced, unless that does not help. On
+    Ctrl-C each gives back its trial; when this process is killed, they notice and do the same.
     """
     lines: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
     children: list[subprocess.Popen[str]] = []
@@ -92,7 +92,14 @@ def run_workers(run_dir: Path, count: int, reporter: ConsoleReporter) -> int:
 
 
 def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int, str | None]]) -> subprocess.Popen[str]:
-    """A worker whose output comes line by line into ``lines``, with its number, and None when it ends."""
+    """Start a worker.
+
+    Args:
+        run_dir: the run's folder.
+        number: the worker's number, from 0.
+        count: how many workers share the threads.
+        lines: receives the number with each line of output, and with None when the worker ends.
+    """
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     # A session of its own: a Ctrl-C of the terminal must not reach it twice.
     child = subprocess.Popen(
@@ -115,7 +122,7 @@ def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int,
 
 
 def stop_with_parent() -> None:
-    """In a child: Ctrl-C to itself as soon as its standard input closes: the parent stops it so, or died."""
+    """Send Ctrl-C to this child process as soon as its standard input closes: its parent stops it so, or has died."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):  # sent to all processes of a job: once is enough, by the parent
         signal.signal(number, signal.SIG_IGN)

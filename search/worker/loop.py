@@ -1,6 +1,6 @@
-"""A worker's loop: claim a trial, evaluate it, record it, until the run has its number of trials.
+"""A worker's loop: claim a trial, evaluate it and store the result, until the run has its number of trials.
 
-Any number of processes may work on one run. The study is the only thing they share.
+Any number of processes may work on one run. The study is all that they share.
 """
 
 from __future__ import annotations
@@ -29,26 +29,31 @@ from search.study.state import Scored
 from search.worker.reporting import Reporter
 
 HOPELESS = 200
-"""So many networks in a row may be measured over budget before the search ends."""
+"""Number of networks in a row measured over budget that ends the search."""
 
 
 class Evaluator(Protocol):
-    """Trains and scores networks; :class:`evaluators.proxy.Proxy` is one."""
+    """Scoring of networks by training; :class:`evaluators.proxy.Proxy` is one."""
 
     def evaluate(self, arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
-        """Give the score at ``rung``; raises TrainingFailure.
+        """Score a network; raises TrainingFailure.
 
-        What was trained is kept in ``folder``, for whoever takes over and for higher rungs.
+        Args:
+            arch: the network.
+            seed: of the training.
+            progress: is told the training's steps.
+            rung: length of the training, from 0.
+            folder: keeps the training's state, for a worker that takes over and for higher rungs.
         """
 
     def tidy(self, folder: Path, rung: int) -> None:
-        """Leave in ``folder`` only what the next rung goes on from, once the score is recorded."""
+        """Leave in ``folder`` only what the next rung continues from, once the score is stored."""
 
 
 def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: Evaluator | None = None) -> None:
     """Work on a run until its trials are concluded.
 
-    Whatever is raised, a trial that was not ended is given back, to be repeated: on Ctrl-C as on a bug.
+    Whatever is raised, on Ctrl-C as on a bug, an unended trial is given back, to be repeated.
 
     Args:
         opened: the experiment that ``run_dir`` was set up for.
@@ -85,10 +90,10 @@ def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: E
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """Ends a claimed trial: measured where its latency is not predicted, within budget, and trained.
+    """Evaluation of a claimed trial: measured where its latency is not predicted, rejected over budget, and trained.
 
-    Where latency is limited it comes first, since no network over budget is trained; else a device that cannot be
-    reached does not keep the training waiting.
+    Where latency is limited it is measured first, since no network over budget is trained. Otherwise a device that
+    cannot be reached does not delay the training.
     """
 
     opened: OpenExperiment

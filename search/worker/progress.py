@@ -1,4 +1,4 @@
-"""What a search shows while it runs: bars with the time left on a terminal, else a line per trial."""
+"""Display of a running search: bars with the time left on a terminal, else a line per trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search.study.state import Standing
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``40 s``, ``12 min``, ``3 h 20 min``."""
+    """Write as ``0.4 s``, ``40 s``, ``12 min`` or ``3 h 20 min``."""
     if 0 < seconds < 0.95:
         return f"{seconds:.1f} s"
     if seconds < 90:
@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 def describe(trial: Trial) -> str:
-    """Tell in a line what came of a trial that ended or was set aside."""
+    """Describe in a line what came of a trial that ended or was set aside."""
     name = f"trial {trial.number} {trial.id}"
     if not trial.status.concludes:
         reason = f": {trial.reason}" if trial.reason else ""
@@ -44,7 +44,7 @@ def describe(trial: Trial) -> str:
 
 
 class ConsoleReporter:
-    """Shows the trials of a run on stderr. ``workers`` processes share the work, for the time left."""
+    """Reporter that shows the trials of a run on stderr. The time left assumes ``workers`` processes."""
 
     def __init__(self, workers: int = 1) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -85,7 +85,14 @@ class ConsoleReporter:
             self._training = self._bars.add_task("training", total=None, note="")
 
     def stands(self, concluded: int, target: int, others: int, iterations_left: int) -> None:
-        """How far the run is by the work of all; ``others`` are at trials."""
+        """Show how far the run is by the work of all.
+
+        Args:
+            concluded: trainings that are done.
+            target: about how many there will be.
+            others: workers that are at trials.
+            iterations_left: of the trainings that are left.
+        """
         self.concluded, self.target, self._iterations_left = concluded, target, iterations_left
         self._working = max(self.workers, others + 1)
         if self._trials is not None:
@@ -136,7 +143,7 @@ class ConsoleReporter:
         return f"{self.concluded}/{self.target}{self._left(', ')}"
 
     def _left(self, prefix: str) -> str:
-        """The time left, from the trials so far; before the first, from the steps of the current."""
+        """Estimate the time left from the trials so far, or before the first has ended from its steps."""
         done, began = self._step
         left = self.target - self.concluded
         if left < 1:
@@ -152,7 +159,7 @@ class ConsoleReporter:
 
 
 class LineReporter:
-    """Tells a parent process about each ended trial, as a line of JSON."""
+    """Reporter that tells a parent process about each ended trial, as a line of JSON."""
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
         self._stream = stream
@@ -186,7 +193,7 @@ class LineReporter:
 
 
 def relay(line: str, reporter: ConsoleReporter) -> None:
-    """Passes on a line that a :class:`LineReporter` wrote."""
+    """Pass on a line that a :class:`LineReporter` wrote."""
     try:
         message = json.loads(line)
     except ValueError:  # something else that was printed in the worker

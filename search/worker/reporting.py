@@ -1,4 +1,4 @@
-"""`Reporter`: what a worker tells about its work, whoever shows it."""
+"""`Reporter`: the messages of a worker about its work, whoever shows them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from search.study.state import Standing
 
 
 class Reporter(Protocol):
-    """Is told what a worker does."""
+    """Receiver of a worker's messages."""
 
     def begins(self, standing: Standing) -> None:
-        """The worker begins; how far the run is."""
+        """Tell that the worker begins, and how far the run is."""
 
     def trial(self, trial: Trial, standing: Standing) -> None:
-        """A trial was claimed; how far the run was then, by the work of all."""
+        """Tell that a trial was claimed, and how far the run was then, by the work of all."""
 
     def step(self, done: int, total: int, loss: float) -> None:
-        """The trial's training has done so many of its iterations."""
+        """Tell how many of the trial's iterations are done."""
 
     def ended(self, trial: Trial) -> None:
-        """The trial is finished or has failed."""
+        """Tell that the trial is finished or has failed."""
 
     def set_aside(self, trial: Trial) -> None:
-        """The trial was measured over budget, waits for its device, or was taken over: it does not count."""
+        """Tell that the trial does not count: it was measured over budget, waits for its device, or was taken over."""
 
     def says(self, line: str) -> None:
-        """Something else that takes its time."""
+        """Tell of something else that takes time."""
 
     def exhausted(self, reason: str) -> None:
-        """The search ends early, because there is nothing more to try."""
+        """Tell that the search ends early, because there is nothing more to try."""

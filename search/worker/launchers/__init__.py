@@ -1,1 +1,1 @@
-"""Engines that start, follow and stop the workers of a run."""
+"""Launchers: programs that start, follow and stop the workers of a run."""

@@ -1,4 +1,4 @@
-"""NNI as a launcher: an experiment of NNI whose trials are workers of a run. The run's study stays the only truth.
+"""NNI as a launcher: an NNI experiment whose trials are workers of a run. Only the run's study holds results.
 
-`service` reads where they run, `experiment` starts and stops them, `worker` is what a worker does that NNI started.
+`service` reads where they run, `experiment` starts and stops them, `worker` runs in each worker that NNI started.
 """

@@ -1,4 +1,4 @@
-"""An experiment of NNI from its start to its end, whose page is this user's alone, and what becomes of its workers."""
+"""An NNI experiment from start to end: its web page, for this user alone, and what becomes of its workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATES |= dict.fromkeys(("USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"), "wa
 
 
 def require_nni() -> None:
-    """Make NNI ready for use beside today's packages. :class:`UserError` where it is not installed."""
+    """Make NNI usable beside current versions of other packages. :class:`UserError` where it is not installed."""
     try:
         from nni.runtime.log import silence_stdout
         from nni.tools.nnictl.common_utils import SimplePreemptiveLock
@@ -40,26 +40,26 @@ def require_nni() -> None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A running experiment of NNI at ``port``. What asks it raises :class:`UserError` when it is no longer there."""
+    """A running NNI experiment at ``port``. Its queries raise :class:`UserError` once it is gone."""
 
     handle: Any
     port: int
     log: Path
 
     def is_done(self) -> bool:
-        """Whether all workers have ended."""
+        """Tell whether all workers have ended."""
         status = self._ask(self.handle.get_status)
         if status in ("ERROR", "STOPPING", "STOPPED"):
             raise self.over()
         return bool(status == "DONE")
 
     def workers(self) -> dict[int, str]:
-        """What each worker does, by its number: "started", "ended", "failed" or "was stopped or killed"."""
+        """Return each worker's state, by its number: "started", "ended", "failed" or "was stopped or killed"."""
         jobs = self._ask(self.handle.list_trial_jobs)
         return {_number(job): _STATES[job.status] for job in jobs if job.status in _STATES}
 
     def last_words(self, number: int) -> str:
-        """The last line that a worker wrote to its stderr."""
+        """Return the last line that a worker wrote to its stderr."""
         jobs = self._ask(self.handle.list_trial_jobs)
         job = next(job for job in jobs if _number(job) == number)
         address = f"http://{LOOPBACK}:{self.port}/api/v1/nni/trial-file/{job.trialJobId}/stderr"
@@ -72,7 +72,7 @@ class Experiment:
             return f"its output cannot be had ({error})"
 
     def over(self) -> UserError:
-        """Why NNI gave up, as its log says."""
+        """Return NNI's reason for giving up, from its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         errors = [line for line in text.splitlines() if "] ERROR (" in line or "] CRITICAL (" in line]
         said = errors[-1].partition(") ")[2] if errors else "it did not say why"
@@ -87,12 +87,12 @@ class Experiment:
 
 @contextmanager
 def running(config: Any, port: int, addresses: Sequence[str]) -> Iterator[Experiment]:
-    """Run an experiment of NNI; when the block ends, it and its workers are stopped.
+    """Run an NNI experiment; when the block ends, it and its workers are stopped.
 
     Args:
         config: NNI's configuration of it.
         port: of the web page, which answers only this user's processes on this machine (``guard.js``).
-        addresses: where its servers listen, nowhere else.
+        addresses: the only ones where its servers listen.
 
     Raises:
         UserError: the port is taken, or NNI does not start.
@@ -118,9 +118,9 @@ def running(config: Any, port: int, addresses: Sequence[str]) -> Iterator[Experi
 
 
 def follow(experiment: Experiment, say: Callable[[str], None], look: Callable[[], None]) -> dict[int, str]:
-    """Waits until all workers have ended, says what becomes of each, and calls ``look`` now and then.
+    """Wait until all workers have ended, say what becomes of each, and call ``look`` now and then.
 
-    Returns what each came to.
+    Returns what became of each.
     """
     known: dict[int, str] = {}
     done = False
@@ -148,7 +148,7 @@ def _refuse_taken(port: int, addresses: Sequence[str]) -> None:
 
 @contextmanager
 def _environment(addresses: Sequence[str]) -> Iterator[None]:
-    """NNI's manager gets the guard, and what asks it by HTTP goes by no proxy."""
+    """Give NNI's manager the guard, and keep its HTTP queries off proxies."""
     before = dict(os.environ)
     direct = ",".join(filter(None, [before.get("no_proxy"), "localhost", LOOPBACK]))
     os.environ |= {"no_proxy": direct, "NO_PROXY": direct, LISTEN_VARIABLE: ",".join(addresses)}

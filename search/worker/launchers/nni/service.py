@@ -1,4 +1,4 @@
-"""Which training service of NNI runs the workers: its section of NNI's configuration, checked by NNI's own classes."""
+"""The NNI training service that runs the workers: its section of NNI's configuration, checked by NNI's own classes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECRETS = ("password", "sshpassphrase")
 
 @dataclass(frozen=True)
 class Service:
-    """A training service: its platform, and what NNI's configuration says of it, key by key as in ``source``."""
+    """A training service: its platform, and its settings in NNI's configuration, key by key as in ``source``."""
 
     platform: str = "local"
     values: Mapping[str, Any] = field(default_factory=lambda: {"platform": "local"})
@@ -38,9 +38,10 @@ class Service:
         return self.platform == "local"
 
     def listening(self, host: str) -> list[str]:
-        """The addresses at which NNI must listen: its own parts use the loopback one, workers elsewhere ``host``.
+        """Return the addresses where NNI must listen: loopback for its own parts, ``host`` for workers elsewhere.
 
-        :class:`UserError` when that is no address, there are no such workers, or they would not know where to report.
+        Raises :class:`UserError` when ``host`` is no address, is set though all workers are local, or is missing for
+        workers elsewhere.
         """
         try:
             address = ip_address(host)
@@ -58,10 +59,10 @@ class Service:
 
 
 def read_service(path: Path | None) -> Service:
-    """The service that a file describes, as ``trainingService`` does in NNI's configuration; without, this machine.
+    """Read the service that a file describes, as ``trainingService`` does in NNI's configuration.
 
-    :class:`UserError` when it is not of that form, names a platform that is not supported, has a key that is the
-    launcher's to set, or a secret, which NNI would show on its web page.
+    Without a file it is this machine. Raises :class:`UserError` when the file is not of that form, names an unsupported
+    platform, or has a key that the launcher sets, or a secret, which NNI would show on its web page.
     """
     if path is None:
         return Service()
@@ -81,9 +82,18 @@ def read_service(path: Path | None) -> Service:
 
 
 def experiment_config(service: Service, name: str, command: str, workers: int, folder: Path, host: str) -> Any:
-    """NNI's configuration of an experiment that runs ``command`` ``workers`` times at once and then is done.
+    """Make NNI's configuration of an experiment that runs all its workers at once and then ends.
 
-    ``folder`` is where NNI keeps what it writes. :class:`UserError` with what NNI's classes say is wrong.
+    Args:
+        service: where they run.
+        name: of the experiment.
+        command: shell command of a worker.
+        workers: how many.
+        folder: where NNI writes its files.
+        host: this machine's address, for workers elsewhere.
+
+    Raises:
+        UserError: NNI's classes refuse it; says why.
     """
     from nni.experiment import config as nni_config
     from nni.experiment.config.utils import set_base_path, unset_base_path
@@ -119,7 +129,7 @@ def experiment_config(service: Service, name: str, command: str, workers: int, f
 
 
 def _keys(place: Place) -> Iterator[Place]:
-    """Every key of a file, at any depth."""
+    """Return every key of a file, at any depth."""
     value = place.plain()
     if isinstance(value, dict):
         for entry in place.entries("keys to values").values():
@@ -135,7 +145,7 @@ def _plain(key: object) -> str:
 
 
 def _parts(section: Any) -> Iterator[Any]:
-    """The roles of a service on Kubernetes, which name their command themselves."""
+    """Return the roles of a service on Kubernetes, which name their command themselves."""
     for value in vars(section).values():
         yield from (part for part in (value if isinstance(value, list) else [value]) if hasattr(part, "command"))
 
@@ -149,7 +159,7 @@ def _set_missing(config: Any, **values: object) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What NNI's classes found; some of them only assert it."""
+    """Say what NNI's classes found wrong; some of them only assert it."""
     if str(error):
         return " ".join(str(error).split())
     line = traceback.extract_tb(error.__traceback__)[-1].line or type(error).__name__

@@ -1,4 +1,4 @@
-"""A worker that NNI started: NNI's web page gets the curve of its trials, and its stop button works."""
+"""A worker that NNI started: NNI's web page shows the curve of its trials, and NNI's stop button works."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ JOB_VARIABLE = "NNI_TRIAL_JOB_ID"
 
 @contextmanager
 def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
-    """``reporter``, and in a process that NNI started one that also tells NNI of every trial.
+    """Return ``reporter``; in a process that NNI started, one that also reports every trial to NNI.
 
-    There, Ctrl-C is how NNI stops it, and so is the end of the process that NNI started it from. It ends by that
-    signal, so that NNI counts it as stopped, not as failed. :class:`UserError` where NNI is not installed.
+    NNI stops such a process by Ctrl-C, and the death of the process that started it counts as one. It ends by that
+    signal, so that NNI counts it as stopped, not as failed. Raises :class:`UserError` where NNI is not installed.
     """
     if JOB_VARIABLE not in os.environ:
         yield reporter
@@ -47,9 +47,9 @@ def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
 
 
 class NniReporter:
-    """Tells NNI of every finished trial, as an intermediate result with the mIoU (0…1) and the trial's other numbers.
+    """A reporter that sends NNI each finished trial, as an intermediate result: mIoU (0…1) and its other numbers.
 
-    At the end the best mIoU is the final result. The study has it all already: where NNI does not answer, that is
+    At the end the best mIoU is the final result. The study holds everything anyway: where NNI does not answer, that is
     said once, and the search goes on.
     """
 
@@ -84,7 +84,7 @@ class NniReporter:
 
 
 def _stop_with_parent(seconds: float = 1.0) -> None:
-    """Ctrl-C to this process as soon as its parent has died."""
+    """Send Ctrl-C to this process as soon as its parent has died."""
     parent = os.getppid()
 
     def watch() -> None:
