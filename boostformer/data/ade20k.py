@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from boostformer.data.config import Fit
+from boostformer.data.content import digest_of_files
 from boostformer.data.images import Array, read_image, read_mask, stamp
 from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
@@ -75,6 +76,9 @@ class ADE20K(SegmentationSplit):
             sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, label.shape)]
             raise UserError(f"{mask_path}: the mask is {sizes[1]}, but its image {path} is {sizes[0]}")
         return image, label
+
+    def digest(self, index: int) -> bytes:
+        return digest_of_files(*self._files[index])
 
     def fingerprint(self) -> Iterable[str]:
         yield f"ade20k {self.num_classes} classes"

@@ -98,8 +98,11 @@ def retrain(
         "proxy_miou": chosen.miou,
     }
     origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
-    metrics = _train(Architecture.from_dict(chosen.architecture), config, recipe, out, init, {"searched": origin})
-    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
+    searched = experiment.content if data is None else None
+    architecture = Architecture.from_dict(chosen.architecture)
+    metrics, content = _train(architecture, config, recipe, out, init, {"searched": origin}, searched)
+    how = _how(config, content, recipe, init)
+    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, how)
     try:
         note_retraining(run_dir, trained)
     except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
@@ -170,7 +173,7 @@ def pretrain(
     model = Classifier(architecture, recipe.drop_path)
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
     with sitting(out) as (state, progress):
-        about = {"architecture": architecture.id, "data": str(data.resolve())}
+        about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
         with using(report.threads):
             accuracy = top1(model, validation, size=shape)
@@ -192,7 +195,19 @@ def _train(
     out: Path,
     init: Path | None,
     origin: dict[str, Any],
-) -> Metrics:
+    searched: dict[str, str] | None = None,
+) -> tuple[Metrics, dict[str, str]]:
+    """Train and score a network, and save it; give also the digests of the data.
+
+    Args:
+        architecture: the network, for whatever classes.
+        data: the data.
+        recipe: how to train.
+        out: folder of the new checkpoint.
+        init: checkpoint whose encoder it starts from.
+        origin: where the network comes from, for the checkpoint's provenance.
+        searched: digests of the data as a search found them, which should be these.
+    """
     import torch
 
     from boostformer.model import build
@@ -200,7 +215,7 @@ def _train(
     from boostformer.training.threads import using
     from boostformer.weights import checkpoint
     from evaluators.costs.table import CostTable
-    from evaluators.proxy import Proxy
+    from evaluators.proxy import IMAGES_AND_MASKS, Proxy
     from results.summary import human
     from search.config.opening import data_cache
 
@@ -208,6 +223,9 @@ def _train(
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
+    if searched is not None and searched != proxy.content:
+        where = data.root or data.kind
+        note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")
     architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
     torch.manual_seed(recipe.seed)
     model = build(architecture, recipe.drop_path)
@@ -226,7 +244,8 @@ def _train(
     with sitting(out) as (state, progress):
         about = {
             "architecture": architecture.id,
-            "data": data.model_dump(mode="json"),
+            "data": data.model_dump(mode="json", exclude={"root"}),
+            IMAGES_AND_MASKS: proxy.content["training"],
             "init": checkpoint.read_config(init).weights_sha256 if init else None,
         }
         report = train(
@@ -247,6 +266,7 @@ def _train(
         model.provenance = {
             **origin,
             "data": data.model_dump(mode="json"),
+            "content": proxy.content,
             "recipe": recipe.model_dump(mode="json"),
             "initialised_from": init.name if init else None,
             "training": asdict(report) | {"torch": torch.__version__},
@@ -254,14 +274,15 @@ def _train(
         }
         model.save_pretrained(out)
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
-    return metrics
+    return metrics, proxy.content
 
 
-def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
+def _how(data: DataConfig, content: dict[str, str], recipe: Recipe, init: Path | None) -> str:
     """What must be equal of trainings of equal length for their mIoU to be compared."""
     height, width = data.size
+    name = f"{data.root.name} ({', '.join(digest[:8] for digest in content.values())})" if data.root else data.kind
     return (
-        f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
+        f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a "
         f"step, rate {recipe.lr:g}, {recipe.schedule}, {recipe.precision}, from {init.name if init else 'scratch'}"
     )
 
