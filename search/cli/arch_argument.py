@@ -13,6 +13,7 @@ from boostformer.weights import checkpoint
 from results.pareto import pick
 from results.run import read_run
 from results.storage.location import is_run
+from search.cli.output import note
 
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
 
@@ -34,6 +35,12 @@ def read_architecture(text: str) -> Architecture:
         found = pick(run.trials, run.objectives, int(trial) if trial.isdigit() else trial)
         return Architecture.from_dict(found.architecture, text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
+
+
+def note_weights_left(text: str, remedy: str = "") -> None:
+    """Say it where ``text`` names a checkpoint, whose weights are not taken, and after that the ``remedy``."""
+    if (Path(text) / checkpoint.CONFIG).is_file():
+        note(f"{text}: only its architecture is taken, the weights start from scratch{remedy}")
 
 
 def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
+from boostformer.files import expanded
 from search.cli.data_argument import data_of, size_of
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
@@ -127,7 +128,7 @@ def train(
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
-    from search.cli.arch_argument import read_architecture
+    from search.cli.arch_argument import note_weights_left, read_architecture
 
     architecture = read_architecture(arch)
     changes = given(
@@ -136,6 +137,8 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
+    if init is None:
+        note_weights_left(arch, f"; --init {arch} starts from its encoder")
     _train(architecture, config, chosen, out, init, {"recipe_name": name})
 
 
@@ -160,15 +163,17 @@ def pretrain(
     from boostformer.training import recipe as named
     from boostformer.training import top1
     from boostformer.training.threads import using
-    from search.cli.arch_argument import read_architecture
+    from search.cli.arch_argument import note_weights_left, read_architecture
 
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     )
     recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
+    data = expanded(data)
     training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
+    note_weights_left(arch)
     torch.manual_seed(recipe.seed)
     model = Classifier(architecture, recipe.drop_path)
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
@@ -210,6 +215,7 @@ def _train(
     """
     import torch
 
+    from boostformer.data.aspect import stretched
     from boostformer.model import build
     from boostformer.training import evaluate, train
     from boostformer.training.threads import using
@@ -241,6 +247,8 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
+    if said := stretched(proxy.validation):
+        note(said)
     with sitting(out) as (state, progress):
         about = {
             "architecture": architecture.id,
