@@ -13,7 +13,6 @@ from boostformer.weights import checkpoint
 from results.pareto import pick
 from results.run import read_run
 from results.storage.location import is_run
-from search.cli.output import note
 
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
 
@@ -37,10 +36,11 @@ def read_architecture(text: str) -> Architecture:
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
 
 
-def note_weights_left(text: str, remedy: str = "") -> None:
-    """Say it where ``text`` names a checkpoint, whose weights are not taken, and after that the ``remedy``."""
-    if (Path(text) / checkpoint.CONFIG).is_file():
-        note(f"{text}: only its architecture is taken, the weights start from scratch{remedy}")
+def weights_left(text: str) -> str | None:
+    """Say in a line that the weights are not taken, where ``text`` names a checkpoint."""
+    if not (Path(text) / checkpoint.CONFIG).is_file():
+        return None
+    return f"{text}: only its architecture is taken, the weights start from scratch"
 
 
 def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:

@@ -128,7 +128,7 @@ def train(
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
-    from search.cli.arch_argument import note_weights_left, read_architecture
+    from search.cli.arch_argument import read_architecture, weights_left
 
     architecture = read_architecture(arch)
     changes = given(
@@ -137,9 +137,10 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
-    if init is None:
-        note_weights_left(arch, f"; --init {arch} starts from its encoder")
-    _train(architecture, config, chosen, out, init, {"recipe_name": name})
+    remark = weights_left(arch) if init is None else None
+    if remark is not None:
+        remark += f"; --init {arch} starts from its encoder"
+    _train(architecture, config, chosen, out, init, {"recipe_name": name}, remark=remark)
 
 
 def pretrain(
@@ -163,7 +164,7 @@ def pretrain(
     from boostformer.training import recipe as named
     from boostformer.training import top1
     from boostformer.training.threads import using
-    from search.cli.arch_argument import note_weights_left, read_architecture
+    from search.cli.arch_argument import read_architecture, weights_left
 
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
@@ -173,7 +174,8 @@ def pretrain(
     data = expanded(data)
     training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
-    note_weights_left(arch)
+    if remark := weights_left(arch):
+        note(remark)
     torch.manual_seed(recipe.seed)
     model = Classifier(architecture, recipe.drop_path)
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
@@ -201,6 +203,7 @@ def _train(
     init: Path | None,
     origin: dict[str, Any],
     searched: dict[str, str] | None = None,
+    remark: str | None = None,
 ) -> tuple[Metrics, dict[str, str]]:
     """Train and score a network, and save it; give also the digests of the data.
 
@@ -212,6 +215,7 @@ def _train(
         init: checkpoint whose encoder it starts from.
         origin: where the network comes from, for the checkpoint's provenance.
         searched: digests of the data as a search found them, which should be these.
+        remark: what else is to be said before it begins.
     """
     import torch
 
@@ -247,7 +251,7 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
-    if said := stretched(proxy.validation):
+    for said in filter(None, (remark, stretched(proxy.validation))):
         note(said)
     with sitting(out) as (state, progress):
         about = {

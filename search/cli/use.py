@@ -49,6 +49,7 @@ def evaluate(
         raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
     model = BoostFormer.load(ckpt)
     config = data_of(data, size, data_in(model.provenance), model.architecture.size)
+    at_size(model.architecture, config.size)
     names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
     if names and len(names) != model.architecture.classes:
         raise UserError(f"{ckpt}: has {len(names)} names (`labels`) for {model.architecture.classes} classes")
@@ -56,7 +57,6 @@ def evaluate(
     images, how = matched(found, names, model.architecture.classes, str(config.root or config.kind))
     if how is not None:
         note(how)
-    at_size(model.architecture, config.size)
     metrics = score(model, images, size=config.size, batch_size=batch_size)
     per_class = dict(zip(images.labels, metrics.per_class, strict=True))
     document = {"checkpoint": str(ckpt), "id": model.architecture.id, "split": split, "size": list(config.size)}
