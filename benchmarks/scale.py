@@ -61,6 +61,7 @@ def open_search(strategy: str, name: str = "boostformer_b0") -> OpenExperiment:
         data=DataConfig(kind="scenes", size=space.size),
         labels=tuple(map(str, range(space.classes))),
         images={"training": 1, "validation": 1},
+        content={"training": "", "validation": ""},
         objectives=("miou", "macs", "params"),
         budgets={cost: Limit.read(cost, "80%").resolve(getattr(baseline, cost)) for cost in ("params", "macs")},
         counted="deployed",

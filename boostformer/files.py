@@ -21,6 +21,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BOOSTFORMER_CACHE") or Path(base) / "boostformer")
 
 
+def expanded(path: str | Path) -> Path:
+    """Give ``path`` with the user's folder for a ``~`` at its start, which no shell has replaced in a file."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # a user that is unknown; whoever opens it will say that it is not there
+        return Path(path)
+
+
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:
     """Read the text of ``file``; :class:`UserError` when it is ``missing``, cannot be read, or is not UTF-8."""
     try:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,6 +22,9 @@ from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state
 from boostformer.training.threads import using
+
+IMAGES_AND_MASKS = "training images or masks"
+"""Key of their digest in what a training's state is about; when it differs, a message names it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Proxy:
         """Names of the classes."""
         return self.training.labels
 
+    @cached_property
+    def content(self) -> dict[str, str]:
+        """Digest of each split's samples, wherever they lie."""
+        return {"training": self.training.content(), "validation": self.validation.content()}
+
     def evaluate(
         self,
         arch: Architecture,
@@ -97,7 +106,7 @@ class Proxy:
         """
         started = time.perf_counter()
         recipe = self.recipes[rung].model_copy(update={"seed": seed})
-        about = {"architecture": arch.id, "data": self._identity()}
+        about = {"architecture": arch.id, "data": self._identity(), IMAGES_AND_MASKS: self.content["training"]}
         torch.manual_seed(seed)
         model = build(arch, recipe.drop_path)
         try:

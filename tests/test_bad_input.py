@@ -251,7 +251,7 @@ class TestFolders:
 
     def test_a_checkpoint_for_other_classes(self, refused: Refused) -> None:
         checkpoint(classes=5)
-        assert "has 5 classes, the data have 3" in refused("evaluate", "net", "--data", "data")
+        assert "has 3 classes, but the checkpoint has 5" in refused("evaluate", "net", "--data", "data")
 
     def test_a_size_that_a_block_cannot_do(self, refused: Refused) -> None:
         arch = presets.load("boostformer_b0", classes=3, size=(64, 64))

@@ -17,9 +17,11 @@ from typing import Literal
 import numpy as np
 
 from boostformer.data.config import Fit
+from boostformer.data.content import digest_of_files
 from boostformer.data.images import Array, read_image, read_mask, stamp
 from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
+from boostformer.names import class_names, numbered
 
 SplitName = Literal["training", "validation"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -75,6 +77,9 @@ class ADE20K(SegmentationSplit):
             raise UserError(f"{mask_path}: the mask is {sizes[1]}, but its image {path} is {sizes[0]}")
         return image, label
 
+    def digest(self, index: int) -> bytes:
+        return digest_of_files(*self._files[index])
+
     def fingerprint(self) -> Iterable[str]:
         yield f"ade20k {self.num_classes} classes"
         for pair in self._files:
@@ -127,10 +132,10 @@ def _class_names(root: Path) -> list[str]:
     }
     for filename, reader in readers.items():
         if (root / filename).is_file():
-            names = reader(root / filename)
+            names = class_names(reader(root / filename), root / filename)
             break
     else:
-        names = [f"class_{number}" for number in range(1, _highest_label(root) + 1)]
+        names = numbered(_highest_label(root))
     if not 1 <= len(names) <= MOST_CLASSES:
         raise UserError(f"{root}: has {len(names)} classes, but 1…{MOST_CLASSES} are possible")
     return names

@@ -184,22 +184,24 @@ class CachedSplit(SegmentationSplit):
     """A split whose network-scale images and labels come from the cache.
 
     Building it reads every file of the split once, so whatever is wrong with the data shows here, before
-    any training. Labels at original resolution are kept too where they score (``keep_labels``).
+    any training. Each sample's digest is kept too, and where they score (``keep_labels``), labels at original
+    resolution.
     """
 
     def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
         self._source = source
         self.labels, self.size, self.fit = source.labels, source.size, source.fit
-        kinds = ("images", "labels", "originals") if keep_labels else ("images", "labels")
+        kinds = ("images", "labels", "digests", *(["originals"] if keep_labels else []))
 
         def decode(index: int) -> Sequence[Array]:
             image, label = source.pair(index)
             shape = fitted_shape(label.shape, self.size, self.fit)
-            return (resize_image(image, shape), resize_label(label, shape), label)[: len(kinds)]
+            digest = np.frombuffer(source.digest(index), np.uint8)
+            return (resize_image(image, shape), resize_label(label, shape), digest, label)[: len(kinds)]
 
         key = [f"size {self.size} {self.fit}", *source.fingerprint()]
         arrays = packed(folder, key, kinds, len(source), decode)
-        self._images, self._labels = arrays["images"], arrays["labels"]
+        self._images, self._labels, self._digests = (arrays[kind] for kind in kinds[:3])
         self._originals = arrays.get("originals")
 
     def __len__(self) -> int:
@@ -216,6 +218,9 @@ class CachedSplit(SegmentationSplit):
 
     def resized(self, index: int) -> tuple[Array, Array]:
         return self._images[index], self._labels[index]
+
+    def digest(self, index: int) -> bytes:
+        return self._digests[index].tobytes()
 
     def fingerprint(self) -> Iterable[str]:
         return self._source.fingerprint()

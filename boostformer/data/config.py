@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from boostformer.files import expanded
 from boostformer.sizes import parse_size
 
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
+Root = Annotated[Path, AfterValidator(expanded)]
 Fit = Literal["exact", "short_side"]
 
 
@@ -33,7 +35,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["ade20k", "scenes"] = "scenes"
-    root: Path | None = Field(default=None, description="folder of the data set; only for kind ade20k")
+    root: Root | None = Field(default=None, description="folder of the data set; only for kind ade20k")
     size: Size = Field(default=(96, 128), description="(H, W) in pixels, also written HxW")
     fit: Fit = "exact"
     scenes: SceneCounts = SceneCounts()

@@ -17,6 +17,7 @@ is an intersection over union of about 1/3. A scene is a function of (seed, spli
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -162,6 +163,9 @@ class Scenes(SegmentationSplit):
 
     def pair(self, index: int) -> tuple[Array, Array]:
         return render(draw_layout(self._seed, self._split, index), self.size)
+
+    def digest(self, index: int) -> bytes:
+        return hashlib.sha256(repr((VERSION, self._seed, self._split, index)).encode()).digest()
 
     def fingerprint(self) -> Iterable[str]:
         yield f"scenes split {self._split} count {self._count} seed {self._seed}"

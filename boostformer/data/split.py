@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import cv2
 
 from boostformer.data.config import Fit
+from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 
 IGNORED = 255
@@ -65,6 +66,14 @@ class SegmentationSplit(ABC):
     @abstractmethod
     def fingerprint(self) -> Iterable[str]:
         """Lines that change whenever any decoded pixel would: the key of the cache."""
+
+    def digest(self, index: int) -> bytes:
+        """Digest of all that a sample is made from, wherever that lies; by default of its pixels."""
+        return digest_of_pixels(*self.pair(index))
+
+    def content(self) -> str:
+        """Digest of all samples in their order: equal of copies on other machines, other once any sample changes."""
+        return combined(self.digest, len(self))
 
     @property
     def num_classes(self) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from boostformer.data.ade20k import SplitName
 from boostformer.data.cache import PackedArrays, packed
+from boostformer.data.content import combined, digest_of_files
 from boostformer.data.images import Array, read_image, stamp
 from boostformer.errors import UserError
 
@@ -50,6 +51,10 @@ class TinyImageNet:
 
     def image(self, index: int) -> Array:
         return read_image(self._paths[index]) if self._images is None else self._images[index]
+
+    def content(self) -> str:
+        """Digest of all images and their classes: equal of copies on other machines, other once anything changes."""
+        return combined(lambda index: digest_of_files(self._paths[index]) + self.targets[index].tobytes(), len(self))
 
     def name(self, index: int) -> str:
         return self._paths[index].stem

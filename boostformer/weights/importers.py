@@ -20,6 +20,7 @@ from torch import Tensor
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError
+from boostformer.names import class_names
 
 # Patterns of their names -> ours, within a layer; the first that matches holds.
 _LAYER = [
@@ -113,7 +114,8 @@ def read(folder: str | Path) -> Imported:
             weights.pop(name, None)
         notes.append("the file holds an encoder only: the decoder is left at its fresh start, train it before use")
     named = sorted(config["id2label"].items(), key=_index) if has_decoder else []
-    return Imported(folder, architecture, weights, [str(name) for _, name in named], notes, has_decoder)
+    labels = class_names((name for _, name in named), f"{folder / 'config.json'}: id2label")
+    return Imported(folder, architecture, weights, labels, notes, has_decoder)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

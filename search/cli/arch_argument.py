@@ -36,6 +36,13 @@ def read_architecture(text: str) -> Architecture:
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
 
 
+def weights_left(text: str) -> str | None:
+    """Say in a line that the weights are not taken, where ``text`` names a checkpoint."""
+    if not (Path(text) / checkpoint.CONFIG).is_file():
+        return None
+    return f"{text}: only its architecture is taken, the weights start from scratch"
+
+
 def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:
     """Return the same network for ``--size``; :class:`UserError` when one of its blocks does not allow that size."""
     return complete(architecture.replace(size=size), "--size") if size else architecture

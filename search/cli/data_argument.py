@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
+from boostformer.files import expanded
 from boostformer.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -41,18 +41,19 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         if default is None:
             raise UserError(f"--data is missing: {HELP}")
         return default.model_copy(update={"size": wanted}) if wanted else default
-    if Path(text).suffix in (".yaml", ".yml"):
+    named = expanded(text)
+    if named.suffix in (".yaml", ".yml"):
         from search.config.run_file import read_run_file
 
-        found = read_run_file(Path(text)).config.data
+        found = read_run_file(named).config.data
         return found.model_copy(update={"size": wanted}) if wanted else found
     # A network that was scored on whole images still is, on other data.
     settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
     if text == "scenes":
         return DataConfig(kind="scenes", **settings)
-    if not Path(text).is_dir():
+    if not named.is_dir():
         raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")
-    return DataConfig(kind="ade20k", root=Path(text).resolve(), **settings)
+    return DataConfig(kind="ade20k", root=named.resolve(), **settings)
 
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import FULL, UserError
+from boostformer.files import expanded
 from search.cli.outcome import conclude, so_far
 from search.cli.output import note
 
@@ -50,6 +51,7 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
+    from boostformer.data.aspect import stretched
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.config.opening import resolve
@@ -75,6 +77,8 @@ def search(
     with _resumable(out):
         standing = Queue(out, opened, note).standing()
         note(announcement(opened, standing, workers))
+        if said := stretched(opened.proxy.validation):
+            note(said)
         with threads_of_one_worker(workers):
             if price := cost(opened, read_run(out).trials, standing, workers):
                 note(price)
@@ -136,7 +140,7 @@ def worker(
     # A child's parent has just reached the database; else the address may be wrong.
     experiment = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
     if data is not None:
-        experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": data})})
+        experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": expanded(data)})})
     opened = OpenExperiment(experiment)
     opened.proxy  # noqa: B018  # says at once when the data are others, or missing
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
+from boostformer.files import expanded
 from search.cli.data_argument import data_of, size_of
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
@@ -98,8 +99,11 @@ def retrain(
         "proxy_miou": chosen.miou,
     }
     origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
-    metrics = _train(Architecture.from_dict(chosen.architecture), config, recipe, out, init, {"searched": origin})
-    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, _how(config, recipe, init))
+    searched = experiment.content if data is None else None
+    architecture = Architecture.from_dict(chosen.architecture)
+    metrics, content = _train(architecture, config, recipe, out, init, {"searched": origin}, searched)
+    how = _how(config, content, recipe, init)
+    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, how)
     try:
         note_retraining(run_dir, trained)
     except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
@@ -124,7 +128,7 @@ def train(
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
-    from search.cli.arch_argument import read_architecture
+    from search.cli.arch_argument import read_architecture, weights_left
 
     architecture = read_architecture(arch)
     changes = given(
@@ -133,7 +137,10 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
-    _train(architecture, config, chosen, out, init, {"recipe_name": name})
+    remark = weights_left(arch) if init is None else None
+    if remark is not None:
+        remark += f"; --init {arch} starts from its encoder"
+    _train(architecture, config, chosen, out, init, {"recipe_name": name}, remark=remark)
 
 
 def pretrain(
@@ -157,20 +164,23 @@ def pretrain(
     from boostformer.training import recipe as named
     from boostformer.training import top1
     from boostformer.training.threads import using
-    from search.cli.arch_argument import read_architecture
+    from search.cli.arch_argument import read_architecture, weights_left
 
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     )
     recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
+    data = expanded(data)
     training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
+    if remark := weights_left(arch):
+        note(remark)
     torch.manual_seed(recipe.seed)
     model = Classifier(architecture, recipe.drop_path)
     note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
     with sitting(out) as (state, progress):
-        about = {"architecture": architecture.id, "data": str(data.resolve())}
+        about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
         with using(report.threads):
             accuracy = top1(model, validation, size=shape)
@@ -192,25 +202,30 @@ def _train(
     out: Path,
     init: Path | None,
     origin: dict[str, Any],
-) -> Metrics:
-    """Train a network in full and write its checkpoint.
+    searched: dict[str, str] | None = None,
+    remark: str | None = None,
+) -> tuple[Metrics, dict[str, str]]:
+    """Train a network in full and write its checkpoint; give its scores, and the digests of the data.
 
     Args:
-        architecture: the network.
+        architecture: the network, for whatever classes.
         data: images to train and to score on.
         recipe: how to train.
         out: folder of the checkpoint.
         init: checkpoint whose encoder it starts from; None for random weights.
         origin: what the checkpoint keeps of where the network came from.
+        searched: digests of the data as a search found them, which should be these.
+        remark: what else is to be said before it begins.
     """
     import torch
 
+    from boostformer.data.aspect import stretched
     from boostformer.model import build
     from boostformer.training import evaluate, train
     from boostformer.training.threads import using
     from boostformer.weights import checkpoint
     from evaluators.costs.table import CostTable
-    from evaluators.proxy import Proxy
+    from evaluators.proxy import IMAGES_AND_MASKS, Proxy
     from results.summary import human
     from search.config.opening import data_cache
 
@@ -218,6 +233,9 @@ def _train(
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
+    if searched is not None and searched != proxy.content:
+        where = data.root or data.kind
+        note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")
     architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
     torch.manual_seed(recipe.seed)
     model = build(architecture, recipe.drop_path)
@@ -233,10 +251,13 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
+    for said in filter(None, (remark, stretched(proxy.validation))):
+        note(said)
     with sitting(out) as (state, progress):
         about = {
             "architecture": architecture.id,
-            "data": data.model_dump(mode="json"),
+            "data": data.model_dump(mode="json", exclude={"root"}),
+            IMAGES_AND_MASKS: proxy.content["training"],
             "init": checkpoint.read_config(init).weights_sha256 if init else None,
         }
         report = train(
@@ -257,6 +278,7 @@ def _train(
         model.provenance = {
             **origin,
             "data": data.model_dump(mode="json"),
+            "content": proxy.content,
             "recipe": recipe.model_dump(mode="json"),
             "initialised_from": init.name if init else None,
             "training": asdict(report) | {"torch": torch.__version__},
@@ -264,14 +286,15 @@ def _train(
         }
         model.save_pretrained(out)
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
-    return metrics
+    return metrics, proxy.content
 
 
-def _how(data: DataConfig, recipe: Recipe, init: Path | None) -> str:
+def _how(data: DataConfig, content: dict[str, str], recipe: Recipe, init: Path | None) -> str:
     """Return the provenance of a score: trainings of equal length are comparable where it is equal."""
     height, width = data.size
+    name = f"{data.root.name} ({', '.join(digest[:8] for digest in content.values())})" if data.root else data.kind
     return (
-        f"retrained on {data.root.name if data.root else data.kind} at {height}x{width}, {recipe.batch_size} images a "
+        f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a "
         f"step, rate {recipe.lr:g}, {recipe.schedule}, {recipe.precision}, from {init.name if init else 'scratch'}"
     )
 

@@ -33,20 +33,30 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     fmt: FormatOption = Format.table,
 ) -> None:
-    """Score a checkpoint: mIoU and accuracy at the labels' original resolution."""
+    """Score a checkpoint: mIoU and accuracy at the labels' original resolution.
+
+    Data are matched to the checkpoint's classes by name, in whatever order they list them; without names by number.
+    """
     from boostformer.data import open_split
+    from boostformer.data.matching import matched
     from boostformer.model import BoostFormer
+    from boostformer.names import class_names
     from boostformer.training import evaluate as score
+    from boostformer.weights import checkpoint
     from search.cli.arch_argument import at_size
 
     if split not in SPLITS:
         raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
     model = BoostFormer.load(ckpt)
     config = data_of(data, size, data_in(model.provenance), model.architecture.size)
-    images = open_split(config, split)  # type: ignore[arg-type]
-    if images.num_classes != model.architecture.classes:
-        raise UserError(f"{ckpt}: has {model.architecture.classes} classes, the data have {images.num_classes}")
     at_size(model.architecture, config.size)
+    names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
+    if names and len(names) != model.architecture.classes:
+        raise UserError(f"{ckpt}: has {len(names)} names (`labels`) for {model.architecture.classes} classes")
+    found = open_split(config, split)  # type: ignore[arg-type]
+    images, how = matched(found, names, model.architecture.classes, str(config.root or config.kind))
+    if how is not None:
+        note(how)
     metrics = score(model, images, size=config.size, batch_size=batch_size)
     per_class = dict(zip(images.labels, metrics.per_class, strict=True))
     document = {"checkpoint": str(ckpt), "id": model.architecture.id, "split": split, "size": list(config.size)}

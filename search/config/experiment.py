@@ -49,6 +49,7 @@ class Experiment(Section):
         latency: the device as it was when the search began.
         labels: class names, in the order of the masks' values.
         images: number of images in each split.
+        content: digest of each split's images and masks, wherever they lie.
         versions: of this program and the packages that influence numbers.
     """
 
@@ -59,6 +60,7 @@ class Experiment(Section):
     data: DataConfig
     labels: tuple[str, ...]
     images: dict[str, int]
+    content: dict[str, str]
     objectives: tuple[str, ...]
     budgets: dict[str, int | float]
     counted: Counted
@@ -120,6 +122,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str
             continue
         if name == "space_name" and old["space"] == new["space"]:  # the same space by another path
             continue
+        if above == "content.":
+            return f"the {key} images or masks have changed since it began"
         if isinstance(before, dict) and isinstance(after, dict):
             if found := difference(before, after, f"{name}."):
                 return found

@@ -73,6 +73,12 @@ class OpenExperiment:
                 f"{known.data.root or known.data.kind}: holds other data than when the search began: {images} images "
                 f"of {len(labels)} classes, allowed: {known.images} of {len(known.labels)}"
             )
+        if changed := [split for split, digest in found.content.items() if known.content.get(split) != digest]:
+            raise UserError(
+                f"{known.data.root or known.data.kind}: the {' and '.join(changed)} images or masks are not those that "
+                "the search began with, so new scores could not be compared with its own; put those back, or begin "
+                "another search"
+            )
         return found
 
 
@@ -107,6 +113,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
         data=config.data,
         labels=tuple(proxy.labels),
         images=image_counts(proxy),
+        content=proxy.content,
         objectives=tuple(config.objectives),
         budgets=dict(_budget(file, table, space).limits),
         counted=config.budgets.counted,

@@ -82,6 +82,7 @@ def experiment(space: SearchSpace | None = None, limits: dict[str, int] = LIMITS
         "data": DataConfig(kind="scenes", size=space.size),
         "labels": tuple("abcdefgh"[: space.classes]),
         "images": {"training": 16, "validation": 4},
+        "content": {"training": "a", "validation": "b"},
         "objectives": ("miou", "macs", "params"),
         "budgets": limits,
         "counted": "deployed",

@@ -1,0 +1,61 @@
+"""What `train` and its companions say about what they were given."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from coloured_data import write_coloured
+from data_fixtures import write_tiny_imagenet
+from search_factories import small
+
+from boostformer.model import build
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+SHORT = ("--iterations", 1, "--batch-size", 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A home with data and an untrained checkpoint."""
+    write_coloured(tmp_path / "data", training=2, validation=1)
+    build(next(iter(small())).replace(size=(64, 96))).save_pretrained(tmp_path / "start")
+    return tmp_path
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_checkpoint_that_gives_only_its_architecture_is_said(folder: Path, run_cli: Cli) -> None:
+    left = "start: only its architecture is taken, the weights start from scratch"
+    train = ("train", "start", "--data", "data", *SHORT)
+    said = ok(run_cli(*train, "--out", "scratch", cwd=folder)).splitlines()
+    assert f"{left}; --init start starts from its encoder" in said
+    assert left not in ok(run_cli(*train, "--init", "start", "--out", "tuned", cwd=folder))
+    write_tiny_imagenet(folder / "pictures")
+    pretrain = ("pretrain", "start", "--data", "pictures", "--size", "64x64", *SHORT)
+    assert left in ok(run_cli(*pretrain, "--out", "encoder", cwd=folder)).splitlines()
+
+
+def test_a_size_that_stretches_the_images_is_said(folder: Path, run_cli: Cli) -> None:
+    train = ("train", "boostformer_b0", "--data", "data", *SHORT)
+    assert "did you mean 64x96?" in ok(run_cli(*train, "--size", "96x64", "--out", "one", cwd=folder))
+    assert "proportions" not in ok(run_cli(*train, "--size", "64x96", "--out", "two", cwd=folder))
+    (folder / "run.yaml").write_text("space: tiny\ndata: {kind: ade20k, root: data, size: 96x64}\n")
+    search = ("search", "run.yaml", "--workers", 0, "--out", "run")
+    assert "did you mean 64x96?" in ok(run_cli(*search, cwd=folder))
+
+
+def test_the_user_s_folder_may_be_a_tilde(folder: Path, run_cli: Cli) -> None:
+    train = ("train", "start", *SHORT, "--size", "64x96", "--data")
+    ok(run_cli(*train, "~/data", "--out", "one", cwd=folder, HOME=str(folder)))
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "run.yaml").write_text("space: tiny\ndata: {kind: ade20k, root: ~/data, size: 64x96}\n")
+    ok(run_cli(*train, "~/elsewhere/run.yaml", "--out", "two", cwd=folder, HOME=str(folder)))
+    missing = run_cli(*train, "~nobody-of-this-name/data", "--out", "three", cwd=folder)
+    assert missing.returncode == 2 and "~nobody-of-this-name/data' is not a folder" in missing.stderr
