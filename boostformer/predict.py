@@ -16,11 +16,12 @@ from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.training import predict_labels
+from boostformer.training.metrics import predicted_bands
 
 OPACITY = 0.55
 MOST_CLASSES = 254
 """As many as a label map of one byte holds beside 0 and 255."""
+ROWS_AT_ONCE = 64
 _GOLDEN = 0.618033988749895
 
 
@@ -46,7 +47,10 @@ def predict_array(
     with torch.inference_mode():
         shape = fitted_shape(image.shape[:2], size, fit)
         seen = normalise(torch.from_numpy(resize_image(image, shape))[None])
-        return predict_labels(model(seen), image.shape[:2])[0].numpy().astype(np.uint8)
+        predicted = np.empty(image.shape[:2], np.uint8)
+        for rows, band in predicted_bands(model(seen), image.shape[:2]):
+            predicted[rows] = band[0].numpy()
+        return predicted
 
 
 def predict_file(
@@ -74,7 +78,11 @@ def predict_file(
 def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
     """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
     colours = palette(len(names))
-    tinted = Image.fromarray((image * (1 - OPACITY) + colours[predicted] * OPACITY).astype(np.uint8))
+    mixed = np.empty_like(image)
+    for top in range(0, len(image), ROWS_AT_ONCE):  # bounds memory: the sum is of doubles
+        rows = slice(top, top + ROWS_AT_ONCE)
+        mixed[rows] = image[rows] * (1 - OPACITY) + colours[predicted[rows]] * OPACITY
+    tinted = Image.fromarray(mixed)
     counts = np.bincount(predicted.ravel(), minlength=len(names))
     shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
     font = ImageFont.load_default(13)

@@ -18,13 +18,12 @@ import numpy as np
 
 from boostformer.data.config import Fit
 from boostformer.data.content import digest_of_files
-from boostformer.data.images import Array, read_image, read_mask, stamp
+from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, read_image, read_mask, stamp
 from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
 from boostformer.names import class_names, numbered
 
 SplitName = Literal["training", "validation"]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MASK_SUFFIXES = (".png",)
 MOST_CLASSES = 254  # 255 stands for "ignored"
 
@@ -42,12 +41,13 @@ class ADE20K(SegmentationSplit):
     """
 
     def __init__(self, root: Path, split: SplitName, size: tuple[int, int], fit: Fit = "exact") -> None:
-        if not root.is_dir():
-            raise UserError(f"{root}: no such data folder")
         self.size, self.fit = size, fit
-        self._files = _pairs(root, split)
-        self.masks = self._files[0][1].parent
-        self.labels = _class_names(root)
+        with file_errors(root):
+            if not root.is_dir():
+                raise UserError(f"{root}: no such data folder")
+            self._files = _pairs(root, split)
+            self.masks = self._files[0][1].parent
+            self.labels = _class_names(root)
 
     def __len__(self) -> int:
         return len(self._files)

@@ -6,11 +6,16 @@ runs what is written in the file, for an EPS file named ``street.jpg``.
 
 from __future__ import annotations
 
+import functools
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from boostformer.errors import UserError
 
@@ -18,38 +23,109 @@ Array = NDArray[np.uint8]
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MASK_FORMATS = ("PNG",)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+"""Names of files in a data set's folders that are taken for images."""
+
+_SAMPLES_PER_PIXEL = 277  # TIFF's tag
+_CONVERTIBLE = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV")
+_ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
 def read_image(path: Path) -> Array:
-    """The image file as uint8 (h, w, 3) RGB.
+    """Read the image file as uint8 (h, w, 3) RGB, the way up that its EXIF orientation says.
 
-    Raises :class:`UserError`, naming the file, when it is missing, damaged, or of another format.
+    Grey levels of 16 bits are scaled linearly from 0…65535 to 0…255. Raises :class:`UserError`, naming the file, when
+    it is missing, damaged, of another format, or holds what RGB would lose: transparency, more bands or frames, numbers
+    without a known range.
     """
-    return _decoded(path, IMAGE_FORMATS, "RGB")
+    with _opened(path, IMAGE_FORMATS) as image:
+        _refuse_frames_and_bands(path, image)
+        return _rgb(path, _upright(image), image.format)
 
 
 def read_mask(path: Path) -> NDArray[np.integer]:
     """The single-channel mask file, a PNG, as integers (h, w), unchanged; errors as :func:`read_image`."""
-    mask = _decoded(path, MASK_FORMATS, None)
+    with _opened(path, MASK_FORMATS) as image:
+        mask = np.array(image)
     if mask.ndim != 2:
         raise UserError(f"{path}: a mask has one channel of class numbers, but this has {mask.shape[2]}")
     return mask.astype(np.uint8) if mask.dtype == bool else mask
 
 
 def stamp(path: Path) -> str:
-    """Make a line that changes when the file does: its path, size and time of change. OSError when it is missing."""
-    status = path.stat()
+    """Make a line that changes when the file does: its path, size and time of change. UserError when it is missing."""
+    with file_errors(path):
+        status = path.stat()
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
-def _decoded(path: Path, formats: tuple[str, ...], mode: str | None) -> NDArray:
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Raise UserError for a file or folder that is missing or may not be read; it names the one that was tried."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = f"a link to {path.readlink()}, which is missing" if path.is_symlink() else "no such file"
+        raise UserError(f"{path}: {missing}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: a folder, not a file") from error
+    except PermissionError as error:
+        raise UserError(f"{error.filename or path}: no permission to read it") from error
+
+
+@contextmanager
+def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     # Pillow, because OpenCV returns a truncated JPEG half grey without complaint.
     try:
-        with Image.open(path, formats=formats) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
+        with file_errors(path), Image.open(path, formats=formats) as image:
+            yield image
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: damaged, or not an image of a format that is read: {', '.join(formats)}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise UserError(f"{path}: has more than {most} megapixels, the most that are read; make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: damaged or truncated image ({error})") from error
+
+
+def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG, with previews behind the photo
+        raise UserError(f"{path}: holds {frames} images; save the one that is meant as a file of its own")
+    tags = getattr(image, "tag_v2", {})
+    bands, read = tags.get(_SAMPLES_PER_PIXEL, 1), len(image.getbands())
+    if bands > read:
+        raise UserError(f"{path}: has {bands} bands, of which {read} would be read; save it as RGB or grey")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return image  # malformed EXIF says nothing, to viewers neither
+
+
+def _rgb(path: Path, image: Image.Image, file_format: str | None) -> Array:
+    if image.mode in _ALPHA or "transparency" in image.info:
+        # Only what is opaque everywhere means the same without its alpha.
+        whole = None if image.mode.startswith("I") else np.array(image.convert("RGBA"))
+        if whole is None or whole[..., 3].min() < 255:
+            raise UserError(
+                f"{path}: has transparent pixels, or a fourth band that is no colour; save it as RGB without them"
+            )
+        return np.ascontiguousarray(whole[..., :3])
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):
+        _say_scaled(path.parent)
+        levels = np.array(image, np.uint32)
+        grey = ((levels + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode not in _CONVERTIBLE:
+        raise UserError(f"{path}: pixels of mode '{image.mode}' have no known range; save it with 8 or 16 bits")
+    return np.array(image.convert("RGB"))
+
+
+@functools.cache
+def _say_scaled(folder: Path) -> None:
+    """Say it once for a folder: images with fewer bits used, such as 12, become dark."""
+    logging.getLogger(__name__).warning("%s: grey levels of 16 bits, 0…65535, are scaled to 0…255", folder)

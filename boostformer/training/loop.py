@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
 from boostformer.data import SegmentationSplit, TinyImageNet
+from boostformer.errors import UserError
 from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.state import ResumableState, deferred_interrupt
@@ -90,7 +91,7 @@ def train(
 
     Raises:
         UserError: ``resume_dir`` cannot be written, or holds states of another recipe, size, shape of weights or
-            ``about`` only.
+            ``about`` only; or the precision is fp16 on a CPU.
         TrainingFailure: The network or recipe cannot be trained here.
     """
     task = SegmentationTask(split, size, recipe)
@@ -136,6 +137,8 @@ def fit(
         mixed_precision=_PRECISIONS[recipe.precision],
         dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
     )
+    if recipe.precision == "fp16" and accelerator.device.type == "cpu":  # which it would compute in fp32
+        raise UserError("precision: 'fp16' cannot be trained on a CPU, allowed here: fp32, bf16")
     identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
     network, optimizer = accelerator.prepare(model, _optimizer(model, recipe))
     try:

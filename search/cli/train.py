@@ -26,7 +26,7 @@ from search.cli.recipe_options import (
     checked,
     given,
 )
-from search.cli.sitting import sitting
+from search.cli.sitting import claim, sitting
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
@@ -182,15 +182,16 @@ def pretrain(
     with sitting(out) as (state, progress):
         about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
-        with using(report.threads):
-            accuracy = top1(model, validation, size=shape)
         model.labels = training.labels
         model.provenance = {
             "pretrained_on": data.name,
             "recipe": recipe.model_dump(mode="json"),
             "training": asdict(report),
-            "metrics": {"split": "validation", "top1": accuracy, "images": len(validation)},
         }
+        model.save_pretrained(out)
+        with using(report.threads):
+            accuracy = top1(model, validation, size=shape)
+        model.provenance["metrics"] = {"split": "validation", "top1": accuracy, "images": len(validation)}
         model.save_pretrained(out)
     note(f"top-1 accuracy {accuracy:.2%} on {len(validation)} images; saved in {out}")
 
@@ -229,7 +230,7 @@ def _train(
     from results.summary import human
     from search.config.opening import data_cache
 
-    checkpoint.claim(out)
+    claim(out)
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
@@ -272,8 +273,6 @@ def _train(
         )
         if report.resumed_from:
             note(f"resumed after iteration {report.resumed_from}")
-        with using(report.threads):
-            metrics = evaluate(model, proxy.validation, size=data.size)
         model.labels = proxy.labels
         model.provenance = {
             **origin,
@@ -282,8 +281,11 @@ def _train(
             "recipe": recipe.model_dump(mode="json"),
             "initialised_from": init.name if init else None,
             "training": asdict(report) | {"torch": torch.__version__},
-            "metrics": {"split": "validation", **asdict(metrics)},
         }
+        model.save_pretrained(out)
+        with using(report.threads):
+            metrics = evaluate(model, proxy.validation, size=data.size)
+        model.provenance["metrics"] = {"split": "validation", **asdict(metrics)}
         model.save_pretrained(out)
     note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
     return metrics, proxy.content

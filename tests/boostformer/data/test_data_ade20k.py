@@ -173,8 +173,8 @@ def test_reading_a_missing_image(tmp_path: Path) -> None:
         read_image(tmp_path / "nowhere.png")
 
 
-def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
-    for mode, value in (("L", 7), ("RGBA", (7, 7, 7, 9)), ("P", 7)):
+def test_grey_and_opaque_images_become_rgb(tmp_path: Path) -> None:
+    for mode, value in (("L", 7), ("RGBA", (7, 7, 7, 255)), ("P", 7)):
         Image.new(mode, (40, 30), value).save(tmp_path / f"{mode}.png")
         assert read_image(tmp_path / f"{mode}.png").shape == (30, 40, 3)
 

@@ -16,7 +16,7 @@ from boostformer.data import TinyImageNet
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure, evaluate, predict_labels, top1
-from boostformer.training.metrics import confusion_matrix, scores
+from boostformer.training.metrics import confusion_matrix, predicted_bands, scores
 
 SIZE = (32, 48)
 
@@ -90,6 +90,46 @@ def test_evaluate_at_another_size() -> None:
 def test_predictions_are_enlarged_before_they_are_chosen() -> None:
     logits = torch.tensor([[[[0.0, 0.0]], [[-1.0, 3.0]]]])  # nearest would put the border in the middle
     assert predict_labels(logits, (1, 8)).tolist() == [[[0, 0, 0, 1, 1, 1, 1, 1]]]
+
+
+@given(
+    st.integers(1, 6),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.integers(1, 20_000),
+)
+def test_bands_are_the_whole(classes: int, small: tuple[int, int], large: tuple[int, int], most: int) -> None:
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, classes, *small)).astype(np.float32))
+    whole = F.interpolate(logits, large, mode="bilinear", align_corners=False)
+    bands = list(predicted_bands(logits, large, most))
+    assert [row for rows, _ in bands for row in range(rows.start, rows.stop)] == list(range(large[0]))
+    chosen = torch.cat([band for _, band in bands], 1)
+    # Where two classes are equal but for rounding either may be chosen.
+    lost = whole.amax(1) - whole.gather(1, chosen[:, None])[:, 0]
+    assert lost.max() <= 1e-5
+    assert (chosen == whole.argmax(1)).float().mean() > 0.99
+
+
+def test_scores_by_bands_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    split, model = random_split(5, [(60, 80), (90, 70)]), tiny_net(5)
+    whole = evaluate(model, split, size=SIZE)
+    sizes = []
+
+    def by_bands(logits, shape):
+        for rows, band in predicted_bands(logits, shape, 8 * 70 * 15 * 7):
+            sizes.append(band.shape[1])
+            yield rows, band
+
+    monkeypatch.setattr("boostformer.training.metrics.predicted_bands", by_bands)
+    assert evaluate(model, split, size=SIZE) == whole
+    assert max(sizes) == 7
+
+
+def test_what_fits_is_enlarged_in_one_piece() -> None:
+    logits = torch.randn(1, 12, 30, 40).contiguous(memory_format=torch.channels_last)
+    whole = F.interpolate(logits, (480, 640), mode="bilinear", align_corners=False).argmax(1)
+    [(rows, band)] = predicted_bands(logits, (480, 640))
+    assert rows == slice(0, 480) and torch.equal(band, whole)
 
 
 def test_nothing_to_score() -> None:
