@@ -41,6 +41,8 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         return found.model_copy(update={"size": wanted}) if wanted else found
     # A network that was scored on whole images still is, on other data.
     settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
+    if default and default.kind == "ade20k" and text != "scenes":  # and mask values mean what they meant
+        settings |= {key: getattr(default, key) for key in ("classes", "ignore", "background")}
     if text == "scenes":
         return DataConfig(kind="scenes", **settings)
     if not Path(text).is_dir():

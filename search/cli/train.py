@@ -208,6 +208,8 @@ def _train(
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
+    for line in proxy.training.remarks:
+        note(line)
     architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
     torch.manual_seed(recipe.seed)
     model = build(architecture, recipe.drop_path)

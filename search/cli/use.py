@@ -44,6 +44,8 @@ def evaluate(
     model = BoostFormer.load(ckpt)
     config = data_of(data, size, data_in(model.provenance), model.architecture.size)
     images = open_split(config, split)  # type: ignore[arg-type]
+    for line in images.remarks:
+        note(line)
     if images.num_classes != model.architecture.classes:
         raise UserError(f"{ckpt}: has {model.architecture.classes} classes, the data have {images.num_classes}")
     at_size(model.architecture, config.size)
