@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
-from search.cli.data_argument import data_of, size_of
+from search.cli.data_argument import (
+    BackgroundOption,
+    ClassesOption,
+    IgnoreOption,
+    data_of,
+    meaning_of,
+    size_of,
+    with_meaning,
+)
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
@@ -121,6 +129,9 @@ def train(
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     init: InitOption = None,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    background: BackgroundOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
@@ -133,6 +144,7 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
+    config = with_meaning(config, meaning_of(classes, ignore, background))
     _train(architecture, config, chosen, out, init, {"recipe_name": name})
 
 
