@@ -120,9 +120,12 @@ def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> Non
     dropped = f" (mask values {ignored} are ignored)" if ignored else ""
     remedy = "label a second class"
     if occurring == [0, 255] and not found:
-        remedy = "of such binary masks say `classes: {0: background, 255: object}` in the run file's data"
+        remedy = (
+            "of such binary masks say `classes: {0: background, 255: object}` in the run file's data, or "
+            "`--classes 0=background,255=object`"
+        )
     elif 0 in occurring and 0 not in found:
-        remedy = "if 0 is a class, say `background: background` in the run file's data"
+        remedy = "if 0 is a class, say `background: background` in the run file's data, or `--background background`"
     raise UserError(f"{folder}: {what}{dropped}, so there is nothing to learn; {remedy}")
 
 
