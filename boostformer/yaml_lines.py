@@ -17,6 +17,7 @@ from boostformer.errors import UserError
 
 Keys = tuple[str | int, ...]
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_INTEGER = "tag:yaml.org,2002:int"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 
 
@@ -78,8 +79,11 @@ class Place:
             raise self.error(f"is not a list of {what}")
         return [Place(self.source, (*self.keys, i), node, node.start_mark) for i, node in enumerate(self.node.value)]
 
-    def entries(self, what: str) -> dict[str, Place]:
-        """The entries of a mapping, each key a word and there once; nothing after a key counts as none."""
+    def entries(self, what: str, *, numbers: bool = False) -> dict[str, Place]:
+        """The entries of a mapping, each key a word and there once; nothing after a key counts as none.
+
+        With ``numbers`` a key may be a whole number, too; it comes as its text.
+        """
         if self.node.tag == _NULL:
             return {}
         if not isinstance(self.node, yaml.MappingNode) or self.node.tag != _MAPPING:
@@ -90,7 +94,7 @@ class Place:
             place = Place(self.source, (*self.keys, key), node, key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise place.error("a key must be a word")
-            if key_node.tag != _STRING:
+            if key_node.tag != _STRING and not (numbers and key_node.tag == _INTEGER):
                 raise place.error(f"{key!r} is not a word, and only words can be keys")
             if key in result:
                 first = result[key].mark
@@ -107,16 +111,17 @@ class Place:
         except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # the last two for `!!bool x` and the like
             raise self.error(f"'{self.node.value}' cannot be read as a value") from None
 
-    def plain(self, _above: tuple[yaml.Node, ...] = ()) -> Any:
-        """All that is here as plain values."""
+    def plain(self, numbers: Keys | None = None, _above: tuple[yaml.Node, ...] = ()) -> Any:
+        """All that is here as plain values; below the keys ``numbers``, keys may be whole numbers."""
         if any(self.node is node for node in _above):
             raise self.error("contains itself")
         if isinstance(self.node, yaml.ScalarNode):
             return self.scalar()
         above = (*_above, self.node)
         if isinstance(self.node, yaml.SequenceNode):
-            return [place.plain(above) for place in self.items("values")]
-        return {key: place.plain(above) for key, place in self.entries("keys to values").items()}
+            return [place.plain(numbers, above) for place in self.items("values")]
+        entries = self.entries("keys to values", numbers=self.keys == numbers)
+        return {key: place.plain(numbers, above) for key, place in entries.items()}
 
     def nearest(self, keys: Keys) -> Place:
         """The place that ``keys`` lead to from here, or the last one on the way that the file holds."""
@@ -126,7 +131,7 @@ class Place:
         if isinstance(self.node, yaml.SequenceNode):
             below = dict(enumerate(self.items("values")))
         elif isinstance(self.node, yaml.MappingNode):
-            below = self.entries("keys to values")
+            below = self.entries("keys to values", numbers=True)
         return below[keys[0]].nearest(keys[1:]) if keys[0] in below else self
 
     def at(self, *keys: str | int) -> Place:

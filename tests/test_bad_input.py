@@ -174,6 +174,29 @@ class TestData:
         assert "validation" in search(refused)
 
 
+class TestMeaning:
+    """Data that nothing can be learnt from, or whose names do not fit, are refused by every command that opens them."""
+
+    @pytest.fixture(autouse=True)
+    def binary(self, refused: Refused) -> None:
+        Path("data/classes.txt").unlink()
+        for file in Path("data/annotations").glob("*/*.png"):
+            Image.fromarray(np.minimum(np.array(Image.open(file)), 1)).save(file)
+
+    def test_one_class(self, refused: Refused) -> None:
+        train = ("train", "boostformer_b0", "--data", "data", "--size", "32x64", "--out", "out")
+        checkpoint()
+        for line in (search(refused), refused(*train), refused("evaluate", "net", "--data", "data")):
+            assert "data/annotations/training: only 'class_1' occurs" in line and "background" in line
+
+    def test_options(self, refused: Refused) -> None:
+        train = ("train", "boostformer_b0", "--data", "data", "--size", "32x64", "--out", "out")
+        assert "--ignore: '300'" in refused(*train, "--ignore", "0,300")
+        assert "'background' beside 'classes' by value" in refused(*train, "--classes", "0=a,1=b", "--background", "c")
+        assert "names 'a' twice" in refused(*train, "--classes", "a,a")
+        assert "label 1 is outside the 1 classes" in refused(*train, "--classes", "a", "--ignore", "255")
+
+
 class TestFolders:
     """Run directories and checkpoints that are not what the command needs."""
 

@@ -14,7 +14,6 @@ from boostformer.data.images import read_image
 from boostformer.data.scenes import Scenes
 from boostformer.data.split import IGNORED, SegmentationSplit, fitted_shape, resize_image
 from boostformer.data.tiny_imagenet import TinyImageNet
-from boostformer.errors import UserError
 
 __all__ = [
     "IGNORED",
@@ -34,21 +33,18 @@ def open_split(config: DataConfig, split: SplitName, cache: Path | None = None) 
 
     With a ``cache`` folder every file is decoded, checked and resized once, here and now; later openings, in this or
     another process, compare checksums and map the result. Without one, files are decoded whenever they are asked for.
-    Raises UserError, which names the file or folder, when one is missing, damaged or inconsistent, or when no pixel of
-    the validation part is labelled.
+    Raises UserError, which names the file or folder, when one is missing, damaged or inconsistent, when mask values
+    and names do not fit, and when nothing can be learnt or scored: the training part has fewer than two classes, or no
+    pixel of the validation part is labelled.
     """
     source: SegmentationSplit
     if config.root is None:
         scenes = config.scenes
         source = Scenes(split, getattr(scenes, split), scenes.seed, config.size)
     else:
-        source = ADE20K(config.root, split, config.size, config.fit)
-    scores = split == "validation"
-    opened = source if cache is None else CachedSplit(source, cache, keep_labels=scores)
-    if scores and isinstance(source, ADE20K) and not _is_labelled(opened):
-        raise UserError(f"{source.masks}: every pixel is ignored (mask value 0), so there is nothing to score")
+        source = ADE20K(config, config.root, split, cache)
+    if cache is None:
+        return source
+    opened = CachedSplit(source, cache, keep_labels=split == "validation")
+    opened.remarks = source.remarks
     return opened
-
-
-def _is_labelled(split: SegmentationSplit) -> bool:
-    return any((split.label(index) != IGNORED).any() for index in range(len(split)))

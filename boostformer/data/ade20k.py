@@ -3,29 +3,30 @@
 As distributed: ``images/{training,validation}/*.jpg``, ``annotations/{training,validation}/*.png``, names of
 the classes in ``objectInfo150.txt`` or in ``classes.txt`` (one per line).
 As image/mask: ``image/{train,val}``, ``mask/{train,val}``, names in ``id2label.json``.
-In both, mask value 0 is "other" and ignored (255 here), and value k is class k - 1.
+In both, unless the person says otherwise, mask values 0 ("other") and 255 are ignored (255 here), and value k is class
+k - 1.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from boostformer.data.config import Fit
+from boostformer.data.config import DataConfig
 from boostformer.data.content import digest_of_files
 from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, read_image, read_mask, stamp
+from boostformer.data.mask_scan import MaskScan, scan_masks
+from boostformer.data.mask_values import check_learnable, read_meaning
 from boostformer.data.split import IGNORED, SegmentationSplit
 from boostformer.errors import UserError
-from boostformer.names import class_names, numbered
+from boostformer.names import class_names
 
 SplitName = Literal["training", "validation"]
 MASK_SUFFIXES = (".png",)
-MOST_CLASSES = 254  # 255 stands for "ignored"
 
 _LAYOUTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("images", "annotations", {"training": "training", "validation": "validation"}),
@@ -40,14 +41,29 @@ class ADE20K(SegmentationSplit):
     value outside the classes is found when it is read. Each raises UserError naming the file.
     """
 
-    def __init__(self, root: Path, split: SplitName, size: tuple[int, int], fit: Fit = "exact") -> None:
-        self.size, self.fit = size, fit
+    def __init__(self, config: DataConfig, root: Path, split: SplitName, cache: Path | None = None) -> None:
+        self.size, self.fit = config.size, config.fit
+        remarks: list[str] = []
         with file_errors(root):
             if not root.is_dir():
                 raise UserError(f"{root}: no such data folder")
             self._files = _pairs(root, split)
             self.masks = self._files[0][1].parent
-            self.labels = _class_names(root)
+            names, source = _class_names(root, remarks)
+            if config.classes is not None:
+                names, source, remarks = None, root, []
+            scans = {part: scan_masks(paths, cache) for part, paths in _masks(root).items() if paths}
+        everything = MaskScan(
+            [path for scan in scans.values() for path in scan.paths],
+            np.concatenate([scan.counts for scan in scans.values()]),
+        )
+        self._meaning = read_meaning(config, names, source, everything)
+        self.labels = self._meaning.labels
+        self.remarks = (*remarks, *self._meaning.remarks)
+        if "training" in scans:
+            check_learnable(self._meaning, scans["training"], scans["training"].paths[0].parent)
+        if (self._meaning.classes[np.flatnonzero(scans[split].total)] == IGNORED).all():
+            raise UserError(f"{self.masks}: every pixel is ignored, so there is nothing to score")
 
     def __len__(self) -> int:
         return len(self._files)
@@ -60,14 +76,7 @@ class ADE20K(SegmentationSplit):
 
     def label(self, index: int) -> Array:
         path = self._files[index][1]
-        mask = read_mask(path)
-        highest = int(mask.max(initial=0))
-        if highest > self.num_classes:
-            raise UserError(
-                f"{path}: label {highest} is outside the {self.num_classes} classes "
-                f"(allowed: 0 = ignored, 1…{self.num_classes})"
-            )
-        return np.where(mask == 0, IGNORED, mask - 1).astype(np.uint8)
+        return self._meaning.label(read_mask(path), path)
 
     def pair(self, index: int) -> tuple[Array, Array]:
         image, label = super().pair(index)
@@ -81,7 +90,7 @@ class ADE20K(SegmentationSplit):
         return digest_of_files(*self._files[index])
 
     def fingerprint(self) -> Iterable[str]:
-        yield f"ade20k {self.num_classes} classes"
+        yield f"ade20k, classes of mask values {self._meaning.classes.tolist()}"
         for pair in self._files:
             yield from map(stamp, pair)
 
@@ -123,22 +132,17 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _class_names(root: Path) -> list[str]:
-    """Read the first file of names there is; without one, count the classes that occur."""
-    readers = {
+def _class_names(root: Path, remarks: list[str]) -> tuple[list[str] | None, Path]:
+    """Read the first file of names there is, and tell which it is; without one, there are none of ``root``."""
+    readers: dict[str, Callable[[Path, list[str]], list[str]]] = {
         "classes.txt": _names_by_line,
         "objectInfo150.txt": _names_by_table,
         "id2label.json": _names_by_id,
     }
     for filename, reader in readers.items():
         if (root / filename).is_file():
-            names = class_names(reader(root / filename), root / filename)
-            break
-    else:
-        names = numbered(_highest_label(root))
-    if not 1 <= len(names) <= MOST_CLASSES:
-        raise UserError(f"{root}: has {len(names)} classes, but 1…{MOST_CLASSES} are possible")
-    return names
+            return class_names(reader(root / filename, remarks), root / filename), root / filename
+    return None, root
 
 
 def _text(path: Path) -> str:
@@ -148,11 +152,20 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read as text ({error})") from error
 
 
-def _names_by_line(path: Path) -> list[str]:
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+def _names_by_line(path: Path, remarks: list[str]) -> list[str]:
+    names = []
+    lines = _text(path).rstrip().splitlines()
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line.startswith(("#", "//")):
+            raise UserError(f"{path}:{number}: '{line}' looks like a comment, but each line names a class; take it out")
+        if line:
+            names.append(line)
+        else:
+            remarks.append(f"{path}:{number}: the blank line is skipped; it is no class")
+    return names
 
 
-def _names_by_table(path: Path) -> list[str]:
+def _names_by_table(path: Path, _remarks: list[str]) -> list[str]:
     """Read ``Idx  Ratio  Train  Val  Stuff  Name``, tab-separated, numbered from 1; of synonyms the first."""
     rows = [line.split("\t") for line in _text(path).splitlines()[1:] if line.strip()]
     if [row[0].strip() for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
@@ -160,7 +173,7 @@ def _names_by_table(path: Path) -> list[str]:
     return [row[-1].split(",")[0].strip() for row in rows]
 
 
-def _names_by_id(path: Path) -> list[str]:
+def _names_by_id(path: Path, _remarks: list[str]) -> list[str]:
     """Read ``{"0": "wall", …}``: ids after the shift, so "0" is the class that masks write as 1."""
     try:
         table = {int(key): str(value) for key, value in json.loads(_text(path)).items()}
@@ -171,10 +184,10 @@ def _names_by_id(path: Path) -> list[str]:
     return [table[number] for number in range(len(table))]
 
 
-def _highest_label(root: Path) -> int:
-    """Find the highest label of both splits, so that training and validation agree on the number of classes."""
+def _masks(root: Path) -> dict[str, list[Path]]:
+    """List the masks of each split there is, so that training and validation agree on the classes."""
     _, masks_name, folders = _layout(root)
-    present = (root / masks_name / name for name in folders.values())
-    paths = [path for folder in present if folder.is_dir() for path in _by_stem(folder, MASK_SUFFIXES).values()]
-    with ThreadPoolExecutor() as pool:
-        return max(pool.map(lambda path: int(read_mask(path).max(initial=0)), paths), default=0)
+    present = {
+        split: root / masks_name / name for split, name in folders.items() if (root / masks_name / name).is_dir()
+    }
+    return {split: list(_by_stem(folder, MASK_SUFFIXES).values()) for split, folder in present.items()}

@@ -52,6 +52,12 @@ def read_mask(path: Path) -> NDArray[np.integer]:
     return mask.astype(np.uint8) if mask.dtype == bool else mask
 
 
+def read_palette(path: Path) -> Array:
+    """The palette of a mask file that :func:`read_mask` has read, as colours (n, 3); of one without any, n is 0."""
+    with Image.open(path, formats=MASK_FORMATS) as image:
+        return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+
+
 def stamp(path: Path) -> str:
     """Make a line that changes when the file does: its path, size and time of change. UserError when it is missing."""
     with file_errors(path):

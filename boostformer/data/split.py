@@ -41,12 +41,14 @@ class SegmentationSplit(ABC):
     """One part (training or validation) of a segmentation data set.
 
     Images are uint8 (h, w, 3) RGB, labels uint8 (h, w) with classes 0…num_classes-1 and 255 = ignored.
-    ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig).
+    ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
+    ``remarks`` are lines for the person: what was taken to be so without being told.
     """
 
     labels: list[str]
     size: tuple[int, int]
     fit: Fit
+    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from boostformer.errors import UserError
 from boostformer.files import expanded
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
     from boostformer.data.config import DataConfig
 
 HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file."
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Names of the mask values that count, in order: a,b,c; or by value: 0=a,255=b.")
+]
+IgnoreOption = Annotated[str | None, typer.Option(help="Mask values that are no class; by default 0,255.")]
+BackgroundOption = Annotated[str | None, typer.Option(help="Name of mask value 0, where it is a class.")]
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
@@ -20,6 +27,39 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         return parse_size(text) if text is not None else None
     except ValueError as error:
         raise UserError(f"--size: {error}") from None
+
+
+def meaning_of(classes: str | None, ignore: str | None, background: str | None) -> dict[str, Any]:
+    """Read what ``--classes``, ``--ignore`` and ``--background`` say of mask values, as run files have it."""
+    said: dict[str, Any] = {}
+    if background is not None:
+        said["background"] = background.strip()
+    if ignore is not None:
+        said["ignore"] = [value.strip() for value in ignore.split(",") if value.strip()]
+    if classes is not None:
+        items = [item.strip() for item in classes.split(",")]
+        pairs = [item.partition("=") for item in items]
+        if all(equals for _, equals, _ in pairs):
+            said["classes"] = {value.strip(): name.strip() for value, _, name in pairs}
+        else:
+            said["classes"] = items
+    return said
+
+
+def with_meaning(data: DataConfig, said: dict[str, Any]) -> DataConfig:
+    """Give ``data`` with what was ``said`` of mask values instead of all that it says of them itself."""
+    from pydantic import ValidationError
+
+    if not said:
+        return data
+    try:
+        return type(data)(**(data.model_dump(exclude={"classes", "ignore", "background"}) | said))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{first['loc'][0]}" if first["loc"] else ", ".join(f"--{key}" for key in said)
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        value = f"{first['input']!r} " if first["loc"] else ""
+        raise UserError(f"{option}: {value}{reason}") from None
 
 
 def data_of(text: str | None, size: str | None, default: DataConfig | None, fallback: tuple[int, int]) -> DataConfig:
@@ -49,6 +89,8 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         return found.model_copy(update={"size": wanted}) if wanted else found
     # A network that was scored on whole images still is, on other data.
     settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
+    if default and default.kind == "ade20k" and text != "scenes":  # and mask values mean what they meant
+        settings |= {key: getattr(default, key) for key in ("classes", "ignore", "background")}
     if text == "scenes":
         return DataConfig(kind="scenes", **settings)
     if not named.is_dir():

@@ -67,6 +67,8 @@ def search(
     with _busy("preparing data and costs …"):
         opened, asked = resolve(run_file, earlier_experiment(out, database))
         set_up(out, opened, trials or asked, database)
+    for line in opened.proxy.training.remarks:
+        note(line)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:

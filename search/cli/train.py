@@ -10,7 +10,15 @@ import typer
 
 from boostformer.errors import UserError, nearest
 from boostformer.files import expanded
-from search.cli.data_argument import data_of, size_of
+from search.cli.data_argument import (
+    BackgroundOption,
+    ClassesOption,
+    IgnoreOption,
+    data_of,
+    meaning_of,
+    size_of,
+    with_meaning,
+)
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
@@ -125,6 +133,9 @@ def train(
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     init: InitOption = None,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    background: BackgroundOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
@@ -137,6 +148,7 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
+    config = with_meaning(config, meaning_of(classes, ignore, background))
     remark = weights_left(arch) if init is None else None
     if remark is not None:
         remark += f"; --init {arch} starts from its encoder"
@@ -234,6 +246,8 @@ def _train(
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
+    for line in proxy.training.remarks:
+        note(line)
     if searched is not None and searched != proxy.content:
         where = data.root or data.kind
         note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")

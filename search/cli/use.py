@@ -10,7 +10,16 @@ import typer
 
 from boostformer.errors import UserError, nearest
 from results.tables import Format
-from search.cli.data_argument import HELP, data_in, data_of
+from search.cli.data_argument import (
+    HELP,
+    BackgroundOption,
+    ClassesOption,
+    IgnoreOption,
+    data_in,
+    data_of,
+    meaning_of,
+    with_meaning,
+)
 from search.cli.output import FormatOption, emit, note
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]
@@ -31,6 +40,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="training or validation.")] = "validation",
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    background: BackgroundOption = None,
     fmt: FormatOption = Format.table,
 ) -> None:
     """Score a checkpoint: mIoU and accuracy at the labels' original resolution.
@@ -49,11 +61,14 @@ def evaluate(
         raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
     model = BoostFormer.load(ckpt)
     config = data_of(data, size, data_in(model.provenance), model.architecture.size)
+    config = with_meaning(config, meaning_of(classes, ignore, background))
     at_size(model.architecture, config.size)
     names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
     if names and len(names) != model.architecture.classes:
         raise UserError(f"{ckpt}: has {len(names)} names (`labels`) for {model.architecture.classes} classes")
     found = open_split(config, split)  # type: ignore[arg-type]
+    for line in found.remarks:
+        note(line)
     images, how = matched(found, names, model.architecture.classes, str(config.root or config.kind))
     if how is not None:
         note(how)

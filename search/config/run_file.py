@@ -12,6 +12,9 @@ from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from search.config.sections import RunConfig
 
+MASK_VALUES = ("data", "classes")
+"""The one mapping of a run file whose keys may be whole numbers."""
+
 
 @dataclass(frozen=True)
 class RunFile:
@@ -24,7 +27,7 @@ class RunFile:
 def read_run_file(path: Path) -> RunFile:
     """Read the run file at ``path``; :class:`UserError` says ``file:line: key: what is wrong, what is allowed``."""
     top = compose(read_text(path), str(path), needs="a run file must have the key: space")
-    values = {key: place.plain() for key, place in top.entries("keys to values").items()}
+    values = {key: place.plain(MASK_VALUES) for key, place in top.entries("keys to values").items()}
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:

@@ -56,6 +56,19 @@ def test_rungs_that_cannot_be(tmp_path: Path, proxy: str, message: str) -> None:
         read_run_file(write(tmp_path, f"space: tiny\nproxy: {proxy}\n"))
 
 
+def test_mask_values_may_be_keys_of_classes_alone(tmp_path: Path) -> None:
+    text = "space: tiny\ndata:\n  kind: ade20k\n  root: x\n  classes: {0: background, 255: object}\n  ignore: [7]\n"
+    data = read_run_file(write(tmp_path, text)).config.data
+    assert data.classes == {0: "background", 255: "object"} and data.ignore == (7,)
+    for old, new, message in (
+        ("255:", "256:", r"run.yaml:5: data.classes"),
+        ("  ignore: [7]", "  background: b", r"run.yaml:2: data: 'background' beside 'classes' by value"),
+        ("ignore: [7]", "scenes: {7: 2}", r"run.yaml:6: data.scenes.7: '7' is not a word"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_run_file(write(tmp_path, text.replace(old, new)))
+
+
 def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("not read here")
     config = read_run_file(write(tmp_path, "space: mine.yaml\ndata: {kind: ade20k, root: ../images}\n")).config

@@ -1,0 +1,241 @@
+"""What mask values mean: names held against what occurs, settings, and problems that nothing can be learnt from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from boostformer.data import IGNORED, DataConfig, SegmentationSplit, open_split
+from boostformer.data.mask_scan import MaskScan
+from boostformer.data.mask_values import ranges
+from boostformer.errors import UserError
+
+PALETTE = [128, 128, 128, 200, 40, 40, 40, 180, 60, 40, 60, 200]
+
+
+def write(root: Path, values: dict[int, int] | None = None, names: str | None = None) -> Path:
+    """Write 12 + 4 images of 96x64 with a rectangle of each of three colours on grey; masks 0…3, or ``values``."""
+    rng = np.random.default_rng(0)
+    for split, count in (("training", 12), ("validation", 4)):
+        for kind in ("images", "annotations"):
+            (root / kind / split).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros((64, 96), np.uint8)
+            for colour in (1, 2, 3):
+                top, left = rng.integers(2, 34), 32 * colour - 30
+                mask[top : top + 28, left : left + 26] = colour
+            pixels = np.array(PALETTE, np.uint8).reshape(4, 3)[mask]
+            Image.fromarray(pixels).save(root / "images" / split / f"{number:02}.png")
+            for old, new in sorted((values or {}).items(), reverse=True):
+                mask[mask == old] = new
+            Image.fromarray(mask).save(root / "annotations" / split / f"{number:02}.png")
+    if names is not None:
+        (root / "classes.txt").write_text(names)
+    return root
+
+
+def opened(root: Path, cache: Path | None = None, **settings: object) -> SegmentationSplit:
+    return open_split(DataConfig(kind="ade20k", root=root, size="32x48", **settings), "training", cache)
+
+
+def refused(root: Path, **settings: object) -> str:
+    with pytest.raises(UserError) as caught:
+        opened(root, **settings)
+    assert str(root) in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def raw(root: Path) -> np.ndarray:
+    return np.array(Image.open(root / "annotations/training/00.png"))
+
+
+class TestNothingToLearn:
+    @pytest.mark.parametrize("cached", [False, True])
+    def test_one_class_beside_the_background(self, tmp_path: Path, cached: bool) -> None:
+        root = write(tmp_path / "data", {2: 1, 3: 1})
+        for _ in range(2):  # a filled cache refuses too
+            with pytest.raises(UserError, match="only 'class_1' occurs .*0 are ignored.*background: background"):
+                opened(root, tmp_path / "cache" if cached else None)
+        split = opened(root, background="background")
+        assert split.labels == ["background", "class_1"]
+        assert (split.label(0) == raw(root)).all()
+
+    def test_one_bit(self, tmp_path: Path) -> None:
+        root = write(tmp_path, {2: 1, 3: 1})
+        for path in root.glob("annotations/*/*.png"):
+            Image.fromarray(np.array(Image.open(path)) > 0).save(path)
+        assert "nothing to learn" in refused(root)
+        assert opened(root, background="none").num_classes == 2
+
+    def test_a_training_part_that_is_wholly_ignored(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="red\ngreen\nblue\n")
+        for path in root.glob("annotations/training/*.png"):
+            Image.fromarray(np.zeros((64, 96), np.uint8)).save(path)
+        assert f"{root / 'annotations/training'}: no class occurs: every pixel is ignored" in refused(root)
+
+    def test_one_class_in_the_training_part_though_more_have_names(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="red\ngreen\nblue\n")
+        for path in root.glob("annotations/training/*.png"):
+            Image.fromarray(np.full((64, 96), 2, np.uint8)).save(path)
+        assert "only 'green' occurs, so there is nothing to learn; label a second class" in refused(root)
+
+    def test_masks_of_0_and_255(self, tmp_path: Path) -> None:
+        root = write(tmp_path, {1: 255, 2: 255, 3: 255})
+        assert "classes: {0: background, 255: object}" in refused(root)
+        split = opened(root, classes={0: "background", 255: "object"})
+        assert split.labels == ["background", "object"]
+        assert (split.label(0) == raw(root) // 255).all()
+
+
+class TestNames:
+    def test_a_first_name_for_value_0_is_one_off(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="background\nred\ngreen\nblue\n")
+        line = refused(root)
+        assert "classes.txt" in line and "every name would be one off" in line and "`background: background`" in line
+        split = opened(root, background="background")
+        assert split.labels == ["background", "red", "green", "blue"] and (split.label(0) == raw(root)).all()
+        (root / "classes.txt").write_text("red\ngreen\nblue\n")
+        assert opened(root, background="background").labels == ["background", "red", "green", "blue"]
+        (root / "classes.txt").unlink()
+        (root / "id2label.json").write_text(json.dumps(dict(enumerate(["background", "red", "green", "blue"]))))
+        assert "id2label.json" in refused(root)
+
+    def test_who_confirms_is_believed(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="other\nred\ngreen\nblue\n")
+        split = opened(root, ignore=[0, 255])
+        assert split.labels[0] == "other" and (split.label(0)[raw(root) == 1] == 0).all()
+        assert "no mask has 'blue' (4)" in " ".join(split.remarks)
+
+    def test_a_last_name_that_never_occurs_is_said(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="red\ngreen\nblue\nwhite\n")
+        (said,) = [line for line in opened(root).remarks if "white" in line]
+        assert said == (f"{root / 'classes.txt'}: no mask has 'white' (4); if masks count from 0, say `ignore: [255]`")
+
+    def test_a_background_that_is_value_1_is_said(self, tmp_path: Path) -> None:
+        split = opened(write(tmp_path, names="background\ngreen\nblue\n"))
+        assert any("'background' is mask value 1, since 0 is ignored" in line for line in split.remarks)
+
+    def test_comments_are_refused_and_blank_lines_said(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="# my classes\nred\ngreen\nblue\n")
+        assert "classes.txt:1: '# my classes' looks like a comment" in refused(root)
+        (root / "classes.txt").write_text("red\n\ngreen\nblue\n\n")
+        split = opened(root)
+        assert split.labels == ["red", "green", "blue"]
+        assert [line for line in split.remarks if "blank" in line] == [
+            f"{root / 'classes.txt'}:2: the blank line is skipped; it is no class"
+        ]
+
+    def test_a_value_without_a_name(self, tmp_path: Path) -> None:
+        line = refused(write(tmp_path, names="red\ngreen\n"))
+        assert "label 3 is outside the 2 classes (allowed: 1…2; ignored: 0, 255)" in line and "of 16 masks" in line
+
+
+class TestValues:
+    @pytest.mark.parametrize("cached", [False, True])
+    def test_255_is_ignored(self, tmp_path: Path, cached: bool) -> None:
+        root = write(tmp_path / "data", {3: 255}, names="red\ngreen\n")
+        label = opened(root, tmp_path / "cache" if cached else None).label(0)
+        assert (label[(raw(root) == 255) | (raw(root) == 0)] == IGNORED).all() and set(np.unique(label)) == {0, 1, 255}
+        (root / "classes.txt").unlink()
+        assert opened(root).labels == ["class_1", "class_2"]
+
+    def test_grey_levels_are_no_count_of_classes(self, tmp_path: Path) -> None:
+        root = write(tmp_path, {1: 50, 2: 100, 3: 150})
+        line = refused(root)
+        assert "50, 100, 150 do not count 150 classes" in line and "classes: {50: NAME" in line
+        split = opened(root, classes={50: "red", 100: "green", 150: "blue"})
+        assert (split.label(0)[raw(root) == 100] == 1).all() and (split.label(0)[raw(root) == 0] == IGNORED).all()
+
+    def test_a_stray_pixel(self, tmp_path: Path) -> None:
+        root = write(tmp_path)
+        path = root / "annotations/validation/02.png"
+        mask = np.array(Image.open(path))
+        mask[5, 5] = 200
+        Image.fromarray(mask).save(path)
+        assert "200 in 1 pixel of 1 mask, first 02.png" in refused(root)
+
+    def test_a_small_gap_is_said(self, tmp_path: Path) -> None:
+        split = opened(write(tmp_path, {3: 4}))
+        assert split.num_classes == 4 and any("mask values 3 never occur" in line for line in split.remarks)
+
+    def test_that_0_is_ignored_is_said_unless_told(self, tmp_path: Path) -> None:
+        root = write(tmp_path, names="red\ngreen\nblue\n")
+        share = np.mean([np.array(Image.open(path)) == 0 for path in root.glob("annotations/*/*.png")])
+        said = f"mask value 0 is ignored, {share:.1%} of the pixels; `background: NAME` makes it a class"
+        assert opened(root).remarks == (f"{root / 'classes.txt'}: {said}",)
+        assert opened(root, ignore=[0, 255]).remarks == ()
+
+    def test_ignored_values_are_left_out_of_the_order(self, tmp_path: Path) -> None:
+        root = write(tmp_path)
+        split = opened(root, ignore=[1, 255], classes=["grey", "green", "blue"])
+        assert split.labels == ["grey", "green", "blue"]
+        assert (split.label(0) == np.array([0, 255, 1, 2])[raw(root)]).all()
+
+    def test_sixteen_bits(self, tmp_path: Path) -> None:
+        root = write(tmp_path)
+        path = root / "annotations/training/03.png"
+        Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 100).save(path)
+        assert "03.png: label 300 is too high; allowed: 0…255" in refused(root)
+
+
+def with_palette(path: Path, order: list[int]) -> None:
+    mask = np.argsort(order)[np.array(Image.open(path))].astype(np.uint8)
+    image = Image.fromarray(mask, "P")
+    image.putpalette(np.array(PALETTE).reshape(4, 3)[order].ravel().tolist())
+    image.save(path)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_palettes_must_agree(tmp_path: Path, cached: bool) -> None:
+    root, cache = write(tmp_path / "data"), tmp_path / "cache" if cached else None
+    before = opened(root).label(0)
+    for path in root.glob("annotations/*/*.png"):
+        with_palette(path, [0, 1, 2, 3])
+    assert (opened(root, cache).label(0) == before).all()
+    with_palette(root / "annotations/validation/03.png", [0, 3, 2, 1])
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"validation/03.png: .*colour of 1 is #283cc8, but #c82828 in 00.png"):
+            opened(root, cache)
+
+
+def test_masks_are_decoded_once_for_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache = write(tmp_path / "data"), tmp_path / "cache"
+    opened(root, cache)
+    monkeypatch.setattr("boostformer.data.mask_scan.read_mask", None)
+    assert opened(root, cache).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"classes": {0: "a"}, "ignore": [0]}, "mask value 0 is in 'classes' and in 'ignore'"),
+        ({"classes": {0: "a"}, "background": "b"}, "'background' beside 'classes' by value"),
+        ({"ignore": [0], "background": "b"}, "but 'ignore' has 0"),
+        ({"classes": ["a", "b", "a"]}, "names 'a' twice"),
+        ({"classes": []}, "'classes' is empty"),
+        ({"ignore": [256]}, "less than or equal to 255"),
+        ({"kind": "scenes", "root": None, "background": "b"}, "'scenes' has no 'background'"),
+    ],
+)
+def test_settings_are_checked(settings: dict, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        DataConfig(**{"kind": "ade20k", "root": "x"} | settings)
+
+
+def test_settings_come_back_from_json() -> None:
+    config = DataConfig(kind="ade20k", root="x", classes={0: "a", 7: "b"}, ignore=[3])
+    assert DataConfig(**json.loads(config.model_dump_json())) == config
+
+
+def test_ranges() -> None:
+    assert ranges([0, 1, 2, 7, 9, 10]) == "0…2, 7, 9…10" and ranges([]) == ""
+
+
+def test_a_scan_words_what_occurs(tmp_path: Path) -> None:
+    scan = MaskScan([tmp_path / "a.png", tmp_path / "b.png"], np.array([[3, 0], [1, 2]]))
+    assert scan.describe(1) == "1 in 2 pixels of 1 mask, first b.png" and scan.total.tolist() == [4, 2]
