@@ -61,7 +61,7 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
         file = files[0]
         yield parts
         for part in parts:
-            _sync(part)
+            sync(part)
         for file, part in zip(files, parts, strict=True):
             publish(part, file)
     except OSError as error:
@@ -75,7 +75,7 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
 def sync_folder(folder: Path) -> None:
     """Wait until the files in ``folder`` and their names are on the disk."""
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
 
 
 def publish(draft: Path, final: Path) -> None:
@@ -84,7 +84,7 @@ def publish(draft: Path, final: Path) -> None:
     A file replaces one of that name; a folder raises OSError where there is one that is not empty.
     """
     draft.replace(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -98,7 +98,7 @@ def make_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise
     else:
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def _new_file(file: Path) -> Path:
@@ -108,7 +108,7 @@ def _new_file(file: Path) -> Path:
     return part
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
