@@ -14,6 +14,9 @@ from pathlib import Path
 
 from boostformer.errors import UserError, os_refusal
 
+LONGEST = 1 << 20
+"""Characters of the longest text that a user may write."""
+
 
 def cache_folder() -> Path:
     """Find the folder of caches: ``$BOOSTFORMER_CACHE``, or ``boostformer`` in the user's cache folder."""
@@ -22,15 +25,22 @@ def cache_folder() -> Path:
 
 
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:
-    """Read the text of ``file``; :class:`UserError` when it is ``missing``, cannot be read, or is not UTF-8."""
+    """Read the text that a user wrote.
+
+    :class:`UserError` when ``file`` is ``missing``, cannot be read, is not UTF-8, or longer than :data:`LONGEST`.
+    """
     try:
-        return Path(file).read_text(encoding="utf-8")
+        with Path(file).open(encoding="utf-8") as stream:
+            text = stream.read(LONGEST + 1)
     except FileNotFoundError:
         raise UserError(f"{file}: {missing}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    if len(text) > LONGEST:
+        raise UserError(f"{file}: has more than {LONGEST:,} characters")
+    return text
 
 
 @contextlib.contextmanager
