@@ -203,6 +203,8 @@ class Architecture:
             return cls.from_dict(json.loads(text), source)
         except json.JSONDecodeError as error:
             raise UserError(f"{source}: not JSON: {error}") from None
+        except RecursionError:
+            raise UserError(f"{source}: nested too deeply") from None
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "architecture") -> Architecture:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from boostformer.errors import UserError, os_refusal
 
+LONGEST = 1 << 20
+"""Characters of the longest text that a user may write."""
+
 
 def cache_folder() -> Path:
     """Find the folder of caches: ``$BOOSTFORMER_CACHE``, or ``boostformer`` in the user's cache folder."""
@@ -30,15 +33,22 @@ def expanded(path: str | Path) -> Path:
 
 
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:
-    """Read the text of ``file``; :class:`UserError` when it is ``missing``, cannot be read, or is not UTF-8."""
+    """Read the text that a user wrote.
+
+    :class:`UserError` when ``file`` is ``missing``, cannot be read, is not UTF-8, or longer than :data:`LONGEST`.
+    """
     try:
-        return Path(file).read_text(encoding="utf-8")
+        with Path(file).open(encoding="utf-8") as stream:
+            text = stream.read(LONGEST + 1)
     except FileNotFoundError:
         raise UserError(f"{file}: {missing}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    if len(text) > LONGEST:
+        raise UserError(f"{file}: has more than {LONGEST:,} characters")
+    return text
 
 
 @contextlib.contextmanager
@@ -69,7 +79,7 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
         file = files[0]
         yield parts
         for part in parts:
-            _sync(part)
+            sync(part)
         for file, part in zip(files, parts, strict=True):
             publish(part, file)
     except OSError as error:
@@ -83,7 +93,7 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
 def sync_folder(folder: Path) -> None:
     """Wait until the files in ``folder`` and their names are on the disk."""
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
 
 
 def publish(draft: Path, final: Path) -> None:
@@ -92,7 +102,7 @@ def publish(draft: Path, final: Path) -> None:
     A file replaces one of that name; a folder raises OSError where there is one that is not empty.
     """
     draft.replace(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -106,7 +116,7 @@ def make_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise
     else:
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def _new_file(file: Path) -> Path:
@@ -116,7 +126,7 @@ def _new_file(file: Path) -> Path:
     return part
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

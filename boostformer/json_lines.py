@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from boostformer.errors import UserError, os_refusal
+from boostformer.files import make_folder, sync
 from boostformer.locks import FileLock
 
 Entry = dict[str, Any]
@@ -23,6 +24,8 @@ Entry = dict[str, Any]
 
 class JsonLines:
     """The lines of ``file``, which need not be there yet: objects of one ``version`` of their format.
+
+    Each is on the disk once it is appended.
 
     Attributes:
         damaged: the numbers of the lines that were set aside.
@@ -75,7 +78,7 @@ class JsonLines:
         A full disk is an OSError, whatever else forbids writing a :class:`UserError`.
         """
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.file.parent)
             lock = FileLock(self.file)
             descriptor = lock.acquire()
         except OSError as error:
@@ -93,6 +96,10 @@ class JsonLines:
         try:
             with open(descriptor, "ab", closefd=False) as stream:
                 stream.write((b"\n" if torn else b"") + line.encode())
+                stream.flush()
+                os.fsync(descriptor)
+            if size == 0:
+                sync(self.file.parent)  # where the file may be new
         except OSError as error:
             raise os_refusal(self.file, "cannot be written", error) from None
 

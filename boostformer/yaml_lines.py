@@ -16,15 +16,24 @@ from yaml.representer import SafeRepresenter
 from boostformer.errors import UserError
 
 Keys = tuple[str | int, ...]
+MAX_DEPTH, MAX_NODES = 50, 100_000
+"""Nesting, and keys and values, of a text where every alias is replaced by what it stands for."""
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _INTEGER = "tag:yaml.org,2002:int"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 
 
 def compose(text: str, source: str, *, needs: str) -> Place:
-    """The top of a YAML text; :class:`UserError` when it is not YAML, or empty, which ``needs`` something."""
+    """The top of a YAML text; :class:`UserError` when it is not YAML, or empty, which ``needs`` something.
+
+    So it is when the text is nested more than :data:`MAX_DEPTH` deep, or has more than :data:`MAX_NODES` nodes.
+    """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _Loader(text).get_single_node()
+        if node is not None:
+            _measure(node, {})
+    except _TooLarge as error:
+        raise UserError(f"{source}:{error.line}: {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
@@ -33,6 +42,54 @@ def compose(text: str, source: str, *, needs: str) -> Place:
     if node is None:
         raise UserError(f"{source}: empty, {needs}")
     return Place(source, (), node, node.start_mark)
+
+
+class _TooLarge(Exception):
+    """Says of what there is too much."""
+
+    def __init__(self, what: str, mark: yaml.Mark) -> None:
+        super().__init__(what)
+        self.line = mark.line + 1
+
+
+_TOO_DEEP = f"is nested more than {MAX_DEPTH} deep"
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes no nodes that lie too deep: each level costs the interpreter some of its stack."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._depth >= MAX_DEPTH:
+            raise _TooLarge(_TOO_DEEP, self.peek_event().start_mark)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
+    """Count the nodes and levels of a node whose aliases are replaced; each node is visited once.
+
+    An alias stands for an earlier node, which is ``known``, so that this goes as deep as the text itself. A node in
+    itself counts as nothing: it is refused where it is read.
+    """
+    if node in known:
+        return known[node]
+    known[node] = 0, 0
+    count, depth = 1, 0
+    pairs = isinstance(node, yaml.MappingNode)
+    for below in () if isinstance(node, yaml.ScalarNode) else node.value:
+        for inner in below if pairs else (below,):
+            more, deep = _measure(inner, known)
+            count, depth = count + more, max(depth, deep)
+        if count > MAX_NODES:
+            raise _TooLarge(f"comes to more than {MAX_NODES:,} keys and values, its aliases replaced", node.start_mark)
+    if depth >= MAX_DEPTH:
+        raise _TooLarge(_TOO_DEEP, node.start_mark)
+    known[node] = count, depth + 1
+    return known[node]
 
 
 def represent(data: object, source: str) -> Place:
@@ -108,7 +165,8 @@ class Place:
             raise self.error("is not a single value")
         try:
             return SafeConstructor().construct_object(self.node, deep=True)
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # the last two for `!!bool x` and the like
+        except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError):
+            # The last two for `!!bool x` and the like.
             raise self.error(f"'{self.node.value}' cannot be read as a value") from None
 
     def plain(self, numbers: Keys | None = None, _above: tuple[yaml.Node, ...] = ()) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnxruntime
 import torch
@@ -75,17 +77,38 @@ def _name(part: Part) -> str:
 def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) -> dict[str, Measured]:
     key = hashlib.sha256(f"{code_fingerprint(*CODE)} {onnxruntime.__version__} {processor()} {parts}".encode())
     file = cache_folder() / f"blocks-{key.hexdigest()[:16]}.json"
-    if file.exists() and not fresh:
-        return {name: Measured.from_dict(values) for name, values in json.loads(file.read_text()).items()}
+    names = [_name(part) for part in parts]
+    if not fresh and (kept := _read(file, names)) is not None:
+        return kept
     graphs = {}
-    for part in parts:
-        progress(_name(part))
+    for name, part in zip(names, parts, strict=True):
+        progress(name)
         torch.manual_seed(0)
         module = replace(part, deployed=True).build().eval()
         inputs = [torch.zeros(1, *shape) for shape in part.inputs]
-        graphs[_name(part)] = to_onnx(module, (inputs,) if part.kind == "fusion" else tuple(inputs))
+        graphs[name] = to_onnx(module, (inputs,) if part.kind == "fusion" else tuple(inputs))
     progress("all of them in turns")
     found = METER.measure(graphs)
+    values = {name: value.to_dict() for name, value in found.items()}
     with replacing(file, parents=True) as new:
-        new.write_text(json.dumps({name: value.to_dict() for name, value in found.items()}))
+        new.write_text(json.dumps({"checksum": _checksum(values), "latencies": values}))
     return found
+
+
+def _read(file: Path, names: list[str]) -> dict[str, Measured] | None:
+    """Read the kept latencies of the blocks; None without them, and with a warning where they are damaged."""
+    try:
+        content = json.loads(file.read_bytes())
+        values = content["latencies"]
+        if content["checksum"] != _checksum(values):
+            raise ValueError("the checksum is another")
+        return {name: Measured.from_dict(values[name]) for name in names}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        warnings.warn(f"{file}: damaged, and measured anew", stacklevel=4)
+        return None
+
+
+def _checksum(values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

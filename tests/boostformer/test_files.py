@@ -13,6 +13,7 @@ from disk_record import Disk
 
 from boostformer.errors import UserError
 from boostformer.files import read_text, replacing, replacing_together
+from boostformer.json_lines import JsonLines
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -131,3 +132,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"{name}: {reason}"):
             read_text(tmp_path / name)
+
+
+def test_every_line_that_is_appended_is_on_the_disk(tmp_path: Path, disk: Disk) -> None:
+    with JsonLines(tmp_path / "new" / "lines", 1).locked() as append:
+        disk.happened.clear()
+        append({"a": 1})
+        assert disk.happened == ["sync new/lines", "sync new"]
+        append({"a": 2})
+    assert disk.happened == ["sync new/lines", "sync new", "sync new/lines"]

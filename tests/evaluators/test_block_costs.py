@@ -158,6 +158,30 @@ def test_milliseconds_are_measured_once_and_kept(stopwatch: Stopwatch, tmp_path:
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("1.5", "9.5"),
+        lambda text: text.replace("mixer", "stem"),
+        lambda text: text.replace('"checksum"', '"other"'),
+        lambda text: "[" * 100_000,
+        lambda text: "null",
+        lambda text: "\udcff",
+    ],
+)
+def test_damaged_figures_are_measured_anew(stopwatch: Stopwatch, tmp_path: Path, damage: Callable[[str], str]) -> None:
+    first = block_costs(lambda name: None)
+    (file,) = tmp_path.glob("blocks-*.json")
+    whole = file.read_text()
+    file.write_text(damage(whole), errors="surrogateescape")
+    assert file.read_bytes() != whole.encode()
+    with pytest.warns(UserWarning, match=r"^\S*blocks-\w+\.json: damaged, and measured anew$"):
+        assert block_costs(lambda name: None) == first
+    assert len(stopwatch.asked) == 2 and file.read_text() == whole
+
+
+@pytest.mark.parametrize(
     ("name", "other"), [("processor", lambda: "another"), ("code_fingerprint", lambda *code: "another")]
 )
 def test_figures_of_another_machine_or_code_are_not_taken(

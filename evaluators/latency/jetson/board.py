@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from evaluators.latency.jetson.numbers import finite
+
 MAX_VARIATION = 2.0
 """Percent: a run whose coefficient of variation is larger is not steady."""
 BUSY = 90
@@ -105,13 +107,21 @@ _SENSOR = re.compile(r"(?P<name>[\w-]+)@(?P<celsius>-?[\d.]+)C\b")
 def read_state(text: str) -> State:
     """Read what the function of :func:`query_script` printed, or any part of it."""
     mode = _MODE.search(text)
-    clock = _SHOWN.search(text) or _DEVFREQ.search(text)
     return State(
         power_mode=mode[1] if mode else None,
-        clock=Clock(*(int(hertz) / 1e6 for hertz in clock.groups())) if clock else None,
-        temperatures=_powered((zone[1], int(zone[2]) / 1000) for zone in _ZONE.finditer(text)),
-        over_current={counter[1]: int(counter[2]) for counter in _COUNTER.finditer(text)},
+        clock=_clock(text),
+        temperatures=_powered({name: milli / 1000 for name, milli in _numbers(_ZONE.findall(text)).items()}),
+        over_current={name: int(count) for name, count in _numbers(_COUNTER.findall(text)).items()},
     )
+
+
+def _clock(text: str) -> Clock | None:
+    for pattern in (_SHOWN, _DEVFREQ):
+        hertz = [finite(value) for found in pattern.findall(text)[:1] for value in found]
+        known = [value / 1e6 for value in hertz if value is not None]
+        if len(known) == 3:
+            return Clock(*known)
+    return None
 
 
 def read_tegrastats(text: str) -> list[Sample]:
@@ -121,14 +131,19 @@ def read_tegrastats(text: str) -> list[Sample]:
         if not (found := _GPU.search(line)):
             continue
         # A cluster without power shows 0.
-        clocks = tuple(mhz for clock in (found["clocks"] or "").split(",") if clock and (mhz := float(clock)))
-        sensors = _powered((sensor["name"], float(sensor["celsius"])) for sensor in _SENSOR.finditer(line))
-        samples.append(Sample(int(found["load"]) if found["load"] else None, clocks, sensors))
+        clocks = tuple(mhz for clock in (found["clocks"] or "").split(",") if (mhz := finite(clock)))
+        load = finite(found["load"])
+        samples.append(Sample(None if load is None else int(load), clocks, _powered(_numbers(_SENSOR.findall(line)))))
     return samples
 
 
-def _powered(sensors: Iterable[tuple[str, float]]) -> dict[str, float]:
-    return {name: celsius for name, celsius in sensors if celsius > UNPOWERED}
+def _numbers(shown: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """Read values by name, without those that are no numbers."""
+    return {name: value for name, text in shown if (value := finite(text)) is not None}
+
+
+def _powered(celsius: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in celsius.items() if value > UNPOWERED}
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:

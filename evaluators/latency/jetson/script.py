@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from evaluators.latency.jetson import board
 from evaluators.latency.jetson.board import Sample, State
+from evaluators.latency.jetson.numbers import finite, number
 from evaluators.latency.jetson.ssh import GRACE_SECONDS, STOP
-from evaluators.latency.jetson.trtexec import Version, number
+from evaluators.latency.jetson.trtexec import Version
 
 BUSY, UNUSABLE, GONE = 75, 66, 67
 """Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
@@ -182,23 +183,28 @@ def read_identity(output: str) -> Identity | None:
     return Identity(version, model[1].strip() if model else "unknown board", board.read_state(state))
 
 
+_TITLE = re.compile(r"(?P<name>\w+)(?: (?P<code>\d{1,9}) (?P<seconds>-?\d{1,9}))?\s*$")
+
+
 def read_outcome(output: str, mark: str) -> Outcome:
     """Read what :func:`measure_script` printed."""
     parts: dict[str, str] = {}
     ends: dict[str, tuple[int, int]] = {}
     for part in output.split(f"\n{mark} ")[1:]:
         title, _, body = part.partition("\n")
-        name, *numbers = title.split()
-        parts[name] = body
-        if numbers:
-            ends[name] = (int(numbers[0]), int(numbers[1]))
+        if (found := _TITLE.match(title)) is None:
+            continue
+        parts[found["name"]] = body
+        if found["code"]:
+            ends[found["name"]] = (int(found["code"]), int(found["seconds"]))
     free = re.match(r"\d+", parts.get("free", ""))
+    mebibytes = finite(free[0]) if free else None
     return Outcome(
-        build=Step(*ends["built"], parts["build"]) if "built" in ends else None,
-        run=Step(*ends["ran"], parts["run"]) if "ran" in ends else None,
+        build=Step(*ends["built"], parts.get("build", "")) if "built" in ends else None,
+        run=Step(*ends["ran"], parts.get("run", "")) if "ran" in ends else None,
         before=board.read_state(parts.get("before", "")),
         after=board.read_state(parts.get("after", "")),
         during=board.read_tegrastats(parts.get("during", "")),
         times=[number(time) for time in re.findall(r'"computeMs" : (\S+)', parts.get("times", ""))],
-        free=int(free[0]) if free else None,
+        free=None if mebibytes is None else int(mebibytes),
     )

@@ -9,13 +9,13 @@ default there and are still accepted. `--timingCacheFile`, `--exportTimes` and `
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from evaluators.latency.device import Precision
+from evaluators.latency.jetson.numbers import finite, number
 
 WARM_UP_MS = 1000
 ITERATIONS = 100
@@ -50,7 +50,7 @@ class Version(NamedTuple):
     @classmethod
     def of_package(cls, text: str) -> Version | None:
         """Read a Debian package's version, ``8.5.2-1+cuda11.4``."""
-        found = re.match(r"(\d+)\.(\d+)\.(\d+)", text.strip())
+        found = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?!\d)", text.strip())
         return cls(*map(int, found.groups())) if found else None
 
     def __str__(self) -> str:
@@ -246,7 +246,8 @@ def _rows(plain: Sequence[str]) -> list[tuple[str, Row]]:
         percentiles: dict[float, float] = {}
         for item in _VALUE.finditer(found["values"]):
             if item["percent"]:
-                percentiles[float(item["percent"])] = number(item["value"])
+                if (percent := finite(item["percent"])) is not None:
+                    percentiles[percent] = number(item["value"])
             else:
                 values[item["key"]] = number(item["value"])
         if {"min", "max", "mean", "median"} <= values.keys():
@@ -258,13 +259,5 @@ def _rows(plain: Sequence[str]) -> list[tuple[str, Row]]:
 def _number(pattern: re.Pattern[str], plain: Sequence[str]) -> float | None:
     for line in plain:
         if found := pattern.search(line):
-            return value if math.isfinite(value := number(found[1])) else None
+            return finite(found[1])
     return None
-
-
-def number(text: str) -> float:
-    """Read a number; NaN for what is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -135,10 +135,11 @@ class TableFile:
 
     def _take(self, entry: dict[str, Any]) -> None:
         if "space" in entry:
-            if "choices" not in entry:
+            name, choices = entry["space"], entry.get("choices")
+            if not (isinstance(name, str) and isinstance(choices, dict)):
                 raise ValueError("not a space")
-            self.spaces.pop(entry["space"], None)
-            self.spaces[entry["space"]] = entry["choices"]
+            self.spaces.pop(name, None)
+            self.spaces[name] = choices
             return
         kind = "element" if "element" in entry else "network"
         row = Row.from_dict(str(entry.get(kind)), entry)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from board_server import BoardServer
+from hypothesis import strategies as st
 from onnxscript import ir
 
 from boostformer.deploy.onnx_opset import convert
@@ -19,6 +20,23 @@ from evaluators.latency.jetson.meter import JetsonMeter
 Meters = Callable[..., JetsonMeter]
 NANO_MS = 90.0183
 """The median in the recorded log of a Nano."""
+
+
+NO_NUMBERS = ("", ".", "..", "9..9", "-", "-.5.", "1e999", "nan", "inf", "-inf", "9" * 5000, "-" + "9" * 5000, "\u0663")
+"""What may stand where a board shows a number, nearly all of them none, or none that is finite."""
+
+
+def lines_with_numbers(*templates: str) -> st.SearchStrategy[str]:
+    """Lines of these forms, where anything like a number, or nothing like one, stands at each ``#``."""
+    numbers = st.sampled_from(NO_NUMBERS) | st.text("0123456789.-+e", max_size=6) | st.integers(0, 10**6).map(str)
+
+    def filled(template: str) -> st.SearchStrategy[str]:
+        first, *others = template.split("#")
+        return st.lists(numbers, min_size=len(others), max_size=len(others)).map(
+            lambda found: first + "".join(number + other for number, other in zip(found, others, strict=True))
+        )
+
+    return st.lists(st.sampled_from(templates).flatmap(filled) | st.text(max_size=20)).map("\n".join)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -90,6 +91,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
     return number
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+@pytest.mark.parametrize("arguments", [[], ["--port"], ["--port", "x"], ["--port", "0"], ["--port=8081"]])
+def test_a_manager_whose_page_cannot_be_guarded_does_not_start(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "manager.js").write_text("console.log('starts')")
+    command = ["node", "--require", str(nni_experiment._GUARD), str(tmp_path / "manager.js")]
+    with_listen = os.environ | {LISTEN_VARIABLE: LOOPBACK}
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=with_listen)
+    assert done.returncode != 0 and done.stdout == "" and "without --port and a number" in done.stderr
+    done = subprocess.run([*command, "--port", "8081"], capture_output=True, text=True, env=with_listen)
+    assert (done.returncode, done.stdout) == (0, "starts\n")
 
 
 def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int) -> None:

@@ -5,7 +5,10 @@
 const fs = require('fs');
 const net = require('net');
 
-const PAGE = Number(process.argv[process.argv.indexOf('--port') + 1]);
+const PAGE = Number(process.argv.includes('--port') ? process.argv[process.argv.indexOf('--port') + 1] : NaN);
+if (!Number.isInteger(PAGE) || PAGE < 1) { // no port would be guarded
+    throw new Error('the manager of NNI was started without --port and a number');
+}
 const WORKERS = '/platform/'; // where workers on other machines connect to the page's port, by WebSocket
 const [first, ...others] = process.env.BOOSTFORMER_NNI_LISTEN.split(',');
 const listen = net.Server.prototype.listen;

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jetson_cases import NO_NUMBERS, lines_with_numbers
 
 from evaluators.latency.jetson import board
 from evaluators.latency.jetson.board import (
@@ -19,6 +24,7 @@ from evaluators.latency.jetson.board import (
     read_tegrastats,
     summary,
 )
+from evaluators.latency.jetson.script import read_identity, read_outcome
 
 SHOWN = """SOC family:tegra210  Machine:NVIDIA Jetson Nano Developer Kit
 Online CPUs: 0-3
@@ -73,6 +79,55 @@ def test_a_sensor_without_power_shows_nothing() -> None:
 def test_tegrastats(field: str, load: int | None, clocks: tuple[float, ...]) -> None:
     line = f"RAM 2/3964MB (lfb 1x4MB) CPU [1%@102,off] EMC_FREQ 0% {field} cpu@52.968C GPU@-256C tj@53C VDD_IN 4mW"
     assert read_tegrastats(f"\n{line}\nno such field\n") == [Sample(load, clocks, {"cpu": 52.968, "tj": 53.0})]
+
+
+@pytest.mark.parametrize("text", [text for text in NO_NUMBERS if text != "\u0663"])
+def test_what_is_no_finite_number_is_unknown(text: str) -> None:
+    (found,) = read_tegrastats(f"GR3D_FREQ {text}%@[{text},1300] GPU@{text}C tj@53C")
+    assert (found.load, found.temperatures.get("GPU")) == (None, None)
+    state = read_state(f"GPU MinFreq=1 MaxFreq={text} CurrentFreq=1\nzone GPU {text}\ncounter oc1 {text}\n")
+    assert state == State()
+    both = f"GPU MinFreq=1 MaxFreq={text} CurrentFreq=1\ndevfreq 114750000 1377000000 318750000\n"
+    assert read_state(both).clock == Clock(114.75, 1377.0, 318.75)
+
+
+def numbers(value: Any) -> list[float]:
+    """All numbers in plain values."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@given(
+    st.text()
+    | lines_with_numbers(
+        "GPU MinFreq=# MaxFreq=# CurrentFreq=#",
+        "devfreq # # #",
+        "zone GPU-therm #",
+        "counter hwmon3/oc1_event_cnt #",
+        "RAM 2/3964MB GR3D_FREQ #%@[#,#] cpu@#C GPU@#C",
+        "GR3D_FREQ #%@# tj@#C",
+        "package #.#.#-1+cuda11.4",
+        "[TensorRT v#]",
+        "state",
+        "mark built # #",
+        "mark ran # #",
+        "mark ",
+        "mark free",
+        "mark before",
+        "mark during",
+        "#",
+    )
+)
+def test_any_text_of_a_board_is_read(text: str) -> None:
+    outcome = read_outcome(f"\n{text}\n", "mark")
+    found = [asdict(outcome), asdict(read_state(text)), [asdict(line) for line in read_tegrastats(text)]]
+    if identity := read_identity(text):
+        found.append(asdict(identity))
+    assert all(math.isfinite(number) for number in numbers(found))
+    summary(read_tegrastats(text))
 
 
 def test_a_summary_of_nothing_is_unknown() -> None:

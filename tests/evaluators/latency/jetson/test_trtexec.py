@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jetson_cases import lines_with_numbers
 
 from evaluators.latency.jetson.trtexec import (
     LogError,
@@ -62,7 +64,7 @@ def test_versions(text: str, version: tuple[int, int, int] | None) -> None:
 
 def test_a_package_names_its_version() -> None:
     assert Version.of_package("8.5.2-1+cuda11.4\n") == XAVIER
-    assert Version.of_package("") is None
+    assert Version.of_package("") is None and Version.of_package("9" * 5000 + ".1.1") is None
     assert str(Version(10, 13, 3)) == "10.13.3"
 
 
@@ -190,13 +192,34 @@ def test_wherever_a_log_is_cut_the_error_is_clear(name: str) -> None:
             parse(whole[:end])
 
 
-@given(st.text())
+@given(
+    st.text()
+    | lines_with_numbers(
+        "GPU Compute Time: min = # ms, max = # ms, mean = # ms, median = # ms, percentile(#%) = # ms",
+        "Latency: min = 1 ms, max = 2 ms, mean = 1 ms, median = 1 ms, percentile(#%) = 2 ms, percentile(99%) = # ms",
+        "Throughput: # qps",
+        "Timing trace has # queries over 3 s",
+        "Engine built in # sec.",
+        "[W] * GPU compute time is unstable, with coefficient of variance = #%.",
+        "[TensorRT v#]",
+        "&&&& PASSED TensorRT.trtexec [TensorRT v#] # x",
+    )
+)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        parse(f"{text}\n&&&& PASSED TensorRT.trtexec [TensorRT v8201] # x")
+        report = parse(f"{text}\n&&&& PASSED TensorRT.trtexec [TensorRT v8201] # x")
+        figures = [report.throughput, report.queries, report.build_seconds, report.unstable]
+        figures += [percent for row in report.rows.values() for percent in row.percentiles]
+        assert all(math.isfinite(figure) for figure in figures if figure is not None)
         parse(text)
     except LogError:
         pass
+
+
+def test_a_percentile_of_no_percentage_is_passed_over() -> None:
+    row = "GPU Compute Time: min = 1 ms, max = 4 ms, mean = 2 ms, median = 3 ms, percentile(99..9%) = 4 ms"
+    report = parse(f"{row}, percentile(95%) = 3.5 ms\n&&&& PASSED TensorRT.trtexec [TensorRT v8201] # x")
+    assert report.gpu == Row(1, 4, 2, 3, {95: 3.5})
 
 
 def test_a_verdict_without_a_version() -> None:

@@ -123,6 +123,15 @@ def test_what_is_no_figure_is_set_aside_whatever_its_checksum(file: Path, ms: ob
     assert len(table.elements) == 4 and len(table.networks) == 2 and list(table.spaces) == ["mine"]
 
 
+def test_what_is_no_space_is_set_aside_whatever_its_checksum(file: Path) -> None:
+    with JsonLines(file, VERSION).locked() as append:
+        for name, choices in (([], {}), ({}, {}), (None, {}), (1, {}), ("b", []), ("b", None), ("b", "c")):
+            append({"space": name, "choices": choices})
+        append({"space": "b"})
+    table = read(file, damaged=["8, 9, 10, 11, 12, 13, 14, 15"])
+    assert table.spaces == {"mine": {"version": 1}}
+
+
 def test_several_processes_fill_one_table_and_no_row_is_lost(tmp_path: Path) -> None:
     """A third one tears lines at the same time."""
     file, wanted = tmp_path / "table.jsonl", {part_key(element) for element in all_elements()[:20]}
