@@ -29,7 +29,10 @@ from boostformer.data.images import Array
 from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image, resize_label
 from boostformer.errors import os_refusal
 from boostformer.files import make_folder, publish, sync_folder
+from boostformer.fingerprints import code_fingerprint
 
+CODE = "boostformer/data/*.py"
+"""Files that draw, decode and resize: what they made never outlives them."""
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory
 _BLOCK = 16 << 20  # bytes that one checksum is of
 _CHECKSUMS = "checksums.json"
@@ -56,15 +59,6 @@ class PackedArrays(Sequence[Array]):
         return PackedArrays, (self._path.parent, self._path.name.removesuffix(".bytes"))
 
 
-@functools.cache
-def _code() -> str:
-    """Hash of the code that draws, decodes and resizes: what it made never outlives it."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def packed(
     folder: Path,
     key: Iterable[str],
@@ -84,7 +78,7 @@ def packed(
     Raises:
         UserError: The folder cannot be written or read; besides, whatever ``decode`` raises.
     """
-    digest = hashlib.sha256("\n".join([_code(), *kinds, *key]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256("\n".join([code_fingerprint(CODE), *kinds, *key]).encode()).hexdigest()[:24]
     entry = folder / digest
     try:
         _remove_abandoned(folder)

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from search.study.claim import DEATHS
 from search.worker.accelerators import share, visible
 from search.worker.progress import ConsoleReporter, relay
+from search.worker.stopping import stop_after
 
 PROGRAM = [sys.executable, "-P", "-m", "search.cli"]
 """Not from the folder it is called in, where the user may have a file named as one of our packages."""
@@ -123,12 +124,6 @@ def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int,
 
 def stop_with_parent() -> None:
     """Send Ctrl-C to this child process as soon as its standard input closes: its parent stops it so, or has died."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):  # sent to all processes of a job: once is enough, by the parent
         signal.signal(number, signal.SIG_IGN)
-
-    def watch() -> None:
-        os.read(0, 1)  # nothing is ever written
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
+    stop_after(lambda: os.read(0, 1))  # nothing is ever written

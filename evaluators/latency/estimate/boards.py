@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from boostformer.errors import UserError, nearest
+from boostformer.files import read_text
+from boostformer.yaml_lines import compose
 from evaluators.latency.device import Precision
 
 FILE = Path(__file__).parent / "boards.yaml"
@@ -100,7 +101,8 @@ class Boards(_Entry):
 @cache
 def boards() -> Boards:
     """Read the file."""
-    return Boards.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    top = compose(read_text(FILE), str(FILE), needs="there must be architectures and boards")
+    return Boards.model_validate(top.plain())
 
 
 def board(name: str) -> Board:

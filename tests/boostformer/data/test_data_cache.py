@@ -192,6 +192,6 @@ def test_what_other_code_made_is_not_used(tmp_path: Path, monkeypatch: pytest.Mo
     open_split(data, "training", tmp_path)
     open_split(data, "training", tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr("boostformer.data.cache._code", lambda: "other")
+    monkeypatch.setattr("boostformer.data.cache.code_fingerprint", lambda *code: "other")
     open_split(data, "training", tmp_path)
     assert len(list(tmp_path.iterdir())) == 2

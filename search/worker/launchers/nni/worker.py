@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from boostformer.errors import UserError
 from results.tables import flat
 from results.trial import Trial
+from search.worker.stopping import stop_after
 
 if TYPE_CHECKING:
     from search.worker.reporting import Reporter
@@ -34,7 +34,6 @@ def shown_by_nni(reporter: Reporter) -> Iterator[Reporter]:
         import nni
     except ImportError:
         raise UserError(f"{JOB_VARIABLE} is set, but NNI is not installed here: it comes with the extra nni") from None
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     _stop_with_parent()
     telling = NniReporter(reporter, nni)
     try:
@@ -87,9 +86,8 @@ def _stop_with_parent(seconds: float = 1.0) -> None:
     """Send Ctrl-C to this process as soon as its parent has died."""
     parent = os.getppid()
 
-    def watch() -> None:
+    def wait() -> None:
         while os.getppid() == parent:
             time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=watch, daemon=True).start()
+    stop_after(wait)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from boostformer.errors import UserError
+from evaluators.latency.estimate import boards as module
 from evaluators.latency.estimate.boards import FILE, Boards, Mode, architecture, board, boards
 
 # TFLOP/s in FP16 and GB/s, as the modules' datasheets have them.
@@ -82,3 +84,10 @@ def test_a_file_that_does_not_fit_together_is_refused() -> None:
         Boards.model_validate(content)
     with pytest.raises(ValidationError, match="turbo"):
         Mode.model_validate({"gpu_mhz": 1, "multiprocessors": 1, "memory_mhz": 1, "turbo": True})
+
+
+def test_the_file_is_read_as_the_users_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "boards.yaml").write_text("architectures: {}\nboards: {}\nboards: {}\n")
+    monkeypatch.setattr(module, "FILE", tmp_path / "boards.yaml")
+    with pytest.raises(UserError, match=r"boards\.yaml:3: boards: given twice, first on line 2$"):
+        boards.__wrapped__()
