@@ -152,7 +152,9 @@ def write_set(root: Path, suffix: str, exif: Image.Exif) -> Path:
         for kind in ("images", "annotations"):
             (root / kind / split).mkdir(parents=True)
         Image.fromarray(np.asarray(stored)).save(root / "images" / split / f"0{suffix}", exif=exif)
-        Image.fromarray(np.ones((6, 8), np.uint8)).save(root / "annotations" / split / "0.png")
+        Image.fromarray(np.repeat(np.uint8([[1, 2]]), [2, 6], axis=1).repeat(6, axis=0)).save(
+            root / "annotations" / split / "0.png"
+        )
     return root
 
 
