@@ -151,7 +151,7 @@ def test_what_a_device_s_figures_are_about(here: Path) -> None:
         ("2222", "ssh", r"devices\.yaml:7: nano\.port: 'ssh' must be a whole number"),
         ("  address: nano.local\n", "", r"devices\.yaml:3: nano\.address: missing"),
         ("of: nano, ", "", r"devices\.yaml:\d+: nano-table\.of: missing"),
-        ("fp32", "int8", r"devices\.yaml:11: slow-orin\.precision: 'int8' should be 'fp16' or 'fp32'"),
+        ("fp32", "int8", r"devices\.yaml:11: slow-orin\.precision: unknown 'int8'; allowed: fp16, fp32"),
         ("threads: 2", "threads: 0", r"devices\.yaml:2: desk\.threads: 0 should be greater than or equal to 1"),
         (
             "{kind: host, threads: 2, seconds: 0.5}",
