@@ -1,4 +1,4 @@
-"""What occurs in the masks of a data set: pixels by value, and the palettes' colours, found once and cached."""
+"""Scan of a data set's masks: pixels by value, and the palettes' colours, found once and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mask values mean: which are classes, what these are called, which are ignored; checked against what occurs."""
+"""Meaning of mask values: the classes, their names and the ignored values, checked against what occurs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> Non
 
 
 def _is_told(config: DataConfig) -> bool:
-    """Whether the person said what value 0 is."""
+    """True if the person said what value 0 is."""
     return config.ignore is not None or config.background is not None or isinstance(config.classes, dict)
 
 

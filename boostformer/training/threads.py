@@ -17,7 +17,7 @@ import torch
 PAYS = 0.9
 """More threads pay when a step takes at most this share of its time with fewer."""
 STEPS, ENOUGH = 3, 5.0
-"""So many steps are timed with each number of threads, after one that warms up; fewer once so many seconds are over."""
+"""The steps timed with each number of threads, after one that warms up, and the seconds after which no more begin."""
 
 
 @dataclass(frozen=True)

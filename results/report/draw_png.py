@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from results.report.picture import (
     percent,
     spread,
 )
+from results.trial import Trial
 
 
 def png(picture: Picture) -> bytes:
@@ -45,31 +47,17 @@ def png(picture: Picture) -> bytes:
 
 def _draw_trials(panel: Axes, axis: Axis, picture: Picture) -> None:
     others, shorter = picture.others(), picture.shorter
-    if shorter:
-        panel.plot(
-            axis.values(shorter),
-            percent(shorter),
-            "o",
-            color=OTHER_COLOUR,
-            alpha=0.3,
-            ms=3.5,
-            mfc="none",
-            label=picture.lengths(),
-        )
-    panel.plot(
-        axis.values(others),
-        percent(others),
-        "o",
-        color=OTHER_COLOUR,
-        alpha=0.5,
-        ms=5,
-        mew=0,
-        label="within budget",
-    )
     front = picture.front
+
+    def dots(trials: Sequence[Trial], label: str, colour: str, **style: Any) -> None:
+        panel.plot(axis.values(trials), percent(trials), "o", label=label, color=colour, **style)
+
+    if shorter:
+        dots(shorter, picture.lengths(), OTHER_COLOUR, alpha=0.3, ms=3.5, mfc="none")
+    dots(others, "within budget", OTHER_COLOUR, alpha=0.5, ms=5, mew=0)
     if not front:
         return
-    panel.plot(axis.values(front), percent(front), "o", color=FRONT_COLOUR, ms=6.5, mec="white", label="Pareto front")
+    dots(front, "Pareto front", FRONT_COLOUR, ms=6.5, mec="white")
     if any(deviations := spread(front)):
         panel.errorbar(
             axis.values(front),

@@ -21,7 +21,7 @@ SECURITY = {
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "require_auth", "gssencmode"),
     "krbsrvname",
 }
-"""What an address may say about the way to its server."""
+"""The options of an address that concern the way to its server."""
 
 
 def pins_file() -> Path:

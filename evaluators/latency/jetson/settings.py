@@ -24,7 +24,7 @@ class JetsonSettings(MeterConfig):
     key: Path | None = None
     """A private key's file; without it the agent and the usual files are tried."""
     known_hosts: Path | None = None
-    """Where `latency trust` keeps the board's key; by default `known_hosts` beside the devices' file."""
+    """File in which `latency trust` keeps the board's key; by default `known_hosts` beside the devices' file."""
     trtexec: str = "/usr/src/tensorrt/bin/trtexec"
     folder: str = "boostformer-latency"
     """On the board, relative to the home folder: uploads, the lock, the timing cache."""
