@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 
 from boostformer.architecture import Architecture
-from boostformer.data import DataConfig, SegmentationSplit, open_split
+from boostformer.data import DataConfig, SegmentationSplit, open_splits
 from boostformer.data.images import Array
 from boostformer.errors import UserError
 from boostformer.model import build
@@ -67,8 +67,8 @@ class Proxy:
         self.recipes = [_at_length(recipe, iterations) for iterations in rungs or (recipe.iterations,)]
         if len(self.recipes) > 1 and recipe.schedule != "wsd":
             raise UserError(f"schedule '{recipe.schedule}' cannot be carried on; several rungs need 'wsd'")
-        self.training = open_split(data, "training", cache)
-        self.validation = open_split(data, "validation", cache)
+        opened = open_splits(data, cache)
+        self.training, self.validation = opened("training"), opened("validation")
         self._paces: dict[str, tuple[float, float]] = {}
 
     @property

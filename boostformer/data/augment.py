@@ -19,14 +19,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A  # noqa: E402, N812
 
 from boostformer.data.images import Array  # noqa: E402
-from boostformer.data.split import IGNORED, resize_image, resize_label  # noqa: E402
+from boostformer.data.split import resize_image, resize_label  # noqa: E402
 
 MOST_OF_ONE_CLASS = 0.75
 CROP_ATTEMPTS = 10
 
 
 class ScaledCrop(A.DualTransform):
-    """Scale by a random factor, crop to ``size``, pad images with 0 and labels with 255.
+    """Scale by a random factor, crop to ``size``, pad images with 0 and labels with the ignored one.
 
     Of up to ten crops the first is taken of which one class covers at most 75 % of the labelled pixels
     (or the last one). Only the crop is scaled, not the whole image, which costs a fraction and gives the
@@ -66,7 +66,7 @@ class ScaledCrop(A.DualTransform):
         return self._pad(resize_image(img[box], shape), 0)
 
     def apply_to_mask(self, mask: Array, box: tuple, shape: tuple[int, int], **params: Any) -> Array:
-        return self._pad(resize_label(mask[box], shape), IGNORED)
+        return self._pad(resize_label(mask[box], shape), np.iinfo(mask.dtype).max)
 
     def _pad(self, array: Array, value: int) -> Array:
         below, right = self.size[0] - array.shape[0], self.size[1] - array.shape[1]
@@ -76,8 +76,8 @@ class ScaledCrop(A.DualTransform):
 
 
 def is_varied(label: Array) -> bool:
-    """Tell whether no class covers more than 75 % of the pixels that are not ignored."""
-    counts = np.bincount(label.ravel(), minlength=IGNORED + 1)[:IGNORED]
+    """Tell whether no class covers more than 75 % of the pixels that are not ignored, the highest of the type."""
+    counts = np.bincount(label.ravel(), minlength=np.iinfo(label.dtype).max + 1)[:-1]
     return counts.max() <= MOST_OF_ONE_CLASS * counts.sum() and counts.max() > 0
 
 

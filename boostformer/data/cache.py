@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.images import Array
+from boostformer.data.labels import label_dtype
 from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image, resize_label
 from boostformer.errors import os_refusal
 from boostformer.files import make_folder, publish, sync_folder
 from boostformer.fingerprints import code_fingerprint
 
-CODE = "boostformer/data/*.py"
+CODE = "boostformer/data/**/*.py"
 """Files that draw, decode and resize: what they made never outlives them."""
 _AT_ONCE = 64  # decoded ahead of the writer, to bound memory
 _BLOCK = 16 << 20  # bytes that one checksum is of
@@ -47,7 +48,8 @@ class PackedArrays(Sequence[Array]):
         self._shapes: NDArray[np.int64] = np.load(folder / f"{kind}.shapes.npy")
         self._bounds = np.concatenate([[0], np.cumsum(self._shapes.prod(axis=1))])
         self._path = folder / f"{kind}.bytes"
-        self._bytes: Array = np.asarray(np.memmap(self._path, np.uint8, "r"))
+        holds = self._path.stat().st_size > 0  # nothing cannot be mapped
+        self._bytes: Array = np.asarray(np.memmap(self._path, np.uint8, "r")) if holds else np.empty(0, np.uint8)
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -185,13 +187,16 @@ class CachedSplit(SegmentationSplit):
     def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
         self._source = source
         self.labels, self.size, self.fit = source.labels, source.size, source.fit
+        self.remarks = source.remarks
+        self._dtype = label_dtype(len(self.labels))
         kinds = ("images", "labels", "digests", *(["originals"] if keep_labels else []))
 
         def decode(index: int) -> Sequence[Array]:
             image, label = source.pair(index)
             shape = fitted_shape(label.shape, self.size, self.fit)
             digest = np.frombuffer(source.digest(index), np.uint8)
-            return (resize_image(image, shape), resize_label(label, shape), digest, label)[: len(kinds)]
+            labels = [np.ascontiguousarray(one).view(np.uint8) for one in (resize_label(label, shape), label)]
+            return (resize_image(image, shape), labels[0], digest, labels[1])[: len(kinds)]
 
         key = [f"size {self.size} {self.fit}", *source.fingerprint()]
         arrays = packed(folder, key, kinds, len(source), decode)
@@ -208,10 +213,10 @@ class CachedSplit(SegmentationSplit):
         return self._source.image(index)
 
     def label(self, index: int) -> Array:
-        return self._source.label(index) if self._originals is None else self._originals[index]
+        return self._source.label(index) if self._originals is None else self._originals[index].view(self._dtype)
 
     def resized(self, index: int) -> tuple[Array, Array]:
-        return self._images[index], self._labels[index]
+        return self._images[index], self._labels[index].view(self._dtype)
 
     def digest(self, index: int) -> bytes:
         return self._digests[index].tobytes()

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from boostformer.data.colours import colour_code, parse_colour
+from boostformer.errors import nearest
 from boostformer.files import expanded
 from boostformer.sizes import parse_size
 
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
 Root = Annotated[Path, AfterValidator(expanded)]
-MaskValue = Annotated[int, Field(ge=0, le=255)]
+MOST_VALUES = 65536
+"""As many mask values there are: masks have 8 or 16 bits."""
 Name = Annotated[str, Field(min_length=1)]
+Colour = Annotated[str, BeforeValidator(lambda text: colour_code(parse_colour(text)))]
 Fit = Literal["exact", "short_side"]
+
+SplitName = Literal["training", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+SCENES, AUTO, PATTERNS = "scenes", "auto", "patterns"
+FORMATS = ("ade20k",)
+"""Kinds of data sets in folders, beside patterns of one's own; each has a file in ``formats/``."""
+KINDS = (AUTO, *FORMATS, PATTERNS, SCENES)
+
+
+def _mask_value(given: Any) -> Any:
+    """Read digits as a number, which they are as keys of JSON and on command lines."""
+    value = int(given) if isinstance(given, str) and given.strip().isdecimal() else given
+    named = isinstance(value, str) and bool(value.strip())
+    if not named and (type(value) is not int or not 0 <= value < MOST_VALUES):
+        raise ValueError(f"{given!r} is no mask value; allowed: 0…{MOST_VALUES - 1}, or the data set's own name of one")
+    return value
+
+
+MaskValue = Annotated[int | str, BeforeValidator(_mask_value)]
+"""A mask value, or what the data set itself calls it."""
 
 
 class SceneCounts(BaseModel):
@@ -33,15 +58,20 @@ class DataConfig(BaseModel):
     ``fit="exact"`` resizes every image to ``size`` (H, W). ``fit="short_side"`` keeps its proportions and
     makes the shorter side ``min(size)``; training then crops to ``size``, validation sees the whole image.
 
-    What mask values mean: ``classes`` are the names of the values that are not ignored, in order, or names by value.
-    ``ignore`` are the values that are no class, 0 and 255 unless told; ``background`` is the name of value 0 where that
-    is a class.
+    What mask values mean: ``classes`` are the names of the values that are not ignored, in order, or names by value;
+    several values may share a name, and where the data set has names itself, they may stand for their values.
+    ``ignore`` are the values (or such names) that are no class, 0 and 255 unless told; ``background`` is the name of
+    value 0 where that is a class. ``colours`` are names by colour, for masks that are painted; there ``ignore`` has
+    colours.
+
+    Where files lie, if in no layout that is known: ``images`` and ``masks`` are patterns below ``root``, see
+    :mod:`boostformer.data.formats.patterns`, and ``lists`` are files that list the samples of each part.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ade20k", "scenes"] = "scenes"
-    root: Root | None = Field(default=None, description="folder of the data set; only for kind ade20k")
+    kind: str = Field(default=AUTO, description=f"layout of the data set: {', '.join(KINDS)}")
+    root: Root | None = Field(default=None, description="folder of the data set")
     size: Size = Field(default=(96, 128), description="(H, W) in pixels, also written HxW")
     fit: Fit = "exact"
     scenes: SceneCounts = SceneCounts()
@@ -50,29 +80,75 @@ class DataConfig(BaseModel):
     )
     ignore: tuple[MaskValue, ...] | None = Field(default=None, description="mask values that are no class")
     background: Name | None = Field(default=None, description="name of mask value 0, where it is a class")
+    colours: dict[Colour, Name] | None = Field(default=None, description="names of painted masks: {'#804080': road}")
+    images: Name | None = Field(default=None, description="where images are: raw/{split}/*.tif")
+    masks: Name | None = Field(default=None, description="where an image's mask is: labels/{split}/{stem}_mask.png")
+    lists: dict[SplitName, Path] | None = Field(default=None, description="text files that list each part's samples")
+    validation_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the training part to validate on, where no other is given"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_follows(cls, given: Any) -> Any:
+        """Without a kind, data are scenes where there is no root, patterns where there are any, else recognised."""
+        if not isinstance(given, dict) or given.get("kind") is not None:
+            return given
+        free = any(given.get(key) is not None for key in _PLACES)
+        return given | {"kind": PATTERNS if free else AUTO if given.get("root") is not None else SCENES}
 
     @model_validator(mode="after")
     def _root_belongs_to_folders(self) -> DataConfig:
-        if (self.kind == "ade20k") != (self.root is not None):
-            need = "needs" if self.kind == "ade20k" else "has no"
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of data '{self.kind}'; {nearest(self.kind, KINDS)}")
+        if (self.kind != SCENES) != (self.root is not None):
+            need = "has no" if self.kind == SCENES else "needs"
             raise ValueError(f"data of kind {self.kind!r} {need} 'root', the folder of the data set")
+        if self.kind == SCENES and self.validation_share is not None:
+            raise ValueError("data of kind 'scenes' has no 'validation_share'; say `scenes: {validation: N}`")
+        said = [key for key in _PLACES if getattr(self, key) is not None]
+        if said and self.kind != PATTERNS:
+            raise ValueError(f"'{said[0]}' is for data of kind 'patterns', but this is of kind '{self.kind}'")
+        if self.kind == PATTERNS and self.masks is None and self.lists is None:
+            raise ValueError("data of kind 'patterns' needs 'images' and 'masks', or 'lists'")
         return self
 
     @model_validator(mode="after")
     def _values_have_one_meaning(self) -> DataConfig:
-        told = [key for key in ("classes", "ignore", "background") if getattr(self, key) is not None]
-        if self.kind == "scenes" and told:
+        told = [key for key in ("classes", "ignore", "background", "colours") if getattr(self, key) is not None]
+        if self.kind == SCENES and told:
             raise ValueError(f"data of kind 'scenes' has no '{told[0]}', which is about masks in files")
+        if self.colours is not None:
+            _check_colours(self)
+            return self
         by_value = self.classes if isinstance(self.classes, dict) else {}
         if self.classes is not None and not self.classes:
             raise ValueError("'classes' is empty")
-        if both := sorted(set(by_value) & set(self.ignore or ())):
+        if both := [value for value in by_value if value in (self.ignore or ())]:
             raise ValueError(f"mask value {both[0]} is in 'classes' and in 'ignore'; allowed: one of them")
         if self.background is not None and by_value:
             raise ValueError("'background' beside 'classes' by value; name value 0 there")
         if self.background is not None and 0 in (self.ignore or ()):
             raise ValueError("'background' is the name of mask value 0, but 'ignore' has 0; allowed: one of them")
-        names = list(by_value.values()) if by_value else list(self.classes or ())
+        names = [] if by_value else list(self.classes or ())  # by value, several may be one class
         if twice := [name for index, name in enumerate(names) if name in names[:index]]:
             raise ValueError(f"'classes' names '{twice[0]}' twice")
         return self
+
+
+_PLACES = ("images", "masks", "lists")
+
+
+def _check_colours(config: DataConfig) -> None:
+    for key in ("classes", "background"):
+        if getattr(config, key) is not None:
+            raise ValueError(f"'{key}' beside 'colours', which name the classes themselves; allowed: one of them")
+    if not config.colours:
+        raise ValueError("'colours' is empty")
+    for value in config.ignore or ():
+        try:
+            code = colour_code(parse_colour(value))
+        except ValueError as error:
+            raise ValueError(f"'ignore' beside 'colours' has colours, too: {error}") from None
+        if code in config.colours:
+            raise ValueError(f"colour {code} is in 'colours' and in 'ignore'; allowed: one of them")

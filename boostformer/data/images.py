@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Names of files in a data set's folders that are taken for images."""
 
 _SAMPLES_PER_PIXEL = 277  # TIFF's tag
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and values by which width and height change places
 _CONVERTIBLE = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV")
 _ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
 
@@ -43,13 +45,37 @@ def read_image(path: Path) -> Array:
         return _rgb(path, _upright(image), image.format)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """The (h, w) that :func:`read_image` would give, from the file's head; errors alike."""
+    with _opened(path, IMAGE_FORMATS) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
 def read_mask(path: Path) -> NDArray[np.integer]:
-    """The single-channel mask file, a PNG, as integers (h, w), unchanged; errors as :func:`read_image`."""
+    """The mask file of class numbers, a PNG, as unsigned integers (h, w), unchanged; errors as :func:`read_image`.
+
+    Colours are refused unless red, green and blue are equal everywhere: then they are the number.
+    """
     with _opened(path, MASK_FORMATS) as image:
         mask = np.array(image)
-    if mask.ndim != 2:
-        raise UserError(f"{path}: a mask has one channel of class numbers, but this has {mask.shape[2]}")
+    if mask.ndim == 3:
+        bands = mask[..., : mask.shape[2] - (mask.shape[2] in (2, 4))]  # transparency says nothing of classes
+        if (bands != bands[..., :1]).any():
+            counts = Counter(map(tuple, bands[::4, ::4].reshape(-1, bands.shape[2]).tolist()))
+            some = ", ".join(f"'#{bytes(colour).hex()}'" for colour, _ in counts.most_common(3))
+            raise UserError(
+                f"{path}: a mask has one channel of class numbers, but this one is painted in colours, such as {some}; "
+                "say which is which in the run file's data: `colours: {'#804080': road, …}`"
+            )
+        mask = bands[..., 0]
     return mask.astype(np.uint8) if mask.dtype == bool else mask
+
+
+def read_colours(path: Path) -> Array:
+    """The mask file, a PNG, as RGB colours (h, w, 3): those of its palette, if it has one; errors alike."""
+    with _opened(path, MASK_FORMATS) as image:
+        return np.array(image.convert("RGB"))
 
 
 def read_palette(path: Path) -> Array:

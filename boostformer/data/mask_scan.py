@@ -5,88 +5,112 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.cache import packed
-from boostformer.data.images import Array, read_mask, read_palette, stamp
+from boostformer.data.colours import colour_code, packed_colours
+from boostformer.data.config import MOST_VALUES
+from boostformer.data.images import Array
+from boostformer.data.samples import Sample
 from boostformer.errors import UserError
-
-VALUES = 256
-_COUNT_BYTES = 8 * VALUES
 
 
 @dataclass(frozen=True)
 class MaskScan:
-    """The masks ``paths`` with their ``counts`` (masks, 256) of pixels by value."""
+    """Values that occur in the masks of ``samples``: ``counts[i]`` pixels of ``values[i]`` in mask ``masks[i]``."""
 
-    paths: Sequence[Path]
+    samples: Sequence[Sample]
+    masks: NDArray[np.int64]
+    values: NDArray[np.int64]
     counts: NDArray[np.int64]
 
-    @property
+    @cached_property
     def total(self) -> NDArray[np.int64]:
-        """Pixels by value, over all masks."""
-        return self.counts.sum(axis=0)
+        """Pixels by value (65536), over all masks."""
+        return np.bincount(self.values, self.counts, MOST_VALUES).astype(np.int64)
+
+    @cached_property
+    def occurring(self) -> list[int]:
+        """Values that occur, in order."""
+        return [int(value) for value in np.flatnonzero(self.total)]
+
+    def masks_with(self, value: int) -> int:
+        """Count the masks in which a value occurs."""
+        return int((self.values == value).sum())
 
     def first_with(self, value: int) -> Path:
         """Find the first mask in which a value occurs."""
-        return self.paths[int(np.flatnonzero(self.counts[:, value])[0])]
+        return self.samples[int(self.masks[self.values == value].min())].source
 
     def describe(self, value: int) -> str:
         """Word how often a value occurs, and where first."""
-        pixels, masks = int(self.total[value]), int((self.counts[:, value] > 0).sum())
+        pixels, masks = int(self.total[value]), self.masks_with(value)
         plural = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((pixels, "pixel"), (masks, "mask"))]
         return f"{value} in {plural[0]} of {plural[1]}, first {self.first_with(value).name}"
 
+    def and_also(self, other: MaskScan) -> MaskScan:
+        """Join the scans of two parts."""
+        masks = np.concatenate([self.masks, other.masks + len(self.samples)])
+        values, counts = (np.concatenate(pair) for pair in ((self.values, other.values), (self.counts, other.counts)))
+        return MaskScan([*self.samples, *other.samples], masks, values, counts)
 
-def scan_masks(paths: Sequence[Path], cache: Path | None) -> MaskScan:
+
+def scan_masks(samples: Sequence[Sample], cache: Path | None) -> MaskScan:
     """Count the values of all masks, or take the counts from the cache.
 
-    Raises UserError, which names the file, for a mask that is damaged or has values above 255, and when a palette gives
-    an index another colour than an earlier mask does: then the indices are no classes.
+    Raises UserError, which names the file, for a mask that is damaged or has values above 65535, and when a palette
+    gives an index another colour than an earlier mask does: then the indices are no classes.
     """
     if cache is None:
         with ThreadPoolExecutor() as pool:
-            rows: Sequence[Array] = list(pool.map(_row, paths))
+            rows: Sequence[Sequence[Array]] = list(pool.map(_row, samples))
     else:
-        found = packed(
-            cache, ["values of masks", *map(stamp, paths)], ["values"], len(paths), lambda i: (_row(paths[i]),)
-        )
-        rows = found["values"]
-    counts = np.array([row[:_COUNT_BYTES].view(np.int64) for row in rows]).reshape(-1, VALUES)
-    _check_palettes(paths, counts, [row[_COUNT_BYTES:].reshape(-1, 3) for row in rows])
-    return MaskScan(paths, counts)
+        stamps = (line for sample in samples for line in sample.stamps())
+        kinds = ("values", "counts", "palettes")
+        found = packed(cache, ["values of masks", *stamps], kinds, len(samples), lambda i: _row(samples[i]))
+        rows = list(zip(*(found[kind] for kind in kinds), strict=True))
+    values = [row[0].view(np.int64) for row in rows]
+    masks = np.repeat(np.arange(len(rows)), [len(found) for found in values])
+    scan = MaskScan(samples, masks, _joined(values), _joined([row[1].view(np.int64) for row in rows]))
+    _check_palettes(samples, values, [row[2].reshape(-1, 3) for row in rows])
+    return scan
 
 
-def _row(path: Path) -> Array:
-    """The counts of one mask, then its palette if it has one, as bytes."""
-    mask = read_mask(path)
-    if (highest := int(mask.max(initial=0))) >= VALUES:
-        raise UserError(f"{path}: label {highest} is too high; allowed: 0…{VALUES - 1}")
-    counts = np.bincount(mask.ravel(), minlength=VALUES).astype(np.int64)
-    return np.concatenate([counts.view(np.uint8), read_palette(path).ravel()])
+def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
 
 
-def _check_palettes(paths: Sequence[Path], counts: NDArray[np.int64], palettes: Sequence[Array]) -> None:
-    known = np.zeros((VALUES, 3), np.uint8)
-    owner = np.full(VALUES, -1)
+def _row(sample: Sample) -> tuple[Array, Array, Array]:
+    """The values of one mask, their counts, and its palette if it has one; each flat and as bytes."""
+    mask = sample.mask()
+    if (highest := int(mask.max(initial=0))) >= MOST_VALUES:
+        raise UserError(f"{sample.source}: label {highest} is too high; allowed: 0…{MOST_VALUES - 1}")
+    counts = np.bincount(mask.ravel())
+    values = np.flatnonzero(counts)
+    return values.view(np.uint8), counts[values].view(np.uint8), sample.palette().ravel()
+
+
+def _check_palettes(samples: Sequence[Sample], values: Sequence[NDArray[np.int64]], palettes: Sequence[Array]) -> None:
+    known, owner = np.zeros((MOST_VALUES, 3), np.uint8), np.full(MOST_VALUES, -1)
     for number, palette in enumerate(palettes):
-        used = np.flatnonzero(counts[number, : len(palette)])
+        used = values[number][values[number] < len(palette)]
         before = used[owner[used] >= 0]
         differ = before[(known[before] != palette[before]).any(axis=1)]
         if differ.size:
             value = int(differ[0])
-            first = f"{_hex(known[value])} in {paths[owner[value]].name}"
+            first = f"{_hex(known[value])} in {samples[owner[value]].source.name}"
             raise UserError(
-                f"{paths[number]}: the palette's colour of {value} is {_hex(palette[value])}, but {first}: each mask "
-                "numbers its colours in its own way, so the numbers are no classes; save all masks with one palette, "
-                "or as grey images of class numbers"
+                f"{samples[number].source}: the palette's colour of {value} is {_hex(palette[value])}, but {first}: "
+                "each mask numbers its colours in its own way, so the numbers are no classes; say which colour is "
+                "which, `colours: {'#804080': road, …}` in the run file's data, or save all masks with one palette"
             )
         new = used[owner[used] < 0]
         known[new], owner[new] = palette[new], number
 
 
 def _hex(colour: Array) -> str:
-    return "#" + bytes(colour.tolist()).hex()
+    return colour_code(int(packed_colours(colour)))

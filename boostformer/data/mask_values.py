@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.config import DataConfig
-from boostformer.data.mask_scan import VALUES, MaskScan
-from boostformer.data.split import IGNORED
-from boostformer.errors import UserError
+from boostformer.data.config import MOST_VALUES, DataConfig
+from boostformer.data.formats.format import Layout
+from boostformer.data.images import Array
+from boostformer.data.labels import ignored_label, label_dtype
+from boostformer.data.mask_scan import MaskScan
+from boostformer.errors import UserError, nearest
 from boostformer.names import numbered
 
-MOST_CLASSES = 254  # 255 stands for "ignored"
-USUALLY_IGNORED = (0, 255)
-_NO_CLASS = 254  # of a value that is neither a class nor ignored
+MOST_CLASSES = MOST_VALUES - 2  # two labels stand for "ignored" and "no class"
+USUALLY_IGNORED = frozenset({0, 255})
 _MOST_LISTED = 5
 _NO_OBJECT = ("background", "bg", "unlabelled", "unlabeled", "void", "none", "ignore", "ignored", "other", "unknown")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """Class names in order, the class of each mask value, and what a person should know about them."""
+    """Class names in order, the label of each mask value, and what a person should know about them.
+
+    ``classes`` (65536) has for each value its class number, ``ignored_label`` or, one below it, "no class".
+    """
 
     labels: list[str]
-    classes: NDArray[np.uint8]
+    classes: NDArray[np.uint8 | np.uint16]
     remarks: list[str] = field(default_factory=list)
 
-    def label(self, mask: NDArray[np.integer], source: object) -> NDArray[np.uint8]:
-        """Turn a mask into class numbers, 255 = ignored; UserError names the ``source`` of a value without a class."""
-        values = np.minimum(mask, VALUES - 1)
-        label = self.classes[values]
-        if (label == _NO_CLASS).any() or mask.max(initial=0) >= VALUES:
-            raise UserError(self.refusal(source, int(mask[(label == _NO_CLASS) | (mask >= VALUES)].max())))
+    @property
+    def ignored(self) -> int:
+        """The label of pixels that do not count."""
+        return ignored_label(len(self.labels))
+
+    def label(self, mask: NDArray[np.integer], source: object) -> Array:
+        """Turn a mask into class numbers and ``ignored``; UserError names the ``source`` of a value without a class."""
+        label = self.classes[mask] if mask.itemsize <= 2 else self.classes[np.minimum(mask, MOST_VALUES - 1)]
+        if (lost := label == self.ignored - 1).any():
+            raise UserError(self.refusal(source, int(mask[lost].max())))
         return label
 
     def refusal(self, source: object, value: int) -> str:
         """Word that a value has no meaning, and which have."""
-        named, ignored = np.flatnonzero(self.classes < _NO_CLASS), np.flatnonzero(self.classes == IGNORED)
+        named, ignored = (np.flatnonzero(found) for found in (self.is_class, self.classes == self.ignored))
         return (
             f"{source}: label {value} is outside the {len(self.labels)} classes (allowed: {ranges(named)}; "
             f"ignored: {ranges(ignored) or 'none'})"
         )
+
+    @property
+    def is_class(self) -> NDArray[np.bool_]:
+        """Of each mask value, whether it is a class."""
+        return self.classes < self.ignored - 1
+
+    def table(self) -> dict[int, int]:
+        """Map the mask values that have a meaning to labels."""
+        return {int(value): int(self.classes[value]) for value in np.flatnonzero(self.classes != self.ignored - 1)}
 
 
 def ranges(values: Sequence[int] | NDArray[np.integer]) -> str:
@@ -57,48 +74,44 @@ def ranges(values: Sequence[int] | NDArray[np.integer]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}…{run[-1]}" for run in runs)
 
 
-def read_meaning(config: DataConfig, names: list[str] | None, source: object, scan: MaskScan) -> Meaning:
-    """Decide what the values mean, from what was told and, where nothing was, from what occurs.
+def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
+    """Decide what the values mean: from what was told, else from the layout, else from what occurs.
 
     Args:
         config: what the person said: ``classes``, ``ignore``, ``background``.
-        names: the names in the data set's own file, if it has one.
-        source: that file, or else the data set, to begin messages with.
-        scan: what occurs in the masks of both splits.
+        layout: the names of the data set itself, and the values that it ignores.
+        scan: what occurs in the masks of the training and validation parts.
 
     Raises:
-        UserError: a value has no class, the names are certainly one off, or there are less than two classes.
+        UserError: a value has no class, the names are certainly one off, or there are too many classes.
     """
-    occurring = [int(value) for value in np.flatnonzero(scan.total)]
+    own = layout.names if isinstance(layout.names, Mapping) else None
+    ignored = _ignored(config, layout)
+    source = layout.root if config.classes is not None else layout.source
     if isinstance(config.classes, dict):
-        table = dict(sorted(config.classes.items()))
-        ignored = set(config.ignore if config.ignore is not None else USUALLY_IGNORED) - set(table)
-        remarks = _never(source, table, occurring)
-    else:
-        ignored = set(USUALLY_IGNORED if config.ignore is None else config.ignore)
+        table = {_value(key, "classes", layout): name for key, name in config.classes.items()}
+        table, ignored = dict(sorted(table.items())), ignored - set(table)
+        remarks = [*_merged(source, table), *_never(source, table, scan.occurring)]
+    elif config.classes is None and own is not None:
+        table = {value: name for value, name in sorted(own.items()) if value not in ignored}
         if config.background is not None:
-            ignored -= {0}
-        given = list(config.classes) if config.classes is not None else names
-        usable = [value for value in range(VALUES) if value not in ignored]
-        used = [value for value in occurring if value not in ignored]
-        if given is None:
-            given, remarks = _numbered(source, usable, used, scan, config.background)
-            table = dict(zip(usable, given, strict=False))
-        else:
-            if config.background is not None and (not given or given[0].casefold() != config.background.casefold()):
-                given = [config.background, *given]
-            _check_count(source, len(given))
-            table = dict(zip(usable, given, strict=False))
-            remarks = _held_against(source, table, occurring, told=_is_told(config))
-    _check_count(source, len(table))
-    classes = np.full(VALUES, _NO_CLASS, np.uint8)
-    classes[sorted(ignored)] = IGNORED
-    classes[list(table)] = np.arange(len(table))
-    meaning = Meaning(list(table.values()), classes, remarks)
-    for value in reversed(occurring):
-        if classes[value] == _NO_CLASS:
+            table = {0: config.background} | table
+        remarks = [*_merged(source, table), *_never(source, table, scan.occurring)]
+    else:
+        given = config.classes if config.classes is not None else layout.names
+        table, remarks = _in_order(config, given, source, ignored, scan)  # type: ignore[arg-type]
+    labels = list(dict.fromkeys(table.values()))
+    if not 1 <= len(labels) <= MOST_CLASSES:
+        raise UserError(f"{source}: has {len(labels)} classes, but 1…{MOST_CLASSES} are possible")
+    ignored_as = ignored_label(len(labels))
+    classes = np.full(MOST_VALUES, ignored_as - 1, label_dtype(len(labels)))
+    classes[sorted(ignored)] = ignored_as
+    classes[list(table)] = [labels.index(name) for name in table.values()]
+    meaning = Meaning(labels, classes, remarks)
+    for value in reversed(scan.occurring):
+        if classes[value] == ignored_as - 1:
             raise UserError(f"{meaning.refusal(scan.first_with(value), value)}; it occurs: {scan.describe(value)}")
-    if not _is_told(config) and scan.total[0]:
+    if not _is_told(config, layout) and scan.total[0]:
         share = scan.total[0] / scan.total.sum()
         remarks.append(
             f"{source}: mask value 0 is ignored, {share:.1%} of the pixels; `background: NAME` makes it a class"
@@ -106,10 +119,48 @@ def read_meaning(config: DataConfig, names: list[str] | None, source: object, sc
     return meaning
 
 
+def _ignored(config: DataConfig, layout: Layout) -> frozenset[int]:
+    if config.colours is not None:  # colours say themselves what is ignored, see FolderData
+        return layout.ignored or frozenset()
+    if config.ignore is not None:
+        ignored = frozenset(_value(key, "ignore", layout) for key in config.ignore)
+    else:
+        ignored = USUALLY_IGNORED if layout.ignored is None else layout.ignored
+    return ignored - {0} if config.background is not None else ignored
+
+
+def _value(key: int | str, setting: str, layout: Layout) -> int:
+    """Give the mask value that a person's ``key`` means: itself, or that of the data set's own name."""
+    if isinstance(key, int):
+        return key
+    names = layout.names if isinstance(layout.names, Mapping) else {}
+    found = [value for value, name in names.items() if name == key]
+    if not found:
+        own = nearest(key, names.values()) if names else "this data set has no names of values itself"
+        raise UserError(f"{layout.root}: `{setting}` has '{key}', which is neither a mask value nor a name; {own}")
+    return found[0]
+
+
+def _in_order(
+    config: DataConfig, given: Sequence[str] | None, source: object, ignored: frozenset[int], scan: MaskScan
+) -> tuple[dict[int, str], list[str]]:
+    """Name the values that are not ignored in their order; without names by number."""
+    usable = [value for value in range(MOST_VALUES) if value not in ignored]
+    if given is None:
+        used = [value for value in scan.occurring if value not in ignored]
+        names, remarks = _numbered(source, usable, used, scan, config.background)
+        return dict(zip(usable, names, strict=False)), remarks
+    if config.background is not None and (not given or given[0].casefold() != config.background.casefold()):
+        given = [config.background, *given]
+    table = dict(zip(usable, given, strict=False))
+    told = config.ignore is not None or config.background is not None
+    return table, _held_against(source, table, scan.occurring, told) if table else []
+
+
 def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> None:
     """Raise UserError when fewer than two classes occur in the training masks in ``folder``."""
-    occurring = [int(value) for value in np.flatnonzero(training.total)]
-    found = [value for value in occurring if meaning.classes[value] < _NO_CLASS]
+    occurring = training.occurring
+    found = [value for value in occurring if meaning.is_class[value]]
     if len({meaning.classes[value] for value in found}) >= 2:
         return
     ignored = ranges([value for value in occurring if value not in found])
@@ -130,14 +181,15 @@ def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> Non
     raise UserError(f"{folder}: {what}{dropped}, so there is nothing to learn; {remedy}")
 
 
-def _is_told(config: DataConfig) -> bool:
-    """True if the person said what value 0 is."""
-    return config.ignore is not None or config.background is not None or isinstance(config.classes, dict)
-
-
-def _check_count(source: object, count: int) -> None:
-    if not 1 <= count <= MOST_CLASSES:
-        raise UserError(f"{source}: has {count} classes, but 1…{MOST_CLASSES} are possible")
+def _is_told(config: DataConfig, layout: Layout) -> bool:
+    """True if the person or the layout said what value 0 is."""
+    return (
+        config.ignore is not None
+        or config.background is not None
+        or config.colours is not None
+        or isinstance(config.classes, dict)
+        or layout.ignored is not None
+    )
 
 
 def _numbered(
@@ -165,9 +217,19 @@ def _numbered(
     return names, remarks
 
 
+def _merged(source: object, table: dict[int, str]) -> list[str]:
+    """Say which values are one class."""
+    by_name: dict[str, list[int]] = {}
+    for value, name in table.items():
+        by_name.setdefault(name, []).append(value)
+    lines = [f"'{name}' is mask values {ranges(values)}" for name, values in by_name.items() if len(values) > 1]
+    return [f"{source}: {'; '.join(lines)}"] if lines else []
+
+
 def _never(source: object, table: dict[int, str], occurring: list[int]) -> list[str]:
     """Say which classes never occur."""
-    lacking = [f"'{name}' ({value})" for value, name in table.items() if value not in occurring]
+    occur = {table[value] for value in occurring if value in table}
+    lacking = [f"'{name}' ({value})" for value, name in table.items() if name not in occur]
     if not lacking:
         return []
     more = f" and {len(lacking) - _MOST_LISTED} more" if len(lacking) > _MOST_LISTED else ""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from boostformer.data.images import Array
-from boostformer.data.split import IGNORED, SegmentationSplit
+from boostformer.data.labels import ignored_label, label_dtype
+from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
 from boostformer.names import are_numbers, numbered
 
@@ -20,7 +21,7 @@ class Renumbered(SegmentationSplit):
     def __init__(self, source: SegmentationSplit, labels: list[str], numbers: Sequence[int]) -> None:
         self.labels, self.size, self.fit = labels, source.size, source.fit
         self._source = source
-        self._numbers = np.full(IGNORED + 1, IGNORED, np.uint8)
+        self._numbers: Array = np.full(source.ignored + 1, ignored_label(len(labels)), label_dtype(len(labels)))
         self._numbers[: len(numbers)] = numbers
 
     def __len__(self) -> int:

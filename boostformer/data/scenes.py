@@ -25,9 +25,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.config import Fit
+from boostformer.data.config import Fit, SceneCounts, SplitName
 from boostformer.data.images import Array
 from boostformer.data.split import SegmentationSplit
+from boostformer.errors import UserError
 
 CLASSES = ("background", "stripes", "checks", "disc", "square", "gem_warm", "gem_cold", "marker")
 PAIRS = (("stripes", "checks"), ("disc", "square"), ("gem_warm", "gem_cold"))
@@ -141,13 +142,15 @@ def _paint(thing: Thing, gem: str, y: NDArray, x: NDArray, side: float) -> NDArr
 
 
 class Scenes(SegmentationSplit):
-    """Generated scenes of one split, ``count`` of them, drawn at network scale whenever they are asked for."""
+    """Generated scenes of one split, as many as ``counts`` say, drawn at network scale whenever they are asked for."""
 
     fit: Fit = "exact"
 
-    def __init__(self, split: str, count: int, seed: int, size: tuple[int, int]) -> None:
+    def __init__(self, split: SplitName, counts: SceneCounts, size: tuple[int, int]) -> None:
+        if split == "test":
+            raise UserError("generated scenes have no test part; another `seed` of them draws others to validate on")
         self.labels, self.size = list(CLASSES), size
-        self._split, self._count, self._seed = split, count, seed
+        self._split, self._count, self._seed = split, getattr(counts, split), counts.seed
 
     def __len__(self) -> int:
         return self._count

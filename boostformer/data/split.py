@@ -10,8 +10,7 @@ import cv2
 from boostformer.data.config import Fit
 from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
-
-IGNORED = 255
+from boostformer.data.labels import ignored_label
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:
@@ -40,7 +39,8 @@ def resize_label(label: Array, shape: tuple[int, int]) -> Array:
 class SegmentationSplit(ABC):
     """One part (training or validation) of a segmentation data set.
 
-    Images are uint8 (h, w, 3) RGB, labels uint8 (h, w) with classes 0…num_classes-1 and 255 = ignored.
+    Images are uint8 (h, w, 3) RGB, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
+    uint8 for at most 254 classes and 65535 in uint16 for more.
     ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
     ``remarks`` are lines for the person: what was taken to be so without being told.
     """
@@ -80,6 +80,11 @@ class SegmentationSplit(ABC):
     @property
     def num_classes(self) -> int:
         return len(self.labels)
+
+    @property
+    def ignored(self) -> int:
+        """The label of pixels that do not count."""
+        return ignored_label(self.num_classes)
 
     def pair(self, index: int) -> tuple[Array, Array]:
         """Read ``(image, label)`` at original resolution; refuses a pair whose sizes differ."""

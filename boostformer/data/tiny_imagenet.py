@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.ade20k import SplitName
 from boostformer.data.cache import PackedArrays, packed
+from boostformer.data.config import SplitName
 from boostformer.data.content import combined, digest_of_files
 from boostformer.data.images import Array, read_image, stamp
 from boostformer.errors import UserError

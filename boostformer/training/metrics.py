@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data import SegmentationSplit, TinyImageNet, resize_image
 from boostformer.data.images import Array
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
@@ -78,7 +78,7 @@ def confusion_over(model: nn.Module, split: SegmentationSplit, *, size: tuple[in
                 for index, one in zip(indices, logits.split(1), strict=True):  # bounds memory
                     label = split.label(index)
                     for rows, predicted in predicted_bands(one, label.shape):
-                        seen = torch.tensor(label[rows], device=device)
+                        seen = torch.tensor(label[rows].astype(np.int64), device=device)
                         confusion += confusion_matrix(predicted[0], seen, split.num_classes)
     finally:
         model.train(training)
@@ -126,8 +126,8 @@ def confusion_matrix(predicted: Tensor, label: Tensor, num_classes: int) -> Tens
 
     ``predicted`` and ``label`` hold class numbers and have the same shape.
     """
-    # Ignored pixels land in bins past the matrix, which costs less than picking out the others.
-    row = torch.where(label == IGNORED, num_classes, label.long())
+    # Ignored pixels, which have a higher label, land in bins past the matrix: that costs less than picking the others.
+    row = label.long().clamp(max=num_classes)
     counts = torch.bincount((row * num_classes + predicted).flatten(), minlength=num_classes**2)
     return counts[: num_classes**2].reshape(num_classes, num_classes)
 

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from boostformer.data import IGNORED, SegmentationSplit, TinyImageNet
+from boostformer.data import SegmentationSplit, TinyImageNet
 from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
@@ -68,14 +69,19 @@ class _Samples(Dataset[tuple[Tensor, Tensor]]):
         image, label = self.split.resized(index)
         varied = self.augmentation(seed, image=image, mask=label)
         # Copies: an unvaried array would still be the cache's own, which cannot be written to.
-        return torch.tensor(varied["image"]), torch.tensor(varied["mask"])
+        return torch.tensor(varied["image"]), label_tensor(varied["mask"])
+
+
+def label_tensor(label: NDArray[np.integer]) -> Tensor:
+    """Copy labels into a tensor; torch can do little with 16 bits without a sign."""
+    return torch.tensor(label.astype(np.int32) if label.dtype == np.uint16 else label)
 
 
 class SegmentationTask:
-    """Per-pixel cross-entropy at the label's size, ignoring 255."""
+    """Per-pixel cross-entropy at the label's size, over the pixels that are not ignored."""
 
     def __init__(self, split: SegmentationSplit, size: tuple[int, int], recipe: Recipe) -> None:
-        self.num_classes = split.num_classes
+        self.num_classes, self.ignored = split.num_classes, split.ignored
         self.samples = _Samples(split, segmentation_augmentation(size, recipe.scale), recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
@@ -84,8 +90,8 @@ class SegmentationTask:
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = F.interpolate(logits.float(), targets.shape[-2:], mode="bilinear", align_corners=False)
         # The mean by hand: a batch without any labelled pixel costs 0, not 0/0.
-        total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        return total / (targets != IGNORED).sum().clamp(min=1)
+        total = F.cross_entropy(logits, targets, ignore_index=self.ignored, reduction="sum")
+        return total / (targets != self.ignored).sum().clamp(min=1)
 
 
 class ClassificationTask:

@@ -1,4 +1,4 @@
-"""``--data`` on the command line: a folder in ADE20K's layout, ``scenes``, or a run file's ``data`` section."""
+"""``--data`` on the command line: a folder of a known layout, ``scenes``, or a run file's ``data`` section."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from boostformer.sizes import parse_size
 if TYPE_CHECKING:
     from boostformer.data.config import DataConfig
 
-HELP = "A folder in ADE20K's layout, `scenes` for generated ones, or a run file."
+HELP = "A folder of a known layout, `scenes` for generated ones, or a run file."
 ClassesOption = Annotated[
     str | None, typer.Option(help="Names of the mask values that count, in order: a,b,c; or by value: 0=a,255=b.")
 ]
 IgnoreOption = Annotated[str | None, typer.Option(help="Mask values that are no class; by default 0,255.")]
 BackgroundOption = Annotated[str | None, typer.Option(help="Name of mask value 0, where it is a class.")]
+ColoursOption = Annotated[str | None, typer.Option(help="Names of painted masks: '#804080=road,#000000=sky'.")]
+
+MEANING = ("classes", "ignore", "background", "colours")
+"""Settings that say what mask values mean."""
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
@@ -29,8 +33,8 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         raise UserError(f"--size: {error}") from None
 
 
-def meaning_of(classes: str | None, ignore: str | None, background: str | None) -> dict[str, Any]:
-    """Read what ``--classes``, ``--ignore`` and ``--background`` say of mask values, as run files have it."""
+def meaning_of(classes: str | None, ignore: str | None, background: str | None, colours: str | None) -> dict[str, Any]:
+    """Read what the options of these names say of mask values, as run files have it."""
     said: dict[str, Any] = {}
     if background is not None:
         said["background"] = background.strip()
@@ -43,6 +47,9 @@ def meaning_of(classes: str | None, ignore: str | None, background: str | None) 
             said["classes"] = {value.strip(): name.strip() for value, _, name in pairs}
         else:
             said["classes"] = items
+    if colours is not None:
+        painted = [item.partition("=") for item in colours.split(",")]
+        said["colours"] = {colour.strip(): name.strip() for colour, _, name in painted}
     return said
 
 
@@ -53,7 +60,7 @@ def with_meaning(data: DataConfig, said: dict[str, Any]) -> DataConfig:
     if not said:
         return data
     try:
-        return type(data)(**(data.model_dump(exclude={"classes", "ignore", "background"}) | said))
+        return type(data)(**(data.model_dump(exclude=set(MEANING)) | said))
     except ValidationError as error:
         first = error.errors()[0]
         option = f"--{first['loc'][0]}" if first["loc"] else ", ".join(f"--{key}" for key in said)
@@ -89,13 +96,13 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         return found.model_copy(update={"size": wanted}) if wanted else found
     # A network that was scored on whole images still is, on other data.
     settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
-    if default and default.kind == "ade20k" and text != "scenes":  # and mask values mean what they meant
-        settings |= {key: getattr(default, key) for key in ("classes", "ignore", "background")}
+    if default and default.root is not None and text != "scenes":  # and mask values mean what they meant
+        settings |= {key: getattr(default, key) for key in MEANING}
     if text == "scenes":
         return DataConfig(kind="scenes", **settings)
     if not named.is_dir():
         raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")
-    return DataConfig(kind="ade20k", root=named.resolve(), **settings)
+    return DataConfig(root=named.resolve(), **settings)
 
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:

@@ -13,6 +13,7 @@ from boostformer.files import expanded
 from search.cli.data_argument import (
     BackgroundOption,
     ClassesOption,
+    ColoursOption,
     IgnoreOption,
     data_of,
     meaning_of,
@@ -136,6 +137,7 @@ def train(
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
     background: BackgroundOption = None,
+    colours: ColoursOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
     from boostformer.training import recipe as named
@@ -148,7 +150,7 @@ def train(
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
     config = data_of(data, size, None, architecture.size)
-    config = with_meaning(config, meaning_of(classes, ignore, background))
+    config = with_meaning(config, meaning_of(classes, ignore, background, colours))
     remark = weights_left(arch) if init is None else None
     if remark is not None:
         remark += f"; --init {arch} starts from its encoder"

@@ -14,6 +14,7 @@ from search.cli.data_argument import (
     HELP,
     BackgroundOption,
     ClassesOption,
+    ColoursOption,
     IgnoreOption,
     data_in,
     data_of,
@@ -23,7 +24,7 @@ from search.cli.data_argument import (
 from search.cli.output import FormatOption, emit, note
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]
-SPLITS = ("training", "validation")
+SPLITS = ("training", "validation", "test")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,12 +38,13 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     ckpt: Checkpoint,
     data: Annotated[str | None, typer.Option(help=f"{HELP} By default what it was trained on.")] = None,
-    split: Annotated[str, typer.Option(help="training or validation.")] = "validation",
+    split: Annotated[str, typer.Option(help="training, validation or test.")] = "validation",
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
     background: BackgroundOption = None,
+    colours: ColoursOption = None,
     fmt: FormatOption = Format.table,
 ) -> None:
     """Score a checkpoint: mIoU and accuracy at the labels' original resolution.
@@ -61,7 +63,7 @@ def evaluate(
         raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
     model = BoostFormer.load(ckpt)
     config = data_of(data, size, data_in(model.provenance), model.architecture.size)
-    config = with_meaning(config, meaning_of(classes, ignore, background))
+    config = with_meaning(config, meaning_of(classes, ignore, background, colours))
     at_size(model.architecture, config.size)
     names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
     if names and len(names) != model.architecture.classes:

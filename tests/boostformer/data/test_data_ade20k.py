@@ -61,7 +61,7 @@ def missing_root(root: Path) -> None:
 
 
 def missing_folder(root: Path) -> None:
-    (root / "annotations/training").rename(root / "annotations/train")
+    (root / "annotations/training").rename(root / "annotations/elsewhere")
 
 
 def no_layout(root: Path) -> None:
@@ -102,7 +102,7 @@ def other_size(root: Path) -> None:
 
 
 def coloured_mask(root: Path) -> None:
-    Image.fromarray(np.ones((48, 64, 3), np.uint8)).save(root / "annotations/training/1.png")
+    Image.new("RGB", (64, 48), (1, 2, 3)).save(root / "annotations/training/1.png")
 
 
 def bad_ids(root: Path) -> None:
@@ -117,7 +117,7 @@ def bad_ids(root: Path) -> None:
         (no_layout, "", "neither"),
         (missing_mask, "images/training/1.jpg", "no mask"),
         (missing_image, "annotations/training/1.png", "no image"),
-        (empty, "images/training", "split is empty"),
+        (empty, "images/training", "is empty: no .jpg"),
         (bad_ids, "id2label.json", "without gaps"),
     ],
 )

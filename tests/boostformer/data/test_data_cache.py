@@ -15,8 +15,8 @@ import pytest
 from data_fixtures import write_dataset
 
 from boostformer.data import DataConfig, open_split
-from boostformer.data.ade20k import ADE20K
 from boostformer.data.cache import packed
+from boostformer.data.folder import FolderSplit
 from boostformer.errors import UserError
 
 
@@ -43,8 +43,8 @@ def test_files_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     open_split(data, "validation", tmp_path / "cache")
     # Names files aside, nothing may be decoded again: not images, not labels for scoring.
     (tmp_path / "data/classes.txt").write_text("a\nb\nc\nd\n")
-    monkeypatch.setattr(ADE20K, "image", None)
-    monkeypatch.setattr(ADE20K, "label", None)
+    monkeypatch.setattr(FolderSplit, "image", None)
+    monkeypatch.setattr(FolderSplit, "label", None)
     split = open_split(data, "validation", tmp_path / "cache")
     assert split.resized(2)[0].shape == (32, 48, 3) and split.label(2).shape == (56, 64)
 

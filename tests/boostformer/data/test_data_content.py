@@ -12,7 +12,7 @@ from data_fixtures import ListSplit, write_tiny_imagenet
 from PIL import Image
 
 from boostformer.data import DataConfig, TinyImageNet, open_split
-from boostformer.data.ade20k import ADE20K
+from boostformer.data.folder import FolderSplit
 from boostformer.errors import UserError
 
 
@@ -25,7 +25,7 @@ def test_copies_are_equal_with_a_cache_and_without(tmp_path: Path, monkeypatch: 
     copy = shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
     first = content(root)
     assert first == content(copy) == content(root, cache) == content(root, cache, size="64x96")
-    monkeypatch.setattr(ADE20K, "digest", None)  # files are not read again
+    monkeypatch.setattr(FolderSplit, "digest", None)  # files are not read again
     assert content(root, cache) == first
 
 

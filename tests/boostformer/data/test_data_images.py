@@ -190,5 +190,5 @@ def test_broken_links_and_closed_folders_of_a_data_set_are_named(
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr(Path, "iterdir", refuse)  # as root nothing else refuses
-    with pytest.raises(UserError, match=r"images/training: no permission to read it$"):
+    with pytest.raises(UserError, match=r"data/images: no permission to read it$"):
         open_split(config, "training")

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from boostformer.data import IGNORED, DataConfig, SegmentationSplit, open_split
 from boostformer.data.mask_scan import MaskScan
 from boostformer.data.mask_values import ranges
+from boostformer.data.samples import MaskFile
 from boostformer.errors import UserError
 
 PALETTE = [128, 128, 128, 200, 40, 40, 40, 180, 60, 40, 60, 200]
@@ -177,10 +178,22 @@ class TestValues:
         assert (split.label(0) == np.array([0, 255, 1, 2])[raw(root)]).all()
 
     def test_sixteen_bits(self, tmp_path: Path) -> None:
-        root = write(tmp_path)
-        path = root / "annotations/training/03.png"
-        Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 100).save(path)
-        assert "03.png: label 300 is too high; allowed: 0…255" in refused(root)
+        root = write(tmp_path / "data")
+        for path in root.glob("annotations/*/*.png"):
+            Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 300).save(path)
+        assert "300, 600, 900 do not count 899 classes" in refused(root)
+        split = opened(root, tmp_path / "cache", classes={300: "red", 600: "green", 900: "blue"})
+        assert split.labels == ["red", "green", "blue"] and (split.label(0)[raw(root) == 900] == 2).all()
+
+    def test_more_classes_than_a_byte_holds(self, tmp_path: Path) -> None:
+        root, names = write(tmp_path / "data", {1: 255, 3: 254}), [f"name {number}" for number in range(1000)]
+        for path in root.glob("annotations/*/*.png"):
+            Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 3).save(path)
+        for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+            split = opened(root, cache, classes=names, ignore=[0])
+            assert split.num_classes == 1000 and split.ignored == 65535 and split.label(0).dtype == np.uint16
+            assert (split.label(0) == np.where(raw(root) == 0, 65535, raw(root) - 1)).all()
+            assert set(np.unique(split.resized(0)[1])) == {5, 761, 764, 65535}
 
 
 def with_palette(path: Path, order: list[int]) -> None:
@@ -206,7 +219,7 @@ def test_palettes_must_agree(tmp_path: Path, cached: bool) -> None:
 def test_masks_are_decoded_once_for_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, cache = write(tmp_path / "data"), tmp_path / "cache"
     opened(root, cache)
-    monkeypatch.setattr("boostformer.data.mask_scan.read_mask", None)
+    monkeypatch.setattr("boostformer.data.samples.read_mask", None)
     assert opened(root, cache).num_classes == 3
 
 
@@ -218,7 +231,7 @@ def test_masks_are_decoded_once_for_all_settings(tmp_path: Path, monkeypatch: py
         ({"ignore": [0], "background": "b"}, "but 'ignore' has 0"),
         ({"classes": ["a", "b", "a"]}, "names 'a' twice"),
         ({"classes": []}, "'classes' is empty"),
-        ({"ignore": [256]}, "less than or equal to 255"),
+        ({"ignore": [65536]}, "65536 is no mask value; allowed: 0…65535"),
         ({"kind": "scenes", "root": None, "background": "b"}, "'scenes' has no 'background'"),
     ],
 )
@@ -237,5 +250,7 @@ def test_ranges() -> None:
 
 
 def test_a_scan_words_what_occurs(tmp_path: Path) -> None:
-    scan = MaskScan([tmp_path / "a.png", tmp_path / "b.png"], np.array([[3, 0], [1, 2]]))
-    assert scan.describe(1) == "1 in 2 pixels of 1 mask, first b.png" and scan.total.tolist() == [4, 2]
+    samples = [MaskFile(name, tmp_path / f"{name}.jpg", tmp_path / f"{name}.png") for name in "ab"]
+    scan = MaskScan(samples, np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3, 1, 2]))
+    assert scan.describe(1) == "1 in 2 pixels of 1 mask, first b.png" and scan.total[:3].tolist() == [4, 2, 0]
+    assert scan.and_also(scan).describe(1) == "1 in 4 pixels of 2 masks, first b.png"
