@@ -42,6 +42,15 @@ MaskValue = Annotated[int | str, BeforeValidator(_mask_value)]
 """A mask value, or what the data set itself calls it."""
 
 
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of data '{kind}'; {nearest(kind, KINDS)}")
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_known)]
+
+
 class SceneCounts(BaseModel):
     """Numbers of scenes to generate, and their seed."""
 
@@ -70,7 +79,7 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: str = Field(default=AUTO, description=f"layout of the data set: {', '.join(KINDS)}")
+    kind: Kind = Field(default=AUTO, description=f"layout of the data set: {', '.join(KINDS)}")
     root: Root | None = Field(default=None, description="folder of the data set")
     size: Size = Field(default=(96, 128), description="(H, W) in pixels, also written HxW")
     fit: Fit = "exact"
@@ -99,8 +108,6 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="after")
     def _root_belongs_to_folders(self) -> DataConfig:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of data '{self.kind}'; {nearest(self.kind, KINDS)}")
         if (self.kind != SCENES) != (self.root is not None):
             need = "has no" if self.kind == SCENES else "needs"
             raise ValueError(f"data of kind {self.kind!r} {need} 'root', the folder of the data set")
