@@ -44,7 +44,7 @@ MaskValue = Annotated[int | str, BeforeValidator(_mask_value)]
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        raise ValueError(f"unknown kind of data '{kind}'; {nearest(kind, KINDS)}")
+        raise ValueError(f"unknown '{kind}'; {nearest(kind, KINDS)}")
     return kind
 
 

@@ -61,7 +61,7 @@ def test_mask_values_may_be_keys_of_classes_alone(tmp_path: Path) -> None:
     data = read_run_file(write(tmp_path, text)).config.data
     assert data.classes == {0: "background", 255: "object"} and data.ignore == (7,)
     for old, new, message in (
-        ("255:", "256:", r"run.yaml:5: data.classes"),
+        ("255:", "65536:", r"run.yaml:5: data.classes"),
         ("  ignore: [7]", "  background: b", r"run.yaml:2: data: 'background' beside 'classes' by value"),
         ("ignore: [7]", "scenes: {7: 2}", r"run.yaml:6: data.scenes.7: '7' is not a word"),
     ):
