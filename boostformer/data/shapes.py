@@ -146,7 +146,7 @@ def fill(mask: Mask, rings: Sequence[NDArray[np.float64]], value: int) -> None:
     rings = [ring for ring in rings if len(ring) >= 3]
     if not rings:
         return
-    start, end = np.concatenate(rings), np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    start, end = np.concatenate(rings), np.concatenate([part for ring in rings for part in (ring[1:], ring[:1])])
     down = (start[:, 1] <= end[:, 1])[:, None]  # an edge that two shapes share is computed alike for both
     start, end = np.where(down, start, end), np.where(down, end, start)
     # An edge crosses the centre lines of the rows from first to before last.
@@ -171,7 +171,7 @@ def fill(mask: Mask, rings: Sequence[NDArray[np.float64]], value: int) -> None:
         rows = first[edges] + np.arange(before, before + len(edges)) - (ends - counts)[edges]
         x = start[edges, 0] + (rows + 0.5 - start[edges, 1]) * slope[edges]
         columns = np.ceil(x - 0.5).clip(left, right).astype(np.int64)
-        np.bitwise_xor.at(turns, (rows - top, columns - left), 1)
+        np.bitwise_xor.at(turns.reshape(-1), (rows - top) * turns.shape[1] + columns - left, 1)
         done = until
     inside = np.bitwise_xor.accumulate(turns, axis=1)[:, :-1].view(bool)
     mask[top:bottom, left:right][inside] = value

@@ -91,7 +91,7 @@ def ring_of_points(points: Any, where: object) -> array[float]:
 def area(numbers: Sequence[float]) -> float:
     """Compute the area inside x, y, x, y, …"""
     x, y = np.asarray(numbers, np.float64).reshape(-1, 2).T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])) / 2
 
 
 def below(folder: Path, name: str, where: object) -> Path:

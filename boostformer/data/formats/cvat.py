@@ -56,11 +56,11 @@ class Cvat(Format):
         listing, everything = Files(), list[Path]()
         parts: dict[SplitName, list[Sample]] = {}
         for image in content.images:
-            place = _place(root, image, listing, path)
+            split, place = _part(image, path), _place(root, image, listing, path)
             everything.append(place)
             name = PurePosixPath(image.name).with_suffix("").as_posix()
             sample = Drawn(name, place, path, tuple(_valued(image, values, path)), image.size)
-            parts.setdefault(_part(image, path), []).append(sample)
+            parts.setdefault(split, []).append(sample)
         listing.check_annotated(everything, path)
         splits = {split: in_order(parts[split], path) for split in SPLITS if split in parts}
         met = {f"<{tag}> shapes are not drawn: they are no masks": count for tag, count in content.others.items()}
