@@ -163,5 +163,5 @@ def said_of_background(root: Path, config: DataConfig) -> Iterator[str]:
 
 
 def counted(root: Path, what: Mapping[str, int]) -> Iterator[str]:
-    """Say how often each thing was met, if it was: ``{"'point' shapes are not drawn": 3}``."""
-    yield from (f"{root}: {count:,} {text}" for text, count in what.items() if count)
+    """Say how often each thing was met, if it was: ``{"'point' shapes, which are not drawn": 3}``."""
+    yield from (f"{root}: {text}: {count:,}" for text, count in what.items() if count)

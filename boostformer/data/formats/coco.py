@@ -53,15 +53,18 @@ class Coco(Format):
         files = {split: read_coco(path) for split, path in _files(root).items()}
         names = joined_categories(files.values())
         met: Counter[str] = Counter()
+        remarks = list(said_of_background(root, config))
         if (parent := _only_a_parent(files, names)) is not None:
-            met[f"category is left out: '{names.pop(parent)}', the parent of the others, which nothing has"] += 1
+            remarks.append(
+                f"{root}: '{names.pop(parent)}' is left out: it is the parent of all others, and nothing is of it"
+            )
         values = {number: value for value, number in enumerate(sorted(names), start=1)}
         listing, everything = Files(), list[Path]()
         splits: dict[SplitName, list[Sample]] = {}
         for split, file in files.items():
             shapes = _shapes(file, values, met)
             places = image_places(root, split, file, listing)
-            met["images have no object and are all background"] += sum(not shapes[key] for key in file.images)
+            met["images without an object, which are all background"] += sum(not shapes[key] for key in file.images)
             samples: list[Sample] = [
                 Drawn(image.name, places[key], file.path, tuple(shapes[key]), image.size)
                 for key, image in file.images.items()
@@ -77,7 +80,7 @@ class Coco(Format):
             next(iter(files.values())).path,
             names_of_objects([names[number] for number in sorted(names)], root),
             frozenset(),
-            [*said_of_background(root, config), *counted(root, met)],
+            [*remarks, *counted(root, met)],
             never=frozenset([CROWD]),
         )
 
@@ -153,7 +156,7 @@ def _drawn(one: Any, value: int, image: CocoImage, where: str, met: Counter[str]
     for outline in _outlines(region, where):
         points = ring(outline, where)
         if len(points) < 6:
-            met["outlines of fewer than 3 points enclose nothing"] += 1
+            met["outlines of fewer than 3 points, which enclose nothing"] += 1
             continue
         shapes.append(Polygon(value, (points,)))
         total += area(points)

@@ -63,8 +63,8 @@ class Cvat(Format):
             parts.setdefault(split, []).append(sample)
         listing.check_annotated(everything, path)
         splits = {split: in_order(parts[split], path) for split in SPLITS if split in parts}
-        met = {f"<{tag}> shapes are not drawn: they are no masks": count for tag, count in content.others.items()}
-        met["images have no shape and are all background"] = sum(not image.shapes for image in content.images)
+        met = {f"<{tag}> shapes, which are no masks and not drawn": count for tag, count in content.others.items()}
+        met["images without a shape, which are all background"] = sum(not image.shapes for image in content.images)
         return Layout(
             root,
             f"CVAT's annotations of images ({_FILE})",

@@ -59,7 +59,7 @@ class Labelme(Format):
         splits: dict[SplitName, list[Sample]] = {
             split: in_order((image.sample(numbers) for image in images), root) for split, images in parts.items()
         }
-        met["images have no shape and are all background"] = sum(
+        met["images without a shape, which are all background"] = sum(
             not image.shapes for images in parts.values() for image in images
         )
         return Layout(
@@ -125,7 +125,7 @@ def _read(path: Path, listing: Files, met: Counter[str]) -> _Annotated:
         where = f"{path}: shape {number}"
         label, kind = entry(one, "label", str, where), one.get("shape_type") or "polygon"
         if kind in _NOT_DRAWN:
-            met[f"'{kind}' shapes are not drawn: they enclose nothing"] += 1
+            met[f"'{kind}' shapes, which enclose nothing and are not drawn"] += 1
         else:
             shapes.append((label, _shape(one, kind, where)))
     return _Annotated(image, path, size, shapes)

@@ -90,7 +90,7 @@ def _samples(root: Path, folder: Path, values: Mapping[str, int], met: Counter[s
         shapes: list[Shape] = []
         for number, one in enumerate(entry(content, "objects", list, path)):
             shapes += _shapes(one, values, f"{path}: object {number}", met)
-        met["images have no object and are all background"] += not shapes
+        met["images without an object, which are all background"] += not shapes
         yield Drawn(image.relative_to(root).with_suffix("").as_posix(), image, path, tuple(shapes), size)
     for path in annotations.values():
         raise UserError(f"{path}: has no image in {folder / 'img'}")
@@ -116,4 +116,4 @@ def _shapes(one: Any, values: Mapping[str, int], where: str, met: Counter[str]) 
         holes = checked(points.get("interior", []), list, f"{where}: `interior`")
         yield PixelPolygon(values[title], (outline, *(ring_of_points(hole, where) for hole in holes)))
     else:
-        met[f"'{kind[:50]}' objects are not drawn: they enclose nothing"] += 1
+        met[f"'{kind[:50]}' objects, which enclose nothing and are not drawn"] += 1

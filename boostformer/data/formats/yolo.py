@@ -52,9 +52,14 @@ class Yolo(Format):
         content = _mapping(path)
         names = _names(content, path)
         met: Counter[str] = Counter()
+        remarks = list(said_of_background(root, config))
         splits: dict[SplitName, list[Sample]] = {}
         for key, split in _PARTS.items():
-            places = [place for one in _listed(content, key, path) for place in _images(root, content, key, one, path)]
+            folders = [(one, _found(root, content, one, f"{path}: `{key}`")) for one in _listed(content, key, path)]
+            if split == "test" and any(place is None for _, place in folders):
+                remarks.append(f"{path}: `{key}` is left out: there is no {folders[0][0]}")  # Roboflow names it always
+                continue
+            places = [image for one, place in folders for image in _images(root, place, f"{path}: `{key}: {one}`")]
             if places:
                 splits[split] = in_order(
                     (_sample(root, image, names, met) for image in dict.fromkeys(places)), f"{path}: `{key}`"
@@ -68,7 +73,7 @@ class Yolo(Format):
             path,
             names_of_objects(names, path),
             frozenset(),
-            [*said_of_background(root, config), *counted(root, met)],
+            [*remarks, *counted(root, met)],
         )
 
 
@@ -99,27 +104,32 @@ def _listed(content: dict[str, Any], key: str, path: Path) -> list[str]:
     return listed
 
 
-def _images(root: Path, content: dict[str, Any], key: str, given: str, path: Path) -> list[Path]:
-    """List the images of a part, which are in a folder or in a text file."""
+def _found(root: Path, content: dict[str, Any], given: str, where: str) -> Path | None:
+    """Find a part's folder of images, or text file that lists them."""
     # The writer's folder is another machine's, and ../ leads out of where the file once was: all is below the root.
     inner = given.strip()
     while inner.startswith("../"):
         inner = inner[3:]
-    places = [below(root, inner, f"{path}: `{key}`")]
+    places = [below(root, inner, where)]
     base = content.get("path")
     if isinstance(base, str) and base not in ("", ".") and not PurePosixPath(base).is_absolute() and ".." not in base:
         places.append(root / base / inner)
-    place = next((one for one in places if one.exists()), None)
+    return next((one for one in places if one.exists()), None)
+
+
+def _images(root: Path, place: Path | None, where: str) -> list[Path]:
+    """List the images in a folder or in a text file."""
     if place is None:
-        raise UserError(f"{path}: `{key}: {given}`: there is no {places[0]}; it is looked for below the data's root")
+        raise UserError(f"{where}: there is no such folder or list below {root}")
     if place.is_dir():
         found = [Path(folder) / name for folder, _, names in os.walk(place) for name in names]
         images = [one for one in found if one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")]
     else:
-        lines = [line.strip().removeprefix("./") for line in text_of(place).splitlines() if line.strip()]
-        images = [below(root, line, place) for line in lines]
+        images = [below(root, line.strip(), place) for line in text_of(place).splitlines() if line.strip()]
+        if missing := [image for image in images if not image.is_file()]:
+            raise UserError(f"{place}: lists {missing[0].relative_to(root)}, which is not below {root}")
     if not images:
-        raise UserError(f"{path}: `{key}: {given}`: has no images")
+        raise UserError(f"{where}: has no images")
     return images
 
 
@@ -133,7 +143,7 @@ def _sample(root: Path, image: Path, names: list[str], met: Counter[str]) -> Sam
     if labels.is_file():
         shapes = sorted(_outlines(labels, names), key=lambda one: -area(one.rings[0]))
     else:
-        met["images have no file of labels and are all background"] += 1
+        met["images without a file of labels, which are all background"] += 1
     return Drawn(inner.with_suffix("").as_posix(), image, labels, tuple(shapes), relative=True)
 
 
