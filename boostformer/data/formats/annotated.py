@@ -23,6 +23,7 @@ T = TypeVar("T")
 BACKGROUND = "background"
 FARTHEST = 1e6
 """Pixels from the corner that no coordinate may exceed: no image that is read is so wide."""
+_LONGEST = 1000  # characters of a file's name with its folders
 _KINDS = {str: "text", int: "a whole number", list: "a list […]", dict: "an object {…}", float: "a number"}
 
 
@@ -97,8 +98,10 @@ def area(numbers: Sequence[float]) -> float:
 def below(folder: Path, name: str, where: object) -> Path:
     """Give the file that annotations name, which must lie below ``folder``."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or "\0" in name or re.match("[A-Za-z]:", name):
+    if not parts or ".." in parts or parts[0] == "/" or re.match("[A-Za-z]:", name):
         raise UserError(f"{where}: {name[:200]!r} leaves the data set; allowed: names of files below {folder}")
+    if "\0" in name or len(name) > _LONGEST:
+        raise UserError(f"{where}: {name[:200]!r} is no file's name; allowed: up to {_LONGEST} characters")
     return folder.joinpath(*parts)
 
 

@@ -41,6 +41,7 @@ def first(content: Any) -> Any:
         (lambda c: first(c).update(image_id=[3]), ["annotation 2", "image_id"]),
         (lambda c: c["images"][0].update(file_name="../../x.png"), ["../../x.png", "leaves"]),
         (lambda c: c["images"][0].update(file_name="/etc/x.png"), ["/etc/x.png", "leaves"]),
+        (lambda c: c["images"][0].update(file_name="x" * 5000), ["characters"]),
         (lambda c: c["images"][0].update(width=97), ["annotation 1", "size"]),
         (lambda c: c["images"][0].update(width="96"), ["image 0", "width"]),
         (lambda c: c["images"][1].update(id=100), ["image 1", "id"]),
