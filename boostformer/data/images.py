@@ -7,6 +7,7 @@ runs what is written in the file, for an EPS file named ``street.jpg``.
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import struct
 from collections import Counter
@@ -82,6 +83,21 @@ def read_palette(path: Path) -> Array:
     """The palette of a mask file that :func:`read_mask` has read, as colours (n, 3); of one without any, n is 0."""
     with Image.open(path, formats=MASK_FORMATS) as image:
         return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+
+
+def png_of(data: bytes, source: object, most: tuple[int, ...]) -> Array:
+    """The PNG in ``data``, of ``most`` (h, w) pixels, as it is: (h, w) or (h, w, bands).
+
+    UserError, beginning with ``source``, when it is damaged or larger.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
+            if image.height > most[0] or image.width > most[1]:
+                size, allowed = f"{image.width}x{image.height}", f"{most[1]}x{most[0]}"
+                raise UserError(f"{source}: a bitmap of {size} pixels is larger than its image, {allowed}")
+            return np.array(image.convert("RGBA") if image.mode == "P" else image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source}: a bitmap is damaged ({error})") from None
 
 
 def stamp(path: Path) -> str:

@@ -95,7 +95,7 @@ def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
     elif config.classes is None and own is not None:
         table = {value: name for value, name in sorted(own.items()) if value not in ignored}
         if config.background is not None:
-            table = {0: config.background} | table
+            table = {0: config.background} | {value: name for value, name in table.items() if value}
         remarks = [*_merged(source, table), *_never(source, table, scan.occurring)]
     else:
         given = config.classes if config.classes is not None else layout.names
@@ -126,7 +126,7 @@ def _ignored(config: DataConfig, layout: Layout) -> frozenset[int]:
         ignored = frozenset(_value(key, "ignore", layout) for key in config.ignore)
     else:
         ignored = USUALLY_IGNORED if layout.ignored is None else layout.ignored
-    return ignored - {0} if config.background is not None else ignored
+    return (ignored - {0} if config.background is not None else ignored) | layout.never
 
 
 def _value(key: int | str, setting: str, layout: Layout) -> int:

@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.colours import Colours
 from boostformer.data.content import digest_of_files
 from boostformer.data.images import Array, image_size, read_colours, read_image, read_mask, read_palette, stamp
+from boostformer.data.shapes import Shape
 from boostformer.errors import UserError
 
 
@@ -124,17 +124,6 @@ class Panoptic(Sample):
 
 
 @dataclass(frozen=True)
-class Polygon:
-    """An outline with holes: ``rings`` are lists of x, y in pixels, of which later ones lie inside the first.
-
-    Several rings are filled by the even-odd rule.
-    """
-
-    value: int
-    rings: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
 class Drawn(Sample):
     """An image and ``shapes`` that are drawn in their order, later ones above; all else has value 0.
 
@@ -145,7 +134,7 @@ class Drawn(Sample):
     name: str
     image_path: Path
     annotation: Path
-    shapes: tuple[Polygon, ...]
+    shapes: tuple[Shape, ...]
     shape: tuple[int, int] | None = None
     relative: bool = False
 
@@ -167,25 +156,13 @@ class Drawn(Sample):
                 f"{self.annotation}: says that {self.image_path.name} is {claimed}, but it is {width}x{height}"
             )
         mask = np.zeros((height, width), np.uint16)
-        scale = np.array([width, height] if self.relative else [1, 1], np.float64)
-        for polygon in self.shapes:
-            rings = [np.array(ring, np.float64).reshape(-1, 2) * scale for ring in polygon.rings]
-            fill(mask, rings, polygon.value)
+        scale = (width, height) if self.relative else (1, 1)
+        for shape in self.shapes:
+            shape.draw(mask, scale, f"{self.annotation}: {self.image_path.name}")
         return mask
 
     def key(self) -> str:
-        return repr((self.shapes, self.relative))
-
-
-_SUBPIXEL_BITS = 4
-
-
-def fill(mask: NDArray[np.uint16], rings: list[NDArray[np.float64]], value: int) -> None:
-    """Give the pixels inside the rings, each (n, 2) of x, y with pixel corners at whole numbers, a value.
-
-    A pixel is inside when its centre is, or when the outline runs through it.
-    """
-    # OpenCV has pixel centres at whole numbers.
-    points = [np.round((ring - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for ring in rings if len(ring) >= 3]
-    if points:
-        cv2.fillPoly(mask, points, float(value), cv2.LINE_8, _SUBPIXEL_BITS)
+        digest = hashlib.sha256(repr(self.relative).encode())
+        for shape in self.shapes:
+            digest.update(shape.content())
+        return digest.hexdigest()

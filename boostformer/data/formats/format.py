@@ -28,6 +28,7 @@ class Layout:
 
     ``names`` are those of the data set itself, in the order of the values that are no ``ignored`` ones, or by value;
     ``ignored`` is None where the layout does not say. ``source`` is the file of names, or else the folder.
+    ``never`` are values that are no class whatever the person ignores, such as crowds.
     ``found`` says in some words what was found, ``remarks`` what was taken to be so.
     """
 
@@ -38,6 +39,7 @@ class Layout:
     names: Sequence[str] | Mapping[int, str] | None = None
     ignored: frozenset[int] | None = None
     remarks: Sequence[str] = field(default_factory=tuple)
+    never: frozenset[int] = frozenset()
 
 
 class Format(ABC):
