@@ -89,7 +89,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Give all as plain values, always with the same keys."""
         nothing = DataSummary("", {}, None, (), {}, {}).to_dict() | {"layout": None}
-        pairs = [asdict(one) | {"between": one.is_between} for one in self.duplicates]
+        between, within = ([asdict(d) for d in self.duplicates if d.is_between is way] for way in (True, False))
         return {
             "root": str(self.root),
             "kind": self.kind,
@@ -97,11 +97,7 @@ class Report:
             "bands": dict(self.forms),
             "never": self.never,
             "one_split_only": self.alone,
-            "duplicates": {
-                "same": SAME,
-                "between_splits": [pair for pair in pairs if pair.pop("between")],
-                "within_a_split": [pair for pair in pairs if pair.pop("between", None) is False],
-            },
+            "duplicates": {"same": SAME, "between_splits": between, "within_a_split": within},
             "advice": list(self.advice),
             "remarks": list(self.remarks),
             "faults": [asdict(one) for one in self.faults],
@@ -136,7 +132,7 @@ def check(
         try:
             data = FolderData(config, cache)
         except UserError as error:
-            faults.append(Fault.of(error, config.root))
+            faults.append(Fault.of(error))
             return Report(config.root, config.kind, faults=_sorted(faults))
         splits = [split for split in SPLITS if data.layout.splits.get(split)]
         total = 2 * sum(len(data.samples(split)) for split in splits)
@@ -191,15 +187,16 @@ def _meaning(data: FolderData, scans: Mapping[SplitName, MaskScan], faults: list
     """Decide what mask values mean, and note the values of all parts that mean nothing."""
     if not any(len(scans[split].samples) for split in data.scans):
         return None
+    meaning = None
     try:
         meaning = data.meaning
-        if "training" in scans:
+        if "training" in scans and scans["training"].samples:
             check_learnable(meaning, scans["training"], data.samples("training")[0].source.parent)
     except UserError as error:
-        faults.append(Fault.of(error, data.root))
-        return data.__dict__.get("meaning")  # it may be known, but nothing be learnt
-    for split in scans.keys() - data.scans.keys():
-        faults.extend(without_class(meaning, scans[split]))
+        faults.append(Fault.of(error))
+    if meaning is not None:
+        for split in scans.keys() - data.scans.keys():
+            faults.extend(without_class(meaning, scans[split]))
     return meaning
 
 
