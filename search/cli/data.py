@@ -153,7 +153,9 @@ def _duplicates(report: Report) -> list[tuple[str, str]]:
     lines = [("twice", f"{len(report.duplicates) or 'no'} images, by the {SAME}")]
     for what, is_between in (("between splits", True), ("within a split", False)):
         some = [one for one in report.duplicates if one.is_between is is_between]
-        lines += [("twice", f"{what}: {' = '.join(one.files)}") for one in some[:MOST_ALIKE]]
+        for one in some[:MOST_ALIKE]:
+            more = f" and {len(one.files) - MOST_ALIKE} more" if len(one.files) > MOST_ALIKE else ""
+            lines.append(("twice", f"{what}: {' = '.join(one.files[:MOST_ALIKE])}{more}"))
         if len(some) > MOST_ALIKE:
             lines.append(("twice", f"{what}: and {len(some) - MOST_ALIKE} more, with --format json"))
     return lines

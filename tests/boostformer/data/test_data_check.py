@@ -80,6 +80,11 @@ class TestFaults:
         for _ in range(2):
             assert checked(faulty, tmp_path / "cache").faults == []
 
+    def test_a_cache_that_cannot_be_used_is_no_fault_of_the_data(self, tmp_path: Path) -> None:
+        (tmp_path / "cache").write_text("")
+        with pytest.raises(UserError, match="the cache folder cannot be used"):
+            checked(write_coloured(tmp_path / "data"), tmp_path / "cache")
+
     def test_a_folder_that_cannot_be_listed_is_one_fault(self, tmp_path: Path) -> None:
         report = checked(tmp_path)
         assert [one.file for one in report.faults] == [str(tmp_path)] and report.summary is None

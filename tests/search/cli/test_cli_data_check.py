@@ -89,7 +89,7 @@ def test_reading_many_files_is_shown(folder: Path, run_cli: Cli, monkeypatch: py
         (("scenes.yaml",), "no files to check"),
         (("data", "--kind", "pets"), "unknown kind of data 'pets'"),
         (("data", "--kind", "patterns"), "needs 'images' and 'masks'"),
-        (("data", "--ignore", "70000"), "--ignore: 70000"),
+        (("data", "--ignore", "70000"), "--ignore: '70000'"),
         (("data", "--format", "csv"), "--format: 'csv'"),
         (("data", "--sheet", "sheet.jpg"), "does not end in .png"),
     ],
