@@ -136,10 +136,10 @@ def export() -> None:
 def train(root: Path, genes: tuple[int, ...], iterations: int, seed: int) -> dict[str, Any]:
     """One training, in a process of its own with one thread."""
     from boostformer.data import DataConfig
+    from boostformer.data.cache import data_cache
     from boostformer.training import TrainingFailure
     from boostformer.training.recipes import recipe
     from evaluators.proxy import Proxy
-    from search.config.opening import data_cache
 
     space = read_space(DATA / "space.yaml")
     if iterations not in _proxies:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import colorsys
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from boostformer.data import fitted_shape, read_image, resize_image
 from boostformer.data.config import Fit
@@ -16,19 +15,11 @@ from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
+from boostformer.overlay import legend, palette, tinted
 from boostformer.training.metrics import predicted_bands
 
-OPACITY = 0.55
 MOST_CLASSES = 254
 """As many as a label map of one byte holds beside 0 and 255."""
-ROWS_AT_ONCE = 64
-_GOLDEN = 0.618033988749895
-
-
-def palette(classes: int) -> NDArray[np.uint8]:
-    """Make RGB colours (classes, 3) that are well apart: hues by the golden ratio, three lightnesses."""
-    colours = [colorsys.hls_to_rgb(i * _GOLDEN % 1, (0.5, 0.68, 0.36)[i % 3], 0.85) for i in range(classes)]
-    return (np.array(colours) * 255).astype(np.uint8)
 
 
 def predict_array(
@@ -78,20 +69,11 @@ def predict_file(
 def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
     """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
     colours = palette(len(names))
-    mixed = np.empty_like(image)
-    for top in range(0, len(image), ROWS_AT_ONCE):  # bounds memory: the sum is of doubles
-        rows = slice(top, top + ROWS_AT_ONCE)
-        mixed[rows] = image[rows] * (1 - OPACITY) + colours[predicted[rows]] * OPACITY
-    tinted = Image.fromarray(mixed)
+    mixed = Image.fromarray(tinted(image, predicted, colours))
     counts = np.bincount(predicted.ravel(), minlength=len(names))
     shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    font = ImageFont.load_default(13)
-    line, width = 18, 24 + max(int(font.getlength(names[i])) for i in shown) + 8
-    canvas = Image.new("RGB", (tinted.width + width, max(tinted.height, line * len(shown) + 6)), "white")
-    canvas.paste(tinted, (0, 0))
-    draw = ImageDraw.Draw(canvas)
-    for row, i in enumerate(shown):
-        top = 4 + row * line
-        draw.rectangle((tinted.width + 6, top + 2, tinted.width + 18, top + 14), fill=tuple(colours[i].tolist()))
-        draw.text((tinted.width + 24, top), names[i], fill="black", font=font)
+    key = legend([names[i] for i in shown], colours[shown], mixed.height)
+    canvas = Image.new("RGB", (mixed.width + key.width, key.height), "white")
+    canvas.paste(mixed, (0, 0))
+    canvas.paste(key, (mixed.width, 0))
     return canvas

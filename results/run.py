@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CODE = ("version", "fingerprint")
 """Keys of the study's ``code``: the program's version, and what its networks are and cost."""
+DATA_SUMMARY = "data.json"
+"""File in a run's folder: what its data hold, in numbers, as the search found them."""
 _FINALIST, _RETRAINING = "finalist ", "retraining "
 """Prefixes of the study's attributes that hold the final latency of one network, and one retraining. A concluded trial
 cannot be added to; and no other process writes the same attribute."""

@@ -31,6 +31,8 @@ TORCH_FREE = [
     "boostformer",
     "boostformer.errors",
     "boostformer.architecture",
+    "boostformer.data.check",
+    "boostformer.data.contact_sheet",
     "boostformer.figures",
     "boostformer.yaml_lines",
     "results.agreement",

@@ -29,7 +29,7 @@ from boostformer.data.images import Array
 from boostformer.data.labels import label_dtype
 from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image, resize_label
 from boostformer.errors import os_refusal
-from boostformer.files import make_folder, publish, sync_folder
+from boostformer.files import cache_folder, make_folder, publish, sync_folder
 from boostformer.fingerprints import code_fingerprint
 
 CODE = "boostformer/data/**/*.py"
@@ -39,6 +39,11 @@ _BLOCK = 16 << 20  # bytes that one checksum is of
 _CHECKSUMS = "checksums.json"
 _DRAFT = ".tmp-"
 _ABANDONED = 3600.0  # seconds without a write after which a draft's owner must be dead
+
+
+def data_cache() -> Path:
+    """Return the folder of decoded images, which all runs share."""
+    return cache_folder() / "data"
 
 
 class PackedArrays(Sequence[Array]):
@@ -187,7 +192,7 @@ class CachedSplit(SegmentationSplit):
     def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
         self._source = source
         self.labels, self.size, self.fit = source.labels, source.size, source.fit
-        self.remarks = source.remarks
+        self.remarks, self.summary = source.remarks, source.summary
         self._dtype = label_dtype(len(self.labels))
         kinds = ("images", "labels", "digests", *(["originals"] if keep_labels else []))
 

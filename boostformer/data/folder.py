@@ -10,6 +10,8 @@ from pathlib import Path
 
 from boostformer.data.colours import Colours, parse_colour
 from boostformer.data.config import DataConfig, SplitName
+from boostformer.data.counting import summarise
+from boostformer.data.faults import Fault
 from boostformer.data.formats import find_layout
 from boostformer.data.formats.format import Layout
 from boostformer.data.images import Array, file_errors
@@ -17,6 +19,7 @@ from boostformer.data.mask_scan import MaskScan, scan_masks
 from boostformer.data.mask_values import Meaning, check_learnable, read_meaning
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.data.split import SegmentationSplit
+from boostformer.data.summary import DataSummary
 from boostformer.errors import UserError
 
 
@@ -61,6 +64,12 @@ class FolderData:
         recognised = [] if self.config.kind != "auto" else [f"{self.root}: {self.layout.found}"]
         return (*recognised, *self.layout.remarks, *self.meaning.remarks)
 
+    @cached_property
+    def summary(self) -> DataSummary:
+        """The parts that are trained or validated on, in numbers."""
+        images = {split: len(scan.samples) for split, scan in self.scans.items()}
+        return summarise(self.layout.found, images, self.scans, self.meaning)
+
     def samples(self, split: SplitName) -> Sequence[Sample]:
         """List the samples of a part; UserError when there are none."""
         if found := self.layout.splits.get(split):
@@ -78,7 +87,9 @@ class FolderData:
         scan = self.scans.get(split) or self.scan(split)
         if split != "training" and not self.meaning.is_class[scan.occurring].any():
             raise UserError(f"{folder}: every pixel is ignored, so there is nothing to score")
-        return FolderSplit(samples, self.meaning, self.config, self.remarks)
+        found = FolderSplit(samples, self.meaning, self.config, self.remarks)
+        found.summary = self.summary
+        return found
 
 
 class FolderSplit(SegmentationSplit):
@@ -110,9 +121,7 @@ class FolderSplit(SegmentationSplit):
     def pair(self, index: int) -> tuple[Array, Array]:
         image, label = super().pair(index)
         if image.shape[:2] != label.shape:
-            sample = self._samples[index]
-            sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, label.shape)]
-            raise UserError(f"{sample.source}: the mask is {sizes[1]}, but its image {sample.files()[0]} is {sizes[0]}")
+            raise UserError(str(differing_sizes(self._samples[index], image.shape, label.shape)))
         return image, label
 
     def digest(self, index: int) -> bytes:
@@ -122,6 +131,13 @@ class FolderSplit(SegmentationSplit):
         yield f"classes of mask values {self._meaning.table()}"
         for sample in self._samples:
             yield from sample.stamps()
+
+
+def differing_sizes(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> Fault:
+    """Word that the shapes (h, w, …) of an image and its mask differ."""
+    sizes = [f"{shape[1]}x{shape[0]}" for shape in (image, mask)]
+    said = f"the mask is {sizes[1]}, but its image {sample.files()[0]} is {sizes[0]}"
+    return Fault(str(sample.source), said, "label the image as it is, or resize one of them")
 
 
 def _coloured(layout: Layout, config: DataConfig) -> Layout:

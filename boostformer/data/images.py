@@ -31,6 +31,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _SAMPLES_PER_PIXEL = 277  # TIFF's tag
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and values by which width and height change places
 _CONVERTIBLE = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV")
+_FORMS = {"1": "black and white", "L": "grey", "P": "palette"} | dict.fromkeys(
+    ("I", "I;16", "I;16L", "I;16B", "I;16N"), "grey of 16 bits"
+)
 _ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
@@ -51,6 +54,15 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(path, IMAGE_FORMATS) as image:
         turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
         return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def image_form(path: Path) -> str:
+    """Word the bands of the image file as it is stored: ``RGB``, ``grey``, ``grey of 16 bits``; errors alike."""
+    with _opened(path, IMAGE_FORMATS) as image:
+        bands = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
+        if bands > len(image.getbands()):
+            return f"{bands} bands"
+        return _FORMS.get(image.mode, image.mode)
 
 
 def read_mask(path: Path) -> NDArray[np.integer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,22 +10,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.cache import packed
 from boostformer.data.colours import colour_code, packed_colours
 from boostformer.data.config import MOST_VALUES
+from boostformer.data.faults import Fault, refuse
 from boostformer.data.images import Array
+from boostformer.data.reading import read_each
 from boostformer.data.samples import Sample
 from boostformer.errors import UserError
 
 
 @dataclass(frozen=True)
 class MaskScan:
-    """Values that occur in the masks of ``samples``: ``counts[i]`` pixels of ``values[i]`` in mask ``masks[i]``."""
+    """Values that occur in the masks of ``samples``: ``counts[i]`` pixels of ``values[i]`` in mask ``masks[i]``.
+
+    ``shapes`` (n, 2) are the masks' heights and widths.
+    """
 
     samples: Sequence[Sample]
     masks: NDArray[np.int64]
     values: NDArray[np.int64]
     counts: NDArray[np.int64]
+    shapes: NDArray[np.int64]
 
     @cached_property
     def total(self) -> NDArray[np.int64]:
@@ -56,46 +60,43 @@ class MaskScan:
         """Join the scans of two parts."""
         masks = np.concatenate([self.masks, other.masks + len(self.samples)])
         values, counts = (np.concatenate(pair) for pair in ((self.values, other.values), (self.counts, other.counts)))
-        return MaskScan([*self.samples, *other.samples], masks, values, counts)
+        shapes = np.concatenate([self.shapes, other.shapes])
+        return MaskScan([*self.samples, *other.samples], masks, values, counts, shapes)
 
 
 def scan_masks(samples: Sequence[Sample], cache: Path | None) -> MaskScan:
     """Count the values of all masks, or take the counts from the cache.
 
     Raises UserError, which names the file, for a mask that is damaged or has values above 65535, and when a palette
-    gives an index another colour than an earlier mask does: then the indices are no classes.
+    gives an index another colour than an earlier mask does: then the indices are no classes. Where faults are
+    collected, the scan is of the masks that can be read.
     """
-    if cache is None:
-        with ThreadPoolExecutor() as pool:
-            rows: Sequence[Sequence[Array]] = list(pool.map(_row, samples))
-    else:
-        stamps = (line for sample in samples for line in sample.stamps())
-        kinds = ("values", "counts", "palettes")
-        found = packed(cache, ["values of masks", *stamps], kinds, len(samples), lambda i: _row(samples[i]))
-        rows = list(zip(*(found[kind] for kind in kinds), strict=True))
+    samples, rows = read_each(samples, "values of masks", ("values", "counts", "palettes", "shapes"), _row, cache)
     values = [row[0].view(np.int64) for row in rows]
     masks = np.repeat(np.arange(len(rows)), [len(found) for found in values])
-    scan = MaskScan(samples, masks, _joined(values), _joined([row[1].view(np.int64) for row in rows]))
+    counts, shapes = (_joined([row[kind].view(np.int64) for row in rows]) for kind in (1, 3))
     _check_palettes(samples, values, [row[2].reshape(-1, 3) for row in rows])
-    return scan
+    return MaskScan(samples, masks, _joined(values), counts, shapes.reshape(-1, 2))
 
 
 def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
 
 
-def _row(sample: Sample) -> tuple[Array, Array, Array]:
-    """The values of one mask, their counts, and its palette if it has one; each flat and as bytes."""
+def _row(sample: Sample) -> tuple[Array, Array, Array, Array]:
+    """The values of one mask, their counts, its palette if it has one, and its shape; each flat and as bytes."""
     mask = sample.mask()
     if (highest := int(mask.max(initial=0))) >= MOST_VALUES:
         raise UserError(f"{sample.source}: label {highest} is too high; allowed: 0…{MOST_VALUES - 1}")
     counts = np.bincount(mask.ravel())
     values = np.flatnonzero(counts)
-    return values.view(np.uint8), counts[values].view(np.uint8), sample.palette().ravel()
+    shape = np.array(mask.shape, np.int64).view(np.uint8)
+    return values.view(np.uint8), counts[values].view(np.uint8), sample.palette().ravel(), shape
 
 
 def _check_palettes(samples: Sequence[Sample], values: Sequence[NDArray[np.int64]], palettes: Sequence[Array]) -> None:
     known, owner = np.zeros((MOST_VALUES, 3), np.uint8), np.full(MOST_VALUES, -1)
+    faults = []
     for number, palette in enumerate(palettes):
         used = values[number][values[number] < len(palette)]
         before = used[owner[used] >= 0]
@@ -103,13 +104,15 @@ def _check_palettes(samples: Sequence[Sample], values: Sequence[NDArray[np.int64
         if differ.size:
             value = int(differ[0])
             first = f"{_hex(known[value])} in {samples[owner[value]].source.name}"
-            raise UserError(
-                f"{samples[number].source}: the palette's colour of {value} is {_hex(palette[value])}, but {first}: "
+            said = f"the palette's colour of {value} is {_hex(palette[value])}, but {first}"
+            remedy = (
                 "each mask numbers its colours in its own way, so the numbers are no classes; say which colour is "
                 "which, `colours: {'#804080': road, …}` in the run file's data, or save all masks with one palette"
             )
+            faults.append(Fault(str(samples[number].source), said, remedy))
         new = used[owner[used] < 0]
         known[new], owner[new] = palette[new], number
+    refuse(faults)
 
 
 def _hex(colour: Array) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.config import MOST_VALUES, DataConfig
+from boostformer.data.faults import Fault, refuse
 from boostformer.data.formats.format import Layout
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label, label_dtype
@@ -42,14 +43,14 @@ class Meaning:
         """Turn a mask into class numbers and ``ignored``; UserError names the ``source`` of a value without a class."""
         label = self.classes[mask] if mask.itemsize <= 2 else self.classes[np.minimum(mask, MOST_VALUES - 1)]
         if (lost := label == self.ignored - 1).any():
-            raise UserError(self.refusal(source, int(mask[lost].max())))
+            raise UserError(f"{source}: {self.refusal(int(mask[lost].max()))}")
         return label
 
-    def refusal(self, source: object, value: int) -> str:
+    def refusal(self, value: int) -> str:
         """Word that a value has no meaning, and which have."""
         named, ignored = (np.flatnonzero(found) for found in (self.is_class, self.classes == self.ignored))
         return (
-            f"{source}: label {value} is outside the {len(self.labels)} classes (allowed: {ranges(named)}; "
+            f"label {value} is outside the {len(self.labels)} classes (allowed: {ranges(named)}; "
             f"ignored: {ranges(ignored) or 'none'})"
         )
 
@@ -108,15 +109,25 @@ def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
     classes[sorted(ignored)] = ignored_as
     classes[list(table)] = [labels.index(name) for name in table.values()]
     meaning = Meaning(labels, classes, remarks)
-    for value in reversed(scan.occurring):
-        if classes[value] == ignored_as - 1:
-            raise UserError(f"{meaning.refusal(scan.first_with(value), value)}; it occurs: {scan.describe(value)}")
+    refuse(without_class(meaning, scan))
     if not _is_told(config, layout) and scan.total[0]:
         share = scan.total[0] / scan.total.sum()
         remarks.append(
             f"{source}: mask value 0 is ignored, {share:.1%} of the pixels; `background: NAME` makes it a class"
         )
     return meaning
+
+
+def without_class(meaning: Meaning, scan: MaskScan) -> list[Fault]:
+    """List the masks with values that have no meaning, the highest values first."""
+    lost = np.flatnonzero(meaning.classes[scan.values] == meaning.ignored - 1)
+    order = lost[np.lexsort((scan.masks[lost], -scan.values[lost]))]
+    highest: dict[int, int] = {}
+    for mask, value in zip(scan.masks[order].tolist(), scan.values[order].tolist(), strict=True):
+        highest.setdefault(mask, value)
+    said = {value: f"{meaning.refusal(value)}, but {scan.describe(value)}" for value in set(highest.values())}
+    remedy = "mend the masks, or put the value in `classes` or `ignore` in the run file's data"
+    return [Fault(str(scan.samples[mask].source), said[value], remedy) for mask, value in highest.items()]
 
 
 def _ignored(config: DataConfig, layout: Layout) -> frozenset[int]:

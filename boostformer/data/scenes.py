@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from boostformer.data.config import Fit, SceneCounts, SplitName
 from boostformer.data.images import Array
 from boostformer.data.split import SegmentationSplit
+from boostformer.data.summary import ClassCount, DataSummary, Sizes
 from boostformer.errors import UserError
 
 CLASSES = ("background", "stripes", "checks", "disc", "square", "gem_warm", "gem_cold", "marker")
@@ -151,6 +152,9 @@ class Scenes(SegmentationSplit):
             raise UserError("generated scenes have no test part; another `seed` of them draws others to validate on")
         self.labels, self.size = list(CLASSES), size
         self._split, self._count, self._seed = split, getattr(counts, split), counts.seed
+        images: dict[SplitName, int] = {"training": counts.training, "validation": counts.validation}
+        classes = [ClassCount(name) for name in CLASSES]
+        self.summary = DataSummary("generated scenes", images, Sizes(size, size, size, 1), classes, {}, {})
 
     def __len__(self) -> int:
         return self._count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -11,6 +12,9 @@ from boostformer.data.config import Fit
 from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label
+
+if TYPE_CHECKING:
+    from boostformer.data.summary import DataSummary
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:
@@ -42,13 +46,15 @@ class SegmentationSplit(ABC):
     Images are uint8 (h, w, 3) RGB, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
     uint8 for at most 254 classes and 65535 in uint16 for more.
     ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
-    ``remarks`` are lines for the person: what was taken to be so without being told.
+    ``remarks`` are lines for the person: what was taken to be so without being told; ``summary`` has the whole data
+    set in numbers, where its opening knows them.
     """
 
     labels: list[str]
     size: tuple[int, int]
     fit: Fit
     remarks: tuple[str, ...] = ()
+    summary: DataSummary | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -55,12 +55,20 @@ def meaning_of(classes: str | None, ignore: str | None, background: str | None, 
 
 def with_meaning(data: DataConfig, said: dict[str, Any]) -> DataConfig:
     """Give ``data`` with what was ``said`` of mask values instead of all that it says of them itself."""
+    return _changed(data, said, MEANING) if said else data
+
+
+def with_kind(data: DataConfig, kind: str | None) -> DataConfig:
+    """Give ``data`` in the layout ``kind`` instead of its own, if one was named."""
+    return _changed(data, {"kind": kind}) if kind is not None else data
+
+
+def _changed(data: DataConfig, said: dict[str, Any], instead_of: tuple[str, ...] = ()) -> DataConfig:
+    """Give ``data`` with the values of options, which replace the settings ``instead_of``."""
     from pydantic import ValidationError
 
-    if not said:
-        return data
     try:
-        return type(data)(**(data.model_dump(exclude=set(MEANING)) | said))
+        return type(data)(**(data.model_dump(exclude=set(instead_of), exclude_unset=True) | said))
     except ValidationError as error:
         first = error.errors()[0]
         option = f"--{first['loc'][0]}" if first["loc"] else ", ".join(f"--{key}" for key in said)

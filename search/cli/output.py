@@ -35,16 +35,16 @@ def emit(
     if fmt is Format.json:
         text = to_json(document)
     else:
-        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=_width())
+        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=width())
     print(text, end="", flush=True)
 
 
 def emit_trials(fmt: Format, trials: Sequence[Trial]) -> None:
     """Print trials."""
-    print(render(to_rows(trials), fmt, width=_width()), end="", flush=True)
+    print(render(to_rows(trials), fmt, width=width()), end="", flush=True)
 
 
-def _width() -> int | None:
+def width() -> int | None:
     """Return the terminal's width; None, for as wide as needed, when piped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 

@@ -15,6 +15,7 @@ import typer
 
 from boostformer.errors import FULL, UserError
 from boostformer.files import expanded
+from search.cli.data_summary import keep_summary, say_data
 from search.cli.outcome import conclude, so_far
 from search.cli.output import note
 
@@ -67,8 +68,8 @@ def search(
     with _busy("preparing data and costs …"):
         opened, asked = resolve(run_file, earlier_experiment(out, database))
         set_up(out, opened, trials or asked, database)
-    for line in opened.proxy.training.remarks:
-        note(line)
+    say_data(opened.proxy.training)
+    keep_summary(out, opened.proxy.training)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:

@@ -20,6 +20,7 @@ from search.cli.data_argument import (
     size_of,
     with_meaning,
 )
+from search.cli.data_summary import say_data
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
@@ -235,6 +236,7 @@ def _train(
     import torch
 
     from boostformer.data.aspect import stretched
+    from boostformer.data.cache import data_cache
     from boostformer.model import build
     from boostformer.training import evaluate, train
     from boostformer.training.threads import using
@@ -242,14 +244,12 @@ def _train(
     from evaluators.costs.table import CostTable
     from evaluators.proxy import IMAGES_AND_MASKS, Proxy
     from results.summary import human
-    from search.config.opening import data_cache
 
     claim(out)
     if found := origin.get("searched"):
         note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
     proxy = Proxy(data, recipe, data_cache())
-    for line in proxy.training.remarks:
-        note(line)
+    say_data(proxy.training)
     if searched is not None and searched != proxy.content:
         where = data.root or data.kind
         note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")
@@ -294,6 +294,7 @@ def _train(
             **origin,
             "data": data.model_dump(mode="json"),
             "content": proxy.content,
+            "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
             "recipe": recipe.model_dump(mode="json"),
             "initialised_from": init.name if init else None,
             "training": asdict(report) | {"torch": torch.__version__},

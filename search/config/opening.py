@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from boostformer import presets
+from boostformer.data.cache import data_cache
 from boostformer.errors import UserError, nearest
-from boostformer.files import cache_folder
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
@@ -170,11 +170,6 @@ def _budget(file: RunFile, table: CostTable, space: SearchSpace) -> Budget:
 def open_proxy(experiment: Experiment) -> Proxy:
     """Open the data of an experiment."""
     return Proxy(experiment.data, experiment.proxy.recipe(), data_cache(), experiment.proxy.rungs)
-
-
-def data_cache() -> Path:
-    """Return the folder of decoded images, which all runs share."""
-    return cache_folder() / "data"
 
 
 def image_counts(proxy: Proxy) -> dict[str, int]:

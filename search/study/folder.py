@@ -9,7 +9,7 @@ import optuna
 
 from boostformer import presets
 from boostformer.errors import UserError, os_refusal
-from results.run import check_study
+from results.run import DATA_SUMMARY, check_study
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
 from results.trial import COSTS, COUNTED, OBJECTIVES
 from search.config.experiment import Experiment, difference
@@ -21,7 +21,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS}
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, DATA_SUMMARY}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:

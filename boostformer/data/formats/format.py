@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from boostformer.data.config import SPLITS, DataConfig, SplitName
+from boostformer.data.faults import Fault, refuse
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
@@ -81,13 +82,15 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     name.
     """
     found: dict[str, Path] = {}
+    twice = []
     for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith(".") or not path.stem.endswith(ending):
             continue
         stem = path.stem.removesuffix(ending)
         if stem in found:
-            raise UserError(f"{path}: has the same name as {found[stem].name}; which one is meant?")
-        found[stem] = path
+            twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
+        found.setdefault(stem, path)
+    refuse(twice)
     return found
 
 
@@ -102,10 +105,15 @@ def paired(images: Path, masks: Path, found: Mapping[str, Path], labelled: Mappi
     """
     if not found:
         raise UserError(f"{images}: is empty: no {', '.join(IMAGE_SUFFIXES)} files")
-    for name, image in found.items():
-        if name not in labelled:
-            raise UserError(f"{image}: the image has no mask {masks / name}.png")
-    for name, mask in labelled.items():
-        if name not in found:
-            raise UserError(f"{mask}: the mask has no image in {images}")
-    return [MaskFile(name, found[name], labelled[name]) for name in sorted(found)]
+    alone = [
+        Fault(str(image), f"the image has no mask {masks / name}.png", "add the mask, or take the image out")
+        for name, image in found.items()
+        if name not in labelled
+    ]
+    alone += [
+        Fault(str(mask), f"the mask has no image in {images}", "add the image, or take the mask out")
+        for name, mask in labelled.items()
+        if name not in found
+    ]
+    refuse(alone)
+    return [MaskFile(name, found[name], labelled[name]) for name in sorted(found) if name in labelled]

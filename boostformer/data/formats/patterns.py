@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from boostformer.data.config import SPLITS, DataConfig, SplitName
+from boostformer.data.faults import Fault, refuse
 from boostformer.data.formats.format import SPLIT_NAMES, Format, Layout
 from boostformer.data.formats.names import read_class_names, text_of
 from boostformer.data.samples import MaskFile, Sample
@@ -92,10 +93,13 @@ def _glob(root: Path, images: str, masks: str, split: str) -> list[Sample]:
         found[name] = MaskFile(name, path, mask)
     masks_found = {sample.source for sample in found.values()}
     samples = [sample for sample in found.values() if sample.files()[0] not in masks_found]
-    for sample in samples:
-        if not sample.source.is_file():
-            raise UserError(f"{sample.files()[0]}: the image has no mask {sample.source}")
-    return sorted(samples, key=lambda sample: sample.name)
+    alone = [sample for sample in samples if not sample.source.is_file()]
+    refuse(
+        Fault(str(one.files()[0]), f"the image has no mask {one.source}", "add the mask, or take the image out")
+        for one in alone
+    )
+    lacking = {one.name for one in alone}
+    return sorted((one for one in samples if one.name not in lacking), key=lambda sample: sample.name)
 
 
 def _mask_of(root: Path, image: Path, mask: str) -> Path:
@@ -106,6 +110,7 @@ def _listed(root: Path, file: Path, config: DataConfig) -> list[Sample]:
     """Read a list: names of samples are their images' paths without suffix."""
     listing = root / file
     samples: list[Sample] = []
+    faults: list[Fault] = []
     for number, line in enumerate(text_of(listing).splitlines(), start=1):
         fields = [field for field in re.split(r"[\t,]|\s{1,}", line.strip()) if field]
         if not fields or fields[0].startswith("#"):
@@ -116,13 +121,18 @@ def _listed(root: Path, file: Path, config: DataConfig) -> list[Sample]:
         elif len(fields) == 1 and config.masks is not None:
             mask = _mask_of(root, image, config.masks.replace(STEM, image.stem))
         else:
-            raise UserError(
-                f"{listing}:{number}: must be an image and its mask, or with `masks` an image alone, but got {line!r}"
-            )
-        for path in (image, mask):
-            if ".." in path.relative_to(root).parts or not path.is_file():
-                raise UserError(f"{listing}:{number}: no such file below {root}: {path.relative_to(root)}")
+            said = f"must be an image and its mask, or with `masks` an image alone, but got {line!r}"
+            faults.append(Fault(f"{listing}:{number}", said, "correct the list"))
+            continue
+        lost = [path for path in (image, mask) if ".." in path.relative_to(root).parts or not path.is_file()]
+        faults += [
+            Fault(f"{listing}:{number}", f"no such file below {root}: {path.relative_to(root)}", "correct the list")
+            for path in lost
+        ]
+        if lost:
+            continue
         samples.append(MaskFile(Path(fields[0]).with_suffix("").as_posix().lstrip("/"), image, mask))
+    refuse(faults)
     if not samples:
         raise UserError(f"{listing}: lists no sample")
     return samples

@@ -251,6 +251,6 @@ def test_ranges() -> None:
 
 def test_a_scan_words_what_occurs(tmp_path: Path) -> None:
     samples = [MaskFile(name, tmp_path / f"{name}.jpg", tmp_path / f"{name}.png") for name in "ab"]
-    scan = MaskScan(samples, np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3, 1, 2]))
+    scan = MaskScan(samples, np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3, 1, 2]), np.ones((2, 2), int))
     assert scan.describe(1) == "1 in 2 pixels of 1 mask, first b.png" and scan.total[:3].tolist() == [4, 2, 0]
     assert scan.and_also(scan).describe(1) == "1 in 4 pixels of 2 masks, first b.png"
