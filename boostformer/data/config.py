@@ -24,7 +24,14 @@ SplitName = Literal["training", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 SCENES, AUTO, PATTERNS = "scenes", "auto", "patterns"
-FORMATS = ("ade20k",)
+FORMATS = (
+    "ade20k",
+    "cityscapes",
+    "voc",
+    "vistas",
+    "camvid",
+    "roboflow_masks",
+)
 """Kinds of data sets in folders, beside patterns of one's own; each has a file in ``formats/``."""
 KINDS = (AUTO, *FORMATS, PATTERNS, SCENES)
 
