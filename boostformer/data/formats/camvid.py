@@ -16,9 +16,8 @@ from boostformer.data.formats.format import (
     complete,
     counted,
     paired,
-    split_folders,
+    subfolder,
 )
-from boostformer.data.config import SPLITS
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
@@ -54,9 +53,8 @@ class CamVid(Format):
     def recognises(self, root: Path) -> bool:
         if (root / _WHOLE).is_dir():
             return (root / _TXT).is_file()
-        folders = _folders(root, _INDEXED)["training"], _folders(root, _PAINTED)["training"]
-        indexed, painted = (images.is_dir() and masks.is_dir() for images, masks in folders)
-        return indexed or (painted and (root / _CSV).is_file())
+        indexed, painted = ((root / f"train{ending}").is_dir() for ending in (_INDEXED, _PAINTED))
+        return (root / "train").is_dir() and (indexed or (painted and (root / _CSV).is_file()))
 
     def read(self, root: Path, config: DataConfig) -> Layout:
         if (root / _WHOLE).is_dir():
@@ -73,10 +71,13 @@ class CamVid(Format):
 
 
 def _folders(root: Path, ending: str) -> dict[SplitName, tuple[Path, Path]]:
-    found = split_folders(root)
-    images = {split: found.get(split, root / SPLIT_NAMES[split][-1]) for split in SPLITS}
-    images.setdefault("training", root / "train")
-    return {split: (folder, folder.with_name(folder.name + ending)) for split, folder in images.items()}
+    """Give each part's folder of images and the one beside it of masks, whether or not they are there."""
+    folders: dict[SplitName, tuple[Path, Path]] = {}
+    for split, names in SPLIT_NAMES.items():
+        images, masks = subfolder(root, names), subfolder(root, [name + ending for name in names])
+        name = images.name if images else masks.name[: -len(ending)] if masks else names[-1]
+        folders[split] = images or root / name, masks or root / (name + ending)
+    return folders
 
 
 def _painted(root: Path) -> Layout:
@@ -86,7 +87,9 @@ def _painted(root: Path) -> Layout:
         split: _coloured(images, masks, table)
         for split, (images, masks) in complete(_folders(root, _PAINTED), remarks).items()
     }
-    return _layout(root, root / _CSV, "CamVid's layout of painted masks (train/ with train_labels/)", table, splits, remarks)
+    return _layout(
+        root, root / _CSV, "CamVid's layout of painted masks (train/ with train_labels/)", table, splits, remarks
+    )
 
 
 def _whole(root: Path) -> Layout:

@@ -46,13 +46,14 @@ class Cityscapes(Format):
     def read(self, root: Path, config: DataConfig) -> Layout:
         remarks: list[str] = []
         parts = complete(trees(root / _IMAGES, root / _MASKS), remarks)
-        for which, (names, ignored) in _MEANINGS.items():
+        for which in _MEANINGS:
             ending = f"_{_MASKS}_{which}"
             labelled = {split: by_stem(masks, MASK_SUFFIXES, ending, deep=True) for split, (_, masks) in parts.items()}
             if any(labelled.values()):
                 break
         else:
             raise UserError(f"{root / _MASKS}: has no masks *_{_MASKS}_labelIds.png or *_{_MASKS}_labelTrainIds.png")
+        names, ignored = _MEANINGS[which]
         splits: dict[SplitName, list[Sample]] = {}
         for split, (images, masks) in parts.items():
             found = by_stem(images, IMAGE_SUFFIXES, f"_{_IMAGES}", deep=True)

@@ -103,9 +103,7 @@ def trees(images: Path, masks: Path) -> dict[SplitName, tuple[Path, Path]]:
     return parts
 
 
-def complete(
-    parts: Mapping[SplitName, tuple[Path, Path]], remarks: list[str]
-) -> dict[SplitName, tuple[Path, Path]]:
+def complete(parts: Mapping[SplitName, tuple[Path, Path]], remarks: list[str]) -> dict[SplitName, tuple[Path, Path]]:
     """Keep the parts that there are, each with a folder of images and one of masks.
 
     UserError for a folder without the other, and when there is no training part. Test images without masks are left
@@ -158,8 +156,6 @@ def in_two_parts(root: Path, splits: Mapping[SplitName, Sequence[Sample]]) -> li
         others = {sample.files()[0] for sample in splits[other]}
         shared = [sample.name for sample in splits[split] if sample.files()[0] in others]
         if shared:
-            lines.append(
-                f"{root}: {len(shared)} of {len(others)} {other} images are {split} images, too, such as '{shared[0]}'; "
-                "scores on them look better than they are"
-            )
+            some = f"{len(shared)} of {len(others)} {other} images are {split} images, too, such as '{shared[0]}'"
+            lines.append(f"{root}: {some}; scores on them look better than they are")
     return lines

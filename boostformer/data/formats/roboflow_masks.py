@@ -24,9 +24,8 @@ class RoboflowMasks(Format):
     looks = "train/ and valid/, each with NAME.jpg, NAME_mask.png and _classes.csv"
 
     def recognises(self, root: Path) -> bool:
-        folder = split_folders(root).get("training")
-        # Exports for classification have a file of this name, too, with other columns.
-        return folder is not None and (folder / _TABLE).is_file() and _titles(folder / _TABLE) == _TITLES
+        table = root / "train" / _TABLE
+        return table.is_file() and _titles(table) == _TITLES  # exports for classification have other columns
 
     def read(self, root: Path, config: DataConfig) -> Layout:
         folders = split_folders(root)

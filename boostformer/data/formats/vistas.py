@@ -74,5 +74,6 @@ def _labels(path: Path) -> tuple[list[str], list[bool]]:
             raise UserError(f"{path}: label {value} has `evaluate: {label['evaluate']}`; allowed: true, false")
     short = [label.get("readable", label.get("name")) for label in labels]
     # Two values may read alike, and only their whole names tell them apart.
-    names = [label.get("name", name) if short.count(name) > 1 else name for label, name in zip(labels, short, strict=True)]
+    whole = [label.get("name", name) for label, name in zip(labels, short, strict=True)]
+    names = [long if short.count(name) > 1 else name for name, long in zip(short, whole, strict=True)]
     return class_names(names, path), [label.get("evaluate", True) for label in labels]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from boostformer.data.colours import Colours
 from boostformer.data.config import SPLITS, DataConfig, SplitName
@@ -46,7 +46,8 @@ class VOC(Format):
         return (home / _MASKS).is_dir() and any((home / name).exists() for name in beside)
 
     def read(self, root: Path, config: DataConfig) -> Layout:
-        home, remarks = _home(root), []
+        home = _home(root)
+        remarks: list[str] = []
         for name in (_IMAGES, _MASKS):
             if not (home / name).is_dir():
                 raise UserError(f"{home / name}: no such folder in the data set")
@@ -86,7 +87,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for inner, _, names in os.walk(folder):
         for name in names:
-            stem, suffix = os.path.splitext(name)
+            stem, suffix = PurePath(name).stem, PurePath(name).suffix
             if suffix.lower() not in suffixes or name.startswith("."):
                 continue
             path = Path(inner, name)
