@@ -126,11 +126,12 @@ def _with_usual(config: DataConfig, layout: Layout, scan: MaskScan) -> tuple[Dat
     usual = layout.usual
     if usual is None or layout.names is not None:
         return config, layout, []
-    ignored = _ignored(config, layout)
+    named = replace(layout, names=usual)
+    ignored = _ignored(config, named)
     strange = [value for value in scan.occurring if value not in usual and value not in ignored]
     if not strange:
         said = f"{layout.source}: the usual {len(usual)} names are taken, since every mask value has one"
-        return config, replace(layout, names=usual), [said] if config.classes is None else []
+        return config, named, [said] if config.classes is None else []
     said = f"{layout.source}: the usual names do not fit: {scan.describe(strange[-1])}; classes are numbered"
     told = config.classes is not None or config.background is not None
     if 0 in usual and 0 not in ignored and not told:
