@@ -1,4 +1,7 @@
-"""The small data set that every layout's writer writes: rectangles of three classes on grey, which is no class."""
+"""The small data set that every layout's writer writes, rectangles of three classes on grey, which is no class.
+
+Beside it what tests of layouts look at it with.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from coloured_data import COLOURS, draw_coloured
 from PIL import Image
+
+from boostformer.data import DataConfig, SegmentationSplit, open_split
+from boostformer.data.config import SplitName
+from boostformer.errors import UserError
 
 CLASSES = ("road", "fence", "car")
 """Names of mask values 1, 2, 3, which Cityscapes and CamVid have, too; 0 is no class."""
@@ -62,3 +70,25 @@ def _draw(rng: np.random.Generator, name: str, odd: bool) -> Made:
         boxes.append((value, left, top, left + 20, top + 30))
     height, width = (63, 95) if odd else (64, 96)
     return Made(name, pixels[:height, :width], mask[:height, :width], tuple(boxes))
+
+
+def opened(root: Path, split: SplitName = "training", **settings: object) -> SegmentationSplit:
+    return open_split(DataConfig(**{"root": root, "size": "32x48", **settings}), split)
+
+
+def refused(root: Path, **settings: object) -> str:
+    """The one line that opening the training part is refused with, which names something below the root."""
+    with pytest.raises(UserError) as caught:
+        opened(root, **settings)
+    assert "\n" not in str(caught.value) and str(root) in str(caught.value)
+    return str(caught.value)
+
+
+def said(split: SegmentationSplit) -> str:
+    return "\n".join(split.remarks)
+
+
+def first_labels(split: SegmentationSplit) -> dict[int, set[int]]:
+    """The labels that the first training image has where the made mask has each value."""
+    label, mask = split.label(0), made()["training"][0].mask
+    return {value: {int(found) for found in np.unique(label[mask == value])} for value in range(4)}

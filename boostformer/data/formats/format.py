@@ -83,9 +83,8 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        if path.suffix.lower() not in suffixes or path.name.startswith(".") or not path.stem.endswith(ending):
-            continue
+    files = (path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.stem.endswith(ending))
+    for path in sorted(path for path in files if path.suffix.lower() in suffixes and not path.name.startswith(".")):
         stem = path.stem.removesuffix(ending)
         if stem in found:
             raise UserError(f"{path}: has the same name as {found[stem].name}; which one is meant?")

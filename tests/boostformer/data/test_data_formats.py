@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from layout_data import CLASSES, COUNTS, made
 from layout_writers import WRITERS, kind_of
+from test_imports import REPOSITORY
 
 from boostformer.data import DataConfig, SegmentationSplit, open_split
 from boostformer.data.config import AUTO, FORMATS
@@ -16,6 +19,7 @@ from boostformer.data.folder import FolderData
 from boostformer.data.formats import formats
 from boostformer.errors import UserError
 
+DOCUMENT = REPOSITORY / "docs" / "data.md"
 KINDS = pytest.mark.parametrize("key", list(WRITERS))
 NOT_LABELLED = ("background", "unlabelled", "unlabeled", "void")
 """What classes are called that stand for pixels without one, where a layout has no way to leave them out."""
@@ -139,3 +143,24 @@ def test_own_names_replace_the_layouts(tmp_path: Path, key: str) -> None:
     one = made()["training"][0]
     named = np.array([*split.labels, *[""] * 256])[np.minimum(split.label(0), 255)]
     assert (named == np.array(["", "ground", "ground", "thing"])[one.mask]).all()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_layout_is_documented(kind: str) -> None:
+    (row,) = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{kind}` |")]
+    *_, settings, _ = row.split(" | ")[-1].rpartition(" |")[0].split("`")
+    assert DataConfig(**yaml.safe_load(settings)).kind == AUTO
+    assert row.count(" | ") == 4 and all(cell.strip() for cell in row.strip("|").split(" | "))
+
+
+def documented() -> list[dict[str, Any]]:
+    blocks = DOCUMENT.read_text().split("```yaml\n")[1:]
+    return [yaml.safe_load(block.partition("```")[0])["data"] for block in blocks]
+
+
+def test_documented_settings_are_valid(tmp_path: Path) -> None:
+    for settings in documented():
+        DataConfig(**settings)
+    (merged,) = [settings["classes"] for settings in documented() if "classes" in settings]
+    split = open_split(config(WRITERS["cityscapes"](tmp_path), classes=merged), "training")
+    assert split.labels == ["flat", "construction", "object", "nature", "sky", "human", "vehicle"]

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layout_data import Made, made
+from layout_data import Made, made, opened, refused
 from pydantic import ValidationError
 
-from boostformer.data import IGNORED, DataConfig, SegmentationSplit, open_split
-from boostformer.data.config import SplitName
+from boostformer.data import IGNORED, DataConfig, SegmentationSplit
 from boostformer.errors import UserError
 
 SOME = made()["training"][:6]
@@ -25,10 +24,6 @@ def write(root: Path, image: str, mask: str, some: tuple[Made, ...] = SOME) -> P
     return root
 
 
-def opened(root: Path, split: SplitName = "training", **settings: object) -> SegmentationSplit:
-    return open_split(DataConfig(root=root, size="32x48", **settings), split)
-
-
 def names(split: SegmentationSplit) -> list[str]:
     return [split.name(index) for index in range(len(split))]
 
@@ -38,13 +33,6 @@ def check_labels(split: SegmentationSplit, some: tuple[Made, ...] = SOME) -> Non
         image, label = split.pair(index)
         assert np.abs(image.astype(int) - one.pixels).mean() < 10
         assert (label == np.array([IGNORED, 0, 1, 2])[one.mask]).all()
-
-
-def refused(root: Path, **settings: object) -> str:
-    with pytest.raises(UserError) as caught:
-        opened(root, **settings)
-    assert "\n" not in str(caught.value) and str(root) in str(caught.value)
-    return str(caught.value)
 
 
 class TestPatterns:
