@@ -97,6 +97,12 @@ class TestVOC:
             opened(tmp_path)
         )
 
+    def test_samples_are_in_the_order_of_their_names(self, tmp_path: Path) -> None:
+        train = write_voc(tmp_path) / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"
+        train.write_text("".join(reversed(train.read_text().splitlines(keepends=True))))
+        split = opened(tmp_path)
+        assert [split.name(index) for index in range(len(split))] == [one.name for one in made()["training"]]
+
     def test_lists_are_held_against_files(self, tmp_path: Path) -> None:
         home = write_voc(tmp_path) / "VOCdevkit/VOC2012"
         train = home / "ImageSets/Segmentation/train.txt"
