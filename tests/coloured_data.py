@@ -10,6 +10,16 @@ from PIL import Image
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 200)}
 
 
+def draw_coloured(rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[str, int, int]]]:
+    """Draw 96x64 pixels with a 20x30 rectangle of every colour; give them and each one's colour, left and top."""
+    pixels, boxes = np.full((64, 96, 3), 128, np.uint8), []
+    for column, colour in enumerate(rng.permutation(list(COLOURS))):
+        top, left = int(rng.integers(2, 30)), 32 * column + int(rng.integers(1, 10))
+        pixels[top : top + 30, left : left + 20] = COLOURS[colour]
+        boxes.append((str(colour), left, top))
+    return np.clip(pixels + rng.normal(0, 5, pixels.shape), 0, 255).astype(np.uint8), boxes
+
+
 def write_coloured(
     root: Path, names: tuple[str, ...] | None = tuple(COLOURS), *, training: int = 12, validation: int = 4
 ) -> Path:
@@ -27,13 +37,11 @@ def write_coloured(
         for kind in ("images", "annotations"):
             (root / kind / split).mkdir(parents=True)
         for number in range(count):
-            pixels, mask = np.full((64, 96, 3), 128, np.uint8), np.zeros((64, 96), np.uint8)
-            for column, colour in enumerate(rng.permutation(list(COLOURS))):
-                top, left = rng.integers(2, 30), 32 * column + rng.integers(1, 10)
-                box = np.s_[top : top + 30, left : left + 20]
-                pixels[box], mask[box] = COLOURS[colour], (names or tuple(COLOURS)).index(colour) + 1
-            noisy = np.clip(pixels + rng.normal(0, 5, pixels.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(noisy).save(root / "images" / split / f"{number:02d}.png")
+            pixels, boxes = draw_coloured(rng)
+            mask = np.zeros((64, 96), np.uint8)
+            for colour, left, top in boxes:
+                mask[top : top + 30, left : left + 20] = (names or tuple(COLOURS)).index(colour) + 1
+            Image.fromarray(pixels).save(root / "images" / split / f"{number:02d}.png")
             Image.fromarray(mask).save(root / "annotations" / split / f"{number:02d}.png")
     if names is not None:
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))

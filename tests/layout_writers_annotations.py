@@ -1,23 +1,20 @@
-"""One small data set, that of ``coloured_data``, in the layouts of tools that annotate by shapes or segments."""
+"""One small data set, that of ``layout_data``, in the layouts of tools that annotate by shapes or segments."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from layout_data import CLASSES, Made, made, short
 from PIL import Image
 
-from tests.coloured_data import COLOURS, write_coloured
-
-NAMES = tuple(COLOURS)
-SIZE = {"width": 96, "height": 64}
+NAMES = CLASSES
 PARTS = {"training": "train", "validation": "val"}
 
 
@@ -30,6 +27,10 @@ class Annotated:
     mask: np.ndarray
     boxes: list[tuple[str, int, int, int, int]]
 
+    @property
+    def size(self) -> dict[str, int]:
+        return {"width": self.mask.shape[1], "height": self.mask.shape[0]}
+
     def save(self, folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(self.pixels).save(folder / f"{self.name}.png")
@@ -37,20 +38,13 @@ class Annotated:
 
 
 def annotated() -> dict[str, list[Annotated]]:
-    """Read the coloured data set by part."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = write_coloured(Path(folder))
-        return {part: [_one(path) for path in sorted((root / "images" / part).iterdir())] for part in PARTS}
+    """Give the made data set by part."""
+    return {part: [_one(one) for one in images] for part, images in made().items()}
 
 
-def _one(path: Path) -> Annotated:
-    mask = np.array(Image.open(path.parents[2] / "annotations" / path.parent.name / path.name))
-    boxes = []
-    for value, name in enumerate(NAMES, start=1):
-        rows, columns = np.nonzero(mask == value)
-        left, top = int(columns.min()), int(rows.min())
-        boxes.append((name, left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top))
-    return Annotated(path.stem, np.array(Image.open(path)), mask, boxes)
+def _one(one: Made) -> Annotated:
+    boxes = [(NAMES[value - 1], left, top, right - left, bottom - top) for value, left, top, right, bottom in one.boxes]
+    return Annotated(short(one.name), one.pixels, one.mask, boxes)
 
 
 def corners(left: float, top: float, width: float, height: float) -> list[tuple[float, float]]:
@@ -73,12 +67,12 @@ def coco_content(images: list[Annotated], ids: tuple[int, ...] = (7, 3, 90), pre
     """COCO's content; the first object of each image is drawn by runs, the others as outlines."""
     listed, annotations = [], []
     for number, image in enumerate(images, start=100):
-        listed.append({"id": number, "file_name": f"{prefix}{image.name}.png", **SIZE})
+        listed.append({"id": number, "file_name": f"{prefix}{image.name}.png", **image.size})
         for place, (name, *box) in enumerate(image.boxes):
             outline: object = [[coordinate for point in corners(*box) for coordinate in point]]
             if place == 0:
                 flat = (image.mask == NAMES.index(name) + 1).ravel(order="F")
-                outline = {"size": [64, 96], "counts": runs(flat)}
+                outline = {"size": list(image.mask.shape), "counts": runs(flat)}
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -123,7 +117,7 @@ def write_coco_panoptic(root: Path) -> Path:
         masks.mkdir(parents=True)
         listed, annotations = [], []
         for number, image in enumerate(images):
-            listed.append({"id": number, "file_name": image.save(root / name), **SIZE})
+            listed.append({"id": number, "file_name": image.save(root / name), **image.size})
             segments = [{"id": 70_000 + 300 * value, "category_id": (200, 1, 5, 9)[value]} for value in range(4)]
             coded = np.array([one["id"] for one in segments])[image.mask]
             colours = np.stack([coded & 255, coded >> 8 & 255, coded >> 16], axis=-1).astype(np.uint8)
@@ -153,7 +147,8 @@ def write_coco_stuff(root: Path) -> Path:
 def _yolo_labels(image: Annotated) -> str:
     lines = []
     for name, *box in image.boxes:
-        shares = [f"{x / 96:.6f} {y / 64:.6f}" for x, y in corners(*box)]
+        height, width = image.mask.shape
+        shares = [f"{x / width:.6f} {y / height:.6f}" for x, y in corners(*box)]
         lines.append(f"{NAMES.index(name)} {' '.join(shares)}\n")
     return "".join(lines)
 
@@ -195,7 +190,8 @@ def write_cvat(root: Path) -> Path:
         subset = {"training": "Train", "validation": "Validation"}[part]
         for number, image in enumerate(images):
             image.save(root / "images" / subset)
-            text.append(f'<image id="{number}" name="{image.name}.png" subset="{subset}" width="96" height="64">')
+            size = f'width="{image.size["width"]}" height="{image.size["height"]}"'
+            text.append(f'<image id="{number}" name="{image.name}.png" subset="{subset}" {size}>')
             for place, (name, left, top, width, height) in enumerate(image.boxes):
                 if place == 0:
                     box = f'left="{left}" top="{top}" width="{width}" height="{height}"'
@@ -225,7 +221,8 @@ def write_labelme(root: Path) -> Path:
                 )
             content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image.save(folder)}
             write_json(
-                folder / f"{image.name}.json", content | {"imageData": None, "imageHeight": 64, "imageWidth": 96}
+                folder / f"{image.name}.json",
+                content | {"imageData": None, "imageHeight": image.size["height"], "imageWidth": image.size["width"]},
             )
     return root
 
@@ -252,7 +249,7 @@ def write_supervisely(root: Path) -> Path:
                     outline = corners(left, top, width - 1, height - 1)
                     one |= {"geometryType": "polygon", "points": {"exterior": outline, "interior": []}}
                 objects.append(one)
-            write_json(folder / "ann" / f"{name}.json", {"description": "", "size": SIZE, "objects": objects})
+            write_json(folder / "ann" / f"{name}.json", {"description": "", "size": image.size, "objects": objects})
     classes = [{"title": name, "shape": "any", "color": "#C82828", "id": number} for number, name in enumerate(NAMES)]
     write_json(root / "meta.json", {"classes": classes, "tags": []})
     return root
@@ -260,15 +257,13 @@ def write_supervisely(root: Path) -> Path:
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "coco": write_coco,
-    "coco_roboflow": write_coco_roboflow,
+    "coco: roboflow": write_coco_roboflow,
     "coco_panoptic": write_coco_panoptic,
     "coco_stuff": write_coco_stuff,
     "yolo": write_yolo,
-    "yolo_roboflow": write_yolo_roboflow,
+    "yolo: roboflow": write_yolo_roboflow,
     "cvat": write_cvat,
     "labelme": write_labelme,
     "supervisely": write_supervisely,
 }
-"""By what each writes: a kind, or one and after ``_roboflow`` whose way of it."""
-
-KINDS = {name: name.removesuffix("_roboflow") for name in WRITERS}
+"""By kind; a second variant of one kind is called ``kind: variant``."""

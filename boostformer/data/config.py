@@ -24,7 +24,21 @@ SplitName = Literal["training", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 SCENES, AUTO, PATTERNS = "scenes", "auto", "patterns"
-FORMATS = ("ade20k", "coco", "coco_panoptic", "coco_stuff", "yolo", "cvat", "labelme", "supervisely")
+FORMATS = (
+    "ade20k",
+    "cityscapes",
+    "voc",
+    "vistas",
+    "camvid",
+    "roboflow_masks",
+    "coco",
+    "coco_panoptic",
+    "coco_stuff",
+    "yolo",
+    "cvat",
+    "labelme",
+    "supervisely",
+)
 """Kinds of data sets in folders, beside patterns of one's own; each has a file in ``formats/``."""
 KINDS = (AUTO, *FORMATS, PATTERNS, SCENES)
 

@@ -91,6 +91,12 @@ def read_colours(path: Path) -> Array:
         return np.array(image.convert("RGB"))
 
 
+def is_painted(path: Path) -> bool:
+    """Tell whether a mask file, a PNG, has colours: of its own or of a palette; errors alike."""
+    with _opened(path, MASK_FORMATS) as image:
+        return image.mode in ("P", "PA", "RGB", "RGBA")
+
+
 def read_palette(path: Path) -> Array:
     """The palette of a mask file that :func:`read_mask` has read, as colours (n, 3); of one without any, n is 0."""
     with Image.open(path, formats=MASK_FORMATS) as image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,21 +86,23 @@ def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
     Raises:
         UserError: a value has no class, the names are certainly one off, or there are too many classes.
     """
+    config, layout, remarks = _with_usual(config, layout, scan)
     own = layout.names if isinstance(layout.names, Mapping) else None
     ignored = _ignored(config, layout)
     source = layout.root if config.classes is not None else layout.source
     if isinstance(config.classes, dict):
         table = {_value(key, "classes", layout): name for key, name in config.classes.items()}
         table, ignored = dict(sorted(table.items())), ignored - set(table)
-        remarks = [*_merged(source, table), *_never(source, table, scan.occurring)]
+        remarks += [*_merged(source, table), *_never(source, table, scan.occurring)]
     elif config.classes is None and own is not None:
         table = {value: name for value, name in sorted(own.items()) if value not in ignored}
         if config.background is not None:
-            table = {0: config.background} | {value: name for value, name in table.items() if value}
-        remarks = [*_merged(source, table), *_never(source, table, scan.occurring)]
+            table = dict(sorted((table | {0: config.background}).items()))
+        remarks += [*_merged(source, table), *_never(source, table, scan.occurring)]
     else:
         given = config.classes if config.classes is not None else layout.names
-        table, remarks = _in_order(config, given, source, ignored, scan)  # type: ignore[arg-type]
+        table, more = _in_order(config, given, source, ignored, scan)  # type: ignore[arg-type]
+        remarks += more
     labels = list(dict.fromkeys(table.values()))
     if not 1 <= len(labels) <= MOST_CLASSES:
         raise UserError(f"{source}: has {len(labels)} classes, but 1…{MOST_CLASSES} are possible")
@@ -128,6 +130,24 @@ def without_class(meaning: Meaning, scan: MaskScan) -> list[Fault]:
     said = {value: f"{meaning.refusal(value)}, but {scan.describe(value)}" for value in set(highest.values())}
     remedy = "mend the masks, or put the value in `classes` or `ignore` in the run file's data"
     return [Fault(str(scan.samples[mask].source), said[value], remedy) for mask, value in highest.items()]
+
+
+def _with_usual(config: DataConfig, layout: Layout, scan: MaskScan) -> tuple[DataConfig, Layout, list[str]]:
+    """Take a layout's usual names if they fit, else number the classes; a usual background is one in any case."""
+    usual = layout.usual
+    if usual is None or layout.names is not None:
+        return config, layout, []
+    named = replace(layout, names=usual)
+    ignored = _ignored(config, named)
+    strange = [value for value in scan.occurring if value not in usual and value not in ignored]
+    if not strange:
+        said = f"{layout.source}: the usual {len(usual)} names are taken, since every mask value has one"
+        return config, named, [said] if config.classes is None else []
+    said = f"{layout.source}: the usual names do not fit: {scan.describe(strange[-1])}; classes are numbered"
+    told = config.classes is not None or config.background is not None
+    if 0 in usual and 0 not in ignored and not told:
+        config = config.model_copy(update={"background": usual[0]})
+    return config, layout, [said] if config.classes is None else []
 
 
 def _ignored(config: DataConfig, layout: Layout) -> frozenset[int]:

@@ -6,8 +6,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from boostformer.data.config import AUTO, FORMATS, DataConfig
+from boostformer.data.config import AUTO, FORMATS, PATTERNS, DataConfig
 from boostformer.data.formats.format import Format, Layout
+from boostformer.data.formats.patterns import Patterns
 from boostformer.errors import UserError
 
 
@@ -31,8 +32,7 @@ def find_layout(config: DataConfig) -> Layout:
     assert root is not None, "data in a folder have one"
     if config.kind == AUTO:
         return recognised(root).read(root, config)
-    reader = import_module(f"{__name__}.{config.kind}").Patterns() if config.kind == "patterns" else None
-    return (reader or formats()[config.kind]).read(root, config)
+    return (Patterns() if config.kind == PATTERNS else formats()[config.kind]).read(root, config)
 
 
 def recognised(root: Path) -> Format:

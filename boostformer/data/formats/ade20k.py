@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from boostformer.data.config import SPLITS, DataConfig, SplitName
+from boostformer.data.config import DataConfig, SplitName
 from boostformer.data.formats.format import (
     MASK_SUFFIXES,
-    SPLIT_NAMES,
     Format,
     Layout,
     by_stem,
+    complete,
     paired,
     split_folders,
+    trees,
 )
 from boostformer.data.formats.names import read_class_names
 from boostformer.data.images import IMAGE_SUFFIXES
@@ -42,23 +43,11 @@ class ADE20K(Format):
         if found is None:
             raise UserError(f"{root}: found neither images/ with annotations/ (ADE20K) nor image/ with mask/")
         images, masks = (root / name for name in found)
-        image_folders, mask_folders = split_folders(images), split_folders(masks)
-        for split in SPLITS:
-            here, there = image_folders.get(split), mask_folders.get(split)
-            if (here is None) != (there is None) or (here is None and split == "training"):
-                lacking = images if here is None else masks
-                name = (there or here or Path(SPLIT_NAMES[split][0])).name
-                raise UserError(f"{lacking / name}: no such folder in the data set")
         remarks: list[str] = []
         names, source = read_class_names(root, remarks)
         splits: dict[SplitName, list[Sample]] = {
-            split: paired(
-                folder,
-                mask_folders[split],
-                by_stem(folder, IMAGE_SUFFIXES),
-                by_stem(mask_folders[split], MASK_SUFFIXES),
-            )
-            for split, folder in image_folders.items()
+            split: paired(here, there, by_stem(here, IMAGE_SUFFIXES), by_stem(there, MASK_SUFFIXES))
+            for split, (here, there) in complete(trees(images, masks), remarks).items()
         }
         return Layout(root, f"ADE20K's layout ({found[0]}/ with {found[1]}/)", splits, source, names, remarks=remarks)
 

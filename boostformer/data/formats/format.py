@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,9 +29,10 @@ class Layout:
     """What a format found in a folder.
 
     ``names`` are those of the data set itself, in the order of the values that are no ``ignored`` ones, or by value;
-    ``ignored`` is None where the layout does not say. ``source`` is the file of names, or else the folder.
-    ``never`` are values that are no class whatever the person ignores, such as crowds.
-    ``found`` says in some words what was found, ``remarks`` what was taken to be so.
+    those of ignored values may be among the latter, so that people can call them by name. ``usual`` are names by value
+    that hold only if all values that occur have one. ``ignored`` is None where the layout does not say; ``never`` are
+    values that are no class whatever the person ignores, such as crowds. ``source`` is the file of names, or else the
+    folder. ``found`` says in some words what was found, ``remarks`` what was taken to be so.
     """
 
     root: Path
@@ -41,6 +43,7 @@ class Layout:
     ignored: frozenset[int] | None = None
     remarks: Sequence[str] = field(default_factory=tuple)
     never: frozenset[int] = frozenset()
+    usual: Mapping[int, str] | None = None
 
 
 class Format(ABC):
@@ -83,9 +86,8 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     """
     found: dict[str, Path] = {}
     twice = []
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        if path.suffix.lower() not in suffixes or path.name.startswith(".") or not path.stem.endswith(ending):
-            continue
+    files = (path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.stem.endswith(ending))
+    for path in sorted(path for path in files if path.suffix.lower() in suffixes and not path.name.startswith(".")):
         stem = path.stem.removesuffix(ending)
         if stem in found:
             twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
@@ -94,7 +96,37 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     return found
 
 
-def paired(images: Path, masks: Path, found: Mapping[str, Path], labelled: Mapping[str, Path]) -> list[Sample]:
+def trees(images: Path, masks: Path) -> dict[SplitName, tuple[Path, Path]]:
+    """Give each part's folders in two trees of equal shape; one that there is in neither is not there, then."""
+    found, labelled = split_folders(images), split_folders(masks)
+    parts: dict[SplitName, tuple[Path, Path]] = {}
+    for split in SPLITS:
+        name = (found.get(split) or labelled.get(split) or Path(SPLIT_NAMES[split][0])).name
+        parts[split] = (found.get(split, images / name), labelled.get(split, masks / name))
+    return parts
+
+
+def complete(parts: Mapping[SplitName, tuple[Path, Path]], remarks: list[str]) -> dict[SplitName, tuple[Path, Path]]:
+    """Keep the parts that there are, each with a folder of images and one of masks.
+
+    UserError for a folder without the other, and when there is no training part. Test images without masks are left
+    out, and that is said: benchmarks keep those to themselves.
+    """
+    found: dict[SplitName, tuple[Path, Path]] = {}
+    for split, folders in parts.items():
+        missing = [folder for folder in folders if not folder.is_dir()]
+        if not missing:
+            found[split] = folders
+        elif split == "test" and missing == [folders[1]]:
+            remarks.append(f"{folders[0]}: has no masks, so there is no test part")
+        elif split == "training" or len(missing) < len(folders):
+            raise UserError(f"{missing[0]}: no such folder in the data set")
+    return found
+
+
+def paired(
+    images: Path, masks: Path, found: Mapping[str, Path], labelled: Mapping[str, Path], ending: str = ""
+) -> list[Sample]:
     """Pair images and masks of equal names, sorted by them; UserError for one that is alone.
 
     Args:
@@ -102,11 +134,12 @@ def paired(images: Path, masks: Path, found: Mapping[str, Path], labelled: Mappi
         masks: the folder of masks, for messages.
         found: images by name.
         labelled: masks by name.
+        ending: what masks are called beside that, for messages.
     """
     if not found:
         raise UserError(f"{images}: is empty: no {', '.join(IMAGE_SUFFIXES)} files")
     alone = [
-        Fault(str(image), f"the image has no mask {masks / name}.png", "add the mask, or take the image out")
+        Fault(str(image), f"the image has no mask {name}{ending}.png in {masks}", "add the mask, or take the image out")
         for name, image in found.items()
         if name not in labelled
     ]
@@ -117,3 +150,20 @@ def paired(images: Path, masks: Path, found: Mapping[str, Path], labelled: Mappi
     ]
     refuse(alone)
     return [MaskFile(name, found[name], labelled[name]) for name in sorted(found) if name in labelled]
+
+
+def counted(splits: Mapping[SplitName, Sequence[Sample]]) -> str:
+    """Word how many samples each part has: ``12 training, 4 validation``."""
+    return ", ".join(f"{len(samples)} {split}" for split, samples in splits.items()) + " images"
+
+
+def in_two_parts(root: Path, splits: Mapping[SplitName, Sequence[Sample]]) -> list[str]:
+    """Say which parts share images, which a list may have them do."""
+    lines = []
+    for split, other in combinations(splits, 2):
+        others = {sample.files()[0] for sample in splits[other]}
+        shared = [sample.name for sample in splits[split] if sample.files()[0] in others]
+        if shared:
+            some = f"{len(shared)} of {len(others)} {other} images are {split} images, too, such as '{shared[0]}'"
+            lines.append(f"{root}: {some}; scores on them look better than they are")
+    return lines

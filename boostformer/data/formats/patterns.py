@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from boostformer.data.config import SPLITS, DataConfig, SplitName
 from boostformer.data.faults import Fault, refuse
-from boostformer.data.formats.format import SPLIT_NAMES, Format, Layout
+from boostformer.data.formats.format import SPLIT_NAMES, Format, Layout, in_two_parts
 from boostformer.data.formats.names import read_class_names, text_of
+from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
 
 SPLIT, STEM = "{split}", "{stem}"
+_WILD = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 
 
 class Patterns(Format):
     """Files by ``images`` and ``masks``, or by ``lists``, below the root.
 
-    ``images: "raw/{split}/*.tif"``: ``{split}`` is one of the usual names of each part (``train``, ``val``, …); without
-    it all images are for training, and ``validation_share`` takes some to validate on. ``{stem}`` is what names a
-    sample, by default the file's name without its suffix. ``masks: "labels/{split}/{stem}_mask.png"``; without a folder
-    masks lie beside the images. ``lists: {training: train.txt, …}``: in each line an image and its mask, apart by a
-    space, tab or comma, or with ``masks`` the image alone.
+    ``images: "raw/{split}/*.tif"``: ``{split}`` is one of the usual names of each part (``train``, ``val``, …), also
+    with capitals; without it all images are for training, and ``validation_share`` takes some to validate on.
+    ``{stem}`` is what names a sample, by default the file's name without its suffix.
+    ``masks: "labels/{split}/{stem}_mask.png"``; without a folder masks lie beside the images.
+    ``lists: {training: train.txt, …}``: in each line an image and its mask, apart by a tab, a comma or spaces, or with
+    ``masks`` the image alone.
     """
 
     kind = "patterns"
@@ -33,43 +37,73 @@ class Patterns(Format):
         return False
 
     def read(self, root: Path, config: DataConfig) -> Layout:
-        splits: dict[SplitName, Sequence[Sample]]
+        remarks: list[str] = []
+        splits: dict[SplitName, list[Sample]]
         if config.lists is not None:
-            splits = {split: _listed(root, file, config) for split, file in config.lists.items()}
+            if config.images is not None:
+                raise UserError(f"{root}: `images` beside `lists`, which name the images; allowed: one of them")
+            if config.masks is not None:
+                _check(root, "masks", config.masks, (STEM,))
+            splits = {split: _listed(root, file, config.masks) for split, file in config.lists.items()}
+            remarks += in_two_parts(root, splits)
         else:
             splits = _matched(root, config)
-        remarks: list[str] = []
         names, source = read_class_names(root, remarks)
-        counts = ", ".join(f"{len(samples)} for {split}" for split, samples in splits.items())
         by = "lists" if config.lists else "patterns"
-        return Layout(root, f"images by your {by}: {counts}", splits, source, names, remarks=remarks)
+        return Layout(root, f"by your {by}", splits, source, names, remarks=remarks)
 
 
-def _matched(root: Path, config: DataConfig) -> dict[SplitName, Sequence[Sample]]:
-    if config.images is None or config.masks is None:
+def _matched(root: Path, config: DataConfig) -> dict[SplitName, list[Sample]]:
+    images, masks = config.images, config.masks
+    if images is None or masks is None:
         raise UserError(f"{root}: data of kind 'patterns' need both `images` and `masks`")
-    for key in ("images", "masks"):
-        _check(root, key, getattr(config, key))
-    if SPLIT not in config.images:
-        return {"training": _glob(root, config.images, config.masks, "")}
-    splits: dict[SplitName, Sequence[Sample]] = {}
+    if PurePosixPath(images).name in ("", ".") or images.endswith("/"):
+        raise UserError(f"{root}: `images: {images}` names a folder, not files; write `{images.rstrip('/')}/*.jpg`")
+    _check(root, "images", images, (SPLIT, STEM))
+    _check(root, "masks", masks, (SPLIT, STEM) if SPLIT in images else (STEM,))
+    is_there = _lookup()
+    if SPLIT not in images:
+        if found := _glob(root, images, [masks], is_there):
+            return {"training": found}
+        raise UserError(f"{root}: no file matches `images: {images}`")
+    splits: dict[SplitName, list[Sample]] = {}
     for split in SPLITS:
-        spelled = [form for name in SPLIT_NAMES[split] for form in (name, name.title(), name.upper())]
-        found = {name: some for name in spelled if (some := _glob(root, config.images, config.masks, name))}
-        if len(found) > 1:
-            raise UserError(f"{root}: {split} images are called both {' and '.join(found)}; which one is meant?")
-        if found:
-            [splits[split]] = found.values()
+        called = {
+            form: some
+            for name in SPLIT_NAMES[split]
+            for form in _spelled(name)
+            if (some := _glob(root, images.replace(SPLIT, form), _masks(masks, form), is_there))
+        }
+        first = {form: some[0].files()[0] for form, some in called.items()}
+        # Where capitals make no difference to the file system, one folder has several spellings.
+        kept = [form for form in first if not any(first[form].samefile(first[other]) for other in _before(first, form))]
+        if len(kept) > 1:
+            raise UserError(f"{root}: {split} images are called both {' and '.join(kept)}; which one is meant?")
+        if kept:
+            splits[split] = called[kept[0]]
     if not splits:
         tried = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
-        raise UserError(f"{root}: no file matches `images: {config.images}`; {SPLIT} was tried as {tried}")
+        raise UserError(f"{root}: no file matches `images: {images}`; {SPLIT} was tried as {tried}")
     return splits
 
 
-def _check(root: Path, key: str, pattern: str) -> None:
-    strange = [field for field in re.findall(r"\{[^}]*\}", pattern) if field not in (SPLIT, STEM)]
+def _spelled(name: str) -> tuple[str, ...]:
+    return name, name.title(), name.upper()
+
+
+def _before(forms: dict[str, Path], form: str) -> list[str]:
+    return list(forms)[: list(forms).index(form)]
+
+
+def _masks(pattern: str, form: str) -> list[str]:
+    """Give the patterns of masks of a part: its name may have other capitals there."""
+    return list(dict.fromkeys(pattern.replace(SPLIT, name) for name in (form, *_spelled(form.casefold()))))
+
+
+def _check(root: Path, key: str, pattern: str, fields: tuple[str, ...]) -> None:
+    strange = [field for field in re.findall(r"\{[^}]*\}", pattern) if field not in fields]
     if strange:
-        raise UserError(f"{root}: `{key}: {pattern}` has {strange[0]}; allowed: {SPLIT}, {STEM}")
+        raise UserError(f"{root}: `{key}: {pattern}` has {strange[0]}; allowed here: {', '.join(fields)}")
     if PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
         raise UserError(f"{root}: `{key}: {pattern}` leaves the data's root; allowed: a pattern below it")
     if key == "masks" and STEM not in pattern:
@@ -78,61 +112,111 @@ def _check(root: Path, key: str, pattern: str) -> None:
         raise UserError(f"{root}: `masks: {pattern}` has a *; one image has one mask, by {STEM}")
 
 
-def _glob(root: Path, images: str, masks: str, split: str) -> list[Sample]:
-    """List the samples whose images match, sorted by name."""
-    pattern = images.replace(SPLIT, split)
-    named = re.compile(re.escape(PurePosixPath(pattern).name).replace(re.escape(STEM), "(.+)").replace(r"\*", ".*"))
-    found: dict[str, Sample] = {}
-    for path in sorted(root.glob(pattern.replace(STEM, "*"))):
-        match = named.fullmatch(path.name)
-        stem = match[1] if match and match.groups() else path.stem
-        mask = _mask_of(root, path, masks.replace(SPLIT, split).replace(STEM, stem))
-        if mask == path:  # masks that lie among the images and match, too
+def _lookup() -> Callable[[Path], bool]:
+    """Make a test whether a file is there that lists each folder once."""
+
+    @cache
+    def inside(folder: Path) -> frozenset[str]:
+        return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+
+    return lambda path: path.name in inside(path.parent)
+
+
+def _glob(root: Path, images: str, masks: Sequence[str], is_there: Callable[[Path], bool]) -> list[Sample]:
+    """List the samples whose images match, sorted by name.
+
+    Args:
+        root: the data set's folder.
+        images: the pattern of images, without ``{split}``.
+        masks: patterns of masks, the first of which counts that names a file.
+        is_there: tells whether a file is there.
+    """
+    found = []
+    for path, stem in _matches(root, images):
+        tried = [_mask_of(root, path, mask.replace(STEM, stem)) for mask in masks]
+        found.append((path, stem, next(filter(is_there, tried), tried[0])))
+    of_images = {mask for _, _, mask in found}
+    chosen = [one for one in found if one[0] not in of_images]  # masks may match the pattern of images, too
+    if found and not chosen:
+        raise UserError(f"{root}: `masks: {masks[0]}` names the images themselves, such as {found[0][0]}")
+    stems = [stem for _, stem, _ in chosen]
+    unique = len(set(stems)) == len(stems)
+    samples: dict[str, Sample] = {}
+    faults: list[Fault] = []
+    for path, stem, mask in chosen:
+        name = stem if unique else path.relative_to(root).with_suffix("").as_posix()
+        if not is_there(mask):
+            faults.append(Fault(str(path), f"the image has no mask {mask}", "add the mask, or take the image out"))
+        elif name in samples:
+            same = f"has the same name as {samples[name].files()[0].name}"
+            faults.append(Fault(str(path), same, "which one is meant?"))
+        else:
+            samples[name] = MaskFile(name, path, mask)
+    refuse(faults)
+    return [samples[name] for name in sorted(samples)]
+
+
+def _matches(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
+    """Find the images that match, and their stems."""
+    places = re.split(r"(\{stem\}|\*\*/|\*|\?)", pattern)
+    stems = iter(["(?P<stem>[^/]+)", *["(?P=stem)"] * len(places)])
+    whole = re.compile("".join(next(stems) if part == STEM else _WILD.get(part, re.escape(part)) for part in places))
+    suffix = PurePosixPath(pattern).suffix
+    chosen = bool(suffix) and "*" not in suffix and "?" not in suffix and STEM not in suffix
+    for path in sorted(root.glob(pattern.replace("[", "[[]").replace(STEM, "*"))):
+        match = whole.fullmatch(path.relative_to(root).as_posix())
+        if match is None or path.name.startswith(".") or not (chosen or path.suffix.lower() in IMAGE_SUFFIXES):
             continue
-        name = stem if stem not in found else path.relative_to(root).with_suffix("").as_posix()
-        found[name] = MaskFile(name, path, mask)
-    masks_found = {sample.source for sample in found.values()}
-    samples = [sample for sample in found.values() if sample.files()[0] not in masks_found]
-    alone = [sample for sample in samples if not sample.source.is_file()]
-    refuse(
-        Fault(str(one.files()[0]), f"the image has no mask {one.source}", "add the mask, or take the image out")
-        for one in alone
-    )
-    lacking = {one.name for one in alone}
-    return sorted((one for one in samples if one.name not in lacking), key=lambda sample: sample.name)
+        yield path, match["stem"] if STEM in pattern else path.stem
 
 
 def _mask_of(root: Path, image: Path, mask: str) -> Path:
     return root / mask if "/" in mask else image.parent / mask
 
 
-def _listed(root: Path, file: Path, config: DataConfig) -> list[Sample]:
-    """Read a list: names of samples are their images' paths without suffix."""
-    listing = root / file
-    samples: list[Sample] = []
+def _listed(root: Path, file: Path, masks: str | None) -> list[Sample]:
+    """Read a list: names of samples are their images' paths without suffix, in the order of the list."""
+    listing, is_there = root / file, _lookup()
+    samples: dict[str, Sample] = {}
     faults: list[Fault] = []
     for number, line in enumerate(text_of(listing).splitlines(), start=1):
-        fields = [field for field in re.split(r"[\t,]|\s{1,}", line.strip()) if field]
-        if not fields or fields[0].startswith("#"):
+        if not line.strip() or line.startswith("#"):
             continue
-        image = root / fields[0].lstrip("/")
-        if len(fields) == 2:
-            mask = root / fields[1].lstrip("/")
-        elif len(fields) == 1 and config.masks is not None:
-            mask = _mask_of(root, image, config.masks.replace(STEM, image.stem))
+        image, *others = _fields(root, line.strip(), masks is not None, is_there)
+        if len(others) == 1 and image and others[0]:
+            mask = root / others[0]
+        elif not others and masks is not None:
+            mask = _mask_of(root, root / image, masks.replace(STEM, Path(image).stem))
         else:
-            said = f"must be an image and its mask, or with `masks` an image alone, but got {line!r}"
-            faults.append(Fault(f"{listing}:{number}", said, "correct the list"))
+            said = "must be an image and its mask, apart by a tab, a comma or a space, or with `masks` an image alone"
+            faults.append(Fault(f"{listing}:{number}", f"{said}, but got {line!r}", "correct the list"))
             continue
-        lost = [path for path in (image, mask) if ".." in path.relative_to(root).parts or not path.is_file()]
-        faults += [
+        lost = [
             Fault(f"{listing}:{number}", f"no such file below {root}: {path.relative_to(root)}", "correct the list")
-            for path in lost
+            for path in (root / image, mask)
+            if ".." in path.relative_to(root).parts or not is_there(path)
         ]
-        if lost:
-            continue
-        samples.append(MaskFile(Path(fields[0]).with_suffix("").as_posix().lstrip("/"), image, mask))
+        faults += lost
+        name = PurePosixPath(image).with_suffix("").as_posix()
+        if name in samples:
+            faults.append(Fault(f"{listing}:{number}", f"lists '{name}' twice", "correct the list"))
+        elif not lost:
+            samples[name] = MaskFile(name, root / image, mask)
     refuse(faults)
     if not samples:
         raise UserError(f"{listing}: lists no sample")
-    return samples
+    return list(samples.values())
+
+
+def _fields(root: Path, line: str, may_be_alone: bool, is_there: Callable[[Path], bool]) -> list[str]:
+    """Take a line apart at its tabs, else its commas, else its spaces; a whole line may name an image."""
+    whole = _below(line)
+    if may_be_alone and is_there(root / whole):
+        return [whole]
+    mark = next((mark for mark in "\t," if mark in line), None)
+    return [_below(field) for field in line.split(mark)]
+
+
+def _below(field: str) -> str:
+    """Read a path as lists have it: below the root even with a slash in front, and as Windows writes it."""
+    return field.strip().replace("\\", "/").lstrip("/")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from boostformer.data.config import DataConfig, SplitName
+from boostformer.data.faults import Fault, refuse
 from boostformer.data.formats.annotated import (
     area,
     below,
@@ -124,6 +125,7 @@ def _images(root: Path, place: Path | None, where: str) -> list[Path]:
     if place.is_dir():
         found = [Path(folder) / name for folder, _, names in os.walk(place) for name in names]
         images = [one for one in found if one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")]
+        _check_labels(root, place, images)
     else:
         images = [below(root, line.strip(), place) for line in text_of(place).splitlines() if line.strip()]
         if missing := [image for image in images if not image.is_file()]:
@@ -133,12 +135,24 @@ def _images(root: Path, place: Path | None, where: str) -> list[Path]:
     return images
 
 
-def _sample(root: Path, image: Path, names: list[str], met: Counter[str]) -> Sample:
+def _check_labels(root: Path, folder: Path, images: list[Path]) -> None:
+    """Refuse files of labels without an image, where labels have a folder of their own and ``folder`` is all images."""
+    wanted = {_labels_of(root, image) for image in images}
+    own = {labels.parent for labels in wanted if folder not in (labels.parent, *labels.parents)}
+    spare = sorted(path for one in own if one.is_dir() for path in one.glob("*.txt") if path not in wanted)
+    refuse(Fault(str(path), f"has no image in {folder}", "add the image, or take the labels out") for path in spare)
+
+
+def _labels_of(root: Path, image: Path) -> Path:
     inner = image.relative_to(root)
     parts = list(inner.parent.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    labels = root.joinpath(*parts, f"{inner.stem}.txt")
+    return root.joinpath(*parts, f"{inner.stem}.txt")
+
+
+def _sample(root: Path, image: Path, names: list[str], met: Counter[str]) -> Sample:
+    inner, labels = image.relative_to(root), _labels_of(root, image)
     shapes: list[Polygon] = []
     if labels.is_file():
         shapes = sorted(_outlines(labels, names), key=lambda one: -area(one.rings[0]))

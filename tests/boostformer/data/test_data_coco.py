@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layout_writers_annotations import WRITERS, write_json
 from PIL import Image
 
 from boostformer.data.config import DataConfig
 from boostformer.data.folder import FolderData
 from tests.annotation_checks import COCO, change, copied, refused
-from tests.layout_writers_annotations import WRITERS, write_json
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,12 @@ def first(content: Any) -> Any:
         (lambda c: c["images"][0].update(width=97), ["annotation 1", "size"]),
         (lambda c: c["images"][0].update(width="96"), ["image 0", "width"]),
         (lambda c: c["images"][1].update(id=100), ["image 1", "id"]),
-        (lambda c: c["images"].pop() and c.update(annotations=c["annotations"][:-3]), ["11.png", "not in"]),
+        (
+            lambda c: c["images"].pop() and c.update(annotations=c["annotations"][:-3]),
+            ["11.png", "not in"],
+        ),
         (lambda c: c["categories"].append({"id": 3, "name": "again"}), ["category 3", "id"]),
-        (lambda c: c["categories"][0].update(name="cyan"), ["cyan", "red"]),
+        (lambda c: c["categories"][0].update(name="cyan"), ["cyan", "road"]),
         (lambda c: c.pop("categories"), ["categories"]),
         (lambda c: c["annotations"].append(7), ["annotation 36", "object"]),
     ],
@@ -155,5 +158,5 @@ def test_two_files_of_coco_for_one_part_are_refused(written: Callable[[str], Pat
 
 
 def test_the_parent_that_roboflow_adds_is_no_class(written: Callable[[str], Path]) -> None:
-    data = FolderData(DataConfig(root=written("coco_roboflow")))
+    data = FolderData(DataConfig(root=written("coco: roboflow")))
     assert any("'colour'" in line for line in data.remarks)
