@@ -14,6 +14,7 @@ from accelerate import PartialState
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_splits
+from boostformer.data.aspect import stretched
 from boostformer.data.images import Array
 from boostformer.errors import UserError
 from boostformer.model import build
@@ -80,6 +81,11 @@ class Proxy:
     def content(self) -> dict[str, str]:
         """Digest of each split's samples, wherever they lie."""
         return {"training": self.training.content(), "validation": self.validation.content()}
+
+    def remarks(self) -> list[str]:
+        """Say in lines what a person may not expect of this size and recipe on these data."""
+        said = (stretched(self.validation), self.recipes[0].remark(self.labels))
+        return [line for line in said if line is not None]
 
     def evaluate(
         self,

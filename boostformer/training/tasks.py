@@ -82,7 +82,7 @@ class SegmentationTask:
 
     def __init__(self, split: SegmentationSplit, size: tuple[int, int], recipe: Recipe) -> None:
         self.num_classes, self.ignored = split.num_classes, split.ignored
-        self.samples = _Samples(split, segmentation_augmentation(size, recipe.scale), recipe.seed)
+        self.samples = _Samples(split, segmentation_augmentation(size, recipe, self.ignored), recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
         return normalise(images), targets.long()
@@ -101,7 +101,7 @@ class ClassificationTask:
         if not isinstance(recipe, PretrainRecipe):
             raise UserError("pre-training needs a recipe of kind 'pretrain', which says how images are mixed")
         self.recipe, self.num_classes = recipe, split.num_classes
-        augmentation = classification_augmentation(size, recipe.magnitude, recipe.random_erasing)
+        augmentation = classification_augmentation(size, recipe.magnitude, recipe.random_erasing, recipe.flip)
         self.samples = _Samples(split, augmentation, recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:

@@ -23,14 +23,19 @@ from search.cli.data_argument import (
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
+    ColourOption,
     DataOption,
+    FlipOption,
     InitOption,
     IterationsOption,
     LrOption,
     PrecisionOption,
+    QuarterTurnsOption,
+    RotateOption,
     SeedOption,
     SizeOption,
     ThreadsOption,
+    VerticalFlipOption,
     changed,
     checked,
     given,
@@ -70,6 +75,11 @@ def retrain(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
+    flip: FlipOption = None,
+    vertical_flip: VerticalFlipOption = None,
+    quarter_turns: QuarterTurnsOption = None,
+    rotate: RotateOption = None,
+    colour: ColourOption = None,
     init: InitOption = None,
 ) -> None:
     """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
@@ -93,7 +103,17 @@ def retrain(
     experiment = read_experiment(run_dir)
     recipe = experiment.proxy.recipe()
     changes = given(
-        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+        iterations=iterations,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seed=seed,
+        threads=threads,
+        flip=flip,
+        vertical_flip=vertical_flip,
+        quarter_turns=quarter_turns,
+        rotate=rotate,
+        colour=colour,
     )
     length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
@@ -133,6 +153,11 @@ def train(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
+    flip: FlipOption = None,
+    vertical_flip: VerticalFlipOption = None,
+    quarter_turns: QuarterTurnsOption = None,
+    rotate: RotateOption = None,
+    colour: ColourOption = None,
     init: InitOption = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
@@ -145,7 +170,17 @@ def train(
 
     architecture = read_architecture(arch)
     changes = given(
-        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+        iterations=iterations,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seed=seed,
+        threads=threads,
+        flip=flip,
+        vertical_flip=vertical_flip,
+        quarter_turns=quarter_turns,
+        rotate=rotate,
+        colour=colour,
     )
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
@@ -234,7 +269,6 @@ def _train(
     """
     import torch
 
-    from boostformer.data.aspect import stretched
     from boostformer.model import build
     from boostformer.training import evaluate, train
     from boostformer.training.threads import using
@@ -268,7 +302,7 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
-    for said in filter(None, (remark, stretched(proxy.validation))):
+    for said in filter(None, (remark, *proxy.remarks())):
         note(said)
     with sitting(out) as (state, progress):
         about = {
