@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import cv2
 
-from boostformer.data.config import Fit
+from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label
@@ -17,6 +17,8 @@ def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tup
     """Compute the (height, width) that an image of ``shape`` has at network scale ``size`` under ``fit``."""
     if fit == "exact":
         return size
+    if fit == "tile":
+        return shape
     scale = min(size) / min(shape)
     return round(shape[0] * scale), round(shape[1] * scale)
 
@@ -41,13 +43,14 @@ class SegmentationSplit(ABC):
 
     Images are uint8 (h, w, 3) RGB, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
     uint8 for at most 254 classes and 65535 in uint16 for more.
-    ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
+    ``labels`` are the class names; ``size`` (H, W), ``fit`` and ``overlap`` say what network scale is (see DataConfig);
     ``remarks`` are lines for the person: what was taken to be so without being told.
     """
 
     labels: list[str]
     size: tuple[int, int]
     fit: Fit
+    overlap: float = OVERLAP
     remarks: tuple[str, ...] = ()
 
     @abstractmethod
