@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from boostformer.data import SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data import Pictures, SegmentationSplit, resize_image
 from boostformer.data.images import Array
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
@@ -134,7 +134,7 @@ def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -
 
 
 @memory_failures()
-def top1(model: nn.Module, split: TinyImageNet, *, size: tuple[int, int], batch_size: int = 64) -> float:
+def top1(model: nn.Module, split: Pictures, *, size: tuple[int, int], batch_size: int = 64) -> float:
     """Compute the share of images whose class has the highest logit.
 
     Args:

@@ -195,7 +195,9 @@ def train(
 def pretrain(
     arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
     out: OutOption,
-    data: Annotated[Path, typer.Option(help="Folder of Tiny-ImageNet-200 as distributed.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or Tiny-ImageNet-200.")
+    ],
     size: SizeOption = "224x224",
     iterations: IterationsOption = None,
     batch_size: BatchOption = None,
@@ -207,7 +209,7 @@ def pretrain(
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
 
-    from boostformer.data import TinyImageNet
+    from boostformer.data import Pictures
     from boostformer.model import Classifier
     from boostformer.training import pretrain as fit
     from boostformer.training import recipe as named
@@ -221,7 +223,7 @@ def pretrain(
     recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
     data = expanded(data)
-    training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
+    training, validation = Pictures(data, "training"), Pictures(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
     if remark := weights_left(arch):
         note(remark)
