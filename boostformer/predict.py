@@ -10,54 +10,68 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from boostformer.data import fitted_shape, read_image, resize_image
-from boostformer.data.config import Fit
+from boostformer.data.config import OVERLAP, Fit
+from boostformer.data.labels import label_dtype
 from boostformer.data.normalise import normalise
-from boostformer.errors import UserError
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
 from boostformer.overlay import legend, palette, tinted
-from boostformer.training.metrics import predicted_bands
-
-MOST_CLASSES = 254
-"""As many as a label map of one byte holds beside 0 and 255."""
+from boostformer.training.bands import Bands, predicted_bands
+from boostformer.training.windows import windowed_bands
 
 
 def predict_array(
-    model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
-) -> NDArray[np.uint8]:
-    """Predict the class numbers (h, w), uint8, of an image.
+    model: BoostFormer,
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    fit: Fit = "exact",
+    overlap: float = OVERLAP,
+) -> NDArray[np.uint8 | np.uint16]:
+    """Predict the class numbers (h, w) of an image: uint8 for at most 254 classes, else uint16.
 
     Args:
-        model: has at most :data:`MOST_CLASSES` classes; :class:`UserError` otherwise.
+        model: the network.
         image: uint8 RGB (h, w, 3).
-        size: (H, W) at which the network sees it.
+        size: (H, W) at which the network sees it, or of the windows through which it does.
         fit: how it is brought to that size, as in scoring.
+        overlap: least share of a window that the next one covers, too, if ``fit`` is "tile".
     """
-    if model.architecture.classes > MOST_CLASSES:
-        raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
+    predicted = np.empty(image.shape[:2], label_dtype(model.architecture.classes))
     with torch.inference_mode():
-        shape = fitted_shape(image.shape[:2], size, fit)
-        seen = normalise(torch.from_numpy(resize_image(image, shape))[None])
-        predicted = np.empty(image.shape[:2], np.uint8)
-        for rows, band in predicted_bands(model(seen), image.shape[:2]):
-            predicted[rows] = band[0].numpy()
-        return predicted
+        for rows, band in _bands(model, image, size, fit, overlap):
+            predicted[rows] = band[0].cpu().numpy()
+    return predicted
+
+
+def _bands(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit, overlap: float) -> Bands:
+    if fit == "tile":
+        return windowed_bands(model, image, size, overlap)
+    seen = resize_image(image, fitted_shape(image.shape[:2], size, fit))
+    return predicted_bands(model(normalise(torch.from_numpy(seen)[None])), image.shape[:2])
 
 
 def predict_file(
-    model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
+    model: BoostFormer,
+    image: Path,
+    out: Path,
+    size: tuple[int, int],
+    fit: Fit = "exact",
+    overlap: float = OVERLAP,
 ) -> tuple[Path, Path]:
     """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
 
+    The label map has 8 bits for at most 254 classes, else 16.
+
     Args:
-        model: see :func:`predict_array`, as for ``size`` and ``fit``.
+        model: see :func:`predict_array`, as for ``size``, ``fit`` and ``overlap``.
         image: the file; :class:`UserError` if it cannot be read.
         out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
         size: (H, W) at which the network sees the image.
         fit: how the image is brought to that size.
+        overlap: of windows.
     """
     pixels = read_image(image)
-    predicted = predict_array(model, pixels, size, fit)
+    predicted = predict_array(model, pixels, size, fit, overlap)
     labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     names = model.labels or [str(i) for i in range(model.architecture.classes)]
     for file, picture in ((labels, Image.fromarray(predicted + 1)), (overlay, _overlay(pixels, predicted, names))):
@@ -66,7 +80,7 @@ def predict_file(
     return labels, overlay
 
 
-def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
+def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16], names: list[str]) -> Image.Image:
     """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
     colours = palette(len(names))
     mixed = Image.fromarray(tinted(image, predicted, colours))

@@ -14,7 +14,9 @@ from accelerate import PartialState
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_splits
+from boostformer.data.aspect import stretched
 from boostformer.data.images import Array
+from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
 from boostformer.model import build
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
@@ -80,6 +82,11 @@ class Proxy:
     def content(self) -> dict[str, str]:
         """Digest of each split's samples, wherever they lie."""
         return {"training": self.training.content(), "validation": self.validation.content()}
+
+    def remarks(self) -> list[str]:
+        """Say in lines what a person may not expect of this size and recipe on these data."""
+        said = (stretched(self.validation), tiled(self.validation), self.recipes[0].remark(self.labels))
+        return [line for line in said if line is not None]
 
     def evaluate(
         self,
@@ -186,7 +193,7 @@ class _First(SegmentationSplit):
     """The first images of a split."""
 
     def __init__(self, split: SegmentationSplit, count: int) -> None:
-        self.labels, self.size, self.fit = split.labels, split.size, split.fit
+        self.labels, self.size, self.fit, self.overlap = split.labels, split.size, split.fit, split.overlap
         self._split, self._count = split, min(count, len(split))
 
     def __len__(self) -> int:

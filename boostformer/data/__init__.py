@@ -1,4 +1,4 @@
-"""Data sets: folders of many layouts, generated scenes, Tiny-ImageNet; their cache, augmentation and normalisation.
+"""Data sets: folders of many layouts, generated scenes, pictures to classify; cache, augmentation and normalisation.
 
 Everything here but ``normalise`` works on NumPy arrays, without torch.
 """
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from boostformer.data.cache import CachedSplit
+from boostformer.data.classification import Pictures
 from boostformer.data.config import DataConfig, SceneCounts, SplitName
 from boostformer.data.folder import FolderData
 from boostformer.data.images import read_image
 from boostformer.data.labels import IGNORED
 from boostformer.data.scenes import Scenes
 from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image
-from boostformer.data.tiny_imagenet import TinyImageNet
 
 __all__ = [
     "IGNORED",
     "DataConfig",
     "SceneCounts",
     "SegmentationSplit",
-    "TinyImageNet",
+    "Pictures",
     "fitted_shape",
     "open_split",
     "open_splits",

@@ -19,7 +19,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A  # noqa: E402, N812
 
 from boostformer.data.images import Array  # noqa: E402
+from boostformer.data.labels import IGNORED  # noqa: E402
 from boostformer.data.split import resize_image, resize_label  # noqa: E402
+from boostformer.data.variation import Variation  # noqa: E402
 
 MOST_OF_ONE_CLASS = 0.75
 CROP_ATTEMPTS = 10
@@ -30,12 +32,12 @@ class ScaledCrop(A.DualTransform):
 
     Of up to ten crops the first is taken of which one class covers at most 75 % of the labelled pixels
     (or the last one). Only the crop is scaled, not the whole image, which costs a fraction and gives the
-    same up to the crop's border.
+    same up to the crop's border. With ``quarter_turns`` it is turned by 0, 90, 180 or 270 degrees, too.
     """
 
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float]) -> None:
+    def __init__(self, size: tuple[int, int], scale: tuple[float, float], quarter_turns: bool = False) -> None:
         super().__init__(p=1.0)
-        self.size, self.scale = size, scale
+        self.size, self.scale, self.quarter_turns = size, scale, quarter_turns
 
     @property
     def targets_as_params(self) -> list[str]:
@@ -43,17 +45,21 @@ class ScaledCrop(A.DualTransform):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         factor = self.py_random.uniform(*self.scale)
+        turns = self.py_random.randrange(4) if self.quarter_turns else 0
+        size = self.size[::-1] if turns % 2 else self.size
         for _ in range(CROP_ATTEMPTS):
-            box, shape = self._place(data["mask"].shape, factor)
+            box, shape = self._place(data["mask"].shape, size, factor)
             crop = resize_label(data["mask"][box], shape)
             if is_varied(crop):
                 break
-        return {"box": box, "shape": shape}
+        return {"box": box, "shape": shape, "turns": turns}
 
-    def _place(self, whole: Sequence[int], factor: float) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    def _place(
+        self, whole: Sequence[int], size: tuple[int, int], factor: float
+    ) -> tuple[tuple[slice, slice], tuple[int, int]]:
         """Choose the crop in the unscaled image, and its shape once it is scaled (at most ``size``)."""
         slices, shape = [], []
-        for length, target in zip(whole, self.size, strict=True):
+        for length, target in zip(whole, size, strict=True):
             scaled = max(1, round(length * factor))
             kept = min(scaled, target)
             source = min(length, max(1, round(kept / factor)))
@@ -62,11 +68,11 @@ class ScaledCrop(A.DualTransform):
             shape.append(kept)
         return (slices[0], slices[1]), (shape[0], shape[1])
 
-    def apply(self, img: Array, box: tuple, shape: tuple[int, int], **params: Any) -> Array:
-        return self._pad(resize_image(img[box], shape), 0)
+    def apply(self, img: Array, box: tuple, shape: tuple[int, int], turns: int, **params: Any) -> Array:
+        return self._pad(np.rot90(resize_image(img[box], shape), turns), 0)
 
-    def apply_to_mask(self, mask: Array, box: tuple, shape: tuple[int, int], **params: Any) -> Array:
-        return self._pad(resize_label(mask[box], shape), np.iinfo(mask.dtype).max)
+    def apply_to_mask(self, mask: Array, box: tuple, shape: tuple[int, int], turns: int, **params: Any) -> Array:
+        return self._pad(np.rot90(resize_label(mask[box], shape), turns), np.iinfo(mask.dtype).max)
 
     def _pad(self, array: Array, value: int) -> Array:
         below, right = self.size[0] - array.shape[0], self.size[1] - array.shape[1]
@@ -96,23 +102,44 @@ class Augmentation:
         return self._chain(**arrays)
 
 
-def segmentation_augmentation(size: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)) -> Augmentation:
-    """SegFormer's training augmentation (NVlabs): scaled crop, flip, photometric distortion."""
-    return Augmentation(
-        [
-            ScaledCrop(size, scale),
-            A.HorizontalFlip(p=0.5),
-            A.ColorJitter(
-                brightness=(0.875, 1.125), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-0.1, 0.1), p=0.75
-            ),
-        ]
-    )
+def segmentation_augmentation(
+    size: tuple[int, int], variation: Variation | None = None, ignored: int = IGNORED
+) -> Augmentation:
+    """SegFormer's training augmentation (NVlabs), as far as ``variation`` leaves it so.
+
+    That is a scaled crop, a flip and photometric distortion.
+
+    Args:
+        size: (H, W) of the crops.
+        variation: how strongly images are varied; by default as there.
+        ignored: the label of pixels that a rotation brings in from outside.
+    """
+    how = variation or Variation()
+    chain: list[A.BasicTransform] = [ScaledCrop(size, how.scale, how.quarter_turns)]
+    if how.rotate:
+        # The label's nearest pixel, and no colours from outside: such pixels do not count.
+        chain.append(A.Rotate((-how.rotate, how.rotate), fill=0, fill_mask=ignored, p=1))
+    chain.append(A.HorizontalFlip(p=how.flip))
+    if how.vertical_flip:
+        chain.append(A.VerticalFlip(p=how.vertical_flip))
+    if how.colour:
+        half = (1 - 0.5 * how.colour, 1 + 0.5 * how.colour)
+        brightness = (1 - 0.125 * how.colour, 1 + 0.125 * how.colour)
+        hue = (-0.1 * how.colour, 0.1 * how.colour)
+        chain.append(A.ColorJitter(brightness=brightness, contrast=half, saturation=half, hue=hue, p=0.75))
+    return Augmentation(chain)
 
 
-def classification_augmentation(size: tuple[int, int], magnitude: int = 9, erasing: float = 0.25) -> Augmentation:
+def classification_augmentation(
+    size: tuple[int, int], magnitude: int = 9, erasing: float = 0.25, flip: float = 0.5
+) -> Augmentation:
     """Random resized crop, flip, two operations of RandAugment (Cubuk et al. 2020), random erasing.
 
-    ``magnitude`` runs from 0 (nothing) to 10; ``erasing`` is a probability.
+    Args:
+        size: (H, W) of the results.
+        magnitude: of RandAugment, from 0 (nothing) to 10.
+        erasing: a probability.
+        flip: the probability that left and right are swapped.
     """
     m = magnitude / 10
     factor = (1 - 0.9 * m, 1 + 0.9 * m)
@@ -131,7 +158,7 @@ def classification_augmentation(size: tuple[int, int], magnitude: int = 9, erasi
     ]
     chain: list[A.BasicTransform] = [
         A.RandomResizedCrop(size=size, scale=(0.08, 1.0), p=1),
-        A.HorizontalFlip(p=0.5),
+        A.HorizontalFlip(p=flip),
     ]
     if magnitude:
         chain.append(A.SomeOf(operations, n=2, replace=True, p=1))

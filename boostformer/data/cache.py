@@ -17,8 +17,9 @@ import shutil
 import tempfile
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from boostformer.fingerprints import code_fingerprint
 
 CODE = "boostformer/data/**/*.py"
 """Files that draw, decode and resize: what they made never outlives them."""
-_AT_ONCE = 64  # decoded ahead of the writer, to bound memory
+_AHEAD = 2  # arrays that each core decodes ahead of the writer: images may be large
 _BLOCK = 16 << 20  # bytes that one checksum is of
 _CHECKSUMS = "checksums.json"
 _DRAFT = ".tmp-"
@@ -167,9 +168,15 @@ def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int]
 
 def _in_order(decode: Callable[[int], Sequence[Array]], count: int) -> Iterator[Sequence[Array]]:
     # Decoding releases the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, count, _AT_ONCE):
-            yield from pool.map(decode, range(start, min(start + _AT_ONCE, count)))
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        ahead: deque[Future[Sequence[Array]]] = deque()
+        for index in range(count):
+            ahead.append(pool.submit(decode, index))
+            if len(ahead) > _AHEAD * cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _publish(draft: Path, entry: Path) -> None:
@@ -186,15 +193,16 @@ class CachedSplit(SegmentationSplit):
 
     Building it reads every file of the split once, so whatever is wrong with the data shows here, before
     any training. Each sample's digest is kept too, and where they score (``keep_labels``), labels at original
-    resolution.
+    resolution, unless that is network scale.
     """
 
     def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
         self._source = source
-        self.labels, self.size, self.fit = source.labels, source.size, source.fit
+        self.labels, self.size, self.fit, self.overlap = source.labels, source.size, source.fit, source.overlap
         self.remarks, self.summary = source.remarks, source.summary
         self._dtype = label_dtype(len(self.labels))
-        kinds = ("images", "labels", "digests", *(["originals"] if keep_labels else []))
+        keeps_both = keep_labels and self.fit != "tile"
+        kinds = ("images", "labels", "digests", *(["originals"] if keeps_both else []))
 
         def decode(index: int) -> Sequence[Array]:
             image, label = source.pair(index)
@@ -206,7 +214,7 @@ class CachedSplit(SegmentationSplit):
         key = [f"size {self.size} {self.fit}", *source.fingerprint()]
         arrays = packed(folder, key, kinds, len(source), decode)
         self._images, self._labels, self._digests = (arrays[kind] for kind in kinds[:3])
-        self._originals = arrays.get("originals")
+        self._originals = arrays.get("originals", self._labels if keep_labels else None)
 
     def __len__(self) -> int:
         return len(self._source)

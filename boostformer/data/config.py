@@ -18,7 +18,10 @@ MOST_VALUES = 65536
 """As many mask values there are: masks have 8 or 16 bits."""
 Name = Annotated[str, Field(min_length=1)]
 Colour = Annotated[str, BeforeValidator(lambda text: colour_code(parse_colour(text)))]
-Fit = Literal["exact", "short_side"]
+Fit = Literal["exact", "short_side", "tile"]
+OVERLAP = 0.25
+TILE_STEP = 32
+"""Sides of windows are multiples of this: every network divides them into whole squares of pixels."""
 
 SplitName = Literal["training", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -80,6 +83,8 @@ class DataConfig(BaseModel):
 
     ``fit="exact"`` resizes every image to ``size`` (H, W). ``fit="short_side"`` keeps its proportions and
     makes the shorter side ``min(size)``; training then crops to ``size``, validation sees the whole image.
+    ``fit="tile"`` keeps every image as it is; training crops to ``size``, validation sees it through windows of
+    ``size``, of which each covers at least the share ``overlap`` of the one before.
 
     What mask values mean: ``classes`` are the names of the values that are not ignored, in order, or names by value;
     several values may share a name, and where the data set has names itself, they may stand for their values.
@@ -97,6 +102,7 @@ class DataConfig(BaseModel):
     root: Root | None = Field(default=None, description="folder of the data set")
     size: Size = Field(default=(96, 128), description="(H, W) in pixels, also written HxW")
     fit: Fit = "exact"
+    overlap: float = Field(default=OVERLAP, ge=0, lt=0.9, description="least overlap of windows, where `fit` is tile")
     scenes: SceneCounts = SceneCounts()
     classes: dict[MaskValue, Name] | tuple[Name, ...] | None = Field(
         default=None, description="names in order, or {value: name}"
@@ -132,6 +138,16 @@ class DataConfig(BaseModel):
             raise ValueError(f"'{said[0]}' is for data of kind 'patterns', but this is of kind '{self.kind}'")
         if self.kind == PATTERNS and self.masks is None and self.lists is None:
             raise ValueError("data of kind 'patterns' needs 'images' and 'masks', or 'lists'")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_are_whole(self) -> DataConfig:
+        if self.fit == "tile" and any(side % TILE_STEP for side in self.size):
+            height, width = self.size
+            near = "x".join(str(max(1, round(side / TILE_STEP)) * TILE_STEP) for side in self.size)
+            raise ValueError(f"size {height}x{width}: windows are multiples of {TILE_STEP} pixels, such as {near}")
+        if self.overlap != OVERLAP and self.fit != "tile":
+            raise ValueError(f"'overlap' is of windows, which images have with `fit: tile`, but fit is '{self.fit}'")
         return self
 
     @model_validator(mode="after")

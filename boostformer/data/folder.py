@@ -104,7 +104,8 @@ class FolderSplit(SegmentationSplit):
     def __init__(
         self, samples: Sequence[Sample], meaning: Meaning, config: DataConfig, remarks: tuple[str, ...]
     ) -> None:
-        self.size, self.fit, self.labels, self.remarks = config.size, config.fit, meaning.labels, remarks
+        self.size, self.fit, self.overlap = config.size, config.fit, config.overlap
+        self.labels, self.remarks = meaning.labels, remarks
         self._samples, self._meaning = samples, meaning
 
     def __len__(self) -> int:

@@ -89,6 +89,12 @@ def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
     config, layout, remarks = _with_usual(config, layout, scan)
     own = layout.names if isinstance(layout.names, Mapping) else None
     ignored = _ignored(config, layout)
+    usual = config.ignore is None and layout.ignored is None and not isinstance(config.classes, dict)
+    if usual and config.colours is None and scan.total[255] and scan.occurring[-1] > 255:
+        raise UserError(
+            f"{layout.root}: mask value 255 occurs, and higher ones up to {scan.occurring[-1]}: say `ignore: [0]` in "
+            "the run file's data, or `--ignore 0`, if it is a class, and `ignore: [0, 255]` if it is none"
+        )
     source = layout.root if config.classes is not None else layout.source
     if isinstance(config.classes, dict):
         table = {_value(key, "classes", layout): name for key, name in config.classes.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from boostformer.data.config import Fit
+from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label
@@ -21,6 +21,8 @@ def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tup
     """Compute the (height, width) that an image of ``shape`` has at network scale ``size`` under ``fit``."""
     if fit == "exact":
         return size
+    if fit == "tile":
+        return shape
     scale = min(size) / min(shape)
     return round(shape[0] * scale), round(shape[1] * scale)
 
@@ -45,7 +47,7 @@ class SegmentationSplit(ABC):
 
     Images are uint8 (h, w, 3) RGB, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
     uint8 for at most 254 classes and 65535 in uint16 for more.
-    ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
+    ``labels`` are the class names; ``size`` (H, W), ``fit`` and ``overlap`` say what network scale is (see DataConfig);
     ``remarks`` are lines for the person: what was taken to be so without being told; ``summary`` has the whole data
     set in numbers, where its opening knows them.
     """
@@ -53,6 +55,7 @@ class SegmentationSplit(ABC):
     labels: list[str]
     size: tuple[int, int]
     fit: Fit
+    overlap: float = OVERLAP
     remarks: tuple[str, ...] = ()
     summary: DataSummary | None = None
 

@@ -10,9 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from boostformer.training.bands import predict_labels
     from boostformer.training.failures import TrainingFailure
     from boostformer.training.loop import TrainingReport, pretrain, train
-    from boostformer.training.metrics import Metrics, evaluate, predict_labels, top1
+    from boostformer.training.metrics import Metrics, evaluate, top1
     from boostformer.training.recipes import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
 
 # Recipes alone do not need torch, and reading a run file should not wait for it.
@@ -23,7 +24,7 @@ _LAZY = {
     "train": "loop",
     "Metrics": "metrics",
     "evaluate": "metrics",
-    "predict_labels": "metrics",
+    "predict_labels": "bands",
     "top1": "metrics",
     "RECIPES": "recipes",
     "PretrainRecipe": "recipes",

@@ -22,7 +22,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
-from boostformer.data import SegmentationSplit, TinyImageNet
+from boostformer.data import Pictures, SegmentationSplit
 from boostformer.errors import UserError
 from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
@@ -100,7 +100,7 @@ def train(
 
 def pretrain(
     model: nn.Module,
-    split: TinyImageNet,
+    split: Pictures,
     recipe: Recipe,
     *,
     size: tuple[int, int],

@@ -7,21 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from boostformer.data import SegmentationSplit, TinyImageNet, resize_image
+from boostformer.data import Pictures, SegmentationSplit, resize_image
 from boostformer.data.images import Array
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
+from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.failures import memory_failures
-
-MOST_VALUES = 2**27
-"""Numbers of 4 bytes that enlarged logits of one image may take at once: 512 MiB. Larger ones are made by bands."""
-BANDS = 8
-"""A band holds so many times fewer, since it needs the rows above and below, too."""
-COUNTING = 10
-"""As many numbers of 4 bytes per pixel does it take to choose a class and to count it."""
+from boostformer.training.windows import windowed_bands
 
 
 @dataclass(frozen=True)
@@ -47,9 +41,9 @@ def evaluate(model: nn.Module, split: SegmentationSplit, *, size: tuple[int, int
     Args:
         model: Maps float ``(B, 3, H, W)`` to logits ``(B, classes, h, w)``.
         split: Images and labels.
-        size: Height and width in pixels to which images of an "exact" split are brought; those of a "short_side" split
-            run whole.
-        batch_size: How many images run at once, where they have one shape.
+        size: Height and width in pixels to which images of an "exact" split are brought, and of the windows over those
+            of a "tile" split; those of a "short_side" split run whole.
+        batch_size: How many images run at once, where they have one shape, or how many windows.
 
     Raises:
         UserError: No pixel of the split is labelled.
@@ -73,52 +67,14 @@ def confusion_over(model: nn.Module, split: SegmentationSplit, *, size: tuple[in
     model.eval()
     try:
         with torch.inference_mode():
-            for indices, images in _batches(split, size, batch_size):
-                logits = model(normalise(torch.from_numpy(images).to(device)))
-                for index, one in zip(indices, logits.split(1), strict=True):  # bounds memory
-                    label = split.label(index)
-                    for rows, predicted in predicted_bands(one, label.shape):
-                        seen = torch.tensor(label[rows].astype(np.int64), device=device)
-                        confusion += confusion_matrix(predicted[0], seen, split.num_classes)
+            for index, bands in _predictions(model, split, size, batch_size):
+                label = split.label(index)
+                for rows, predicted in bands:
+                    seen = torch.tensor(label[rows].astype(np.int64), device=device)
+                    confusion += confusion_matrix(predicted[0], seen, split.num_classes)
     finally:
         model.train(training)
     return confusion.cpu()
-
-
-def predict_labels(logits: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Enlarge logits ``(B, classes, h, w)`` to ``shape``, then choose the classes: int64 ``(B, H, W)``."""
-    return torch.cat([predicted for _, predicted in predicted_bands(logits, shape)], 1)
-
-
-def predicted_bands(
-    logits: Tensor, shape: tuple[int, ...] | torch.Size, most: int = MOST_VALUES
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield :func:`predict_labels` by bands of rows, in memory that does not grow with ``shape``.
-
-    Each is ``(rows, int64 (B, len(rows), W))``. What takes at most ``most`` values is one band. In several, enlarged
-    logits may differ from those in one by rounding (1e-6 of the largest), since torch enlarges only whole maps.
-    """
-    # Channels last, a pixel's classes lie side by side: ten times faster to choose from on a CPU.
-    logits = logits.float().contiguous(memory_format=torch.channels_last)
-    (batch, classes, h, _), (height, width) = logits.shape, shape
-    row = batch * width * (classes + COUNTING)
-    if row * height <= most:
-        large = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-        yield slice(0, height), large.argmax(1)
-        return
-    place = ((torch.arange(height, device=logits.device) + 0.5) * (h / height) - 0.5).clamp(min=0)
-    above = place.long().clamp(max=h - 1)
-    below = (above + 1).clamp(max=h - 1)
-    share = (place - above)[:, None, None]
-    step = max(1, most // BANDS // row)
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        first, last = int(above[rows.start]), int(below[rows.stop - 1]) + 1
-        # Enlarged along the width alone: equal heights leave the rows as they are.
-        wide = F.interpolate(logits[:, :, first:last], (last - first, width), mode="bilinear", align_corners=False)
-        wide = wide.permute(0, 2, 3, 1)
-        upper, lower = (wide.index_select(1, near[rows] - first) for near in (above, below))
-        yield rows, upper.lerp_(lower, share[rows]).argmax(3)
 
 
 def confusion_matrix(predicted: Tensor, label: Tensor, num_classes: int) -> Tensor:
@@ -146,6 +102,21 @@ def scores(confusion: Tensor, images: int) -> Metrics:
     )
 
 
+def _predictions(
+    model: nn.Module, split: SegmentationSplit, size: tuple[int, int], batch_size: int
+) -> Iterator[tuple[int, Bands]]:
+    """Yield each image's index, and its classes at the label's size by bands."""
+    if split.fit == "tile":
+        for index in range(len(split)):
+            yield index, windowed_bands(model, split.resized(index)[0], size, split.overlap, batch_size)
+        return
+    device = next(model.parameters()).device
+    for indices, images in _batches(split, size, batch_size):
+        logits = model(normalise(torch.from_numpy(images).to(device)))
+        for index, one in zip(indices, logits.split(1), strict=True):  # bounds memory
+            yield index, predicted_bands(one, split.label(index).shape)
+
+
 def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -> Iterator[tuple[list[int], Array]]:
     """Yield neighbouring images of one shape: ``(indices, uint8 (B, H, W, 3))``."""
     indices: list[int] = []
@@ -163,7 +134,7 @@ def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -
 
 
 @memory_failures()
-def top1(model: nn.Module, split: TinyImageNet, *, size: tuple[int, int], batch_size: int = 64) -> float:
+def top1(model: nn.Module, split: Pictures, *, size: tuple[int, int], batch_size: int = 64) -> float:
     """Compute the share of images whose class has the highest logit.
 
     Args:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from boostformer.data.variation import Variation
 from boostformer.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Schedule = Literal["poly", "cosine", "wsd"]
 """Fall of the rate after the warm-up: all the way, or stable at first and then linear (warm-up, stable, decay)."""
 
 
-class Recipe(BaseModel):
+class Recipe(Variation):
     """AdamW with linear warm-up, then decay to 0; the defaults are SegFormer's (NVlabs), as far as they go.
 
     ``batch_size`` is of all processes together. The same recipe, data, network and number of threads give the same
@@ -29,8 +30,6 @@ class Recipe(BaseModel):
     from there (Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling laws and compute-optimal training beyond fixed
     training durations", 2024).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(default=160_000, ge=1)
     batch_size: int = Field(default=16, ge=2)  # BatchNorm knows no variance of a lone image's 1x1 map
@@ -44,7 +43,6 @@ class Recipe(BaseModel):
     decay: float = Field(default=0.2, gt=0, le=1, description="share of the iterations that 'wsd' lets the rate fall")
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
-    scale: tuple[float, float] = Field(default=(0.5, 2.0), description="range of the random resizing")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
@@ -61,8 +59,6 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"warmup_iterations ({self.warmup_iterations}) must be over before the decay begins, after {self.trunk}"
             )
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be 0 < low <= high, but got {self.scale}")
         return self
 
     @property
@@ -91,6 +87,8 @@ class Recipe(BaseModel):
 
 class PretrainRecipe(Recipe):
     """Pre-training an encoder as a classifier: the publication's, on Tiny-ImageNet.
+
+    Of the variation only ``flip`` is used here.
 
     300 epochs of 100,000 images at batch 512, 5 of them warm-up; ``recipe`` keeps lr = 5e-4 · batch / 512.
     """

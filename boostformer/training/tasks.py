@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from boostformer.data import SegmentationSplit, TinyImageNet
+from boostformer.data import Pictures, SegmentationSplit
 from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
@@ -56,13 +56,13 @@ class Shuffled:
 class _Samples(Dataset[tuple[Tensor, Tensor]]):
     """Augmented uint8 images and their targets; each is a function of (seed, position)."""
 
-    def __init__(self, split: SegmentationSplit | TinyImageNet, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, split: SegmentationSplit | Pictures, augmentation: Augmentation, seed: int) -> None:
         self.split, self.augmentation, self.seed = split, augmentation, seed
         self.indices = Shuffled(len(split), seed)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index, seed = self.indices[position], (self.seed, position)
-        if isinstance(self.split, TinyImageNet):
+        if isinstance(self.split, Pictures):
             image, target = self.split.image(index), self.split.targets[index]
             varied = self.augmentation(seed, image=image)
             return torch.tensor(varied["image"]), torch.tensor(target)
@@ -82,7 +82,7 @@ class SegmentationTask:
 
     def __init__(self, split: SegmentationSplit, size: tuple[int, int], recipe: Recipe) -> None:
         self.num_classes, self.ignored = split.num_classes, split.ignored
-        self.samples = _Samples(split, segmentation_augmentation(size, recipe.scale), recipe.seed)
+        self.samples = _Samples(split, segmentation_augmentation(size, recipe, self.ignored), recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
         return normalise(images), targets.long()
@@ -97,11 +97,11 @@ class SegmentationTask:
 class ClassificationTask:
     """Cross-entropy with label smoothing, on images mixed within the batch (mixup or CutMix, evenly)."""
 
-    def __init__(self, split: TinyImageNet, size: tuple[int, int], recipe: Recipe) -> None:
+    def __init__(self, split: Pictures, size: tuple[int, int], recipe: Recipe) -> None:
         if not isinstance(recipe, PretrainRecipe):
             raise UserError("pre-training needs a recipe of kind 'pretrain', which says how images are mixed")
         self.recipe, self.num_classes = recipe, split.num_classes
-        augmentation = classification_augmentation(size, recipe.magnitude, recipe.random_erasing)
+        augmentation = classification_augmentation(size, recipe.magnitude, recipe.random_erasing, recipe.flip)
         self.samples = _Samples(split, augmentation, recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:

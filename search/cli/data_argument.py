@@ -95,22 +95,26 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
     if text is None:
         if default is None:
             raise UserError(f"--data is missing: {HELP}")
-        return default.model_copy(update={"size": wanted}) if wanted else default
+        return _changed(default, {"size": wanted}, ("size",)) if wanted else default
     named = expanded(text)
     if named.suffix in (".yaml", ".yml"):
         from search.config.run_file import read_run_file
 
         found = read_run_file(named).config.data
-        return found.model_copy(update={"size": wanted}) if wanted else found
+        return _changed(found, {"size": wanted}, ("size",)) if wanted else found
     # A network that was scored on whole images still is, on other data.
-    settings: dict[str, Any] = {"size": wanted or fallback, "fit": default.fit if default else "exact"}
+    settings: dict[str, Any] = {"size": fallback}
+    if default:
+        settings |= {"fit": default.fit, "overlap": default.overlap}
     if default and default.root is not None and text != "scenes":  # and mask values mean what they meant
         settings |= {key: getattr(default, key) for key in MEANING}
     if text == "scenes":
-        return DataConfig(kind="scenes", **settings)
-    if not named.is_dir():
+        found = DataConfig(kind="scenes", **settings)
+    elif named.is_dir():
+        found = DataConfig(root=named.resolve(), **settings)
+    else:
         raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")
-    return DataConfig(root=named.resolve(), **settings)
+    return _changed(found, {"size": wanted}, ("size",)) if wanted else found
 
 
 def data_in(provenance: dict[str, Any]) -> DataConfig | None:

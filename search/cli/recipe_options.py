@@ -24,6 +24,22 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads on a CPU; by default as many as pay, which is measured.")
 ]
 PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
+FlipOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Probability that left and right are swapped in training; 0 where it matters."),
+]
+VerticalFlipOption = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Probability that top and bottom are swapped in training.")
+]
+QuarterTurnsOption = Annotated[
+    bool | None, typer.Option(help="Turn training images by 90, 180 or 270 degrees: for views from above.")
+]
+RotateOption = Annotated[
+    float | None, typer.Option(min=0, max=180, help="Largest rotation of training images, degrees to either side.")
+]
+ColourOption = Annotated[
+    float | None, typer.Option(min=0, max=2, help="Strength of changes of colour in training; 1 is usual, 0 none.")
+]
 InitOption = Annotated[
     Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")
 ]

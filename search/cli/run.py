@@ -52,7 +52,6 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
-    from boostformer.data.aspect import stretched
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.config.opening import resolve
@@ -80,8 +79,8 @@ def search(
     with _resumable(out):
         standing = Queue(out, opened, note).standing()
         note(announcement(opened, standing, workers))
-        if said := stretched(opened.proxy.validation):
-            note(said)
+        for line in opened.proxy.remarks():
+            note(line)
         with threads_of_one_worker(workers):
             if price := cost(opened, read_run(out).trials, standing, workers):
                 note(price)

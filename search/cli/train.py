@@ -24,14 +24,19 @@ from search.cli.data_summary import say_data
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
+    ColourOption,
     DataOption,
+    FlipOption,
     InitOption,
     IterationsOption,
     LrOption,
     PrecisionOption,
+    QuarterTurnsOption,
+    RotateOption,
     SeedOption,
     SizeOption,
     ThreadsOption,
+    VerticalFlipOption,
     changed,
     checked,
     given,
@@ -71,6 +76,11 @@ def retrain(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
+    flip: FlipOption = None,
+    vertical_flip: VerticalFlipOption = None,
+    quarter_turns: QuarterTurnsOption = None,
+    rotate: RotateOption = None,
+    colour: ColourOption = None,
     init: InitOption = None,
 ) -> None:
     """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
@@ -94,7 +104,17 @@ def retrain(
     experiment = read_experiment(run_dir)
     recipe = experiment.proxy.recipe()
     changes = given(
-        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+        iterations=iterations,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seed=seed,
+        threads=threads,
+        flip=flip,
+        vertical_flip=vertical_flip,
+        quarter_turns=quarter_turns,
+        rotate=rotate,
+        colour=colour,
     )
     length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
     share = recipe.warmup_iterations / recipe.iterations
@@ -134,6 +154,11 @@ def train(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
+    flip: FlipOption = None,
+    vertical_flip: VerticalFlipOption = None,
+    quarter_turns: QuarterTurnsOption = None,
+    rotate: RotateOption = None,
+    colour: ColourOption = None,
     init: InitOption = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
@@ -146,7 +171,17 @@ def train(
 
     architecture = read_architecture(arch)
     changes = given(
-        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+        iterations=iterations,
+        batch_size=batch_size,
+        lr=lr,
+        precision=precision,
+        seed=seed,
+        threads=threads,
+        flip=flip,
+        vertical_flip=vertical_flip,
+        quarter_turns=quarter_turns,
+        rotate=rotate,
+        colour=colour,
     )
     name = recipe or ("finetune" if init else "scratch")
     chosen = checked(lambda: named(name, **changes))
@@ -161,7 +196,9 @@ def train(
 def pretrain(
     arch: Annotated[str, typer.Argument(help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL.")],
     out: OutOption,
-    data: Annotated[Path, typer.Option(help="Folder of Tiny-ImageNet-200 as distributed.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or Tiny-ImageNet-200.")
+    ],
     size: SizeOption = "224x224",
     iterations: IterationsOption = None,
     batch_size: BatchOption = None,
@@ -173,7 +210,7 @@ def pretrain(
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
 
-    from boostformer.data import TinyImageNet
+    from boostformer.data import Pictures
     from boostformer.model import Classifier
     from boostformer.training import pretrain as fit
     from boostformer.training import recipe as named
@@ -187,7 +224,7 @@ def pretrain(
     recipe = checked(lambda: named("pretrain", **changes))
     shape = size_of(size) or (224, 224)
     data = expanded(data)
-    training, validation = TinyImageNet(data, "training"), TinyImageNet(data, "validation")
+    training, validation = Pictures(data, "training"), Pictures(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
     if remark := weights_left(arch):
         note(remark)
@@ -235,7 +272,6 @@ def _train(
     """
     import torch
 
-    from boostformer.data.aspect import stretched
     from boostformer.data.cache import data_cache
     from boostformer.model import build
     from boostformer.training import evaluate, train
@@ -268,7 +304,7 @@ def _train(
         f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
         f"{_time(proxy, architecture)}"
     )
-    for said in filter(None, (remark, stretched(proxy.validation))):
+    for said in filter(None, (remark, *proxy.remarks())):
         note(said)
     with sitting(out) as (state, progress):
         about = {

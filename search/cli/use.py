@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,7 +94,10 @@ def predict(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
 ) -> None:
-    """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png."""
+    """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png.
+
+    Label maps have 8 bits for up to 254 classes, else 16.
+    """
     from boostformer.model import BoostFormer
     from boostformer.predict import predict_file
     from search.cli.arch_argument import at_size
@@ -102,12 +105,13 @@ def predict(
 
     model = BoostFormer.load(ckpt)
     data, wanted = data_in(model.provenance), at_size(model.architecture, size_of(size)).size
+    how: dict[str, Any] = {"fit": data.fit, "overlap": data.overlap} if data else {}
     by_name = {image.stem: image for image in images}
     for image in images:
         if by_name[image.stem] != image:
             raise UserError(f"{image} and {by_name[image.stem]} would be drawn into the same file of --out")
     for image in images:
-        for file in predict_file(model, image, out, wanted, data.fit if data else "exact"):
+        for file in predict_file(model, image, out, wanted, **how):
             print(file)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from boostformer.data.augment import (
     segmentation_augmentation,
 )
 from boostformer.data.normalise import MEAN, STD, normalise
+from boostformer.data.variation import Variation
 
 SIZE = (48, 64)
 seeds = st.integers(0, 2**40)
@@ -42,6 +45,85 @@ def test_same_seed_same_sample(seed: int) -> None:
     assert first["image"].dtype == first["mask"].dtype == np.uint8
     for key in first:
         np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_the_defaults_give_what_they_always_gave() -> None:
+    digest = hashlib.sha256()
+    for seed in range(40):
+        image, label = coded_pair(*((40, 56), (90, 70))[seed % 2])
+        varied = segmentation_augmentation(SIZE, Variation())(seed, image=image, mask=label)
+        digest.update(varied["image"].tobytes() + varied["mask"].tobytes())
+    assert digest.hexdigest() == "3a1cd816a4ce791db9b8b1d3b1130e2bed7145af98c5c71053f1f5139a1b9f7b"
+
+
+def test_all_turned_off_leaves_a_crop() -> None:
+    image, label = coded_pair(*SIZE)
+    still = segmentation_augmentation(SIZE, Variation(scale=(1, 1), flip=0, colour=0))
+    for seed in range(10):
+        varied = still(seed, image=image, mask=label)
+        np.testing.assert_array_equal(varied["image"], image)
+        np.testing.assert_array_equal(varied["mask"], label)
+
+
+def orientations(count: int = 200, **how) -> set[tuple[str, bool]]:
+    """All (the side of what was on top, mirrored or not) of an image that is larger than the crop either way."""
+    label = np.zeros((400, 400), np.uint16)
+    label += np.arange(400, dtype=np.uint16)[:, None] // 10 * 40 + np.arange(400, dtype=np.uint16) // 10
+    image = np.zeros((400, 400, 3), np.uint8)
+    vary = segmentation_augmentation((60, 80), Variation(scale=(1, 1), colour=0, **how), 65535)
+    found = set()
+    for seed in range(count):
+        mask = vary(seed, image=image, mask=label)["mask"].astype(int)
+        assert mask.shape == (60, 80) and mask.max() < 1600
+        down, right = mask[30, 0] - mask[0, 0], mask[0, 30] - mask[0, 0]  # 120 along a column, 3 along a row
+        side = {120: "top", -120: "bottom", 3: "left", -3: "right"}[down]
+        found.add((side, (down, right) not in {(120, 3), (-120, -3), (3, -120), (-3, 120)}))
+    return found
+
+
+def test_flips_and_turns_are_those_asked_for() -> None:
+    assert orientations() == {("top", False), ("top", True)}
+    assert orientations(flip=1) == {("top", True)}
+    assert orientations(flip=0, vertical_flip=1) == {("bottom", True)}
+    turned = orientations(flip=0, quarter_turns=True)
+    assert {side for side, _ in turned} == {"top", "bottom", "left", "right"} and not any(m for _, m in turned)
+    assert len(orientations(quarter_turns=True)) == 8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rotation_ignores_what_comes_in_from_outside(dtype: type) -> None:
+    ignored = np.iinfo(dtype).max
+    image, label = coded_pair(*SIZE)
+    vary = segmentation_augmentation(SIZE, Variation(scale=(1, 1), flip=0, colour=0, rotate=20), int(ignored))
+    shares = []
+    for seed in range(20):
+        varied = vary(seed, image=image, mask=label.astype(dtype))
+        outside = varied["mask"] == ignored
+        assert (varied["image"][outside] < 250).all() and varied["mask"].dtype == dtype
+        told = (varied["image"][..., 0].astype(int) - 6) // 8
+        assert (told == varied["mask"])[~outside].mean() > 0.6
+        shares.append(outside.mean())
+    assert 0 < max(shares) < 0.35 and min(shares) < 0.1 < max(shares)
+
+
+def test_strength_of_colours() -> None:
+    image, label = coded_pair(*SIZE)
+
+    def change(strength: float) -> float:
+        vary = segmentation_augmentation(SIZE, Variation(scale=(1, 1), flip=0, colour=strength))
+        changed = [vary(seed, image=image, mask=label)["image"].astype(int) - image for seed in range(30)]
+        return float(np.abs(changed).mean())
+
+    assert 0 == change(0) < change(0.2) < change(1) < change(2)
+
+
+def test_classes_that_tell_left_from_right_are_remarked() -> None:
+    labels = ["road", "Left lane", "hand_right"]
+    said = Variation().remark(labels)
+    assert said is not None and "'Left lane', 'hand_right'" in said and "--flip 0" in said
+    assert "--vertical-flip 0" in str(Variation(flip=0, vertical_flip=0.5).remark(labels))
+    assert Variation(flip=0).remark(labels) is None
+    assert Variation().remark(["bright", "cleft", "road"]) is None
 
 
 def test_other_seeds_other_samples() -> None:

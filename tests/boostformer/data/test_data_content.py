@@ -11,7 +11,7 @@ from coloured_data import write_coloured
 from data_fixtures import ListSplit, write_tiny_imagenet
 from PIL import Image
 
-from boostformer.data import DataConfig, TinyImageNet, open_split
+from boostformer.data import DataConfig, Pictures, open_split
 from boostformer.data.folder import FolderSplit
 from boostformer.errors import UserError
 
@@ -78,8 +78,8 @@ def test_pixels_decide_where_there_are_no_files() -> None:
 
 def test_pictures_and_their_classes_decide(tmp_path: Path) -> None:
     root = write_tiny_imagenet(tmp_path / "one")
-    first = TinyImageNet(root, "training").content()
-    assert TinyImageNet(write_tiny_imagenet(tmp_path / "two"), "training").content() == first
+    first = Pictures(root, "training").content()
+    assert Pictures(write_tiny_imagenet(tmp_path / "two"), "training").content() == first
     wnids = (root / "wnids.txt").read_text().split()
     (root / "wnids.txt").write_text("\n".join([wnids[1], wnids[0], wnids[2]]))
-    assert TinyImageNet(root, "training").content() != first
+    assert Pictures(root, "training").content() != first

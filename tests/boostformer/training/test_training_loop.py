@@ -12,7 +12,7 @@ from data_fixtures import ListSplit, tiny_net, write_tiny_imagenet
 from torch import nn
 from training_cases import SIZE, assert_same, colours, short, trained
 
-from boostformer.data import DataConfig, TinyImageNet, open_split
+from boostformer.data import DataConfig, Pictures, open_split
 from boostformer.errors import UserError
 from boostformer.training import PretrainRecipe, evaluate, pretrain, top1, train
 from boostformer.training.tasks import SegmentationTask, Shuffled, mix
@@ -127,7 +127,7 @@ class TinyClassifier(nn.Module):
 
 
 def test_pretraining(tmp_path: Path) -> None:
-    split = TinyImageNet(write_tiny_imagenet(tmp_path / "data"), "training")
+    split = Pictures(write_tiny_imagenet(tmp_path / "data"), "training")
     r = PretrainRecipe(iterations=60, warmup_iterations=5, batch_size=8, lr=0.02, magnitude=0, random_erasing=0)
     torch.manual_seed(0)
     model = TinyClassifier()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchmetrics import Accuracy, JaccardIndex
 
-from boostformer.data import TinyImageNet
+from boostformer.data import Pictures
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure, evaluate, predict_labels, top1
@@ -153,7 +153,7 @@ def test_memory_running_out_while_scoring_is_a_failure() -> None:
 
 
 def test_top1(tmp_path) -> None:
-    split = TinyImageNet(write_tiny_imagenet(tmp_path), "validation")
+    split = Pictures(write_tiny_imagenet(tmp_path), "validation")
 
     class ByBrightness(nn.Module):
         """Grey levels are 0, 10, 20 by class; says class 1 for the last, too."""
