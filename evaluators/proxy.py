@@ -186,7 +186,7 @@ class _First(SegmentationSplit):
     """The first images of a split."""
 
     def __init__(self, split: SegmentationSplit, count: int) -> None:
-        self.labels, self.size, self.fit = split.labels, split.size, split.fit
+        self.labels, self.size, self.fit, self.reading = split.labels, split.size, split.fit, split.reading
         self._split, self._count = split, min(count, len(split))
 
     def __len__(self) -> int:

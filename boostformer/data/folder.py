@@ -92,6 +92,7 @@ class FolderSplit(SegmentationSplit):
         self, samples: Sequence[Sample], meaning: Meaning, config: DataConfig, remarks: tuple[str, ...]
     ) -> None:
         self.size, self.fit, self.labels, self.remarks = config.size, config.fit, meaning.labels, remarks
+        self.reading = config.reading
         self._samples, self._meaning = samples, meaning
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class FolderSplit(SegmentationSplit):
         return self._samples[index].name
 
     def image(self, index: int) -> Array:
-        return self._samples[index].image()
+        return self._samples[index].image(self.reading)
 
     def label(self, index: int) -> Array:
         sample = self._samples[index]
@@ -120,6 +121,7 @@ class FolderSplit(SegmentationSplit):
 
     def fingerprint(self) -> Iterable[str]:
         yield f"classes of mask values {self._meaning.table()}"
+        yield str(self.reading)
         for sample in self._samples:
             yield from sample.stamps()
 
