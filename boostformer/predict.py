@@ -38,7 +38,7 @@ def predict_array(
 
     Args:
         model: has at most :data:`MOST_CLASSES` classes; :class:`UserError` otherwise.
-        image: uint8 RGB (h, w, 3).
+        image: uint8 (h, w, bands); :class:`UserError` when it has others than the network.
         size: (H, W) at which the network sees it.
         fit: how it is brought to that size, as in scoring.
     """
@@ -46,7 +46,7 @@ def predict_array(
         raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
     with torch.inference_mode():
         shape = fitted_shape(image.shape[:2], size, fit)
-        seen = normalise(torch.from_numpy(resize_image(image, shape))[None])
+        seen = normalise(torch.from_numpy(resize_image(image, shape))[None], model.normalisation)
         predicted = np.empty(image.shape[:2], np.uint8)
         for rows, band in predicted_bands(model(seen), image.shape[:2]):
             predicted[rows] = band[0].numpy()
@@ -54,25 +54,37 @@ def predict_array(
 
 
 def predict_file(
-    model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
+    model: BoostFormer,
+    image: Path,
+    out: Path,
+    size: tuple[int, int],
+    fit: Fit = "exact",
 ) -> tuple[Path, Path]:
     """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
 
     Args:
         model: see :func:`predict_array`, as for ``size`` and ``fit``.
-        image: the file; :class:`UserError` if it cannot be read.
+        image: the file, read as those that the network was trained on; :class:`UserError` if it cannot be.
         out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
         size: (H, W) at which the network sees the image.
         fit: how the image is brought to that size.
     """
-    pixels = read_image(image)
+    pixels = read_image(image, model.reading)
     predicted = predict_array(model, pixels, size, fit)
     labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     names = model.labels or [str(i) for i in range(model.architecture.classes)]
-    for file, picture in ((labels, Image.fromarray(predicted + 1)), (overlay, _overlay(pixels, predicted, names))):
+    for file, picture in (
+        (labels, Image.fromarray(predicted + 1)),
+        (overlay, _overlay(_shown(pixels), predicted, names)),
+    ):
         with replacing(file, parents=True) as part:
             picture.save(part, "PNG")
     return labels, overlay
+
+
+def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give a picture (h, w, 3) of any bands: of one or two the first as grey, of more the first three."""
+    return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
 
 
 def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:

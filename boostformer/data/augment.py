@@ -84,7 +84,7 @@ class Jitter(A.ColorJitter):
         self, img: Array, brightness: float, contrast: float, saturation: float, hue: float, order: Any, **params: Any
     ) -> Array:
         if img.shape[2] == 3:
-            return super().apply(img, brightness, contrast, saturation, hue, order, **params)  # type: ignore[return-value]
+            return super().apply(img, brightness, contrast, saturation, hue, order, **params)
         numbers = np.arange(256, dtype=np.float64)
         brighter = np.clip(numbers * brightness, 0, 255)
         # Contrast is about the mean of all bands as it is once they are brighter.

@@ -97,10 +97,12 @@ def _tiff_page(path: Path) -> Iterator[Any]:
     import tifffile
 
     with _damage_of(path), tifffile.TiffFile(path) as file:
-        whole = [page for page in file.pages if not page.subfiletype & 0b101]  # neither a preview nor a mask
+        whole = [
+            page for page in (page.aspage() for page in file.pages) if not page.subfiletype & 0b101
+        ]  # neither a preview nor a mask
         if len(whole) != 1:
             raise UserError(f"{path}: holds {len(whole)} images; save the one that is meant as a file of its own")
-        yield whole[0].aspage()
+        yield whole[0]
 
 
 @contextmanager

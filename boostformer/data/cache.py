@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from boostformer.data.images import Array
 from boostformer.data.labels import label_dtype
-from boostformer.data.split import SegmentationSplit, fitted_shape, moments_of, resize_image, resize_label
+from boostformer.data.split import SegmentationSplit, fitted_shape, moments_of, resize_image, resize_label, total_of
 from boostformer.errors import os_refusal
 from boostformer.files import make_folder, publish, sync_folder
 from boostformer.fingerprints import code_fingerprint
@@ -229,7 +229,7 @@ class CachedSplit(SegmentationSplit):
     def moments(self) -> NDArray[np.int64]:
         if self._moments is None:
             return super().moments()
-        return sum((self._moments[index].view(np.int64) for index in range(len(self))), start=np.int64(0))
+        return total_of(self._moments[index].view(np.int64) for index in range(len(self)))
 
     def digest(self, index: int) -> bytes:
         return self._digests[index].tobytes()

@@ -229,10 +229,10 @@ def _rgb(path: Path, image: Image.Image, file_format: str | None) -> Array:
         # Only what is opaque everywhere means the same without its alpha.
         whole = None if image.mode.startswith("I") else np.array(image.convert("RGBA"))
         if whole is None or whole[..., 3].min() < 255:
+            bands = len(image.getbands()) if image.mode in _ALPHA else 4
             raise UserError(
                 f"{path}: has transparent pixels, or a fourth band that is no colour; save it as RGB without them, or "
-                f"say `bands: {len(image.getbands()) if image.mode in _ALPHA else 4}` in the run file's data to read it "
-                "as it is"
+                f"say `bands: {bands}` in the run file's data to read it as it is"
             )
         return np.ascontiguousarray(whole[..., :3])
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):
@@ -241,5 +241,8 @@ def _rgb(path: Path, image: Image.Image, file_format: str | None) -> Array:
         grey = ((levels + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode not in _CONVERTIBLE:
-        raise UserError(f"{path}: pixels of mode '{image.mode}' have no known range; save it with 8 or 16 bits, or say `levels: [low, high]` in the run file's data")
+        raise UserError(
+            f"{path}: pixels of mode '{image.mode}' have no known range; save it with 8 or 16 bits, or say "
+            "`levels: [low, high]` in the run file's data"
+        )
     return np.array(image.convert("RGB"))

@@ -15,7 +15,6 @@ from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label
 
-
 _MOST_BANDS = 4
 """As many bands does OpenCV average."""
 
@@ -55,11 +54,16 @@ def moments_of(image: Array) -> NDArray[np.int64]:
     return np.stack([counts.sum(1), counts @ numbers, counts @ numbers**2])
 
 
+def total_of(moments: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Add up the sums of several images."""
+    return np.stack([*moments]).sum(axis=0)
+
+
 class SegmentationSplit(ABC):
     """One part (training or validation) of a segmentation data set.
 
-    Images are uint8 (h, w, 3) RGB, or with other bands as ``reading`` says, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
-    uint8 for at most 254 classes and 65535 in uint16 for more.
+    Images are uint8 (h, w, 3) RGB, or with other bands as ``reading`` says. Labels are (h, w) with classes
+    0…num_classes-1 and :attr:`ignored`, which is 255 in uint8 for at most 254 classes and 65535 in uint16 for more.
     ``labels`` are the class names; ``size`` (H, W) and ``fit`` say what network scale is (see DataConfig);
     ``remarks`` are lines for the person: what was taken to be so without being told.
     """
@@ -95,7 +99,7 @@ class SegmentationSplit(ABC):
 
     def moments(self) -> NDArray[np.int64]:
         """Sum up all images at network scale: (3, bands) of the number, the sum and the sum of squares of pixels."""
-        return sum((moments_of(self.resized(index)[0]) for index in range(len(self))), start=np.int64(0))
+        return total_of(moments_of(self.resized(index)[0]) for index in range(len(self)))
 
     def content(self) -> str:
         """Digest of all samples in their order: equal of copies on other machines, other once any sample changes."""
