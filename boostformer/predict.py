@@ -54,11 +54,7 @@ def predict_array(
 
 
 def predict_file(
-    model: BoostFormer,
-    image: Path,
-    out: Path,
-    size: tuple[int, int],
-    fit: Fit = "exact",
+    model: BoostFormer, image: Path, out: Path, size: tuple[int, int], fit: Fit = "exact"
 ) -> tuple[Path, Path]:
     """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
 

@@ -68,7 +68,8 @@ def image_size(path: Path) -> tuple[int, int]:
         if _is_foreign_tiff(path):
             return tiff_shape(path)[:2]
     with _opened(path, IMAGE_FORMATS) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        # Of a TIFF Pillow gives the size as it is once it is turned.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
