@@ -26,6 +26,7 @@ FORMAT_VERSION = 2
 READABLE = (1, 2)
 STRIDES = (4, 2, 2, 2)
 """Stride of each stage's embed: the maps are at 1/4, 1/8, 1/16 and 1/32 of the input."""
+RGB_BANDS = 3
 NORMS = ("layer", "batch", "group")
 ARRANGEMENTS = ("pre", "post")
 NEEDS = "an architecture has the keys version, size, classes, stages and decoder"
@@ -125,6 +126,7 @@ class Architecture:
         classes: number of labels.
         size: (H, W) of the input.
         stem: may make another image of the input, also a smaller one, before the first stage.
+        bands: of the input.
     """
 
     stages: tuple[Stage, ...]
@@ -132,10 +134,15 @@ class Architecture:
     classes: int = 150
     size: tuple[int, int] = (512, 512)
     stem: BlockSpec = NO_STEM
+    bands: int = RGB_BANDS
 
-    def replace(self, *, classes: int | None = None, size: tuple[int, int] | None = None) -> Architecture:
-        """The same network for other labels or another input size."""
-        return dataclasses.replace(self, classes=classes or self.classes, size=size or self.size)
+    def replace(
+        self, *, classes: int | None = None, size: tuple[int, int] | None = None, bands: int | None = None
+    ) -> Architecture:
+        """The same network for other labels, another input size or another number of bands."""
+        return dataclasses.replace(
+            self, classes=classes or self.classes, size=size or self.size, bands=bands or self.bands
+        )
 
     @cached_property
     def id(self) -> str:
@@ -157,6 +164,8 @@ class Architecture:
             "version": FORMAT_VERSION,
             "size": list(self.size),
             "classes": self.classes,
+            # Left out of RGB, networks keep the ids that they had before others could be asked for.
+            **({"bands": self.bands} if self.bands != RGB_BANDS else {}),
             "stem": self.stem.to_dict(),
             "stages": [stage.to_dict() for stage in self.stages],
             "decoder": self.decoder.to_dict(),
@@ -194,6 +203,7 @@ class Architecture:
             classes=classes,
             size=size,
             stem=tree.block("stem") if "stem" in tree.data else NO_STEM,
+            bands=tree.positive("bands") if "bands" in tree.data else RGB_BANDS,
         )
 
     @classmethod
@@ -227,7 +237,7 @@ def _stage(tree: _Tree) -> Stage:
     )
 
 
-_KEYS = ("version", "size", "classes", "stem", "stages", "decoder")
+_KEYS = ("version", "size", "classes", "bands", "stem", "stages", "decoder")
 _STAGE_KEYS = tuple(field.name for field in dataclasses.fields(Stage))
 _DECODER_KEYS = tuple(field.name for field in dataclasses.fields(Decoder))
 

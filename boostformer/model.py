@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,9 +11,11 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from boostformer.architecture import Architecture
+from boostformer.architecture import RGB_BANDS, Architecture
 from boostformer.blocks import registry
 from boostformer.blocks.block import Block, Foldable
+from boostformer.data.bands import ImageReading
+from boostformer.data.normalise import IMAGENET, Normalisation
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
@@ -79,6 +82,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
             :class:`UserError`.
         labels: class names in order.
         provenance: how the weights came about: data, recipe, seed, metrics.
+        normalisation: mean and deviation of the bands; of others than three None until they are known.
         folded: whether this is a folded copy, which can be neither trained nor saved.
     """
 
@@ -92,11 +96,22 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
         self.architecture = registry.complete(architecture)
         self.labels: list[str] = []
         self.provenance: dict[str, Any] = {}
+        self.normalisation: Normalisation | None = IMAGENET if self.architecture.bands == RGB_BANDS else None
         self.encoder = Encoder(self.architecture, drop_path)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> the four stage maps at 1/4, 1/8, 1/16 and 1/32."""
+        """(B, bands, H, W) -> the four stage maps at 1/4, 1/8, 1/16 and 1/32."""
         return self.encoder(x.contiguous(memory_format=torch.channels_last))
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are read for this network: as those that it was trained on, so far as it says."""
+        data, bands = self.provenance.get("data"), self.architecture.bands
+        said = data if isinstance(data, dict) else {}
+        levels = said.get("levels")
+        return ImageReading(
+            said.get("bands", "rgb" if bands == RGB_BANDS else bands), tuple(levels) if levels else None
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -110,11 +125,21 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
                 f"{folder}: weights and architecture differ: {' '.join(str(error).split())[:200]}"
             ) from None
         model.labels, model.provenance = config.labels, config.provenance
+        if config.normalisation is not None:
+            model.normalisation = Normalisation(**config.normalisation)
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
-    def load_encoder(self, folder: str | Path) -> None:
-        """Start from the encoder in ``folder``, a checkpoint of either kind with the same four stages."""
-        self.encoder.load_state_dict(checkpoint.read_encoder(folder, self.architecture))
+    def load_encoder(self, folder: str | Path) -> list[str]:
+        """Start from the encoder in ``folder``, a checkpoint of either kind with the same four stages.
+
+        Gives the names of weights that do not fit since it is of another number of bands: those stay as they are.
+        """
+        bands, weights = checkpoint.read_encoder(folder, self.architecture)
+        own, unfit = self.encoder.state_dict(), []
+        if bands != self.architecture.bands:
+            unfit = [name for name, value in weights.items() if name in own and value.shape != own[name].shape]
+        self.encoder.load_state_dict(weights | {name: own[name] for name in unfit})
+        return unfit
 
     def fold(self) -> Self:
         """Mark a copy that :func:`boostformer.fold.fold` has taken apart: it cannot be trained or saved any more."""
@@ -131,6 +156,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
             architecture=self.architecture,
             labels=self.labels,
             provenance=self.provenance,
+            normalisation=None if self.normalisation in (None, IMAGENET) else asdict(self.normalisation),
         )
 
     @classmethod
@@ -149,7 +175,7 @@ class BoostFormer(Network):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> logits (B, classes, H/4, W/4), smaller by the factor of a stem that shrinks."""
+        """(B, bands, H, W) -> logits (B, classes, H/4, W/4), smaller by the factor of a stem that shrinks."""
         return self.decoder(self.forward_features(x))
 
 
@@ -164,7 +190,7 @@ class Classifier(Network):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> logits (B, classes)."""
+        """(B, bands, H, W) -> logits (B, classes)."""
         return self.decoder(self.forward_features(x)[-1].mean(dim=(2, 3)))
 
 

@@ -68,8 +68,6 @@ class Part:
 
 
 LINEAR, LAYER, BATCH, LABELS = (BlockSpec(name) for name in ("linear", "layer", "batch", "labels"))
-IMAGE = 3
-"""Channels of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +102,13 @@ class DecoderParts:
 
 def stem_part(arch: Architecture, deployed: bool = False) -> Part:
     """The stem."""
-    return Part("stem", arch.stem, (), ((IMAGE, *arch.size),), deployed=deployed)
+    return Part("stem", arch.stem, (arch.bands,), ((arch.bands, *arch.size),), deployed=deployed)
 
 
 def stage_parts(arch: Architecture, i: int, deployed: bool = False) -> StageParts:
     """The parts of stage ``i``, counted from 0."""
     stage, sizes = arch.stages[i], [arch.stem_size, *arch.map_sizes()]
-    in_width, width = arch.stages[i - 1].width if i else IMAGE, stage.width
+    in_width, width = arch.stages[i - 1].width if i else arch.bands, stage.width
     here, pre = ((width, *sizes[i + 1]),), stage.arrangement == "pre"
 
     def norm(spec: BlockSpec) -> Part:

@@ -31,7 +31,7 @@ def predict_array(
 
     Args:
         model: the network.
-        image: uint8 RGB (h, w, 3).
+        image: uint8 (h, w, bands); :class:`UserError` when it has others than the network.
         size: (H, W) at which the network sees it, or of the windows through which it does.
         fit: how it is brought to that size, as in scoring.
         overlap: least share of a window that the next one covers, too, if ``fit`` is "tile".
@@ -47,7 +47,7 @@ def _bands(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], 
     if fit == "tile":
         return windowed_bands(model, image, size, overlap)
     seen = resize_image(image, fitted_shape(image.shape[:2], size, fit))
-    return predicted_bands(model(normalise(torch.from_numpy(seen)[None])), image.shape[:2])
+    return predicted_bands(model(normalise(torch.from_numpy(seen)[None], model.normalisation)), image.shape[:2])
 
 
 def predict_file(
@@ -64,20 +64,28 @@ def predict_file(
 
     Args:
         model: see :func:`predict_array`, as for ``size``, ``fit`` and ``overlap``.
-        image: the file; :class:`UserError` if it cannot be read.
+        image: the file, read as those that the network was trained on; :class:`UserError` if it cannot be.
         out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
         size: (H, W) at which the network sees the image.
         fit: how the image is brought to that size.
         overlap: of windows.
     """
-    pixels = read_image(image)
+    pixels = read_image(image, model.reading)
     predicted = predict_array(model, pixels, size, fit, overlap)
     labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     names = model.labels or [str(i) for i in range(model.architecture.classes)]
-    for file, picture in ((labels, Image.fromarray(predicted + 1)), (overlay, _overlay(pixels, predicted, names))):
+    for file, picture in (
+        (labels, Image.fromarray(predicted + 1)),
+        (overlay, _overlay(_shown(pixels), predicted, names)),
+    ):
         with replacing(file, parents=True) as part:
             picture.save(part, "PNG")
     return labels, overlay
+
+
+def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give a picture (h, w, 3) of any bands: of one or two the first as grey, of more the first three."""
+    return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
 
 
 def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16], names: list[str]) -> Image.Image:

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from boostformer.architecture import STRIDES, BlockSpec
+from boostformer.architecture import RGB_BANDS, STRIDES, BlockSpec
 from boostformer.blocks import registry
 from boostformer.deploy.export import to_onnx
 from boostformer.files import cache_folder, replacing
@@ -48,7 +48,7 @@ def reference_part(declaration: registry.Declaration) -> Part:
     height, width = SIZE
     maps = tuple((WIDTH, height // 2**i, width // 2**i) for i in range(len(STRIDES)))
     shape, inputs = {
-        "stem": ((), ((3, *STEM_SIZE),)),
+        "stem": ((RGB_BANDS,), ((RGB_BANDS, *STEM_SIZE),)),
         "embed": ((WIDTH // 2, WIDTH, 2), ((WIDTH // 2, 2 * height, 2 * width),)),
         "fusion": ((WIDTH, len(STRIDES)), maps),
     }.get(declaration.kind, ((WIDTH,), ((WIDTH, *SIZE),)))

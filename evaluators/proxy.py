@@ -16,9 +16,10 @@ from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, SegmentationSplit, open_splits
 from boostformer.data.aspect import stretched
 from boostformer.data.images import Array
+from boostformer.data.normalise import Normalisation, normalisation_for
 from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
-from boostformer.model import build
+from boostformer.model import BoostFormer, build
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
@@ -78,6 +79,22 @@ class Proxy:
         """Names of the classes."""
         return self.training.labels
 
+    @property
+    def bands(self) -> int:
+        """Number of bands of the images."""
+        return self.training.reading.count
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """Mean and deviation of the training part's bands."""
+        return normalisation_for(self.training)
+
+    def network(self, arch: Architecture, recipe: Recipe) -> BoostFormer:
+        """Build a fresh network for these data."""
+        model = build(arch, recipe.drop_path)
+        model.normalisation = self.normalisation
+        return model
+
     @cached_property
     def content(self) -> dict[str, str]:
         """Digest of each split's samples, wherever they lie."""
@@ -115,7 +132,7 @@ class Proxy:
         recipe = self.recipes[rung].model_copy(update={"seed": seed})
         about = {"architecture": arch.id, "data": self._identity(), IMAGES_AND_MASKS: self.content["training"]}
         torch.manual_seed(seed)
-        model = build(arch, recipe.drop_path)
+        model = self.network(arch, recipe)
         try:
             report = train(
                 model,
@@ -155,7 +172,7 @@ class Proxy:
     def _measured_pace(self, arch: Architecture) -> tuple[float, float]:
         """Measure the seconds of one step, and of scoring the validation part."""
         recipe = self.recipes[0]
-        model = build(arch, recipe.drop_path)
+        model = self.network(arch, recipe)
         reports: list[tuple[int, float]] = []
         # Until the first report everything warms up. With next to no learning rate a recipe that diverges is timed too.
         steps = max(5, 2 * loop.report_every(PartialState().device))
@@ -193,7 +210,8 @@ class _First(SegmentationSplit):
     """The first images of a split."""
 
     def __init__(self, split: SegmentationSplit, count: int) -> None:
-        self.labels, self.size, self.fit, self.overlap = split.labels, split.size, split.fit, split.overlap
+        self.see_as(split)
+        self.labels = split.labels
         self._split, self._count = split, min(count, len(split))
 
     def __len__(self) -> int:

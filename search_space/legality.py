@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
-from boostformer.architecture import STRIDES, map_sizes, stem_size
+from boostformer.architecture import RGB_BANDS, STRIDES, map_sizes, stem_size
 from boostformer.blocks import registry
 from search_space.encoding import Block, Domain
 
@@ -19,12 +19,15 @@ STAGE_BLOCKS = ("embed", "mixer", "ffn")
 DECODER_BLOCKS = ("fusion",)
 
 
-def illegal(domains: Mapping[str, Domain], size: tuple[int, int]) -> Iterator[tuple[str, str]]:
-    """Yield ``("stages.0.mixer.mhsa", reason)`` for all that may not be in a space for inputs of ``size`` (H, W)."""
+def illegal(domains: Mapping[str, Domain], size: tuple[int, int], bands: int = RGB_BANDS) -> Iterator[tuple[str, str]]:
+    """Yield ``("stages.0.mixer.mhsa", reason)`` for all that may not be in a space for such inputs.
+
+    ``size`` is (H, W) of the input, ``bands`` how many it has.
+    """
     sizes = _map_sizes(domains["stem"], size)
     for block in _blocks(domains["stem"]):
         for options in _options(block):
-            if reason := registry.get("stem", block.name).refusal(3, size, options):
+            if reason := registry.get("stem", block.name).refusal(bands, size, options):
                 yield f"stem.{block.name}", f"{_given(options)} is not allowed: {reason}"
     for i in range(len(STRIDES)):
         widths = domains[f"stages.{i}.width"]

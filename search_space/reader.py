@@ -15,7 +15,7 @@ import yaml
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
 from boostformer import files
-from boostformer.architecture import ARRANGEMENTS, NORMS, STRIDES, Scalar
+from boostformer.architecture import ARRANGEMENTS, NORMS, RGB_BANDS, STRIDES, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import nearest
 from boostformer.sizes import parse_size
@@ -99,20 +99,21 @@ def _space(top: Place) -> SearchSpace:
     entries = top.entries(f"the keys {', '.join(_TOP)}")
     if "version" in entries and (found := entries["version"].scalar()) != FORMAT_VERSION:
         raise entries["version"].error(f"version {show(found)} cannot be read, allowed: {FORMAT_VERSION}")
-    entries = _keys(top, _TOP, ("stem",))
+    entries = _keys(top, _TOP, ("bands", "stem"))
     stages = entries["stages"].items(f"{len(STRIDES)} stages")
     if len(stages) != len(STRIDES):
         raise entries["stages"].error(f"{len(stages)} given, exactly {len(STRIDES)} must be listed")
     size = _size(entries["size"])
     classes = _single(entries["classes"], _positive)
+    bands = _single(entries["bands"], _positive) if "bands" in entries else RGB_BANDS
     domains: dict[str, Domain] = {"stem": _blocks("stem", entries["stem"]) if "stem" in entries else _NO_STEM}
     for place in stages:
         domains |= _fields(place, _STAGE_SCALARS, STAGE_BLOCKS)
     domains |= _fields(entries["decoder"], _DECODER_SCALARS, DECODER_BLOCKS)
-    for path, reason in illegal(domains, size):
+    for path, reason in illegal(domains, size, bands):
         keys = [int(key) if key.isdigit() else key for key in path.split(".")]
         raise top.at(*keys).error(reason)
-    return SearchSpace(size, classes, domains)
+    return SearchSpace(size, classes, domains, bands)
 
 
 def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Place]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
+from boostformer.architecture import RGB_BANDS, STRIDES, Architecture, BlockSpec, Decoder, Stage
 from boostformer.errors import UserError
 from search_space.encoding import Block, Choice, Domain, Slot, make_slots
 from search_space.genes import Genes, GeneSpace
@@ -48,11 +48,13 @@ class SearchSpace:
         size: (H, W) of the input images.
         classes: number of classes.
         domains: the allowed scalars or blocks of each of :data:`SLOT_NAMES`.
+        bands: of the input images.
     """
 
     size: tuple[int, int]
     classes: int
     domains: dict[str, Domain]
+    bands: int = RGB_BANDS
 
     # What may be chosen
 
@@ -127,7 +129,7 @@ class SearchSpace:
 
     def _outside(self, arch: Architecture) -> str | None:
         """Give the reason why this network is not in the space, or None if it is."""
-        for name in ("size", "classes"):
+        for name in ("size", "classes", "bands"):
             if getattr(arch, name) != getattr(self, name):
                 return f"{name} {getattr(arch, name)}, the space has {getattr(self, name)}"
         for slot, value in zip(self.layout, self._fields(arch), strict=True):
@@ -147,19 +149,21 @@ class SearchSpace:
         n = len(STAGE_FIELDS)
         stages = tuple([Stage(*values[i : i + n]) for i in range(1, 1 + len(STRIDES) * n, n)])
         decoder = Decoder(*values[1 + len(STRIDES) * n :])
-        return Architecture(stages, decoder, self.classes, self.size, values[0])
+        return Architecture(stages, decoder, self.classes, self.size, values[0], self.bands)
 
     # Keeping
 
-    def replace(self, *, size: tuple[int, int] | None = None, classes: int | None = None) -> SearchSpace:
-        """Give the same choices for another input size (H, W) or number of classes.
+    def replace(
+        self, *, size: tuple[int, int] | None = None, classes: int | None = None, bands: int | None = None
+    ) -> SearchSpace:
+        """Give the same choices for another input size (H, W), number of classes or of bands.
 
         Raises :class:`UserError` for a block that is illegal at that size.
         """
-        for path, reason in illegal(self.domains, size or self.size):
+        for path, reason in illegal(self.domains, size or self.size, bands or self.bands):
             height, width = size or self.size
             raise UserError(f"at {height}x{width}: {path}: {reason}")
-        return SearchSpace(size or self.size, classes or self.classes, self.domains)
+        return SearchSpace(size or self.size, classes or self.classes, self.domains, bands or self.bands)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the YAML form, everything spelled out; :func:`search_space.space_from_dict` reads it back."""
@@ -174,6 +178,7 @@ class SearchSpace:
             "version": FORMAT_VERSION,
             "size": f"{height}x{width}",
             "classes": self.classes,
+            **({"bands": self.bands} if self.bands != RGB_BANDS else {}),  # as an architecture does
             "stem": listed(self.domains["stem"]),
             "stages": [
                 {field: listed(self.domains[f"stages.{i}.{field}"]) for field in STAGE_FIELDS}

@@ -33,7 +33,7 @@ class OverlapConvEmbed(Block):
 
 @register("embed", "pooling", source="BoostFormer publication")
 class PoolingEmbed(Block):
-    """Average pooling, then a linear layer per position and LayerNorm. In stage 1 it sees blurred RGB.
+    """Average pooling, then a linear layer per position and LayerNorm. In stage 1 it sees a blurred image.
 
     Args:
         in_width: channels of the input.

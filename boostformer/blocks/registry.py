@@ -6,7 +6,7 @@ ones are the shape it is built for:
 =======  =================================  ============================================
 kind     positional parameters              forward
 =======  =================================  ============================================
-stem     (none)                             (B, 3, H, W) -> (B, 3, H', W'), a better image
+stem     bands                              (B, bands, H, W) -> (B, bands, H', W'), a better image
 embed    in_width, width, stride            (B, in_width, H, W) -> (B, width, H/s, W/s)
 mixer    width                              (B, C, H, W) -> (B, C, H, W)
 ffn      width                              (B, C, H, W) -> (B, C, H, W)
@@ -34,7 +34,7 @@ from boostformer.errors import nearest
 from boostformer.yaml_lines import Place, lineless
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "stem": (),
+    "stem": ("bands",),
     "embed": ("in_width", "width", "stride"),
     "mixer": ("width",),
     "ffn": ("width",),
@@ -192,7 +192,7 @@ def complete(arch: Architecture, source: str | Place = "architecture") -> Archit
     the key of what is not allowed.
     """
     top = lineless(source) if isinstance(source, str) else source
-    arch = replace(arch, stem=complete_spec("stem", arch.stem, 3, arch.size, top.at("stem")))
+    arch = replace(arch, stem=complete_spec("stem", arch.stem, arch.bands, arch.size, top.at("stem")))
     sizes = arch.map_sizes()  # behind the stem, whose options are known by now
     stages = []
     for i, (stage, size) in enumerate(zip(arch.stages, sizes, strict=True)):

@@ -17,7 +17,7 @@ WIDTH, SLOPE = 16, 0.2
 class NoStem(Block):
     """The image as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, bands: int) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,11 +28,13 @@ class NoStem(Block):
 class Resizer(Block):
     """A small residual network that makes the image `shrink` times smaller, next to a bilinear resize."""
 
-    def __init__(self, *, blocks: Annotated[int, OneOf(1, 2, 3)] = 1, shrink: Annotated[int, OneOf(1, 2)] = 2) -> None:
+    def __init__(
+        self, bands: int, *, blocks: Annotated[int, OneOf(1, 2, 3)] = 1, shrink: Annotated[int, OneOf(1, 2)] = 2
+    ) -> None:
         super().__init__()
         self.shrink = shrink
         self.enter = nn.Sequential(
-            nn.Conv2d(3, WIDTH, 7, padding=3),
+            nn.Conv2d(bands, WIDTH, 7, padding=3),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Conv2d(WIDTH, WIDTH, 1),
             nn.LeakyReLU(SLOPE, inplace=True),
@@ -40,14 +42,14 @@ class Resizer(Block):
         self.norm = nn.BatchNorm2d(WIDTH)
         self.blocks = nn.Sequential(*(_Block() for _ in range(blocks)))
         self.refine = nn.Sequential(*_conv_norm())
-        self.project = nn.Conv2d(WIDTH, 3, 7, padding=3)
+        self.project = nn.Conv2d(WIDTH, bands, 7, padding=3)
 
     def initialise(self) -> None:
         """Start as a plain bilinear resize: a random image added to it would only disturb the first stage."""
         nn.init.zeros_(self.project.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 3, ceil(H / shrink), ceil(W / shrink))."""
+        """(B, bands, H, W) -> (B, bands, ceil(H / shrink), ceil(W / shrink))."""
         features = self.enter(x)
         if self.training:
             features = self._resize(self.norm(features))

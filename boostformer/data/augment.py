@@ -78,7 +78,25 @@ class ScaledCrop(A.DualTransform):
         below, right = self.size[0] - array.shape[0], self.size[1] - array.shape[1]
         if below == right == 0:
             return array
+        if array.ndim == 3 and array.shape[2] != 3:  # OpenCV drops the axis of one band, and takes four at most
+            return np.pad(array, ((0, below), (0, right), (0, 0)), constant_values=value)
         return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=[value] * 3)  # type: ignore[return-value]
+
+
+class Jitter(A.ColorJitter):
+    """Colour jitter of RGB; of other numbers of bands brightness and contrast alone, alike on all bands."""
+
+    def apply(
+        self, img: Array, brightness: float, contrast: float, saturation: float, hue: float, order: Any, **params: Any
+    ) -> Array:
+        if img.shape[2] == 3:
+            return super().apply(img, brightness, contrast, saturation, hue, order, **params)
+        numbers = np.arange(256, dtype=np.float64)
+        brighter = np.clip(numbers * brightness, 0, 255)
+        # Contrast is about the mean of all bands as it is once they are brighter.
+        mean = brighter @ np.bincount(img.ravel(), minlength=256) / img.size
+        table = np.clip(mean + contrast * (brighter - mean), 0, 255)
+        return np.round(table).astype(np.uint8)[img]
 
 
 def is_varied(label: Array) -> bool:
@@ -94,7 +112,7 @@ class Augmentation:
         self._chain = A.Compose(transforms)
 
     def __call__(self, seed: int | Sequence[int], **arrays: Array) -> dict[str, Array]:
-        """Vary ``image=`` uint8 (h, w, 3) and, if any, ``mask=`` uint8 (h, w) alike."""
+        """Vary ``image=`` uint8 (h, w, bands) and, if any, ``mask=`` uint8 (h, w) alike."""
         # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
         # numbers, so that, say, flipped images were always the enlarged ones.
         generator = np.random.default_rng(seed)
@@ -126,7 +144,7 @@ def segmentation_augmentation(
         half = (1 - 0.5 * how.colour, 1 + 0.5 * how.colour)
         brightness = (1 - 0.125 * how.colour, 1 + 0.125 * how.colour)
         hue = (-0.1 * how.colour, 0.1 * how.colour)
-        chain.append(A.ColorJitter(brightness=brightness, contrast=half, saturation=half, hue=hue, p=0.75))
+        chain.append(Jitter(brightness=brightness, contrast=half, saturation=half, hue=hue, p=0.75))
     return Augmentation(chain)
 
 

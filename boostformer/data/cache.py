@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.images import Array
 from boostformer.data.labels import label_dtype
-from boostformer.data.split import SegmentationSplit, fitted_shape, resize_image, resize_label
+from boostformer.data.split import SegmentationSplit, fitted_shape, moments_of, resize_image, resize_label, total_of
 from boostformer.errors import os_refusal
 from boostformer.files import cache_folder, make_folder, publish, sync_folder
 from boostformer.fingerprints import code_fingerprint
@@ -192,29 +193,37 @@ class CachedSplit(SegmentationSplit):
     """A split whose network-scale images and labels come from the cache.
 
     Building it reads every file of the split once, so whatever is wrong with the data shows here, before
-    any training. Each sample's digest is kept too, and where they score (``keep_labels``), labels at original
-    resolution, unless that is network scale.
+    any training. Each sample's digest is kept too; where they score (``keep_labels``), labels at original
+    resolution, unless that is network scale; of other bands than RGB, what their mean and deviation follow from.
     """
 
     def __init__(self, source: SegmentationSplit, folder: Path, keep_labels: bool) -> None:
         self._source = source
-        self.labels, self.size, self.fit, self.overlap = source.labels, source.size, source.fit, source.overlap
-        self.remarks, self.summary = source.remarks, source.summary
+        self.see_as(source)
+        self.labels, self.remarks, self.summary = source.labels, source.remarks, source.summary
         self._dtype = label_dtype(len(self.labels))
         keeps_both = keep_labels and self.fit != "tile"
-        kinds = ("images", "labels", "digests", *(["originals"] if keeps_both else []))
+        own_bands = self.reading.bands != "rgb"
+        kinds = ["images", "labels", "digests", *["originals"] * keeps_both, *["moments"] * own_bands]
 
         def decode(index: int) -> Sequence[Array]:
             image, label = source.pair(index)
             shape = fitted_shape(label.shape, self.size, self.fit)
-            digest = np.frombuffer(source.digest(index), np.uint8)
-            labels = [np.ascontiguousarray(one).view(np.uint8) for one in (resize_label(label, shape), label)]
-            return (resize_image(image, shape), labels[0], digest, labels[1])[: len(kinds)]
+            made: dict[str, NDArray[Any]] = {
+                "images": resize_image(image, shape),
+                "labels": resize_label(label, shape),
+                "digests": np.frombuffer(source.digest(index), np.uint8),
+                "originals": label,
+            }
+            if own_bands:
+                made["moments"] = moments_of(made["images"])
+            return [np.ascontiguousarray(made[kind]).view(np.uint8) for kind in kinds]
 
         key = [f"size {self.size} {self.fit}", *source.fingerprint()]
         arrays = packed(folder, key, kinds, len(source), decode)
         self._images, self._labels, self._digests = (arrays[kind] for kind in kinds[:3])
         self._originals = arrays.get("originals", self._labels if keep_labels else None)
+        self._moments = arrays.get("moments")
 
     def __len__(self) -> int:
         return len(self._source)
@@ -230,6 +239,11 @@ class CachedSplit(SegmentationSplit):
 
     def resized(self, index: int) -> tuple[Array, Array]:
         return self._images[index], self._labels[index].view(self._dtype)
+
+    def moments(self) -> NDArray[np.int64]:
+        if self._moments is None:
+            return super().moments()
+        return total_of(self._moments[index].view(np.int64) for index in range(len(self)))
 
     def digest(self, index: int) -> bytes:
         return self._digests[index].tobytes()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from boostformer.data.bands import ImageReading
 from boostformer.data.colours import colour_code, parse_colour
 from boostformer.errors import nearest
 from boostformer.files import expanded
@@ -68,6 +70,28 @@ def _known(kind: str) -> str:
 Kind = Annotated[str, AfterValidator(_known)]
 
 
+def _bands(given: Any) -> Any:
+    count = int(given) if isinstance(given, str) and given.strip().isdecimal() else given
+    if count != "rgb" and (type(count) is not int or count < 1):
+        raise ValueError(f"{given!r} is no number of bands; allowed: rgb, or a whole number of at least 1")
+    return count
+
+
+def _levels(given: Any) -> Any:
+    if given is None:
+        return None
+    numbers = list(given) if isinstance(given, list | tuple) else []
+    if len(numbers) != 2 or any(type(n) not in (int, float) or not isfinite(n) for n in numbers):
+        raise ValueError(f"{given!r} are no levels; allowed: [low, high], the numbers that become 0 and 255")
+    if numbers[0] >= numbers[1]:
+        raise ValueError(f"{given!r} are no levels: the first must be lower than the second")
+    return tuple(numbers)
+
+
+Bands = Annotated[int | Literal["rgb"], BeforeValidator(_bands)]
+Levels = Annotated[tuple[int | float, int | float] | None, BeforeValidator(_levels)]
+
+
 class SceneCounts(BaseModel):
     """Numbers of scenes to generate, and their seed."""
 
@@ -92,6 +116,10 @@ class DataConfig(BaseModel):
     value 0 where that is a class. ``colours`` are names by colour, for masks that are painted; there ``ignore`` has
     colours.
 
+    ``bands`` of images are "rgb", which makes three equal bands of grey, or a number, which reads exactly so many as
+    they are in the files. ``levels`` are the numbers that become 0 and 255, of images with more than 8 bits; of 16 bits
+    all do unless told.
+
     Where files lie, if in no layout that is known: ``images`` and ``masks`` are patterns below ``root``, see
     :mod:`boostformer.data.formats.patterns`, and ``lists`` are files that list the samples of each part.
     """
@@ -113,9 +141,16 @@ class DataConfig(BaseModel):
     images: Name | None = Field(default=None, description="where images are: raw/{split}/*.tif")
     masks: Name | None = Field(default=None, description="where an image's mask is: labels/{split}/{stem}_mask.png")
     lists: dict[SplitName, Path] | None = Field(default=None, description="text files that list each part's samples")
+    bands: Bands = Field(default="rgb", description="rgb, or the number of bands that images have")
+    levels: Levels = Field(default=None, description="[low, high]: numbers of more than 8 bits that become 0 and 255")
     validation_share: float | None = Field(
         default=None, gt=0, lt=1, description="share of the training part to validate on, where no other is given"
     )
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are read."""
+        return ImageReading(self.bands, self.levels)
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +168,8 @@ class DataConfig(BaseModel):
             raise ValueError(f"data of kind {self.kind!r} {need} 'root', the folder of the data set")
         if self.kind == SCENES and self.validation_share is not None:
             raise ValueError("data of kind 'scenes' has no 'validation_share'; say `scenes: {validation: N}`")
+        if self.kind == SCENES and self.reading != ImageReading():
+            raise ValueError("data of kind 'scenes' are RGB, and have no 'bands' or 'levels'")
         said = [key for key in _PLACES if getattr(self, key) is not None]
         if said and self.kind != PATTERNS:
             raise ValueError(f"'{said[0]}' is for data of kind 'patterns', but this is of kind '{self.kind}'")

@@ -104,7 +104,7 @@ class FolderSplit(SegmentationSplit):
     def __init__(
         self, samples: Sequence[Sample], meaning: Meaning, config: DataConfig, remarks: tuple[str, ...]
     ) -> None:
-        self.size, self.fit, self.overlap = config.size, config.fit, config.overlap
+        self.see_as(config)
         self.labels, self.remarks = meaning.labels, remarks
         self._samples, self._meaning = samples, meaning
 
@@ -115,7 +115,7 @@ class FolderSplit(SegmentationSplit):
         return self._samples[index].name
 
     def image(self, index: int) -> Array:
-        return self._samples[index].image()
+        return self._samples[index].image(self.reading)
 
     def label(self, index: int) -> Array:
         sample = self._samples[index]
@@ -132,6 +132,7 @@ class FolderSplit(SegmentationSplit):
 
     def fingerprint(self) -> Iterable[str]:
         yield f"classes of mask values {self._meaning.table()}"
+        yield str(self.reading)
         for sample in self._samples:
             yield from sample.stamps()
 

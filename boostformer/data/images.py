@@ -6,29 +6,42 @@ runs what is written in the file, for an EPS file named ``street.jpg``.
 
 from __future__ import annotations
 
-import functools
 import io
-import logging
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from boostformer.data.bands import (
+    RGB,
+    Array,
+    ImageReading,
+    array_file,
+    chosen,
+    eight_bits,
+    is_array,
+    is_tiff,
+    save_as_rgb,
+    say_scaled,
+    tiff_file,
+    tiff_shape,
+    upright,
+)
 from boostformer.errors import UserError
-
-Array = NDArray[np.uint8]
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MASK_FORMATS = ("PNG",)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Names of files in a data set's folders that are taken for images."""
 
-_SAMPLES_PER_PIXEL = 277  # TIFF's tag
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF's tags
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and values by which width and height change places
 _CONVERTIBLE = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV")
 _FORMS = {"1": "black and white", "L": "grey", "P": "palette"} | dict.fromkeys(
@@ -37,13 +50,15 @@ _FORMS = {"1": "black and white", "L": "grey", "P": "palette"} | dict.fromkeys(
 _ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
-def read_image(path: Path) -> Array:
-    """Read the image file as uint8 (h, w, 3) RGB, the way up that its EXIF orientation says.
+def read_image(path: Path, reading: ImageReading = RGB) -> Array:
+    """Read the image file as uint8 (h, w, 3) RGB, or (h, w, bands), the way up that its EXIF orientation says.
 
-    Grey levels of 16 bits are scaled linearly from 0…65535 to 0…255. Raises :class:`UserError`, naming the file, when
-    it is missing, damaged, of another format, or holds what RGB would lose: transparency, more bands or frames, numbers
-    without a known range.
+    Numbers of 16 bits are scaled linearly from 0…65535 to 0…255, unless ``reading`` says otherwise. Raises
+    :class:`UserError`, naming the file, when it is missing, damaged, of another format, has other bands than are asked
+    for, or holds what RGB would lose: transparency, more bands or frames, numbers without a known range.
     """
+    if reading != RGB or is_array(path):
+        return eight_bits(path, chosen(path, _stored(path), reading), reading.levels)
     with _opened(path, IMAGE_FORMATS) as image:
         _refuse_frames_and_bands(path, image)
         return _rgb(path, _upright(image), image.format)
@@ -51,8 +66,14 @@ def read_image(path: Path) -> Array:
 
 def image_size(path: Path) -> tuple[int, int]:
     """The (h, w) that :func:`read_image` would give, from the file's head; errors alike."""
+    with file_errors(path):
+        if is_array(path):
+            return array_file(path).shape[:2]
+        if _is_foreign_tiff(path):
+            return tiff_shape(path)[:2]
     with _opened(path, IMAGE_FORMATS) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        # Of a TIFF Pillow gives the size as it is once it is turned.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -146,6 +167,8 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
         with file_errors(path), Image.open(path, formats=formats) as image:
             yield image
     except UnidentifiedImageError as error:
+        if "TIFF" in formats:
+            _refuse_foreign_tiff(path)
         raise UserError(f"{path}: damaged, or not an image of a format that is read: {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
@@ -154,14 +177,78 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
         raise UserError(f"{path}: damaged or truncated image ({error})") from error
 
 
-def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
+def _stored(path: Path) -> NDArray[Any]:
+    """All bands (h, w, n) of an image file, of the type that they are stored in, but for a palette's colours."""
+    with file_errors(path):
+        if is_array(path):
+            return array_file(path)
+        if _is_foreign_tiff(path):
+            return tiff_file(path)
+    with _opened(path, IMAGE_FORMATS) as image:
+        _refuse_frames(path, image)
+        bands, deep = len(image.getbands()), image.mode == "F" or image.mode.startswith("I;16")
+        if image.format == "TIFF":
+            bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
+            if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) != bands or (max(bits) > 8 and not deep):  # type: ignore[attr-defined]
+                return tiff_file(path)
+        if image.format == "PNG" and bands > 1 and _png_bits(path) == 16:
+            image.load()  # which says what is damaged
+            return _deep_png(path, bands, image.getexif().get(_ORIENTATION, 1))
+        image = _upright(image)
+        if image.mode in ("P", "PA"):
+            image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+        array = np.array(image)
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+            array = array.astype(np.uint16)
+        return array if array.ndim == 3 else array[..., None]
+
+
+def _png_bits(path: Path) -> int:
+    with path.open("rb") as stream:
+        return stream.read(25)[24]
+
+
+def _deep_png(path: Path, bands: int, orientation: int) -> NDArray[Any]:
+    """Read colours of 16 bits, of which Pillow keeps 8."""
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert array is not None, "Pillow has read it"
+    order = {2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[bands]
+    return upright(array[..., order], orientation)
+
+
+def _is_foreign_tiff(path: Path) -> bool:
+    """Tell whether a file is a TIFF that Pillow does not know, as of more bands."""
+    if not is_tiff(path):
+        return False
+    try:
+        Image.open(path, formats=("TIFF",)).close()
+    except UnidentifiedImageError:
+        return True
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        pass  # said when it is opened
+    return False
+
+
+def _refuse_foreign_tiff(path: Path) -> None:
+    has = 0
+    with suppress(UserError, OSError):
+        has = tiff_shape(path)[2] if is_tiff(path) else 0
+    if has > 1:
+        raise UserError(f"{path}: has {has} bands, of which none would be read; {save_as_rgb(has)}")
+
+
+def _refuse_frames(path: Path, image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with previews behind the photo
         raise UserError(f"{path}: holds {frames} images; save the one that is meant as a file of its own")
+
+
+def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
+    _refuse_frames(path, image)
     tags = getattr(image, "tag_v2", {})
     bands, read = tags.get(_SAMPLES_PER_PIXEL, 1), len(image.getbands())
     if bands > read:
-        raise UserError(f"{path}: has {bands} bands, of which {read} would be read; save it as RGB or grey")
+        raise UserError(f"{path}: has {bands} bands, of which {read} would be read; {save_as_rgb(bands)}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -177,21 +264,20 @@ def _rgb(path: Path, image: Image.Image, file_format: str | None) -> Array:
         # Only what is opaque everywhere means the same without its alpha.
         whole = None if image.mode.startswith("I") else np.array(image.convert("RGBA"))
         if whole is None or whole[..., 3].min() < 255:
+            bands = len(image.getbands()) if image.mode in _ALPHA else 4
             raise UserError(
-                f"{path}: has transparent pixels, or a fourth band that is no colour; save it as RGB without them"
+                f"{path}: has transparent pixels, or a fourth band that is no colour; save it as RGB without them, or "
+                f"say `bands: {bands}` in the run file's data to read it as it is"
             )
         return np.ascontiguousarray(whole[..., :3])
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):
-        _say_scaled(path.parent)
+        say_scaled(path.parent)
         levels = np.array(image, np.uint32)
         grey = ((levels + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode not in _CONVERTIBLE:
-        raise UserError(f"{path}: pixels of mode '{image.mode}' have no known range; save it with 8 or 16 bits")
+        raise UserError(
+            f"{path}: pixels of mode '{image.mode}' have no known range; save it with 8 or 16 bits, or say "
+            "`levels: [low, high]` in the run file's data"
+        )
     return np.array(image.convert("RGB"))
-
-
-@functools.cache
-def _say_scaled(folder: Path) -> None:
-    """Say it once for a folder: images with fewer bits used, such as 12, become dark."""
-    logging.getLogger(__name__).warning("%s: grey levels of 16 bits, 0…65535, are scaled to 0…255", folder)

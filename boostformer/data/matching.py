@@ -19,7 +19,8 @@ class Renumbered(SegmentationSplit):
     """A split with other class numbers: its class ``i`` becomes ``numbers[i]`` of ``labels``."""
 
     def __init__(self, source: SegmentationSplit, labels: list[str], numbers: Sequence[int]) -> None:
-        self.labels, self.size, self.fit, self.overlap = labels, source.size, source.fit, source.overlap
+        self.see_as(source)
+        self.labels = labels
         self._source = source
         self._numbers: Array = np.full(source.ignored + 1, ignored_label(len(labels)), label_dtype(len(labels)))
         self._numbers[: len(numbers)] = numbers

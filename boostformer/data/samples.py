@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boostformer.data.bands import RGB, ImageReading
 from boostformer.data.colours import Colours
 from boostformer.data.content import digest_of_files
 from boostformer.data.images import Array, image_size, read_colours, read_image, read_mask, read_palette, stamp
@@ -22,6 +23,7 @@ class Sample(ABC):
 
     name: str
     """Unique in its split."""
+    image_path: Path
 
     @property
     @abstractmethod
@@ -32,9 +34,9 @@ class Sample(ABC):
     def files(self) -> tuple[Path, ...]:
         """List the files that belong to this sample alone."""
 
-    @abstractmethod
-    def image(self) -> Array:
-        """Read the image, uint8 (h, w, 3)."""
+    def image(self, reading: ImageReading = RGB) -> Array:
+        """Read the image, uint8 (h, w, bands)."""
+        return read_image(self.image_path, reading)
 
     @abstractmethod
     def mask(self) -> NDArray[np.integer]:
@@ -74,9 +76,6 @@ class MaskFile(Sample):
     def files(self) -> tuple[Path, ...]:
         return self.image_path, self.mask_path
 
-    def image(self) -> Array:
-        return read_image(self.image_path)
-
     def mask(self) -> NDArray[np.integer]:
         if self.colours is None:
             return read_mask(self.mask_path)
@@ -107,9 +106,6 @@ class Panoptic(Sample):
 
     def files(self) -> tuple[Path, ...]:
         return self.image_path, self.mask_path
-
-    def image(self) -> Array:
-        return read_image(self.image_path)
 
     def mask(self) -> NDArray[np.integer]:
         pixels = read_colours(self.mask_path).astype(np.uint32)
@@ -144,9 +140,6 @@ class Drawn(Sample):
 
     def files(self) -> tuple[Path, ...]:
         return (self.image_path,)
-
-    def image(self) -> Array:
-        return read_image(self.image_path)
 
     def mask(self) -> NDArray[np.integer]:
         height, width = image_size(self.image_path)

@@ -7,14 +7,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-from boostformer.data.config import OVERLAP, Fit
+from boostformer.data.bands import RGB, ImageReading
+from boostformer.data.config import OVERLAP, DataConfig, Fit
 from boostformer.data.content import combined, digest_of_pixels
 from boostformer.data.images import Array
 from boostformer.data.labels import ignored_label
 
 if TYPE_CHECKING:
     from boostformer.data.summary import DataSummary
+
+_MOST_BANDS = 4
+"""As many bands does OpenCV average."""
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:
@@ -28,11 +34,15 @@ def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tup
 
 
 def resize_image(image: Array, shape: tuple[int, int]) -> Array:
-    """Resize (h, w, 3) to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
+    """Resize (h, w, bands) to ``shape``: averaged over areas when it shrinks, bilinear when it grows."""
     if image.shape[:2] == shape:
         return image
+    if (bands := image.shape[2]) > _MOST_BANDS:
+        groups = [image[..., start : start + _MOST_BANDS] for start in range(0, bands, _MOST_BANDS)]
+        return np.dstack([resize_image(np.ascontiguousarray(group), shape) for group in groups])
     shrinks = shape[0] < image.shape[0] and shape[1] < image.shape[1]
-    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
+    resized = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized.reshape(*shape, bands)  # type: ignore[return-value]  # OpenCV drops the axis of a single band
 
 
 def resize_label(label: Array, shape: tuple[int, int]) -> Array:
@@ -42,11 +52,24 @@ def resize_label(label: Array, shape: tuple[int, int]) -> Array:
     return cv2.resize(label, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
+def moments_of(image: Array) -> NDArray[np.int64]:
+    """Sum up an image (h, w, bands): (3, bands) of the number, the sum and the sum of squares of its pixels."""
+    bands = image.reshape(-1, image.shape[2]).T
+    counts = np.stack([np.bincount(band, minlength=256) for band in bands])
+    numbers = np.arange(256)
+    return np.stack([counts.sum(1), counts @ numbers, counts @ numbers**2])
+
+
+def total_of(moments: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Add up the sums of several images."""
+    return np.stack([*moments]).sum(axis=0)
+
+
 class SegmentationSplit(ABC):
     """One part (training or validation) of a segmentation data set.
 
-    Images are uint8 (h, w, 3) RGB, labels (h, w) with classes 0…num_classes-1 and :attr:`ignored`, which is 255 in
-    uint8 for at most 254 classes and 65535 in uint16 for more.
+    Images are uint8 (h, w, 3) RGB, or with other bands as ``reading`` says. Labels are (h, w) with classes
+    0…num_classes-1 and :attr:`ignored`, which is 255 in uint8 for at most 254 classes and 65535 in uint16 for more.
     ``labels`` are the class names; ``size`` (H, W), ``fit`` and ``overlap`` say what network scale is (see DataConfig);
     ``remarks`` are lines for the person: what was taken to be so without being told; ``summary`` has the whole data
     set in numbers, where its opening knows them.
@@ -56,8 +79,13 @@ class SegmentationSplit(ABC):
     size: tuple[int, int]
     fit: Fit
     overlap: float = OVERLAP
+    reading: ImageReading = RGB
     remarks: tuple[str, ...] = ()
     summary: DataSummary | None = None
+
+    def see_as(self, source: SegmentationSplit | DataConfig) -> None:
+        """Read images and show them to networks as ``source`` does."""
+        self.size, self.fit, self.overlap, self.reading = source.size, source.fit, source.overlap, source.reading
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -81,6 +109,10 @@ class SegmentationSplit(ABC):
     def digest(self, index: int) -> bytes:
         """Digest of all that a sample is made from, wherever that lies; by default of its pixels."""
         return digest_of_pixels(*self.pair(index))
+
+    def moments(self) -> NDArray[np.int64]:
+        """Sum up all images at network scale: (3, bands) of the number, the sum and the sum of squares of pixels."""
+        return total_of(moments_of(self.resized(index)[0]) for index in range(len(self)))
 
     def content(self) -> str:
         """Digest of all samples in their order: equal of copies on other machines, other once any sample changes."""

@@ -20,7 +20,6 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import boostformer
-from boostformer.data.normalise import MEAN, STD
 from boostformer.deploy.onnx_opset import convert
 from boostformer.deploy.onnx_simplify import simplify
 from boostformer.errors import UserError
@@ -72,14 +71,14 @@ def export_onnx(
     The logits of the file in ONNX Runtime are compared with those of ``model`` as it is, not folded.
 
     Args:
-        model: is folded on a copy; the input is (1, 3, H, W) of its architecture's size.
+        model: is folded on a copy; the input is (1, bands, H, W) of its architecture's size.
         file: ends in ``.onnx``.
         opset: one of :data:`OPSETS`.
         probes: how many random inputs to compare on.
         seed: of these inputs.
 
     Raises:
-        UserError: the opset is unknown or the file cannot be written.
+        UserError: the opset is unknown, the network does not know the mean of its bands, or the file cannot be written.
         RuntimeError: the file does not hold what was asked; nothing is left behind then.
     """
     file = Path(file)
@@ -88,7 +87,11 @@ def export_onnx(
     if file.suffix != ".onnx":
         raise UserError(f"{file}: the name of an exported file must end in .onnx")
     model = model.eval()
-    shape = (1, 3, *model.architecture.size)
+    if model.normalisation is None:
+        raise UserError(
+            "the network knows no mean and deviation of its bands: it was not trained, so nothing is exported"
+        )
+    shape = (1, model.architecture.bands, *model.architecture.size)
     graph = to_onnx(fold(model), (torch.zeros(shape),), opset, ["image"], ["logits"])
     _describe(graph, model)
     generator = torch.Generator().manual_seed(seed)
@@ -192,18 +195,26 @@ def _describe(graph: onnx.ModelProto, model: BoostFormer) -> None:
         "architecture": model.architecture.to_json(),
         "architecture_id": model.architecture.id,
         "labels": json.dumps(model.labels),
-        "mean": json.dumps(list(MEAN)),
-        "std": json.dumps(list(STD)),
+        **{key: json.dumps(value) for key, value in _preparation(model).items()},
     }
     del graph.metadata_props[:]
     for key, value in entries.items():
         graph.metadata_props.add(key=key, value=value)
 
 
+def _preparation(model: BoostFormer) -> dict[str, Any]:
+    """Say how pixels become the input: which bands, which numbers are 0 and 1 (null: the whole range), mean, std."""
+    reading, by = model.reading, model.normalisation
+    assert by is not None, "checked before"
+    levels = list(reading.levels) if reading.levels else None
+    return {"bands": reading.bands, "levels": levels, "mean": list(by.mean), "std": list(by.std)}
+
+
 def _manifest(
     model: BoostFormer, result: Exported, operators: Counter[str], digest: str, probes: int, seed: int
 ) -> dict[str, Any]:
     height, width = model.architecture.size
+    bands = "RGB" if model.reading.bands == "rgb" else "bands in the order of the images"
     return {
         "file": result.file.name,
         "sha256": digest,
@@ -213,11 +224,10 @@ def _manifest(
         "operators": dict(operators),
         "input": {
             "name": "image",
-            "shape": [1, 3, height, width],
+            "shape": [1, model.architecture.bands, height, width],
             "dtype": "float32",
-            "layout": "NCHW, RGB in 0…1, minus mean, divided by std",
-            "mean": list(MEAN),
-            "std": list(STD),
+            "layout": f"NCHW, {bands} in 0…1, minus mean, divided by std",
+            **_preparation(model),
         },
         "output": {
             "name": "logits",

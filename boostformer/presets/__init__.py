@@ -17,12 +17,14 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def load(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None) -> Architecture:
-    """The complete preset, for other ``classes`` or another ``size`` (H, W) if given.
+def load(
+    name: str, *, classes: int | None = None, size: tuple[int, int] | None = None, bands: int | None = None
+) -> Architecture:
+    """The complete preset, for other ``classes``, another ``size`` (H, W) or number of ``bands`` if given.
 
     Its file spells every option out. An unknown name raises :class:`UserError`.
     """
     if name not in names():
         raise UserError(f"unknown preset '{name}'; {nearest(name, names())}")
     text = (resources.files(__name__) / f"{name}.yaml").read_text()
-    return Architecture.from_yaml(text, f"preset {name}").replace(classes=classes, size=size)
+    return Architecture.from_yaml(text, f"preset {name}").replace(classes=classes, size=size, bands=bands)

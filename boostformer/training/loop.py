@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
 from boostformer.data import Pictures, SegmentationSplit
+from boostformer.data.normalise import normalisation_of
 from boostformer.errors import UserError
 from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
@@ -80,7 +81,7 @@ def train(
     torch has (``OMP_NUM_THREADS``, else the cores). A resumed training keeps the number that it began with.
 
     Args:
-        model: Maps float ``(B, 3, H, W)`` to logits ``(B, classes, H/4, W/4)``.
+        model: Maps float ``(B, bands, H, W)`` to logits ``(B, classes, H/4, W/4)``; its ``normalisation`` is set.
         split: Images and labels to train on.
         recipe: How to train.
         size: Height and width of the crops, in pixels.
@@ -94,7 +95,7 @@ def train(
             ``about`` only; or the precision is fp16 on a CPU.
         TrainingFailure: The network or recipe cannot be trained here.
     """
-    task = SegmentationTask(split, size, recipe)
+    task = SegmentationTask(split, size, recipe, normalisation_of(model))
     return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from boostformer.data import Pictures, SegmentationSplit, resize_image
 from boostformer.data.images import Array
-from boostformer.data.normalise import normalise
+from boostformer.data.normalise import normalisation_of, normalise
 from boostformer.errors import UserError
 from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.failures import memory_failures
@@ -112,13 +112,13 @@ def _predictions(
         return
     device = next(model.parameters()).device
     for indices, images in _batches(split, size, batch_size):
-        logits = model(normalise(torch.from_numpy(images).to(device)))
+        logits = model(normalise(torch.from_numpy(images).to(device), normalisation_of(model)))
         for index, one in zip(indices, logits.split(1), strict=True):  # bounds memory
             yield index, predicted_bands(one, split.label(index).shape)
 
 
 def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -> Iterator[tuple[list[int], Array]]:
-    """Yield neighbouring images of one shape: ``(indices, uint8 (B, H, W, 3))``."""
+    """Yield neighbouring images of one shape: ``(indices, uint8 (B, H, W, bands))``."""
     indices: list[int] = []
     images: list[Array] = []
     for index in range(len(split)):
@@ -154,7 +154,7 @@ def top1(model: nn.Module, split: Pictures, *, size: tuple[int, int], batch_size
             for start in range(0, len(split), batch_size):
                 indices = range(start, min(start + batch_size, len(split)))
                 images = np.stack([resize_image(split.image(index), size) for index in indices])
-                logits = model(normalise(torch.from_numpy(images).to(device)))
+                logits = model(normalise(torch.from_numpy(images).to(device), normalisation_of(model)))
                 hits += int((logits.argmax(1).cpu() == torch.from_numpy(split.targets[indices])).sum())
     finally:
         model.train(training)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from boostformer.data import Pictures, SegmentationSplit
 from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
-from boostformer.data.normalise import normalise
+from boostformer.data.normalise import IMAGENET, Normalisation, normalise
 from boostformer.errors import UserError
 from boostformer.training.recipes import PretrainRecipe, Recipe
 
@@ -80,12 +80,19 @@ def label_tensor(label: NDArray[np.integer]) -> Tensor:
 class SegmentationTask:
     """Per-pixel cross-entropy at the label's size, over the pixels that are not ignored."""
 
-    def __init__(self, split: SegmentationSplit, size: tuple[int, int], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        split: SegmentationSplit,
+        size: tuple[int, int],
+        recipe: Recipe,
+        normalisation: Normalisation | None = IMAGENET,
+    ) -> None:
+        self.normalisation = normalisation
         self.num_classes, self.ignored = split.num_classes, split.ignored
         self.samples = _Samples(split, segmentation_augmentation(size, recipe, self.ignored), recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
-        return normalise(images), targets.long()
+        return normalise(images, self.normalisation), targets.long()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = F.interpolate(logits.float(), targets.shape[-2:], mode="bilinear", align_corners=False)

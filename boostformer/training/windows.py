@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from boostformer.data.images import Array
-from boostformer.data.normalise import normalise
+from boostformer.data.normalise import normalisation_of, normalise
 from boostformer.data.tiles import cut, window_starts
 from boostformer.errors import UserError
 from boostformer.training.bands import Bands, predicted_bands
@@ -39,7 +39,7 @@ def windowed_logits(
 
     def run(places: list[tuple[int, int]]) -> Tensor:
         windows = [torch.tensor(cut(image, place, size)) for place in places]
-        logits: Tensor = model(normalise(torch.stack(windows).to(device)))
+        logits: Tensor = model(normalise(torch.stack(windows).to(device), normalisation_of(model)))
         return logits.float()
 
     first = run([(0, 0)])

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Config:
         labels: class names in order; none where they are not known.
         provenance: how the weights came about: data, recipe, seed, metrics.
         weights_sha256: hex digest of the file of weights.
+        normalisation: ``mean`` and ``std`` of each band; None stands for ImageNet's, of RGB.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Config:
     labels: list[str]
     provenance: dict[str, Any]
     weights_sha256: str
+    normalisation: dict[str, tuple[float, ...]] | None = None
 
 
 def sha256(file: Path) -> str:
@@ -82,6 +85,7 @@ def save(
     architecture: Architecture,
     labels: list[str],
     provenance: Mapping[str, Any],
+    normalisation: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Write a checkpoint into ``folder``, each file in one step.
 
@@ -92,6 +96,7 @@ def save(
         architecture: the network.
         labels: class names.
         provenance: how the weights came about.
+        normalisation: of each band, if not ImageNet's.
     """
     folder = Path(folder)
     with replacing_together(folder / WEIGHTS, folder / CONFIG, parents=True) as (file, text):
@@ -107,6 +112,7 @@ def save(
             "architecture": architecture.to_dict(),
             "labels": labels,
             "provenance": provenance,
+            **({"normalisation": normalisation} if normalisation else {}),
             "weights_sha256": sha256(file),
         }
         text.write_text(json.dumps(config, indent=2) + "\n")
@@ -136,7 +142,30 @@ def read_config(folder: str | Path) -> Config:
             raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
     source = f"{file}: architecture"
     architecture = complete(Architecture.from_dict(config["architecture"], source), source)
-    return Config(config["kind"], architecture, config["labels"], config["provenance"], config["weights_sha256"])
+    return Config(
+        kind=config["kind"],
+        architecture=architecture,
+        labels=config["labels"],
+        provenance=config["provenance"],
+        weights_sha256=config["weights_sha256"],
+        normalisation=_normalisation(config, architecture.bands, file),
+    )
+
+
+def _normalisation(config: dict[str, Any], bands: int, file: Path) -> dict[str, tuple[float, ...]] | None:
+    """Read the mean and the deviation of each band; None where they are ImageNet's."""
+    if (found := config.get("normalisation")) is None:
+        return None
+    read: dict[str, tuple[float, ...]] = {}
+    for key in ("mean", "std"):
+        values = found.get(key) if isinstance(found, dict) else None
+        numbers = values if isinstance(values, list) else []
+        if len(numbers) != bands or any(type(v) not in (int, float) or not math.isfinite(v) for v in numbers):
+            raise UserError(f"{file}: corrupted: normalisation.{key} is not a list of {bands} numbers")
+        read[key] = tuple(numbers)
+    if min(read["std"]) <= 0:
+        raise UserError(f"{file}: corrupted: normalisation.std has a number that is not above 0")
+    return read
 
 
 def read(folder: str | Path, kind: str) -> tuple[Config, dict[str, Tensor]]:
@@ -148,15 +177,16 @@ def read(folder: str | Path, kind: str) -> tuple[Config, dict[str, Tensor]]:
     return config, _read_weights(folder, config)
 
 
-def read_encoder(folder: str | Path, architecture: Architecture) -> dict[str, Tensor]:
-    """The encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
+def read_encoder(folder: str | Path, architecture: Architecture) -> tuple[int, dict[str, Tensor]]:
+    """The bands and the encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
     folder = Path(folder)
     config = read_config(folder)
     if config.architecture.stages != architecture.stages:
         raise UserError(f"{folder}: its four stages are not those of {architecture.id}, which is to start from it")
     prefix = "encoder."
     weights = _read_weights(folder, config)
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    return config.architecture.bands, own
 
 
 def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:

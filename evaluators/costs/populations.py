@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from boostformer.architecture import STRIDES, Architecture, Decoder, Stage, stem_size
+from boostformer.architecture import RGB_BANDS, STRIDES, Architecture, Decoder, Stage, stem_size
 from boostformer.parts import DecoderParts, Part, StageParts, decoder_parts, stage_parts, stem_part
 
 _BRANCH = ("norm", "arrangement", "layer_scale")
@@ -77,8 +77,8 @@ class PartSums(ABC, Generic[T]):
 
     def pieces(self, arch: Architecture) -> list[T]:
         """List figures that add up to the network's."""
-        groups, size, in_width = self._sums, arch.stem_size, 3
-        key: Any = (arch.stem, arch.size)
+        groups, size, in_width = self._sums, arch.stem_size, arch.bands
+        key: Any = (arch.stem, arch.size, arch.bands)
         found = [groups[key] if key in groups else self._remember(key, self.stem(arch))]
         for i, stage in enumerate(arch.stages):
             for number, fields in enumerate(_FIELDS):
@@ -125,14 +125,17 @@ class Population:
         slots: the variants of each slot of a space: of ``stages.0.mixer`` block specs, …, of ``decoder.width`` widths.
         size: (H, W) of the input.
         classes: number of labels.
+        bands: of the input.
     """
 
-    def __init__(self, sums: PartSums[Any], slots: Slots, size: tuple[int, int], classes: int) -> None:
+    def __init__(
+        self, sums: PartSums[Any], slots: Slots, size: tuple[int, int], classes: int, bands: int = RGB_BANDS
+    ) -> None:
         self.slots = slots
-        self._first = _first(slots, size, classes)
+        self._first = _first(slots, size, classes, bands)
         groups = list(self._groups(sums))
         counts = [prod(len(slots[name]) for name in names) for names, _, _ in groups]
-        population = f"{sums.deployed} {size} {classes} {dict(slots)}"
+        population = f"{sums.deployed} {size} {classes} {bands} {dict(slots)}"
         rows = sums.kept_rows(population, sum(counts))
         if rows is None:
             found = (self._rows(names, figure) for names, figure, _ in groups)
@@ -195,7 +198,7 @@ class Population:
         return total
 
 
-def _first(slots: Slots, size: tuple[int, int], classes: int) -> Architecture:
+def _first(slots: Slots, size: tuple[int, int], classes: int, bands: int) -> Architecture:
     """Make the network with the first variant in every slot, and one layer in each stage."""
     values = {name: variants[0] for name, variants in slots.items()}
 
@@ -203,4 +206,4 @@ def _first(slots: Slots, size: tuple[int, int], classes: int) -> Architecture:
         return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
     stages = tuple(Stage(**fields(f"stages.{i}.") | {"depth": 1}) for i in range(len(STRIDES)))
-    return Architecture(stages, Decoder(**fields("decoder.")), classes, size, values["stem"])
+    return Architecture(stages, Decoder(**fields("decoder.")), classes, size, values["stem"], bands)

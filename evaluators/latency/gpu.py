@@ -55,7 +55,7 @@ class CudaGraphs(Backend):
         from boostformer.layers import LabelMap
         from evaluators.latency.graphs import deployed_network
 
-        network, image = deployed_network(arch), torch.zeros(1, 3, *arch.size)
+        network, image = deployed_network(arch), torch.zeros(1, arch.bands, *arch.size)
         found = Measured.of_builds([self._run(network, image) for _ in range(builds)])
         after = None
         if labels:

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from boostformer.architecture import Architecture, BlockSpec
+from boostformer.architecture import STRIDES, Architecture, BlockSpec
 from boostformer.deploy.export import to_onnx
 from boostformer.fold import fold
 from boostformer.model import build
@@ -27,8 +27,8 @@ CODE = (
 """Files that decide a graph: a figure is kept with their fingerprint, and is not taken for another graph's."""
 LOGITS = "logits"
 IDENTITY = BlockSpec("identity")
-IMAGE, NARROW = 3, 8
-"""Channels of an image, and of the maps at the ends of an element's graph."""
+NARROW = 8
+"""Channels of the maps at the ends of an element's graph."""
 _SMALL = 16
 """A constant of at most so many whole numbers is an axis or a shape, and so part of the structure."""
 
@@ -40,8 +40,8 @@ def deployed_network(arch: Architecture) -> nn.Module:
 
 
 def network_graph(arch: Architecture, opset: int) -> onnx.ModelProto:
-    """Export the deployed network at batch 1 with random weights: ``image`` (1, 3, H, W) to ``logits``."""
-    return to_onnx(deployed_network(arch), (torch.zeros(1, 3, *arch.size),), opset, ["image"], [LOGITS])
+    """Export the deployed network at batch 1 with random weights: ``image`` (1, bands, H, W) to ``logits``."""
+    return to_onnx(deployed_network(arch), (torch.zeros(1, arch.bands, *arch.size),), opset, ["image"], [LOGITS])
 
 
 def elements(arch: Architecture, *, labels: bool = False) -> Iterator[tuple[Part, int]]:
@@ -76,7 +76,7 @@ def frames_of(element: Part) -> list[Part]:
     A runtime lays maps out to suit its convolutions, and then resizes and adds in that layout too. An element that is
     timed bare would be laid out for its input, which in a network it is not: a resize took four times as long.
     """
-    maps = [shape for shape in element.inputs if shape[0] != IMAGE]
+    maps = [] if _takes_image(element) else [*element.inputs]
     if after := _output(element):
         maps.append(after)
     return [Part("frame", BlockSpec("frame"), (NARROW,), (shape,), deployed=True) for shape in maps]
@@ -88,7 +88,7 @@ def space_elements(slots: Mapping[str, Sequence[Any]], one: Architecture) -> lis
     ``slots`` are the space's, by name, each with its variants; ``one`` is any of its networks.
     """
     collector = _Collector()
-    Population(collector, slots, one.size, one.classes)
+    Population(collector, slots, one.size, one.classes, one.bands)
     tail = labels_part(one)
     return list(collector.found | dict.fromkeys([tail, *frames_of(tail)]))
 
@@ -109,9 +109,14 @@ class _Collector(PartSums[float]):
 def element_graph(element: Part, opset: int) -> onnx.ModelProto:
     """Export an element at batch 1 with random weights between narrow 1x1 convolutions, or a frame itself."""
     torch.manual_seed(0)
-    first = [NARROW if shape[0] != IMAGE else IMAGE for shape in element.inputs]
-    inputs = [torch.zeros(1, width, *shape[1:]) for width, shape in zip(first, element.inputs, strict=True)]
+    whole = _takes_image(element)
+    inputs = [torch.zeros(1, width if whole else NARROW, *size) for width, *size in element.inputs]
     return to_onnx(_Framed(element).eval(), (inputs,), opset)
+
+
+def _takes_image(element: Part) -> bool:
+    """Tell whether an element is given an image, as the network is or as a stem makes it, and no map."""
+    return element.kind == "stem" or (element.kind == "embed" and element.shape[2] == STRIDES[0])
 
 
 def _output(element: Part) -> tuple[int, int, int] | None:
@@ -131,8 +136,8 @@ class _Framed(nn.Module):
     def __init__(self, element: Part) -> None:
         super().__init__()
         self.residual, self.fusing = element.kind in ("mixer", "ffn"), element.kind == "fusion"
-        widths = [shape[0] for shape in element.inputs]
-        self.before = nn.ModuleList(nn.Identity() if w == IMAGE else nn.Conv2d(NARROW, w, 1) for w in widths)
+        whole, widths = _takes_image(element), [shape[0] for shape in element.inputs]
+        self.before = nn.ModuleList(nn.Identity() if whole else nn.Conv2d(NARROW, width, 1) for width in widths)
         self.element = nn.Identity() if element.kind == "frame" else element.build()
         after = element.inputs[0] if element.kind == "frame" else _output(element)
         self.after = nn.Conv2d(after[0], NARROW, 1) if after else nn.Identity()

@@ -25,6 +25,10 @@ MEANING = ("classes", "ignore", "background", "colours")
 """Settings that say what mask values mean."""
 
 
+READING = ("bands", "levels")
+"""Settings that say how image files are read."""
+
+
 def size_of(text: str | None) -> tuple[int, int] | None:
     """Read ``--size 512x512`` as (H, W)."""
     try:
@@ -107,7 +111,7 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
     if default:
         settings |= {"fit": default.fit, "overlap": default.overlap}
     if default and default.root is not None and text != "scenes":  # and mask values mean what they meant
-        settings |= {key: getattr(default, key) for key in MEANING}
+        settings |= {key: getattr(default, key) for key in (*MEANING, *READING)}
     if text == "scenes":
         found = DataConfig(kind="scenes", **settings)
     elif named.is_dir():

@@ -106,15 +106,17 @@ def space(
 
         opened, _ = resolve(run_file)
         experiment = opened.experiment
-        found = found.replace(size=experiment.space.size, classes=experiment.space.classes)
+        found = found.replace(
+            size=experiment.space.size, classes=experiment.space.classes, bands=experiment.space.bands
+        )
         budget, table, latency = dict(experiment.budgets), opened.table, opened.problem.latency
     counted = "deployed" if table.deployed else "trained"
     indices = slot_indices(found, found.genes.sample(np.random.default_rng(0), samples))
-    drawn = Cost(*Population(table, found.slots, found.size, found.classes).figures(indices).T)
+    drawn = Cost(*Population(table, found.slots, found.size, found.classes, found.bands).figures(indices).T)
     figures: dict[str, Any] = {key: getattr(drawn, key) for key in COSTS if key in COUNTED}
     quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}
     if latency is not None:
-        times = Population(latency, found.slots, found.size, found.classes).figures(indices)[:, 0]
+        times = Population(latency, found.slots, found.size, found.classes, found.bands).figures(indices)[:, 0]
         figures["latency_ms"] = times + latency.overhead_ms
         quantiles["latency_ms"] = np.quantile(figures["latency_ms"], [0, 0.5, 1]).round(3).tolist()
     document: dict[str, Any] = {

@@ -122,6 +122,7 @@ def profile_space(
     device: DeviceOption,
     size: Annotated[str | None, typer.Option("--size", help="Input size HxW; by default the space's.")] = None,
     classes: ClassesOption = None,
+    bands: Annotated[int | None, typer.Option(min=1, help="Bands of the images; by default the space's.")] = None,
 ) -> None:
     """Measure every element that networks of a space are made of, into a device's table; the same command resumes."""
     from evaluators.latency.graphs import space_elements
@@ -130,7 +131,7 @@ def profile_space(
     from search_space import read_space
 
     found = read_space(space)
-    found = found.replace(size=size_of(size) or found.size, classes=classes or found.classes)
+    found = found.replace(size=size_of(size) or found.size, classes=classes or found.classes, bands=bands)
     entry, table = _table(device)
     with _reachable():
         meter = entry.device.meter(entry.name, entry.folder)

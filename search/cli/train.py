@@ -210,6 +210,7 @@ def pretrain(
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
 
+    from boostformer.architecture import RGB_BANDS
     from boostformer.data import Pictures
     from boostformer.model import Classifier
     from boostformer.training import pretrain as fit
@@ -225,7 +226,7 @@ def pretrain(
     shape = size_of(size) or (224, 224)
     data = expanded(data)
     training, validation = Pictures(data, "training"), Pictures(data, "validation")
-    architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape)
+    architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape, bands=RGB_BANDS)
     if remark := weights_left(arch):
         note(remark)
     torch.manual_seed(recipe.seed)
@@ -273,7 +274,6 @@ def _train(
     import torch
 
     from boostformer.data.cache import data_cache
-    from boostformer.model import build
     from boostformer.training import evaluate, train
     from boostformer.training.threads import using
     from boostformer.weights import checkpoint
@@ -289,11 +289,12 @@ def _train(
     if searched is not None and searched != proxy.content:
         where = data.root or data.kind
         note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")
-    architecture = architecture.replace(classes=len(proxy.labels), size=data.size)
+    architecture = architecture.replace(classes=len(proxy.labels), size=data.size, bands=proxy.bands)
     torch.manual_seed(recipe.seed)
-    model = build(architecture, recipe.drop_path)
-    if init is not None:
-        model.load_encoder(init)
+    model = proxy.network(architecture, recipe)
+    unfit = model.load_encoder(init) if init is not None else []
+    if unfit:
+        note(f"--init: {init} is of other bands, so these weights start anew: {', '.join(unfit)}")
     trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
     height, width = data.size
     folded = ""

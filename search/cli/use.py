@@ -68,6 +68,12 @@ def evaluate(
     names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
     if names and len(names) != model.architecture.classes:
         raise UserError(f"{ckpt}: has {len(names)} names (`labels`) for {model.architecture.classes} classes")
+    bands = model.architecture.bands
+    if config.reading.count != bands:
+        raise UserError(
+            f"{config.root or config.kind}: `bands: {config.bands}` reads {config.reading.count}, but {ckpt} is of "
+            f"{bands}; allowed: data of as many bands, `bands: {model.reading.bands}`"
+        )
     found = open_split(config, split)  # type: ignore[arg-type]
     for line in found.remarks:
         note(line)
@@ -110,6 +116,9 @@ def predict(
     for image in images:
         if by_name[image.stem] != image:
             raise UserError(f"{image} and {by_name[image.stem]} would be drawn into the same file of --out")
+    if model.architecture.bands not in (1, 3):
+        shown = "the first three" if model.architecture.bands > 3 else "the first"
+        note(f"overlays show {shown} of {model.architecture.bands} bands")
     for image in images:
         for file in predict_file(model, image, out, wanted, **how):
             print(file)
@@ -133,9 +142,9 @@ def export(
     model = BoostFormer.load(ckpt)
     model.architecture = at_size(model.architecture, size_of(size))
     done = export_onnx(model, out, opset=opset)
-    height, width = model.architecture.size
+    shape = "x".join(map(str, (1, model.architecture.bands, *model.architecture.size)))
     note(
-        f"{done.file}: 1x3x{height}x{width}, opset {done.opset}, {done.nodes} nodes; ONNX Runtime differs from the "
+        f"{done.file}: {shape}, opset {done.opset}, {done.nodes} nodes; ONNX Runtime differs from the "
         f"network by {done.max_difference:.1e} of its largest logit; manifest {done.manifest}"
     )
 

@@ -103,7 +103,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     except UserError as error:
         raise top.at("data").error(str(error)) from None
     try:
-        space = space.replace(size=config.data.size, classes=len(proxy.labels))
+        space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
         raise top.at("space").error(f"{config.space} {error}") from None
     table = CostTable(deployed=config.budgets.counted == "deployed")
@@ -157,7 +157,7 @@ def _budget(file: RunFile, table: CostTable, space: SearchSpace) -> Budget:
     budgets = file.config.budgets
     costs: Any = None
     if budgets.baseline is not None:
-        costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size))
+        costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands))
     limits: list[tuple[str, float]] = []
     for name, limit in budgets.limits.items():
         try:

@@ -143,13 +143,13 @@ class Problem:
 
     @cached_property
     def _population(self) -> Population:
-        return Population(self.table, self.space.slots, self.space.size, self.space.classes)
+        return Population(self.table, self.space.slots, self.space.size, self.space.classes, self.space.bands)
 
     @cached_property
     def _population_latency(self) -> Population | None:
         if self.latency is None:
             return None
-        return Population(self.latency, self.space.slots, self.space.size, self.space.classes)
+        return Population(self.latency, self.space.slots, self.space.size, self.space.classes, self.space.bands)
 
     def _figures(self, indices: dict[str, NDArray[Any]]) -> Figures:
         """Return the costs used by objectives and budgets, for networks given by the variants in their slots."""

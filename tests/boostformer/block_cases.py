@@ -16,7 +16,7 @@ from boostformer.blocks.norms import LayerScale
 WIDTH = 480
 """What every option of every block divides."""
 WIDTHS = (32, 48, 40, 80, 96, WIDTH)
-IN_WIDTH, STRIDE, MAPS = 5, 2, 4
+BANDS, IN_WIDTH, STRIDE, MAPS = 3, 5, 2, 4
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -48,7 +48,7 @@ def make(kind: str, spec: BlockSpec, width: int | None = None) -> nn.Module:
     """The block with random weights, also where they start at a constant."""
     width = width or width_of(kind, spec)
     torch.manual_seed(0)
-    shape = {"stem": (), "embed": (IN_WIDTH, width, STRIDE), "fusion": (width, MAPS)}.get(kind, (width,))
+    shape = {"stem": (BANDS,), "embed": (IN_WIDTH, width, STRIDE), "fusion": (width, MAPS)}.get(kind, (width,))
     module = registry.construct(kind, spec, *shape)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -76,7 +76,7 @@ def inputs(kind: str, height: int, length: int, width: int = WIDTH, batch: int =
     torch.manual_seed(1)
     if kind == "fusion":
         return [torch.randn(batch, width, -(-height // 2**i), -(-length // 2**i)) for i in range(MAPS)]
-    return torch.randn(batch, {"stem": 3, "embed": IN_WIDTH}.get(kind, width), height, length)
+    return torch.randn(batch, {"stem": BANDS, "embed": IN_WIDTH}.get(kind, width), height, length)
 
 
 def as_type(value: Tensor | list[Tensor], dtype: torch.dtype) -> Tensor | list[Tensor]:

@@ -46,6 +46,7 @@ architectures = st.builds(
     classes=counts,
     size=st.tuples(sides, sides),
     stem=specs,
+    bands=st.sampled_from([3, 3, 1, 4, 13]),
 )
 
 
@@ -63,6 +64,16 @@ def test_round_trips_are_exact_in_every_form(arch: Architecture) -> None:
 @given(architectures, architectures)
 def test_the_id_is_equal_exactly_when_the_networks_are(one: Architecture, other: Architecture) -> None:
     assert (one.id == other.id) == (one.to_json() == other.to_json())
+
+
+def test_bands_are_written_where_they_are_not_three() -> None:
+    rgb = presets.load("segformer_b0")
+    assert "bands" not in rgb.to_dict() and rgb.replace(bands=3) == rgb
+    assert Architecture.from_dict(rgb.to_dict() | {"bands": 3}).id == rgb.id
+    grey = rgb.replace(bands=1)
+    assert grey.to_dict()["bands"] == 1 and grey.id != rgb.id
+    with pytest.raises(UserError, match="bands: 0 is not at least 1"):
+        Architecture.from_dict(rgb.to_dict() | {"bands": 0})
 
 
 def test_the_id_depends_on_classes_and_size_and_stays_what_it_is() -> None:

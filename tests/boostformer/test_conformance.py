@@ -76,7 +76,7 @@ def test_a_folded_block_computes_the_same(kind: str, spec: BlockSpec) -> None:
 @pytest.mark.parametrize(("kind", "spec"), CASES)
 def test_a_part_is_built_as_it_is_deployed(kind: str, spec: BlockSpec) -> None:
     width = width_of(kind, spec)
-    shape = {"stem": (), "embed": (5, width, 2), "fusion": (width, 4)}.get(kind, (width,))
+    shape = {"stem": (3,), "embed": (5, width, 2), "fusion": (width, 4)}.get(kind, (width,))
     part = Part(kind, spec, shape, ())
     if kind in ("mixer", "ffn"):
         part = replace(part, norm="batch", scale=True)

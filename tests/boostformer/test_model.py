@@ -12,6 +12,7 @@ from torch import nn
 
 from boostformer import BoostFormer, Classifier, build, presets
 from boostformer.architecture import Architecture, BlockSpec, Stage
+from boostformer.data.normalise import IMAGENET, Normalisation
 from boostformer.errors import UserError
 from boostformer.layers import Branch, DropPath, Layer
 from boostformer.model import EncoderStage
@@ -174,6 +175,33 @@ class TestCheckpoint:
             BoostFormer.load(tmp_path)
         with pytest.raises(UserError, match="its four stages are not those of"):
             build(small("segformer_b0")).load_encoder(tmp_path)
+
+    def test_an_encoder_of_other_bands_gives_all_but_what_sees_the_image(self, tmp_path: Path) -> None:
+        for name, unfit in (
+            ("segformer_b0", ["stages.0.embed.proj.weight"]),
+            ("boostformer", ["stages.0.embed.proj.weight"]),
+        ):
+            rgb = build(small(name))
+            rgb.save_pretrained(tmp_path / name)
+            model = build(small(name).replace(bands=4))
+            before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+            assert model.load_encoder(tmp_path / name) == unfit
+            for key, value in model.encoder.state_dict().items():
+                assert torch.equal(value, before[key] if key in unfit else rgb.encoder.state_dict()[key]), key
+            assert build(small(name)).load_encoder(tmp_path / name) == []
+
+    def test_normalisation_is_kept_unless_it_is_imagenet_s(self, tmp_path: Path) -> None:
+        rgb, grey = build(small()), build(small().replace(bands=1))
+        assert rgb.normalisation == IMAGENET and grey.normalisation is None
+        grey.normalisation = Normalisation((0.1,), (1 / 3,))
+        rgb.save_pretrained(tmp_path / "rgb")
+        grey.save_pretrained(tmp_path / "grey")
+        assert "normalisation" not in json.loads((tmp_path / "rgb" / "config.json").read_text())
+        assert BoostFormer.load(tmp_path / "rgb").normalisation == IMAGENET
+        assert BoostFormer.load(tmp_path / "grey").normalisation == grey.normalisation
+        for wrong in ({"mean": [0.1], "std": [0]}, {"mean": [0.1, 0.2], "std": [1, 1]}, {"mean": [0.1]}, [0.1]):
+            with pytest.raises(UserError, match=r"config\.json: corrupted: normalisation\.(mean|std)"):
+                BoostFormer.load(self.changed(tmp_path / "grey", normalisation=wrong))
 
     def changed(self, folder: Path, **changes: object) -> Path:
         file = folder / "config.json"

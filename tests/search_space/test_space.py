@@ -246,6 +246,18 @@ def test_round_trips_are_exact(space: SearchSpace) -> None:
     assert space_from_yaml(yaml.safe_dump(data)).domains["decoder.width"] == space.domains["decoder.width"]
 
 
+def test_bands_are_the_networks_and_come_back() -> None:
+    space = small_space()
+    four = space.replace(bands=4)
+    assert "bands" not in space.to_dict() and space.replace(bands=3) == space
+    assert space_from_dict(four.to_dict()) == four and four.fingerprint != space.fingerprint
+    arch = four.sample(np.random.default_rng(0))
+    assert arch.bands == 4 and arch in four and arch not in space
+    assert four.decode(four.encode([arch])[0]) == arch
+    with pytest.raises(UserError, match="bands 4, the space has 3"):
+        space.encode([arch])
+
+
 def test_fingerprint_tells_spaces_apart() -> None:
     space = small_space()
     others = [space.replace(size=(96, 64)), space.replace(classes=4)]

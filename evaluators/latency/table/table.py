@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.architecture import Architecture
+from boostformer.architecture import RGB_BANDS, Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Provenance
 from boostformer.fingerprints import code_fingerprint
@@ -109,7 +109,8 @@ class Table(Additive):
     def prepare(self, slots: Mapping[str, Sequence[Any]], one: Architecture) -> None:
         height, width = one.size
         if missing := self.missing(space_elements(slots, one)):
-            raise UserError(self.lacks(missing, f"of the space at {height}x{width}, {one.classes} classes"))
+            bands = f", {one.bands} bands" if one.bands != RGB_BANDS else ""
+            raise UserError(self.lacks(missing, f"of the space at {height}x{width}, {one.classes} classes{bands}"))
         self.band  # noqa: B018  # says so when nothing can be predicted
 
     def missing(self, wanted: Iterable[Part]) -> list[Part]:

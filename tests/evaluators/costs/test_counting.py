@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from boostformer import build, presets
-from boostformer.architecture import Architecture
+from boostformer.architecture import Architecture, BlockSpec
 from boostformer.fold import fold
 from evaluators.costs.counting import Cost, count
 from evaluators.costs.populations import Population
@@ -35,7 +36,7 @@ def check(arch: Architecture, table: CostTable, form: Callable[[nn.Module], nn.M
     """The sum over the parts is the whole as we count it, as fvcore does and as torch's own counter does."""
     with torch.device("meta"):
         model = form(build(arch).eval())
-        image = torch.empty(1, 3, *arch.size)
+        image = torch.empty(1, arch.bands, *arch.size)
     whole = count(model, image)
     assert table.cost(arch) == whole, arch.to_yaml()
     assert count_with_fvcore(model, image) == whole, arch.to_yaml()
@@ -81,6 +82,22 @@ def test_a_population_costs_what_its_networks_cost_one_by_one(table: CostTable, 
     for row, costs in zip(genes, found, strict=True):
         one = table.cost(space.decode(row))
         assert costs.tolist() == [one.params, one.conv_linear_macs, one.attention_macs]
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_a_network_of_other_bands_costs_what_its_parts_cost(table: CostTable, deployed: CostTable, bands: int) -> None:
+    rng, space = np.random.default_rng(0), read_space("boostformer_b0").replace(size=(96, 160), classes=11, bands=bands)
+    resized = space.sample(rng)
+    stem = BlockSpec.of("resizer", blocks=1, shrink=2)
+    for arch in (presets.load("segformer_b0", size=(64, 96), bands=bands), replace(resized, stem=stem)):
+        check(arch, table, lambda model: model)
+        check(arch, deployed, fold)
+        rgb = arch.replace(bands=3)  # by the same table, which must not confuse them
+        assert (table.cost(arch).params - table.cost(rgb).params) * (bands - 3) > 0
+    genes = space.genes.sample(rng, 20)
+    indices = slot_indices(space, genes)
+    found = Population(table, space.slots, space.size, space.classes, bands).figures(indices)
+    assert [row.tolist() for row in found] == [list(table.cost(space.decode(genes[i])).values) for i in range(20)]
 
 
 def test_formulas_of_the_reference() -> None:

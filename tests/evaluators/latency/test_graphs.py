@@ -15,13 +15,14 @@ from boostformer.deploy.export import opset_of
 from boostformer.parts import Part, labels_part, parts
 from evaluators.costs.table import part_key
 from evaluators.latency.graphs import (
-    IMAGE,
     NARROW,
     element_graph,
     elements,
     elements_of,
     frames_of,
     graph_hash,
+    network_graph,
+    space_elements,
 )
 
 MIXER = Part("mixer", BlockSpec.of("pooling"), (8,), ((8, 16, 16),), deployed=True)
@@ -76,7 +77,7 @@ def test_a_branch_is_its_block_and_what_is_not_folded_into_it() -> None:
     assert elements_of(MIXER) == [MIXER]
     whole = replace(MIXER, norm="layer", scale=True, local_connection=True)
     assert elements_of(whole) == [MIXER, norm, one_pass, one_pass]
-    stem = Part("stem", BlockSpec("none"), (), ((3, 64, 64),), deployed=True)
+    stem = Part("stem", BlockSpec("none"), (3,), ((3, 64, 64),), deployed=True)
     assert elements_of(stem) == []
     fusion = next(part for _, part, _ in parts(sampled(1)[0], deployed=True) if part.kind == "fusion")
     assert elements_of(fusion) == [fusion]
@@ -124,10 +125,21 @@ def test_an_element_s_graph_lies_between_narrow_maps(opset: int) -> None:
     assert graph_hash(element_graph(MIXER, opset)) == graph_hash(found) != graph_hash(element_graph(frame, opset))
 
 
-def test_an_element_that_takes_the_image_or_several_maps_has_a_graph_too() -> None:
-    arch = sampled(1)[0]
+@pytest.mark.parametrize("bands", [1, 3, 4, 8])
+def test_an_element_that_takes_the_image_or_several_maps_has_a_graph_too(bands: int) -> None:
+    arch = sampled(1)[0].replace(bands=bands)
     listed = {part.kind: part for _, part, _ in reversed(list(parts(arch, deployed=True)))}
     embed, fusion = listed["embed"], listed["fusion"]
     assert len(element_graph(fusion, 17).graph.input) == len(fusion.inputs)
     image = element_graph(embed, 17).graph.input[0].type.tensor_type.shape.dim
-    assert [d.dim_value for d in image] == [1, IMAGE, 64, 64]
+    assert [d.dim_value for d in image] == [1, bands, 64, 64]
+    assert [frame.inputs for frame in frames_of(embed)] == [((embed.shape[1], 16, 16),)], "the image has none"
+    network = network_graph(arch, 17).graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_value for d in network] == [1, bands, *arch.size]
+
+
+def test_the_elements_of_a_space_of_other_bands_are_those_of_its_networks() -> None:
+    four = space().replace(bands=4)
+    known = set(space_elements(four.slots, next(iter(four))))
+    assert all(element in known for arch in sampled(5) for element, _ in elements(arch.replace(bands=4)))
+    assert not known >= {element for element, _ in elements(sampled(1)[0])}
