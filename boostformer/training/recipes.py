@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from boostformer.errors import UserError, nearest
+from boostformer.training.loss_config import LossConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ class Recipe(BaseModel):
     decay: float = Field(default=0.2, gt=0, le=1, description="share of the iterations that 'wsd' lets the rate fall")
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    loss: LossConfig = LossConfig()
     scale: tuple[float, float] = Field(default=(0.5, 2.0), description="range of the random resizing")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -153,6 +155,10 @@ def recipe(name: str, **changes: Any) -> Recipe:
     return kind(**(RECIPES[name] | changes))
 
 
+_FAST = ("decoder.", "network.decoder.", "heads.")
+"""Beginnings of the names of what learns as the decoder does: heads that exist in training alone, too."""
+
+
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Divide the trainable parameters into AdamW's groups, with ``name``, ``lr``, ``base_lr`` and ``weight_decay``.
 
@@ -171,7 +177,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = "decoder" if name.startswith("decoder.") else "encoder"
+        part = "decoder" if name.startswith(_FAST) else "encoder"
         decayed = parameter.ndim > 1 and name not in undecayed
         lr = recipe.lr * (recipe.decoder_lr_factor if part == "decoder" else 1.0)
         group = groups.setdefault(
