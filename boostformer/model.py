@@ -112,10 +112,6 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
         model.labels, model.provenance = config.labels, config.provenance
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
-    def load_encoder(self, folder: str | Path) -> None:
-        """Start from the encoder in ``folder``, a checkpoint of either kind with the same four stages."""
-        self.encoder.load_state_dict(checkpoint.read_encoder(folder, self.architecture))
-
     def fold(self) -> Self:
         """Mark a copy that :func:`boostformer.fold.fold` has taken apart: it cannot be trained or saved any more."""
         self.folded = True

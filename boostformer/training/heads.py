@@ -13,7 +13,7 @@ from boostformer.model import BoostFormer
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives in training: ``logits``, those of its ``auxiliary`` heads, and the ``maps`` of its stages."""
+    """What a network gives in training: ``logits``, those of ``auxiliary`` heads, and the ``maps`` of its stages."""
 
     logits: Tensor
     auxiliary: tuple[Tensor, ...] = ()

@@ -122,9 +122,9 @@ def lovasz_softmax(shares: Tensor, truth: Tensor) -> Tensor:
 def near_boundary(labels: Tensor, width: int) -> Tensor:
     """Mark the pixels ``(B, H, W)`` within ``width`` pixels of one with another label: 1, else 0."""
     values = labels[:, None].float()
-    window = {"kernel_size": 2 * width + 1, "stride": 1, "padding": width}
     # A maximum pads with minus infinity, so the image's border is no boundary.
-    return (F.max_pool2d(values, **window) != -F.max_pool2d(-values, **window))[:, 0].float()
+    highest, lowest = (sign * F.max_pool2d(sign * values, 2 * width + 1, 1, width) for sign in (1, -1))
+    return (highest != lowest)[:, 0].float()
 
 
 def _nearest(labels: Tensor, shape: Sequence[int]) -> Tensor:
