@@ -18,6 +18,8 @@ from boostformer.weights import checkpoint, importers
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = [checkpoint.WEIGHTS, checkpoint.CONFIG, "pytorch_model.bin", "README.md"]
 _LISTED = 6
+LEAST = 0.05
+"""Share of the encoder that must fit, for less is hardly what was meant."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
     """Copy into ``model`` all weights of the same name and shape, and say in a line what was taken and what not.
 
     The classifier's rows go by the classes' names where both sides have names (``labels`` are those of ``model``), and
-    as they are where one has none. UserError when nothing of the encoder fits: then it is no start.
+    as they are where one has none. UserError when next to nothing of the encoder fits: then it is no start.
     """
     own = model.state_dict()
     taken, left, remark = {}, [], ""
@@ -84,8 +86,14 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
             taken[name] = theirs
         else:
             left.append(name)
-    if not any(name.startswith("encoder.") for name in taken):
-        raise UserError(f"{trained.id}: none of its weights fits the encoder of this network; is it of another width?")
+    fitting, whole = (
+        sum(value.numel() for name, value in some.items() if name.startswith("encoder.")) for some in (taken, own)
+    )
+    if fitting < LEAST * whole:
+        raise UserError(
+            f"{trained.id}: {fitting / whole:.1%} of the encoder's numbers fit this network, at least {LEAST:.0%} are "
+            "needed to start from; is it another network, or of other widths?"
+        )
     model.load_state_dict(own | taken)
     share = sum(value.numel() for value in taken.values()) / sum(value.numel() for value in own.values())
     said = f"starts from {trained.id}: {share:.1%} of its numbers{remark}"

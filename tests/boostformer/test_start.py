@@ -63,7 +63,7 @@ def test_classes_are_known_by_name() -> None:
 
 def test_what_fits_nowhere_is_no_start() -> None:
     model = network(0)
-    with pytest.raises(UserError, match="net: none of its weights fits"):
+    with pytest.raises(UserError, match="net: 0.0% of the encoder's numbers fit"):
         start_from(model, Trained("net", "0", {"decoder.norm.weight": torch.zeros(1)}, []), [])
 
 
