@@ -135,16 +135,16 @@ def export() -> None:
 
 def train(root: Path, genes: tuple[int, ...], iterations: int, seed: int) -> dict[str, Any]:
     """One training, in a process of its own with one thread."""
+    from boostformer import recipes
     from boostformer.data import DataConfig
     from boostformer.data.cache import data_cache
     from boostformer.training import TrainingFailure
-    from boostformer.training.recipes import recipe
     from evaluators.proxy import Proxy
 
     space = read_space(DATA / "space.yaml")
     if iterations not in _proxies:
         data = DataConfig(kind="ade20k", root=root, size=space.size)
-        _proxies[iterations] = Proxy(data, recipe("proxy", **(RECIPE | {"iterations": iterations})), data_cache())
+        _proxies[iterations] = Proxy(data, recipes.load("proxy", **(RECIPE | {"iterations": iterations})), data_cache())
     arch = space.decode(genes)
     found: dict[str, Any] = {"id": arch.id, "iterations": iterations, "seed": seed}
     try:

@@ -129,18 +129,6 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
             model.normalisation = Normalisation(**config.normalisation)
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
-    def load_encoder(self, folder: str | Path) -> list[str]:
-        """Start from the encoder in ``folder``, a checkpoint of either kind with the same four stages.
-
-        Gives the names of weights that do not fit since it is of another number of bands: those stay as they are.
-        """
-        bands, weights = checkpoint.read_encoder(folder, self.architecture)
-        own, unfit = self.encoder.state_dict(), []
-        if bands != self.architecture.bands:
-            unfit = [name for name, value in weights.items() if name in own and value.shape != own[name].shape]
-        self.encoder.load_state_dict(weights | {name: own[name] for name in unfit})
-        return unfit
-
     def fold(self) -> Self:
         """Mark a copy that :func:`boostformer.fold.fold` has taken apart: it cannot be trained or saved any more."""
         self.folded = True

@@ -35,5 +35,5 @@ class Variation(BaseModel):
         if not keys or not sided:
             return None
         some = ", ".join(f"'{name}'" for name in sided[:3]) + (" …" if len(sided) > 3 else "")
-        off = " and ".join(f"`{key}: 0` (--{key.replace('_', '-')} 0)" for key in keys)
+        off = " and ".join(f"`{key}: 0` (--set {key}=0)" for key in keys)
         return f"training images are flipped at random, but {some} tell left from right; {off} turns it off"

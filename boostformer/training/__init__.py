@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from boostformer.training.failures import TrainingFailure
     from boostformer.training.loop import TrainingReport, pretrain, train
     from boostformer.training.metrics import Metrics, evaluate, top1
-    from boostformer.training.recipes import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
+    from boostformer.training.recipes import PretrainRecipe, Recipe, parameter_groups
 
 # Recipes alone do not need torch, and reading a run file should not wait for it.
 _LAZY = {
@@ -26,15 +26,12 @@ _LAZY = {
     "evaluate": "metrics",
     "predict_labels": "bands",
     "top1": "metrics",
-    "RECIPES": "recipes",
     "PretrainRecipe": "recipes",
     "Recipe": "recipes",
     "parameter_groups": "recipes",
-    "recipe": "recipes",
 }
 
 __all__ = [
-    "RECIPES",
     "Metrics",
     "PretrainRecipe",
     "Recipe",
@@ -44,7 +41,6 @@ __all__ = [
     "parameter_groups",
     "predict_labels",
     "pretrain",
-    "recipe",
     "top1",
     "train",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import math
 import os
 import signal
 import time
@@ -141,9 +140,10 @@ def fit(
     if recipe.precision == "fp16" and accelerator.device.type == "cpu":  # which it would compute in fp32
         raise UserError("precision: 'fp16' cannot be trained on a CPU, allowed here: fp32, bf16")
     identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
-    network, optimizer = accelerator.prepare(model, _optimizer(model, recipe))
+    trained = task.trained(model)
+    network, optimizer = accelerator.prepare(trained, _optimizer(trained, recipe))
     try:
-        watch = LossWatch(chance=math.log(task.num_classes))
+        watch = LossWatch(chance=task.chance())
         state = ResumableState(accelerator, resume_dir, recipe, identity)
         saved = state.load()
         start = saved.get("iteration", 0)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from boostformer.data.variation import Variation
-from boostformer.errors import UserError, nearest
+from boostformer.training.loss_config import LossConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +43,7 @@ class Recipe(Variation):
     decay: float = Field(default=0.2, gt=0, le=1, description="share of the iterations that 'wsd' lets the rate fall")
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    loss: LossConfig = LossConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
@@ -60,6 +61,11 @@ class Recipe(Variation):
                 f"warmup_iterations ({self.warmup_iterations}) must be over before the decay begins, after {self.trunk}"
             )
         return self
+
+    def unusual(self) -> dict[str, Any]:
+        """Give the groups of settings, by dotted names, that are not the usual ones: other losses, say."""
+        groups = self.model_dump(mode="json", include={"loss"}, exclude_defaults=True)
+        return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
 
     @property
     def trunk(self) -> int:
@@ -88,9 +94,7 @@ class Recipe(Variation):
 class PretrainRecipe(Recipe):
     """Pre-training an encoder as a classifier: the publication's, on Tiny-ImageNet.
 
-    Of the variation only ``flip`` is used here.
-
-    300 epochs of 100,000 images at batch 512, 5 of them warm-up; ``recipe`` keeps lr = 5e-4 · batch / 512.
+    Of the variation only ``flip`` is used here. 300 epochs of 100,000 images at batch 512, 5 of them warm-up.
     """
 
     iterations: int = Field(default=300 * 100_000 // 512, ge=1)
@@ -107,48 +111,27 @@ class PretrainRecipe(Recipe):
     random_erasing: float = Field(default=0.25, ge=0, le=1, description="probability")
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    # A few minutes from scratch on a CPU: a larger rate than fine-tuning's, a short warm-up.
-    "proxy": {
-        "iterations": 300,
-        "batch_size": 8,
-        "lr": 1e-3,
-        "decoder_lr_factor": 1.0,
-        "warmup_iterations": 30,
-        "drop_path": 0.0,
-        "clip_norm": 5.0,
-        "threads": 1,  # all trainings of a search alike, whatever the machine: more workers use more cores
-    },
-    # The same recipe at full length, for a network that is not pre-trained.
-    "scratch": {
-        "iterations": 20_000,
-        "lr": 1e-3,
-        "decoder_lr_factor": 1.0,
-        "warmup_iterations": 1000,
-        "clip_norm": 5.0,
-    },
-    "finetune": {},
-    "pretrain": {},
-}
-"""Changes that each named recipe makes to the defaults of its class."""
+def with_changes(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """Give ``recipe`` with ``changes``, of which mappings change single values of a group; pydantic's error if illegal.
 
-
-def recipe(name: str, **changes: Any) -> Recipe:
-    """Make the named recipe with ``changes``; UserError for an unknown name, pydantic's for illegal values.
-
-    A changed number of iterations keeps the share of warm-up, and a changed batch in pre-training the ratio
-    of learning rate to batch, unless those are changed too.
+    A changed number of iterations keeps the share of warm-up, and a changed batch in pre-training the ratio of learning
+    rate to batch, unless those are changed too.
     """
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe '{name}'; {nearest(name, RECIPES)}")
-    kind = PretrainRecipe if name == "pretrain" else Recipe
-    named = kind(**RECIPES[name])
+    changes = dict(changes)
+    for group in (key for key, value in changes.items() if isinstance(value, dict)):
+        before = getattr(recipe, group, None)
+        if isinstance(before, BaseModel):
+            changes[group] = before.model_dump() | changes[group]
     iterations, batch_size = changes.get("iterations"), changes.get("batch_size")
     if isinstance(iterations, int) and "warmup_iterations" not in changes:
-        changes["warmup_iterations"] = named.warmup_iterations * iterations // named.iterations
-    if isinstance(named, PretrainRecipe) and isinstance(batch_size, int) and "lr" not in changes:
-        changes["lr"] = named.lr * batch_size / named.batch_size
-    return kind(**(RECIPES[name] | changes))
+        changes["warmup_iterations"] = recipe.warmup_iterations * iterations // recipe.iterations
+    if isinstance(recipe, PretrainRecipe) and isinstance(batch_size, int) and "lr" not in changes:
+        changes["lr"] = recipe.lr * batch_size / recipe.batch_size
+    return type(recipe)(**(recipe.model_dump() | changes))
+
+
+_FAST = ("decoder.", "network.decoder.", "heads.")
+"""Beginnings of the names of what learns as the decoder does: heads that exist in training alone, too."""
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -169,7 +152,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = "decoder" if name.startswith("decoder.") else "encoder"
+        part = "decoder" if name.startswith(_FAST) else "encoder"
         decayed = parameter.ndim > 1 and name not in undecayed
         lr = recipe.lr * (recipe.decoder_lr_factor if part == "decoder" else 1.0)
         group = groups.setdefault(

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from boostformer.data import Pictures, SegmentationSplit
 from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
 from boostformer.data.normalise import IMAGENET, Normalisation, normalise
 from boostformer.errors import UserError
+from boostformer.training.heads import Outputs, WithHeads
+from boostformer.training.losses import SegmentationLoss, chance, class_weights
 from boostformer.training.recipes import PretrainRecipe, Recipe
 
 
@@ -33,8 +35,16 @@ class Task(Protocol):
         """Make of samples the network's input, float ``(B, 3, H, W)``, and the targets of :meth:`loss`."""
         ...
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss, a scalar: ``log(num_classes)`` when all classes are guessed alike."""
+    def trained(self, model: nn.Module) -> nn.Module:
+        """Give what is trained in place of ``model``: itself, or with parts around it that exist in training alone."""
+        ...
+
+    def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+        """Compute the loss of what :meth:`trained` gives, a scalar."""
+        ...
+
+    def chance(self) -> float:
+        """Give the loss when all classes are guessed alike; infinity where that is not known."""
         ...
 
 
@@ -78,7 +88,7 @@ def label_tensor(label: NDArray[np.integer]) -> Tensor:
 
 
 class SegmentationTask:
-    """Per-pixel cross-entropy at the label's size, over the pixels that are not ignored."""
+    """The recipe's loss of the logits, and of those of auxiliary heads, over the pixels that are not ignored."""
 
     def __init__(
         self,
@@ -88,17 +98,30 @@ class SegmentationTask:
         normalisation: Normalisation | None = IMAGENET,
     ) -> None:
         self.normalisation = normalisation
-        self.num_classes, self.ignored = split.num_classes, split.ignored
-        self.samples = _Samples(split, segmentation_augmentation(size, recipe, self.ignored), recipe.seed)
+        self.num_classes, self.config = split.num_classes, recipe.loss
+        weights = class_weights(recipe.loss, split)
+        self.criterion = SegmentationLoss(recipe.loss, split.num_classes, split.ignored, weights)
+        self.samples = _Samples(split, segmentation_augmentation(size, recipe, split.ignored), recipe.seed)
 
     def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
         return normalise(images, self.normalisation), targets.long()
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        logits = F.interpolate(logits.float(), targets.shape[-2:], mode="bilinear", align_corners=False)
-        # The mean by hand: a batch without any labelled pixel costs 0, not 0/0.
-        total = F.cross_entropy(logits, targets, ignore_index=self.ignored, reduction="sum")
-        return total / (targets != self.ignored).sum().clamp(min=1)
+    def trained(self, model: nn.Module) -> nn.Module:
+        if not self.config.auxiliary:
+            return model
+        return WithHeads(model, self.num_classes, self.config.auxiliary_stages)
+
+    def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+        if isinstance(outputs, Tensor):
+            outputs = Outputs(outputs)
+        self.criterion.to(targets.device)
+        total: Tensor = self.criterion(outputs.logits, targets)
+        for logits in outputs.auxiliary:
+            total = total + self.config.auxiliary * self.criterion(logits, targets)
+        return total
+
+    def chance(self) -> float:
+        return chance(self.config, self.num_classes)
 
 
 class ClassificationTask:
@@ -123,8 +146,15 @@ class ClassificationTask:
         alpha = getattr(self.recipe, kind)
         return mix(inputs, soft, float(rng.beta(alpha, alpha)), rng if kind == "cutmix" else None)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), targets)
+    def trained(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return F.cross_entropy(outputs.float(), targets)
+
+    def chance(self) -> float:
+        return math.log(self.num_classes)
 
 
 def mix(images: Tensor, targets: Tensor, share: float, rng: np.random.Generator | None) -> tuple[Tensor, Tensor]:

@@ -177,16 +177,20 @@ def read(folder: str | Path, kind: str) -> tuple[Config, dict[str, Tensor]]:
     return config, _read_weights(folder, config)
 
 
-def read_encoder(folder: str | Path, architecture: Architecture) -> tuple[int, dict[str, Tensor]]:
-    """The bands and the encoder's weights of a checkpoint of either kind, for a network with the same four stages."""
+def read_any(folder: str | Path) -> tuple[Config, dict[str, Tensor]]:
+    """Config and weights of a checkpoint of either kind; :class:`UserError` names what is wrong with it."""
     folder = Path(folder)
     config = read_config(folder)
-    if config.architecture.stages != architecture.stages:
-        raise UserError(f"{folder}: its four stages are not those of {architecture.id}, which is to start from it")
-    prefix = "encoder."
-    weights = _read_weights(folder, config)
-    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    return config.architecture.bands, own
+    return config, _read_weights(folder, config)
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether a folder says that it is a checkpoint of ours, whatever may be wrong with it."""
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("library") == "boostformer"
 
 
 def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:

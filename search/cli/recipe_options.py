@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,24 +23,24 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads on a CPU; by default as many as pay, which is measured.")
 ]
 PrecisionOption = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
-FlipOption = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Probability that left and right are swapped in training; 0 where it matters."),
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other value of the recipe, such as flip=0 or loss.dice=0.5; may be repeated.",
+    ),
 ]
-VerticalFlipOption = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Probability that top and bottom are swapped in training.")
-]
-QuarterTurnsOption = Annotated[
-    bool | None, typer.Option(help="Turn training images by 90, 180 or 270 degrees: for views from above.")
-]
-RotateOption = Annotated[
-    float | None, typer.Option(min=0, max=180, help="Largest rotation of training images, degrees to either side.")
-]
-ColourOption = Annotated[
-    float | None, typer.Option(min=0, max=2, help="Strength of changes of colour in training; 1 is usual, 0 none.")
+RecipeOption = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="One of `boostformer recipes`, or a YAML file of that form.")
 ]
 InitOption = Annotated[
-    Path | None, typer.Option(metavar="CKPT", help="Checkpoint whose encoder to start from; else from scratch.")
+    str | None,
+    typer.Option(
+        metavar="CKPT",
+        help="Trained network to start from, as far as it fits: a checkpoint, transformers' SegFormer or MiT, or a "
+        "repository of the hub; else from scratch.",
+    ),
 ]
 
 
@@ -50,9 +49,43 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """Return ``recipe`` with ``changes``, checked."""
-    return checked(lambda: type(recipe)(**(recipe.model_dump() | changes)))
+def set_values(pairs: list[str] | None) -> dict[str, Any]:
+    """Read ``--set`` options: ``loss.dice=0.5`` becomes ``{"loss": {"dice": 0.5}}``, values as YAML has them."""
+    from boostformer.recipes import merged
+    from boostformer.yaml_lines import compose
+
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set: {pair!r} must be KEY=VALUE, such as loss.dice=0.5")
+        value: Any = compose(f"value: {text}", f"--set {pair}", needs="a value").at("value").plain()
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        found = merged(found, value)
+    return found
+
+
+def segmentation_recipe(name: str, changes: dict[str, Any]) -> Recipe:
+    """Read a recipe by name or file for training a segmenter, with ``changes`` from options."""
+    return _of_task("segmentation", name, changes)
+
+
+def classification_recipe(name: str, changes: dict[str, Any]) -> Recipe:
+    """Read a recipe by name or file for pre-training, with ``changes`` from options."""
+    return _of_task("classification", name, changes)
+
+
+def _of_task(task: str, name: str, changes: dict[str, Any]) -> Recipe:
+    from boostformer import recipes
+
+    found = checked(lambda: recipes.load(name, **changes))
+    if recipes.task_of(found) != task:
+        fit = [each for each in recipes.names() if recipes.task_of(recipes.load(each)) == task]
+        raise UserError(
+            f"--recipe: '{name}' is for {recipes.task_of(found)}; allowed here: {', '.join(fit)}, or a file"
+        )
+    return found
 
 
 def checked(make: Callable[[], Recipe]) -> Recipe:
@@ -66,4 +99,9 @@ def checked(make: Callable[[], Recipe]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"])) or "recipe"
-        raise UserError(f"--{option.replace('_', '-')}: {worded(first)}") from None
+        if first["type"] == "extra_forbidden":
+            raise UserError(
+                f"--set: a recipe has no '{option}'; `boostformer recipes NAME` shows what it has"
+            ) from None
+        direct = option in ("iterations", "batch_size", "lr", "precision", "seed", "threads", "recipe")
+        raise UserError(f"--{option.replace('_', '-') if direct else f'set {option}'}: {worded(first)}") from None

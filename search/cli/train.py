@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,34 +20,27 @@ from search.cli.data_argument import (
     size_of,
     with_meaning,
 )
-from search.cli.data_summary import say_data
+from search.cli.full_training import FullTraining
 from search.cli.output import RunDir, note
 from search.cli.recipe_options import (
     BatchOption,
-    ColourOption,
     DataOption,
-    FlipOption,
     InitOption,
     IterationsOption,
     LrOption,
     PrecisionOption,
-    QuarterTurnsOption,
-    RotateOption,
+    RecipeOption,
     SeedOption,
+    SetOption,
     SizeOption,
     ThreadsOption,
-    VerticalFlipOption,
-    changed,
     checked,
+    classification_recipe,
     given,
+    segmentation_recipe,
+    set_values,
 )
-from search.cli.sitting import claim, sitting
-
-if TYPE_CHECKING:
-    from boostformer.architecture import Architecture
-    from boostformer.data import DataConfig
-    from boostformer.training import Metrics, Recipe
-    from evaluators.proxy import Proxy
+from search.cli.sitting import sitting
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 RETRAIN_FACTOR = 10
@@ -64,6 +57,7 @@ def register(app: typer.Typer) -> None:
 def retrain(
     run_dir: RunDir,
     out: OutOption,
+    recipe: RecipeOption = None,
     trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
     pick: Annotated[
         str | None, typer.Option(help="knee, which is the default, best-miou, smallest or fastest, on the front.")
@@ -76,18 +70,15 @@ def retrain(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
-    flip: FlipOption = None,
-    vertical_flip: VerticalFlipOption = None,
-    quarter_turns: QuarterTurnsOption = None,
-    rotate: RotateOption = None,
-    colour: ColourOption = None,
+    sets: SetOption = None,
     init: InitOption = None,
 ) -> None:
-    """Train a searched network in full: the search's own recipe, ten times as long unless told otherwise.
+    """Train a searched network in full: by default with the search's own recipe, ten times as long.
 
     The run keeps its mIoU for `boostformer trust`.
     """
     from boostformer.architecture import Architecture
+    from boostformer.training.recipes import with_changes
     from results.pareto import PICKS
     from results.pareto import pick as choose
     from results.run import Retraining, note_retraining, read_run
@@ -102,24 +93,16 @@ def retrain(
     wanted = rule if trial is None else (int(trial) if trial.isdigit() else trial)
     chosen = choose(run.trials, run.objectives, wanted)
     experiment = read_experiment(run_dir)
-    recipe = experiment.proxy.recipe()
     changes = given(
-        iterations=iterations,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        threads=threads,
-        flip=flip,
-        vertical_flip=vertical_flip,
-        quarter_turns=quarter_turns,
-        rotate=rotate,
-        colour=colour,
-    )
-    length = changes.setdefault("iterations", experiment.proxy.rungs[-1] * RETRAIN_FACTOR)
-    share = recipe.warmup_iterations / recipe.iterations
-    # A search's trainings share the cores; this one uses them all.
-    recipe = changed(recipe, {"threads": None} | changes | {"warmup_iterations": int(share * length)})
+        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+    ) | set_values(sets)
+    if recipe is None:
+        own = experiment.proxy.recipe()
+        # A search's trainings share the cores; this one uses them all.
+        longer = {"iterations": experiment.proxy.rungs[-1] * RETRAIN_FACTOR, "threads": None}
+        wanted_recipe = checked(lambda: with_changes(own, longer | changes))
+    else:
+        wanted_recipe = segmentation_recipe(recipe, {"seed": experiment.proxy.seed} | changes)
     config = data_of(data, size, experiment.data, experiment.data.size)
     origin: dict[str, Any] = {
         "run": run_dir.name,
@@ -131,9 +114,9 @@ def retrain(
     origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
     searched = experiment.content if data is None else None
     architecture = Architecture.from_dict(chosen.architecture)
-    metrics, content = _train(architecture, config, recipe, out, init, {"searched": origin}, searched)
-    how = _how(config, content, recipe, init)
-    trained = Retraining(chosen.id, metrics.miou, recipe.iterations, recipe.seed, how)
+    plan = FullTraining(architecture, config, wanted_recipe, out, init, {"searched": origin})
+    metrics, content = plan.run(searched)
+    trained = Retraining(chosen.id, metrics.miou, wanted_recipe.iterations, wanted_recipe.seed, plan.how(content))
     try:
         note_retraining(run_dir, trained)
     except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
@@ -145,20 +128,14 @@ def train(
     out: OutOption,
     data: DataOption = None,
     size: SizeOption = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="proxy, scratch or finetune; by default finetune with --init, else scratch.")
-    ] = None,
+    recipe: RecipeOption = None,
     iterations: IterationsOption = None,
     batch_size: BatchOption = None,
     lr: LrOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
-    flip: FlipOption = None,
-    vertical_flip: VerticalFlipOption = None,
-    quarter_turns: QuarterTurnsOption = None,
-    rotate: RotateOption = None,
-    colour: ColourOption = None,
+    sets: SetOption = None,
     init: InitOption = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
@@ -166,31 +143,20 @@ def train(
     colours: ColoursOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
-    from boostformer.training import recipe as named
     from search.cli.arch_argument import read_architecture, weights_left
 
     architecture = read_architecture(arch)
     changes = given(
-        iterations=iterations,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        threads=threads,
-        flip=flip,
-        vertical_flip=vertical_flip,
-        quarter_turns=quarter_turns,
-        rotate=rotate,
-        colour=colour,
-    )
-    name = recipe or ("finetune" if init else "scratch")
-    chosen = checked(lambda: named(name, **changes))
+        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
+    ) | set_values(sets)
+    name = recipe or ("mmseg-160k" if init else "from-scratch")
+    chosen = segmentation_recipe(name, changes)
     config = data_of(data, size, None, architecture.size)
     config = with_meaning(config, meaning_of(classes, ignore, background, colours))
     remark = weights_left(arch) if init is None else None
     if remark is not None:
-        remark += f"; --init {arch} starts from its encoder"
-    _train(architecture, config, chosen, out, init, {"recipe_name": name}, remark=remark)
+        remark += f"; --init {arch} starts from them"
+    FullTraining(architecture, config, chosen, out, init, {"recipe_name": name}, remark).run()
 
 
 def pretrain(
@@ -200,12 +166,14 @@ def pretrain(
         Path, typer.Option(help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or Tiny-ImageNet-200.")
     ],
     size: SizeOption = "224x224",
+    recipe: RecipeOption = None,
     iterations: IterationsOption = None,
     batch_size: BatchOption = None,
     lr: LrOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
+    sets: SetOption = None,
 ) -> None:
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
@@ -214,31 +182,30 @@ def pretrain(
     from boostformer.data import Pictures
     from boostformer.model import Classifier
     from boostformer.training import pretrain as fit
-    from boostformer.training import recipe as named
     from boostformer.training import top1
     from boostformer.training.threads import using
     from search.cli.arch_argument import read_architecture, weights_left
 
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
-    )
-    recipe = checked(lambda: named("pretrain", **changes))
+    ) | set_values(sets)
+    chosen = classification_recipe(recipe or "pretrain", changes)
     shape = size_of(size) or (224, 224)
     data = expanded(data)
     training, validation = Pictures(data, "training"), Pictures(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape, bands=RGB_BANDS)
     if remark := weights_left(arch):
         note(remark)
-    torch.manual_seed(recipe.seed)
-    model = Classifier(architecture, recipe.drop_path)
-    note(f"{recipe.iterations} iterations of {recipe.batch_size}, {len(training)} images; the bar shows the time left")
+    torch.manual_seed(chosen.seed)
+    model = Classifier(architecture, chosen.drop_path)
+    note(f"{chosen.iterations} iterations of {chosen.batch_size}, {len(training)} images; the bar shows the time left")
     with sitting(out) as (state, progress):
         about = {"architecture": architecture.id, "training images": training.content()}
-        report = fit(model, training, recipe, size=shape, progress=progress, says=note, resume_dir=state, about=about)
+        report = fit(model, training, chosen, size=shape, progress=progress, says=note, resume_dir=state, about=about)
         model.labels = training.labels
         model.provenance = {
             "pretrained_on": data.name,
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": chosen.model_dump(mode="json"),
             "training": asdict(report),
         }
         model.save_pretrained(out)
@@ -247,120 +214,3 @@ def pretrain(
         model.provenance["metrics"] = {"split": "validation", "top1": accuracy, "images": len(validation)}
         model.save_pretrained(out)
     note(f"top-1 accuracy {accuracy:.2%} on {len(validation)} images; saved in {out}")
-
-
-def _train(
-    architecture: Architecture,
-    data: DataConfig,
-    recipe: Recipe,
-    out: Path,
-    init: Path | None,
-    origin: dict[str, Any],
-    searched: dict[str, str] | None = None,
-    remark: str | None = None,
-) -> tuple[Metrics, dict[str, str]]:
-    """Train a network in full and write its checkpoint; give its scores, and the digests of the data.
-
-    Args:
-        architecture: the network, for whatever classes.
-        data: images to train and to score on.
-        recipe: how to train.
-        out: folder of the checkpoint.
-        init: checkpoint whose encoder it starts from; None for random weights.
-        origin: what the checkpoint keeps of where the network came from.
-        searched: digests of the data as a search found them, which should be these.
-        remark: what else is to be said before it begins.
-    """
-    import torch
-
-    from boostformer.data.cache import data_cache
-    from boostformer.training import evaluate, train
-    from boostformer.training.threads import using
-    from boostformer.weights import checkpoint
-    from evaluators.costs.table import CostTable
-    from evaluators.proxy import IMAGES_AND_MASKS, Proxy
-    from results.summary import human
-
-    claim(out)
-    if found := origin.get("searched"):
-        note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
-    proxy = Proxy(data, recipe, data_cache())
-    say_data(proxy.training)
-    if searched is not None and searched != proxy.content:
-        where = data.root or data.kind
-        note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare with its")
-    architecture = architecture.replace(classes=len(proxy.labels), size=data.size, bands=proxy.bands)
-    torch.manual_seed(recipe.seed)
-    model = proxy.network(architecture, recipe)
-    unfit = model.load_encoder(init) if init is not None else []
-    if unfit:
-        note(f"--init: {init} is of other bands, so these weights start anew: {', '.join(unfit)}")
-    trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
-    height, width = data.size
-    folded = ""
-    if deployed != trained:
-        folded = f" ({human('params', deployed.params)} and {human('macs', deployed.macs)} once it is folded)"
-    note(
-        f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
-        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
-        f"{_time(proxy, architecture)}"
-    )
-    for said in filter(None, (remark, *proxy.remarks())):
-        note(said)
-    with sitting(out) as (state, progress):
-        about = {
-            "architecture": architecture.id,
-            "data": data.model_dump(mode="json", exclude={"root"}),
-            IMAGES_AND_MASKS: proxy.content["training"],
-            "init": checkpoint.read_config(init).weights_sha256 if init else None,
-        }
-        report = train(
-            model,
-            proxy.training,
-            recipe,
-            size=data.size,
-            progress=progress,
-            says=note,
-            resume_dir=state,
-            about=about,
-        )
-        if report.resumed_from:
-            note(f"resumed after iteration {report.resumed_from}")
-        model.labels = proxy.labels
-        model.provenance = {
-            **origin,
-            "data": data.model_dump(mode="json"),
-            "content": proxy.content,
-            "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
-            "recipe": recipe.model_dump(mode="json"),
-            "initialised_from": init.name if init else None,
-            "training": asdict(report) | {"torch": torch.__version__},
-        }
-        model.save_pretrained(out)
-        with using(report.threads):
-            metrics = evaluate(model, proxy.validation, size=data.size)
-        model.provenance["metrics"] = {"split": "validation", **asdict(metrics)}
-        model.save_pretrained(out)
-    note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images; saved in {out}")
-    return metrics, proxy.content
-
-
-def _how(data: DataConfig, content: dict[str, str], recipe: Recipe, init: Path | None) -> str:
-    """Return the provenance of a score: trainings of equal length are comparable where it is equal."""
-    height, width = data.size
-    name = f"{data.root.name} ({', '.join(digest[:8] for digest in content.values())})" if data.root else data.kind
-    return (
-        f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a "
-        f"step, rate {recipe.lr:g}, {recipe.schedule}, {recipe.precision}, from {init.name if init else 'scratch'}"
-    )
-
-
-def _time(proxy: Proxy, architecture: Architecture) -> str:
-    """Estimate a whole training's time on this machine from a few measured steps."""
-    from boostformer.training import TrainingFailure
-    from search.worker.progress import duration
-
-    try:
-        return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
-    except TrainingFailure as failure:
-        return f"for a time that is unknown: {failure}"

@@ -6,10 +6,10 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from boostformer import presets
+from boostformer import presets, recipes
 from boostformer.data.config import DataConfig
 from boostformer.errors import nearest
-from boostformer.training.recipes import RECIPES, Recipe, recipe
+from boostformer.training.recipes import Recipe
 from results.trial import COSTS, MIOU, OBJECTIVES
 from search.config.limits import Limit
 
@@ -75,11 +75,11 @@ class ProxyConfig(Recipe):
             _refuse("rungs", given["rungs"], "extra_forbidden")
         if given.get("threads", 1) is None:
             _refuse("threads", None, "must be a number: all trainings of a search use as many")
-        rungs = _rungs(given["iterations"]) if "iterations" in given else (RECIPES[PROXY]["iterations"],)
+        rungs = _rungs(given["iterations"]) if "iterations" in given else (recipes.load(PROXY).iterations,)
         changes = given | {"iterations": rungs[0]}
         if len(rungs) > 1 and changes.setdefault("schedule", "wsd") != "wsd":  # only this one can go on for longer
             _refuse("schedule", given["schedule"], f"'{given['schedule']}' ends for good, several rungs need 'wsd'")
-        return recipe(PROXY, **changes).model_dump() | {"rungs": rungs}
+        return recipes.load(PROXY, **changes).model_dump() | {"rungs": rungs}
 
     def recipe(self, **changes: Any) -> Recipe:
         """Give the training's recipe on the first rung, with ``changes``."""

@@ -7,7 +7,8 @@ import torch
 from data_fixtures import ListSplit, tiny_net
 from torch import nn
 
-from boostformer.training import Recipe, recipe, train
+from boostformer import recipes
+from boostformer.training import Recipe, train
 
 SIZE = (32, 48)
 
@@ -21,7 +22,7 @@ def colours(images: int = 5, seed: int = 0) -> ListSplit:
 
 
 def short(**changes) -> Recipe:
-    return recipe("proxy", **{"iterations": 12, "batch_size": 3, "lr": 0.01, **changes})
+    return recipes.load("proxy", **{"iterations": 12, "batch_size": 3, "lr": 0.01, **changes})
 
 
 def trained(r: Recipe, model: nn.Module | None = None, **options) -> dict[str, torch.Tensor]:

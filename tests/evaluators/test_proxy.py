@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from boostformer import presets
+from boostformer import presets, recipes
 from boostformer.architecture import Architecture
 from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
 from boostformer.errors import UserError
 from boostformer.model import build
-from boostformer.training import TrainingFailure, evaluate, loop, recipe, train
+from boostformer.training import TrainingFailure, evaluate, loop, train
 from boostformer.training.threads import using
 from evaluators.proxy import Proxy
 
@@ -27,13 +27,13 @@ def arch() -> Architecture:
 
 
 def test_a_score_is_that_of_training_and_evaluating(arch: Architecture, tmp_path: Path) -> None:
-    short = recipe("proxy", iterations=3, batch_size=2, drop_path=0.2)
+    short = recipes.load("proxy", iterations=3, batch_size=2, drop_path=0.2)
     steps: list[tuple[int, int]] = []
     score = Proxy(DATA, short, tmp_path).evaluate(arch, 7, lambda done, total, loss: steps.append((done, total)))
 
     torch.manual_seed(7)
     model = build(arch, 0.2)
-    seeded = recipe("proxy", iterations=3, batch_size=2, drop_path=0.2, seed=7)
+    seeded = recipes.load("proxy", iterations=3, batch_size=2, drop_path=0.2, seed=7)
     train(model, open_split(DATA, "training"), seeded, size=(32, 64))
     assert score.miou == evaluate(model, open_split(DATA, "validation"), size=(32, 64)).miou
     assert score.seconds > 0 and "3 iterations of 2" in score.provenance
@@ -41,7 +41,7 @@ def test_a_score_is_that_of_training_and_evaluating(arch: Architecture, tmp_path
 
 
 def test_the_seed_decides_the_score(arch: Architecture) -> None:
-    proxy = Proxy(DATA, recipe("proxy", iterations=3, batch_size=2))
+    proxy = Proxy(DATA, recipes.load("proxy", iterations=3, batch_size=2))
     scores = [proxy.evaluate(arch, seed).miou for seed in (0, 0, 1)]
     assert scores[0] == scores[1] != scores[2]
 
@@ -49,7 +49,7 @@ def test_the_seed_decides_the_score(arch: Architecture) -> None:
 def test_trainings_and_scorings_of_a_search_use_one_thread_unless_told_otherwise(arch: Architecture) -> None:
     """So that scores do not depend on the machine and the number of workers: threads change the last bits."""
     for asked, used in (({}, 1), ({"threads": 3}, 3)):
-        proxy, seen = Proxy(DATA, recipe("proxy", iterations=2, batch_size=2, **asked)), set()
+        proxy, seen = Proxy(DATA, recipes.load("proxy", iterations=2, batch_size=2, **asked)), set()
         label = proxy.validation.label
 
         def scored(index: int, seen: set[int] = seen, label: Callable = label) -> np.ndarray:
@@ -64,19 +64,19 @@ def test_trainings_and_scorings_of_a_search_use_one_thread_unless_told_otherwise
 
 
 def test_a_training_that_diverges_is_a_failure_with_its_reason(arch: Architecture) -> None:
-    wild = recipe("proxy", iterations=12, batch_size=2, lr=1e6, warmup_iterations=0, clip_norm=None)
+    wild = recipes.load("proxy", iterations=12, batch_size=2, lr=1e6, warmup_iterations=0, clip_norm=None)
     with pytest.raises(TrainingFailure) as caught:
         Proxy(DATA, wild).evaluate(arch, 0)
     assert caught.value.reason in ("nan", "diverged")
 
 
 def test_a_recipe_that_diverges_is_timed_too(arch: Architecture) -> None:
-    wild = recipe("proxy", iterations=12, batch_size=2, lr=1e9, warmup_iterations=0, clip_norm=None)
+    wild = recipes.load("proxy", iterations=12, batch_size=2, lr=1e9, warmup_iterations=0, clip_norm=None)
     assert Proxy(DATA, wild).estimate_seconds(arch) > 0
 
 
 def test_images_without_labels_are_timed_too(arch: Architecture) -> None:
-    proxy = Proxy(DATA, recipe("proxy", iterations=12, batch_size=2))
+    proxy = Proxy(DATA, recipes.load("proxy", iterations=12, batch_size=2))
     proxy.validation.label = lambda index: np.full((32, 64), IGNORED, np.uint8)  # type: ignore[method-assign]
     assert proxy.estimate_seconds(arch) > 0
 
@@ -85,18 +85,18 @@ def test_the_time_is_estimated_where_progress_is_reported_rarely(
     arch: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "report_every", lambda device: 3)
-    short, long = (Proxy(DATA, recipe("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
+    short, long = (Proxy(DATA, recipes.load("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
     assert 0 < 100 * short.estimate_seconds(arch) < long.estimate_seconds(arch)
 
 
 def test_the_time_is_estimated_without_training_to_the_end(arch: Architecture) -> None:
     """Ten thousand times the iterations are estimated to take far longer, and are not made."""
-    short, long = (Proxy(DATA, recipe("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
+    short, long = (Proxy(DATA, recipes.load("proxy", iterations=n, batch_size=2)) for n in (10, 100_000))
     assert 0 < short.estimate_seconds(arch) < long.estimate_seconds(arch)
 
 
 def carried(rungs: tuple[int, ...], cache: Path | None = None) -> Proxy:
-    short = recipe("proxy", iterations=rungs[0], batch_size=2, warmup_iterations=1, schedule="wsd", decay=0.4)
+    short = recipes.load("proxy", iterations=rungs[0], batch_size=2, warmup_iterations=1, schedule="wsd", decay=0.4)
     return Proxy(DATA, short, cache, rungs)
 
 
@@ -116,7 +116,7 @@ def test_rungs_are_carried_on_to_the_scores_from_scratch(arch: Architecture, tmp
 
 
 def test_a_score_that_was_not_recorded_is_found_again_without_training(arch: Architecture, tmp_path: Path) -> None:
-    proxy = Proxy(DATA, recipe("proxy", iterations=3, batch_size=2))
+    proxy = Proxy(DATA, recipes.load("proxy", iterations=3, batch_size=2))
     steps: list[int] = []
     scores = [proxy.evaluate(arch, 0, lambda done, *_: steps.append(done), folder=tmp_path / "f") for _ in range(2)]
     assert steps == [1, 2, 3]
@@ -135,7 +135,7 @@ def test_a_folder_belongs_to_one_network_and_seed(arch: Architecture, tmp_path: 
 
 
 def test_a_failed_training_leaves_nothing(arch: Architecture, tmp_path: Path) -> None:
-    wild = recipe("proxy", iterations=40, batch_size=2, lr=1e6, warmup_iterations=0, clip_norm=None, save_every=1)
+    wild = recipes.load("proxy", iterations=40, batch_size=2, lr=1e6, warmup_iterations=0, clip_norm=None, save_every=1)
     with pytest.raises(TrainingFailure):
         Proxy(DATA, wild).evaluate(arch, 0, folder=tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +143,7 @@ def test_a_failed_training_leaves_nothing(arch: Architecture, tmp_path: Path) ->
 
 def test_several_rungs_need_a_schedule_that_goes_on() -> None:
     with pytest.raises(UserError, match="schedule 'poly' cannot be carried on; several rungs need 'wsd'"):
-        Proxy(DATA, recipe("proxy", iterations=3), rungs=(3, 6))
+        Proxy(DATA, recipes.load("proxy", iterations=3), rungs=(3, 6))
 
 
 def test_a_higher_rung_costs_what_is_left_of_it(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,8 +120,8 @@ def test_strength_of_colours() -> None:
 def test_classes_that_tell_left_from_right_are_remarked() -> None:
     labels = ["road", "Left lane", "hand_right"]
     said = Variation().remark(labels)
-    assert said is not None and "'Left lane', 'hand_right'" in said and "--flip 0" in said
-    assert "--vertical-flip 0" in str(Variation(flip=0, vertical_flip=0.5).remark(labels))
+    assert said is not None and "'Left lane', 'hand_right'" in said and "--set flip=0" in said
+    assert "--set vertical_flip=0" in str(Variation(flip=0, vertical_flip=0.5).remark(labels))
     assert Variation(flip=0).remark(labels) is None
     assert Variation().remark(["bright", "cleft", "road"]) is None
 

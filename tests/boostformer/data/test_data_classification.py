@@ -10,11 +10,11 @@ import torch
 from data_fixtures import write_tiny_imagenet
 from PIL import Image
 
-from boostformer import presets
+from boostformer import presets, recipes
 from boostformer.data import Pictures
 from boostformer.errors import UserError
 from boostformer.model import Classifier
-from boostformer.training import pretrain, recipe, top1
+from boostformer.training import pretrain, top1
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])
@@ -107,7 +107,7 @@ def test_mixed_sizes_are_trained_and_scored(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Classifier(presets.load("boostformer_b0", classes=3, size=(32, 32)))
     training, validation = (Pictures(root, split) for split in ("training", "validation"))
-    report = pretrain(model, training, recipe("pretrain", iterations=2, batch_size=2), size=(32, 32))
+    report = pretrain(model, training, recipes.load("pretrain", iterations=2, batch_size=2), size=(32, 32))
     assert report.iterations == 2
     assert top1(model, validation, size=(32, 32)) in (0, 0.25, 0.5, 0.75, 1)
 

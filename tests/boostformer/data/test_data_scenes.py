@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from boostformer import recipes
 from boostformer.data import DataConfig, open_split
 from boostformer.data.scenes import _NOISE, CLASSES, PAIRS, Layout, draw_layout, render
-from boostformer.training import evaluate, recipe, train
+from boostformer.training import evaluate, train
 
 SIZE = (96, 128)
 indices = st.integers(0, 10_000)
@@ -151,7 +152,7 @@ def test_only_a_network_that_sees_far_tells_gems(tmp_path: Path, sees_all: bool)
     layers = [layer(3, 32, 2), layer(32, 48, 2), layer(48, 48, 1), reach, layer(48, 48, 1)]
     model = nn.Sequential(OrderedDict(encoder=nn.Sequential(*layers), decoder=nn.Conv2d(48, len(CLASSES), 1)))
     data = DataConfig(size=(48, 64))
-    recipe_ = recipe("proxy", iterations=350, lr=3e-3, scale=(1, 1))
+    recipe_ = recipes.load("proxy", iterations=350, lr=3e-3, scale=(1, 1))
     train(model, open_split(data, "training", tmp_path), recipe_, size=data.size)
     found = evaluate(model, open_split(data, "validation"), size=data.size).per_class
     gems = np.mean([found[number(kind)] for kind in PAIRS[2]])

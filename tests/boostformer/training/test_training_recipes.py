@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
+from boostformer import recipes
 from boostformer.blocks.block import Block
 from boostformer.errors import UserError
-from boostformer.training import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
+from boostformer.training import PretrainRecipe, Recipe, parameter_groups
 
 
 def test_finetuning_is_segformer_s() -> None:
-    r = recipe("finetune")
+    r = recipes.load("mmseg-160k")
     assert (r.iterations, r.batch_size, r.lr, r.betas, r.weight_decay) == (160_000, 16, 6e-5, (0.9, 0.999), 0.01)
     assert (r.decoder_lr_factor, r.warmup_iterations, r.schedule, r.power) == (10, 1500, "poly", 1)
     assert r.lr_factor(0) == 1e-6 and r.lr_factor(1500) == 1
@@ -25,7 +26,7 @@ def test_finetuning_is_segformer_s() -> None:
 
 
 def test_pretraining_is_the_publication_s() -> None:
-    r = recipe("pretrain")
+    r = recipes.load("pretrain")
     assert isinstance(r, PretrainRecipe) and r.schedule == "cosine"
     assert r.lr == 5e-4 * r.batch_size / 512 and r.weight_decay == 0.05
     assert r.iterations * r.batch_size == pytest.approx(300 * 100_000, rel=1e-4)
@@ -46,8 +47,8 @@ def test_the_rate_rises_then_falls_to_nothing(iterations: int, data, schedule: s
 
 
 def test_warmup_stable_decay() -> None:
-    r = recipe("proxy", schedule="wsd", iterations=100, warmup_iterations=10, decay=0.25)
-    assert r.trunk == 75 and recipe("proxy").trunk == 0
+    r = recipes.load("proxy", schedule="wsd", iterations=100, warmup_iterations=10, decay=0.25)
+    assert r.trunk == 75 and recipes.load("proxy").trunk == 0
     assert [r.lr_factor(i) for i in (0, 10, 74, 75)] == [1e-6, 1, 1, 1]
     assert [r.lr_factor(i) for i in (76, 80, 99)] == pytest.approx([0.96, 0.8, 0.04])
     longer = Recipe(**r.model_dump() | {"iterations": 400})
@@ -59,37 +60,37 @@ def test_warmup_stable_decay() -> None:
         Recipe(**r.model_dump() | {"warmup_iterations": 76})
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes.names())
 def test_fewer_iterations_keep_the_share_of_warmup(name: str) -> None:
-    full, short = recipe(name), recipe(name, iterations=100)
+    full, short = recipes.load(name), recipes.load(name, iterations=100)
     assert short.warmup_iterations == full.warmup_iterations * 100 // full.iterations
-    assert recipe(name, iterations=100, warmup_iterations=7).warmup_iterations == 7
+    assert recipes.load(name, iterations=100, warmup_iterations=7).warmup_iterations == 7
 
 
 def test_the_rate_of_pretraining_follows_the_batch() -> None:
-    assert recipe("pretrain", batch_size=128).lr == pytest.approx(5e-4 / 4)
-    assert recipe("pretrain", batch_size=128, lr=1e-3).lr == 1e-3
-    assert recipe("scratch", batch_size=4).lr == recipe("scratch").lr
+    assert recipes.load("pretrain", batch_size=128).lr == pytest.approx(5e-4 / 4)
+    assert recipes.load("pretrain", batch_size=128, lr=1e-3).lr == 1e-3
+    assert recipes.load("from-scratch", batch_size=4).lr == recipes.load("from-scratch").lr
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes.names())
 def test_a_lone_image_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=r"batch_size\n.*greater than or equal to 2"):
-        recipe(name, batch_size=1)
-    assert recipe(name, batch_size=2).batch_size == 2
+        recipes.load(name, batch_size=1)
+    assert recipes.load(name, batch_size=2).batch_size == 2
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match="unknown recipe 'finetun'; did you mean 'finetune'"):
-        recipe("finetun")
+    with pytest.raises(UserError, match="unknown recipe 'from-scrach'; did you mean 'from-scratch'"):
+        recipes.load("from-scrach")
     with pytest.raises(ValidationError, match="must be below iterations"):
         Recipe(iterations=10, warmup_iterations=10)
     with pytest.raises(ValidationError, match="Extra inputs"):
-        recipe("proxy", momentum=0.9)
+        recipes.load("proxy", momentum=0.9)
     with pytest.raises(ValidationError, match="0 < low <= high"):
-        recipe("proxy", scale=(2, 1))
+        recipes.load("proxy", scale=(2, 1))
     with pytest.raises(ValidationError, match="iterations"):
-        recipe("proxy", iterations="many")
+        recipes.load("proxy", iterations="many")
 
 
 class Fusion(Block):

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchmetrics import JaccardIndex
 
-from boostformer import build, presets
+from boostformer import build, presets, recipes
 from boostformer.data.normalise import normalise
 from boostformer.data.tiles import window_starts
 from boostformer.errors import UserError
 from boostformer.predict import predict_array
-from boostformer.training import evaluate, recipe, train
+from boostformer.training import evaluate, train
 from boostformer.training.windows import windowed_bands, windowed_logits
 
 SIZE = (32, 64)
@@ -116,7 +116,7 @@ def test_images_of_mixed_shapes_are_trained_and_scored(fit: str) -> None:
     split, model = split_of(shapes, fit), tiny_net(4)
     seen = []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
-    train(model, split, recipe("proxy", iterations=3, batch_size=2), size=SIZE)
+    train(model, split, recipes.load("proxy", iterations=3, batch_size=2), size=SIZE)
     assert set(seen) == {(2, 3, *SIZE)}
     assert evaluate(model, split, size=SIZE).images == 4
 

@@ -50,7 +50,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run_cli: Cli) -> Path:
         "space: tiny\ndata: {root: data, size: 64x96, fit: tile, overlap: 0.5, ignore: [0]}\nproxy: {iterations: 3}\n"
     )
     (folder / "arch.json").write_text(json.dumps(next(iter(small())).to_dict()))
-    how = ["--iterations", 3, "--batch-size", 2, "--threads", 1, "--flip", 0, "--quarter-turns", "--colour", 0.5]
+    how = [
+        "--iterations",
+        3,
+        "--batch-size",
+        2,
+        "--threads",
+        1,
+        "--set",
+        "flip=0",
+        "--set",
+        "quarter_turns=true",
+        "--set",
+        "colour=0.5",
+    ]
     done = run_cli("train", "arch.json", "--data", "run.yaml", "--out", "net", *how, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "takes 4 window(s) of 64x96" in done.stderr

@@ -34,7 +34,7 @@ def test_a_checkpoint_that_gives_only_its_architecture_is_said(folder: Path, run
     left = "start: only its architecture is taken, the weights start from scratch"
     train = ("train", "start", "--data", "data", *SHORT)
     said = ok(run_cli(*train, "--out", "scratch", cwd=folder)).splitlines()
-    assert f"{left}; --init start starts from its encoder" in said
+    assert f"{left}; --init start starts from them" in said
     assert left not in ok(run_cli(*train, "--init", "start", "--out", "tuned", cwd=folder))
     write_tiny_imagenet(folder / "pictures")
     pretrain = ("pretrain", "start", "--data", "pictures", "--size", "64x64", *SHORT)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from run_files import FEW, GOOD, NANO, write
 
+from boostformer import recipes
 from boostformer.errors import UserError
-from boostformer.training import recipe
 from search.config.opening import resolve
 from search.config.run_file import read_run_file
 
@@ -17,7 +17,7 @@ from search.config.run_file import read_run_file
 def test_a_run_file_is_read(tmp_path: Path) -> None:
     config = read_run_file(write(tmp_path, GOOD)).config
     assert config.data.size == (32, 64)
-    assert config.proxy.recipe() == recipe("proxy", iterations=10, batch_size=2, seed=4)
+    assert config.proxy.recipe() == recipes.load("proxy", iterations=10, batch_size=2, seed=4)
     assert (config.search.trials, config.search.strategy) == (7, "nsga2")
 
 
@@ -29,7 +29,7 @@ def test_a_training_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
 def test_what_is_left_open_has_defaults(tmp_path: Path) -> None:
     config = read_run_file(write(tmp_path, "space: tiny\n")).config
     assert config.objectives == ["miou", "macs", "params"]
-    assert config.proxy.recipe() == recipe("proxy")
+    assert config.proxy.recipe() == recipes.load("proxy")
     assert (config.search.strategy, config.search.seed, config.budgets.limits) == ("surrogate", 0, {})
     assert (config.proxy.rungs, config.search.final_seeds) == ((300,), 1)
 
@@ -38,7 +38,7 @@ def test_several_rungs_have_a_schedule_that_can_go_on(tmp_path: Path) -> None:
     text = "space: tiny\nproxy: {iterations: [40, 120, 360]}\nsearch: {reduction_factor: 4, final_seeds: 3}\n"
     config = read_run_file(write(tmp_path, text)).config
     assert config.proxy.rungs == (40, 120, 360)
-    assert config.proxy.recipe() == recipe("proxy", iterations=40, schedule="wsd")
+    assert config.proxy.recipe() == recipes.load("proxy", iterations=40, schedule="wsd")
     assert (config.search.reduction_factor, config.search.final_seeds) == (4, 3)
 
 

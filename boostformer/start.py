@@ -1,0 +1,127 @@
+"""Starting a training from trained weights: all that fits is taken, and what did not is said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from torch import Tensor
+
+from boostformer.errors import UserError
+from boostformer.model import Network, import_checkpoint
+from boostformer.names import are_numbers
+from boostformer.weights import checkpoint, importers
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = [checkpoint.WEIGHTS, checkpoint.CONFIG, "pytorch_model.bin", "README.md"]
+_LISTED = 6
+LEAST = 0.05
+"""Share of the encoder that must fit, for less is hardly what was meant."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights of a trained network by our names; ``id`` says where they came from, ``digest`` which they are."""
+
+    id: str
+    digest: str
+    weights: dict[str, Tensor]
+    labels: list[str]
+
+
+def find_folder(source: str | Path) -> Path:
+    """Give the folder that ``source`` is, or where the files of that repository of the hub lie once they are loaded.
+
+    UserError when it is neither, or cannot be loaded.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _REPOSITORY.fullmatch(str(source)):
+        raise UserError(f"{source}: no such folder, nor the name of a repository of the hub (OWNER/NAME)")
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=_FILES))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(f"{source}: no such folder, and the hub has no such repository ({error})") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{source}: no such folder, and the hub cannot be reached ({reason})") from None
+
+
+def read_trained(source: str | Path) -> Trained:
+    """Read a checkpoint of ours of either kind, or transformers' SegFormer or MiT; UserError when it is none."""
+    folder = find_folder(source)
+    if checkpoint.is_ours(folder):
+        config, weights = checkpoint.read_any(folder)
+        return Trained(str(source), config.weights_sha256, weights, config.labels)
+    notes: list[str] = []
+    model = import_checkpoint(folder, notes)
+    has_decoder = importers.read(folder).has_decoder
+    found = {name: value for name, value in model.state_dict().items() if has_decoder or name.startswith("encoder.")}
+    file = next(path for name in _FILES[::2] if (path := folder / name).is_file())
+    return Trained(str(source), checkpoint.sha256(file), found, model.labels)
+
+
+def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
+    """Copy into ``model`` all weights of the same name and shape, and say in a line what was taken and what not.
+
+    The classifier's rows go by the classes' names where both sides have names (``labels`` are those of ``model``), and
+    as they are where one has none. UserError when next to nothing of the encoder fits: then it is no start.
+    """
+    own = model.state_dict()
+    taken, left, remark = {}, [], ""
+    for name, value in own.items():
+        theirs = trained.weights.get(name)
+        if name.startswith("decoder.classifier.") and theirs is not None:
+            rows = _rows(theirs, value, trained.labels, labels)
+            if rows is not None:
+                taken[name] = rows
+                shared = sum(label in trained.labels for label in labels)
+                remark = f"; {shared} of {len(labels)} classes known by name" if trained.labels != labels else ""
+                continue
+        if theirs is not None and theirs.shape == value.shape and not name.startswith("decoder.classifier."):
+            taken[name] = theirs
+        else:
+            left.append(name)
+    fitting, whole = (
+        sum(value.numel() for name, value in some.items() if name.startswith("encoder.")) for some in (taken, own)
+    )
+    if fitting < LEAST * whole:
+        raise UserError(
+            f"{trained.id}: {fitting / whole:.1%} of the encoder's numbers fit this network, at least {LEAST:.0%} are "
+            "needed to start from; is it another network, or of other widths?"
+        )
+    model.load_state_dict(own | taken)
+    share = sum(value.numel() for value in taken.values()) / sum(value.numel() for value in own.values())
+    said = f"starts from {trained.id}: {share:.1%} of its numbers{remark}"
+    if not left:
+        return said
+    groups = sorted({_group(name) for name in left})
+    more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
+    return f"{said}; fresh, since they are not there or of another shape: {', '.join(groups[:_LISTED])}{more}"
+
+
+def _rows(theirs: Tensor, own: Tensor, their_labels: list[str], labels: list[str]) -> Tensor | None:
+    """Give the classifier's tensor with the rows of known classes; None when nothing can be taken."""
+    if theirs.shape[1:] != own.shape[1:]:
+        return None
+    if are_numbers(their_labels) or are_numbers(labels) or their_labels == labels:
+        return theirs if theirs.shape == own.shape else None
+    found = {label: number for number, label in enumerate(their_labels)}
+    if not any(label in found for label in labels):
+        return None
+    rows = own.clone()
+    for number, label in enumerate(labels):
+        if label in found:
+            rows[number] = theirs[found[label]]
+    return rows
+
+
+def _group(name: str) -> str:
+    """The part of the network that a weight belongs to: a stage's embed, a layer's block, the decoder's step."""
+    parts = name.split(".")
+    depth = 4 if parts[:2] == ["encoder", "stages"] and parts[3] == "embed" else 6 if parts[0] == "encoder" else 2
+    return ".".join(parts[:-1][:depth])

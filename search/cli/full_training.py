@@ -1,0 +1,163 @@
+"""A training in full, from the line that says what it costs to the scored checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.cli.data_summary import say_data
+from search.cli.output import note
+from search.cli.sitting import claim, sitting
+
+if TYPE_CHECKING:
+    from boostformer.architecture import Architecture
+    from boostformer.data import DataConfig
+    from boostformer.model import BoostFormer
+    from boostformer.start import Trained
+    from boostformer.training import Metrics, Recipe
+    from evaluators.proxy import Proxy
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """All that decides a training in full.
+
+    Attributes:
+        architecture: the network, for whatever classes.
+        data: images to train and to score on.
+        recipe: how to train.
+        out: folder of the checkpoint.
+        init: what to start from (see :func:`boostformer.start.read_trained`); None for random weights.
+        origin: what the checkpoint keeps of where the network came from.
+        remark: what else is to be said before it begins.
+    """
+
+    architecture: Architecture
+    data: DataConfig
+    recipe: Recipe
+    out: Path
+    init: str | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+    remark: str | None = None
+
+    def run(self, searched: dict[str, str] | None = None) -> tuple[Metrics, dict[str, str]]:
+        """Train, write the checkpoint and score it; give the scores, and the digests of the data.
+
+        ``searched`` are the digests of the data as a search found them, which should be these.
+        """
+        from boostformer.data.cache import data_cache
+        from boostformer.training import evaluate, train
+        from boostformer.training.threads import using
+        from evaluators.proxy import IMAGES_AND_MASKS, Proxy
+
+        claim(self.out)
+        if found := self.origin.get("searched"):
+            note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
+        proxy = Proxy(self.data, self.recipe, data_cache())
+        say_data(proxy.training)
+        if searched is not None and searched != proxy.content:
+            where = self.data.root or self.data.kind
+            note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare")
+        model, start = self._network(proxy)
+        note(_summary(proxy, model.architecture))
+        for said in filter(None, (self.remark, *proxy.remarks())):
+            note(said)
+        with sitting(self.out) as (state, progress):
+            about = {
+                "architecture": model.architecture.id,
+                "data": self.data.model_dump(mode="json", exclude={"root"}),
+                IMAGES_AND_MASKS: proxy.content["training"],
+                "init": start.digest if start else None,
+            }
+            report = train(
+                model,
+                proxy.training,
+                self.recipe,
+                size=self.data.size,
+                progress=progress,
+                says=note,
+                resume_dir=state,
+                about=about,
+            )
+            if report.resumed_from:
+                note(f"resumed after iteration {report.resumed_from}")
+            model.labels = proxy.labels
+            model.provenance = self._provenance(proxy, start) | {"training": asdict(report) | _torch()}
+            model.save_pretrained(self.out)
+            with using(report.threads):
+                metrics = evaluate(model, proxy.validation, size=self.data.size)
+            model.provenance["metrics"] = {"split": "validation", **asdict(metrics)}
+            model.save_pretrained(self.out)
+        images = f"{metrics.images} images; saved in {self.out}"
+        note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
+        return metrics, proxy.content
+
+    def how(self, content: dict[str, str]) -> str:
+        """Word the provenance of the score: trainings of equal length are comparable where it is equal."""
+        (height, width), data, recipe = self.data.size, self.data, self.recipe
+        digests = ", ".join(digest[:8] for digest in content.values())
+        name = f"{data.root.name} ({digests})" if data.root else data.kind
+        changed = recipe.unusual()
+        others = f", {', '.join(f'{key} {value}' for key, value in changed.items())}" if changed else ""
+        return (
+            f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a step, rate {recipe.lr:g}, "
+            f"{recipe.schedule}, {recipe.precision}, from {self.init or 'scratch'}{others}"
+        )
+
+    def _network(self, proxy: Proxy) -> tuple[BoostFormer, Trained | None]:
+        import torch
+
+        from boostformer.start import read_trained, start_from
+
+        torch.manual_seed(self.recipe.seed)
+        own = self.architecture.replace(classes=len(proxy.labels), size=self.data.size, bands=proxy.bands)
+        model = proxy.network(own, self.recipe)
+        if self.init is None:
+            return model, None
+        trained = read_trained(self.init)
+        note(start_from(model, trained, proxy.labels))
+        return model, trained
+
+    def _provenance(self, proxy: Proxy, start: Trained | None) -> dict[str, Any]:
+        return {
+            **self.origin,
+            "data": self.data.model_dump(mode="json"),
+            "content": proxy.content,
+            "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "initialised_from": {"id": start.id, "sha256": start.digest} if start else None,
+        }
+
+
+def _torch() -> dict[str, str]:
+    import torch
+
+    return {"torch": torch.__version__}
+
+
+def _summary(proxy: Proxy, architecture: Architecture) -> str:
+    """Word what is trained, what it costs once it is deployed, and how long the training will take."""
+    from evaluators.costs.table import CostTable
+    from results.summary import human
+
+    trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
+    (height, width), recipe = architecture.size, proxy.recipes[0]
+    folded = ""
+    if deployed != trained:
+        folded = f" ({human('params', deployed.params)} and {human('macs', deployed.macs)} once it is folded)"
+    return (
+        f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
+        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, {_time(proxy, architecture)}"
+    )
+
+
+def _time(proxy: Proxy, architecture: Architecture) -> str:
+    """Estimate a whole training's time on this machine from a few measured steps."""
+    from boostformer.training import TrainingFailure
+    from search.worker.progress import duration
+
+    try:
+        return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
+    except TrainingFailure as failure:
+        return f"for a time that is unknown: {failure}"

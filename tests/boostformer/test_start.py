@@ -1,0 +1,89 @@
+"""Starting from trained weights: what is taken, by name and shape, and what is said to be fresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from boostformer import presets
+from boostformer.errors import UserError
+from boostformer.model import BoostFormer, build
+from boostformer.start import Trained, find_folder, read_trained, start_from
+
+SIZE = (64, 64)
+
+
+def network(seed: int, classes: int = 3, width: int | None = None) -> BoostFormer:
+    torch.manual_seed(seed)
+    arch = presets.load("boostformer_b0", classes=classes, size=SIZE)
+    if width is not None:
+        values = arch.to_dict()
+        values["stages"][3]["width"] = width
+        arch = type(arch).from_dict(values)
+    return build(arch)
+
+
+def trained(model: BoostFormer, labels: list[str]) -> Trained:
+    return Trained("net", "0", dict(model.state_dict()), labels)
+
+
+def test_the_same_network_is_taken_whole() -> None:
+    one, other = network(0), network(1)
+    said = start_from(other, trained(one, ["a", "b", "c"]), ["a", "b", "c"])
+    assert all(torch.equal(value, one.state_dict()[name]) for name, value in other.state_dict().items())
+    assert said == "starts from net: 100.0% of its numbers"
+
+
+def test_another_width_leaves_that_stage_fresh() -> None:
+    one, other = network(0), network(1, width=320)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    said = start_from(other, trained(one, []), [])
+    state = other.state_dict()
+    assert torch.equal(
+        state["encoder.stages.0.embed.proj.weight"], one.state_dict()["encoder.stages.0.embed.proj.weight"]
+    )
+    name = "encoder.stages.3.embed.proj.weight"
+    assert torch.equal(state[name], before[name]) and "encoder.stages.3.embed" in said and "stages.0" not in said
+
+
+def test_classes_are_known_by_name() -> None:
+    one, other = network(0, classes=3), network(1, classes=2)
+    before = other.decoder.classifier.weight.clone()
+    said = start_from(other, trained(one, ["road", "sky", "tree"]), ["tree", "car"])
+    assert torch.equal(other.decoder.classifier.weight[0], one.decoder.classifier.weight[2])
+    assert torch.equal(other.decoder.classifier.weight[1], before[1])
+    assert "1 of 2 classes known by name" in said
+    same_count = network(2, classes=3)
+    before = same_count.decoder.classifier.weight.clone()
+    said = start_from(same_count, trained(one, ["road", "sky", "tree"]), ["x", "y", "z"])
+    assert torch.equal(same_count.decoder.classifier.weight, before) and "decoder.classifier" in said
+
+
+def test_what_fits_nowhere_is_no_start() -> None:
+    model = network(0)
+    with pytest.raises(UserError, match="net: 0.0% of the encoder's numbers fit"):
+        start_from(model, Trained("net", "0", {"decoder.norm.weight": torch.zeros(1)}, []), [])
+
+
+def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no such folder, nor the name of a repository"):
+        find_folder(tmp_path / "nowhere")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="someone/net: no such folder, and the hub cannot be reached"):
+        find_folder("someone/net")
+    model = network(0)
+    model.labels = ["a", "b", "c"]
+    model.save_pretrained(tmp_path)
+    found = read_trained(tmp_path)
+    assert found.labels == ["a", "b", "c"] and len(found.digest) == 64 and set(found.weights) == set(model.state_dict())
+
+
+def test_transformers_checkpoints_start_ours(shared: Path) -> None:
+    folders = [path for path in (shared / "golden").rglob("config.json") if '"segformer"' in path.read_text()]
+    if not folders:
+        pytest.skip("no transformers checkpoint among the golden ones")
+    found = read_trained(folders[0].parent)
+    assert any(name.startswith("encoder.") for name in found.weights)
