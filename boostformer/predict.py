@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import colorsys
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from boostformer.data import fitted_shape, read_image, resize_image
 from boostformer.data.config import Fit
@@ -16,25 +15,17 @@ from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.training.metrics import predicted_bands
+from boostformer.overlays import overlay
+from boostformer.training.bands import predicted_bands
 
-OPACITY = 0.55
 MOST_CLASSES = 254
 """As many as a label map of one byte holds beside 0 and 255."""
-ROWS_AT_ONCE = 64
-_GOLDEN = 0.618033988749895
-
-
-def palette(classes: int) -> NDArray[np.uint8]:
-    """Make RGB colours (classes, 3) that are well apart: hues by the golden ratio, three lightnesses."""
-    colours = [colorsys.hls_to_rgb(i * _GOLDEN % 1, (0.5, 0.68, 0.36)[i % 3], 0.85) for i in range(classes)]
-    return (np.array(colours) * 255).astype(np.uint8)
 
 
 def predict_array(
     model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit = "exact"
 ) -> NDArray[np.uint8]:
-    """Predict the class numbers (h, w), uint8, of an image.
+    """Predict the class numbers (h, w), uint8, of an image, on the device that the network lies on.
 
     Args:
         model: has at most :data:`MOST_CLASSES` classes; :class:`UserError` otherwise.
@@ -46,10 +37,11 @@ def predict_array(
         raise UserError(f"{model.architecture.classes} classes do not fit a label map, allowed: {MOST_CLASSES}")
     with torch.inference_mode():
         shape = fitted_shape(image.shape[:2], size, fit)
-        seen = normalise(torch.from_numpy(resize_image(image, shape))[None])
+        device = next(model.parameters()).device
+        seen = normalise(torch.from_numpy(resize_image(image, shape))[None].to(device))
         predicted = np.empty(image.shape[:2], np.uint8)
         for rows, band in predicted_bands(model(seen), image.shape[:2]):
-            predicted[rows] = band[0].numpy()
+            predicted[rows] = band[0].cpu().numpy()
         return predicted
 
 
@@ -67,31 +59,9 @@ def predict_file(
     """
     pixels = read_image(image)
     predicted = predict_array(model, pixels, size, fit)
-    labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
+    files = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     names = model.labels or [str(i) for i in range(model.architecture.classes)]
-    for file, picture in ((labels, Image.fromarray(predicted + 1)), (overlay, _overlay(pixels, predicted, names))):
+    for file, picture in zip(files, (Image.fromarray(predicted + 1), overlay(pixels, predicted, names)), strict=True):
         with replacing(file, parents=True) as part:
             picture.save(part, "PNG")
-    return labels, overlay
-
-
-def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8], names: list[str]) -> Image.Image:
-    """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
-    colours = palette(len(names))
-    mixed = np.empty_like(image)
-    for top in range(0, len(image), ROWS_AT_ONCE):  # bounds memory: the sum is of doubles
-        rows = slice(top, top + ROWS_AT_ONCE)
-        mixed[rows] = image[rows] * (1 - OPACITY) + colours[predicted[rows]] * OPACITY
-    tinted = Image.fromarray(mixed)
-    counts = np.bincount(predicted.ravel(), minlength=len(names))
-    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    font = ImageFont.load_default(13)
-    line, width = 18, 24 + max(int(font.getlength(names[i])) for i in shown) + 8
-    canvas = Image.new("RGB", (tinted.width + width, max(tinted.height, line * len(shown) + 6)), "white")
-    canvas.paste(tinted, (0, 0))
-    draw = ImageDraw.Draw(canvas)
-    for row, i in enumerate(shown):
-        top = 4 + row * line
-        draw.rectangle((tinted.width + 6, top + 2, tinted.width + 18, top + 14), fill=tuple(colours[i].tolist()))
-        draw.text((tinted.width + 24, top), names[i], fill="black", font=font)
-    return canvas
+    return files

@@ -10,10 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from boostformer.training.bands import predict_labels
     from boostformer.training.failures import TrainingFailure
     from boostformer.training.loop import TrainingReport, pretrain, train
-    from boostformer.training.metrics import Metrics, evaluate, predict_labels, top1
+    from boostformer.training.metrics import evaluate, top1
     from boostformer.training.recipes import RECIPES, PretrainRecipe, Recipe, parameter_groups, recipe
+    from boostformer.training.scores import Metrics
+    from boostformer.training.views import View
 
 # Recipes alone do not need torch, and reading a run file should not wait for it.
 _LAZY = {
@@ -21,10 +24,11 @@ _LAZY = {
     "TrainingReport": "loop",
     "pretrain": "loop",
     "train": "loop",
-    "Metrics": "metrics",
+    "Metrics": "scores",
     "evaluate": "metrics",
-    "predict_labels": "metrics",
+    "predict_labels": "bands",
     "top1": "metrics",
+    "View": "views",
     "RECIPES": "recipes",
     "PretrainRecipe": "recipes",
     "Recipe": "recipes",
@@ -39,6 +43,7 @@ __all__ = [
     "Recipe",
     "TrainingFailure",
     "TrainingReport",
+    "View",
     "evaluate",
     "parameter_groups",
     "predict_labels",

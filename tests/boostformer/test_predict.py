@@ -11,7 +11,8 @@ from PIL import Image
 
 from boostformer import BoostFormer, build, presets
 from boostformer.errors import UserError
-from boostformer.predict import OPACITY, palette, predict_file
+from boostformer.overlays import OPACITY, palette
+from boostformer.predict import predict_file
 
 ORIENTATION = 0x112
 
