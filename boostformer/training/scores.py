@@ -81,6 +81,24 @@ def scores(confusion: Tensor, images: int) -> Metrics:
     )
 
 
+@dataclass(frozen=True)
+class ImageScore:
+    """Scores of one image, each over the classes that occur in it; None where no pixel of it is labelled."""
+
+    name: str
+    miou: float | None
+    accuracy: float | None
+    per_class: Shares
+
+
+def image_score(name: str, confusion: Tensor) -> ImageScore:
+    """Compute the scores of the image ``name`` from its own confusion matrix."""
+    if not confusion.any():
+        return ImageScore(name, None, None, [None] * len(confusion))
+    found = scores(confusion, 1)
+    return ImageScore(name, found.miou, found.accuracy, found.per_class)
+
+
 def shares(parts: NDArray[np.floating], wholes: NDArray[np.floating]) -> Shares:
     """Divide; None where the whole is 0."""
     return [part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)]
