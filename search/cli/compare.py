@@ -13,7 +13,7 @@ from boostformer.errors import UserError, nearest
 from results.tables import Format
 from search.cli.data_argument import HELP, data_in, data_of
 from search.cli.output import emit, note
-from search.cli.scoring import SplitOption, checked_split, load, open_images
+from search.cli.scoring import SplitOption, checked_split, ending_without_result, load, open_images
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
@@ -181,7 +181,7 @@ def _evaluated(folder: Path, data: str | None, split: str) -> Scored:
     config = data_of(data, None, data_in(model.provenance), model.architecture.size)
     images, content = open_images(model, folder, config, split)
     note(f"scoring {folder} on {len(images)} images …")
-    with computing(place):
+    with computing(place), ending_without_result():
         metrics = evaluate(model, images, size=config.size)
     basis = {
         "data": content(),

@@ -24,7 +24,15 @@ from search.cli.data_argument import (
     with_meaning,
 )
 from search.cli.output import FormatOption, emit, note, progress
-from search.cli.scoring import DeviceOption, PrecisionOption, SplitOption, checked_split, load, open_images
+from search.cli.scoring import (
+    DeviceOption,
+    PrecisionOption,
+    SplitOption,
+    checked_split,
+    ending_without_result,
+    load,
+    open_images,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,7 +110,7 @@ def evaluate(
     config = with_meaning(config, meaning_of(classes, ignore, background, colours))
     config = seen_as(network, model.architecture.size, config, size, fit)
     images, _ = open_images(model, network, config, split)
-    with computing(place, precision):
+    with computing(place, precision), ending_without_result():
         with progress("images") as tell:
             found = evaluate_fully(
                 model,

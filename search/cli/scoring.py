@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,3 +90,15 @@ def open_images(
     if how is not None:
         note(how)
     return images, found.content
+
+
+@contextmanager
+def ending_without_result() -> Iterator[None]:
+    """End the program with one line and exit code 1 where the memory does not suffice."""
+    from boostformer.training import TrainingFailure
+
+    try:
+        yield
+    except TrainingFailure as failure:
+        note(f"error: scoring ended without a result: {failure}")
+        raise typer.Exit(1) from None

@@ -200,3 +200,25 @@ def test_options_are_refused(options: tuple[object, ...], message: str, refused:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(refused: Callable) -> None:
     assert "torch finds no GPU" in refused("--device", "cuda")
+
+
+def test_memory_that_does_not_suffice_is_one_line(
+    trained: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(self: BoostFormer, x: torch.Tensor) -> torch.Tensor:
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(BoostFormer, "forward", greedy)
+    done = run_cli("evaluate", trained / "net")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: scoring ended without a result: out_of_memory")
+
+
+def test_predictions_of_another_precision_are_near(tmp_path: Path, trained: Path, run_cli: Callable) -> None:
+    maps = []
+    for precision in ("fp32", "bf16"):
+        options = ("--device", "cpu", "--precision", precision, "--out", tmp_path / precision)
+        done = run_cli("predict", trained / "net", trained / "data/images/validation/00.png", *options)
+        assert done.returncode == 0, done.stderr
+        maps.append(np.array(Image.open(tmp_path / precision / "00.labels.png")))
+    assert (maps[0] == maps[1]).mean() > 0.9
