@@ -267,7 +267,7 @@ def _draw_worst(
 def _caption(network: Path, split: str, size: tuple[int, int], view: View, metrics: Metrics) -> str:
     height, width = size
     seen = f"seen at {height}x{width}" if view.mode == "whole" else f"seen through windows of {height}x{width}"
-    if len(view.scales) > 1 or view.scales != (1.0,):
+    if view.scales != (1.0,):
         seen += f" at {', '.join(f'{scale:g}' for scale in view.scales)} times the size"
     seen += ", and mirrored" if view.flip else ""
     border = "" if metrics.boundary_miou is None else f", boundary mIoU {metrics.boundary_miou:.2%}"
