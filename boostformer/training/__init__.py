@@ -1,7 +1,8 @@
 """Training and scoring: recipes, the loop, metrics. Names are imported when first used.
 
 Read ``recipes``, then ``tasks``, then ``loop``; ``threads`` chooses how many CPU threads compute, ``state`` saves and
-resumes, ``failures`` recognises a useless training. Of scoring: ``scores``, ``bands``, ``views``, ``metrics``, ``evaluation``.
+resumes, ``failures`` recognises a useless training.
+Of scoring: ``scores``, ``bands``, ``views``, ``metrics``, ``evaluation``.
 """
 
 from __future__ import annotations
