@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from boostformer.architecture import RGB_BANDS, Architecture
 from boostformer.blocks import registry
 from boostformer.blocks.block import Block, Foldable
-from boostformer.data.bands import ImageReading
+from boostformer.data.bands import ImageReading, reading_in
 from boostformer.data.normalise import IMAGENET, Normalisation
 from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
@@ -106,12 +106,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
     @property
     def reading(self) -> ImageReading:
         """How image files are read for this network: as those that it was trained on, so far as it says."""
-        data, bands = self.provenance.get("data"), self.architecture.bands
-        said = data if isinstance(data, dict) else {}
-        levels = said.get("levels")
-        return ImageReading(
-            said.get("bands", "rgb" if bands == RGB_BANDS else bands), tuple(levels) if levels else None
-        )
+        return reading_in(self.provenance, self.architecture.bands)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 OPACITY = 0.55
 _ROWS_AT_ONCE = 64
 _GOLDEN = 0.618033988749895
-_FONT, _LINE, _SQUARE = 13, 18, 24
+_FONT, _LINE, _SQUARE, _GAP = 13, 18, 24, 4
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
@@ -39,4 +40,49 @@ def legend(names: list[str], colours: NDArray[np.uint8], height: int = 0) -> Ima
         top = 4 + row * _LINE
         draw.rectangle((6, top + 2, 18, top + 14), fill=tuple(colour))
         draw.text((_SQUARE, top), name, fill="black", font=font)
+    return canvas
+
+
+def shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give a picture (h, w, 3) of any bands: of one or two the first as grey, of more the first three."""
+    return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
+
+
+def overlay(image: NDArray[np.uint8], predicted: NDArray[np.integer], names: Sequence[str]) -> Image.Image:
+    """Tint the image (h, w, 3) by class, and add a legend of the classes that occur, most frequent first."""
+    counts = np.bincount(predicted.ravel(), minlength=len(names))
+    return _with_legend([_by_class(image, predicted, len(names))], counts, names)
+
+
+def side_by_side(
+    image: NDArray[np.uint8], label: NDArray[np.integer], predicted: NDArray[np.integer], names: Sequence[str]
+) -> Image.Image:
+    """Draw the image, its label and the prediction beside each other, with a legend of the classes in either.
+
+    Args:
+        image: uint8 RGB (h, w, 3).
+        label: class numbers (h, w); higher ones are ignored, and their pixels stay untinted.
+        predicted: class numbers (h, w).
+        names: of the classes.
+    """
+    classes = len(names)
+    counts = sum(np.bincount(part.ravel(), minlength=classes)[:classes] for part in (label, predicted))
+    panels = [image, *(_by_class(image, part, classes) for part in (label, predicted))]
+    return _with_legend(panels, np.asarray(counts), names)
+
+
+def _by_class(image: NDArray[np.uint8], numbers: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
+    mixed = tinted(image, np.minimum(numbers, classes - 1), palette(classes))
+    mixed[numbers >= classes] = image[numbers >= classes]
+    return mixed
+
+
+def _with_legend(panels: Sequence[NDArray[np.uint8]], counts: NDArray[np.integer], names: Sequence[str]) -> Image.Image:
+    occurring = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    key = legend([names[i] for i in occurring], palette(len(names))[occurring], panels[0].shape[0])
+    left = sum(panel.shape[1] + _GAP for panel in panels) - _GAP
+    canvas = Image.new("RGB", (left + key.width, key.height), "white")
+    for number, panel in enumerate(panels):
+        canvas.paste(Image.fromarray(panel), (number * (panel.shape[1] + _GAP), 0))
+    canvas.paste(key, (left, 0))
     return canvas

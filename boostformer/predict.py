@@ -15,7 +15,7 @@ from boostformer.data.labels import label_dtype
 from boostformer.data.normalise import normalise
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.overlay import legend, palette, tinted
+from boostformer.overlay import overlay, shown
 from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.windows import windowed_bands
 
@@ -28,6 +28,8 @@ def predict_array(
     overlap: float = OVERLAP,
 ) -> NDArray[np.uint8 | np.uint16]:
     """Predict the class numbers (h, w) of an image: uint8 for at most 254 classes, else uint16.
+
+    It runs on the device that the network lies on.
 
     Args:
         model: the network.
@@ -46,8 +48,9 @@ def predict_array(
 def _bands(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit, overlap: float) -> Bands:
     if fit == "tile":
         return windowed_bands(model, image, size, overlap)
-    seen = resize_image(image, fitted_shape(image.shape[:2], size, fit))
-    return predicted_bands(model(normalise(torch.from_numpy(seen)[None], model.normalisation)), image.shape[:2])
+    seen = torch.from_numpy(resize_image(image, fitted_shape(image.shape[:2], size, fit)))[None]
+    logits = model(normalise(seen.to(next(model.parameters()).device), model.normalisation))
+    return predicted_bands(logits, image.shape[:2])
 
 
 def predict_file(
@@ -72,30 +75,10 @@ def predict_file(
     """
     pixels = read_image(image, model.reading)
     predicted = predict_array(model, pixels, size, fit, overlap)
-    labels, overlay = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
+    files = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
     names = model.labels or [str(i) for i in range(model.architecture.classes)]
-    for file, picture in (
-        (labels, Image.fromarray(predicted + 1)),
-        (overlay, _overlay(_shown(pixels), predicted, names)),
-    ):
+    pictures = Image.fromarray(predicted + 1), overlay(shown(pixels), predicted, names)
+    for file, picture in zip(files, pictures, strict=True):
         with replacing(file, parents=True) as part:
             picture.save(part, "PNG")
-    return labels, overlay
-
-
-def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a picture (h, w, 3) of any bands: of one or two the first as grey, of more the first three."""
-    return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
-
-
-def _overlay(image: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16], names: list[str]) -> Image.Image:
-    """Tint the image by class, and add a legend of the classes that occur, most frequent first."""
-    colours = palette(len(names))
-    mixed = Image.fromarray(tinted(image, predicted, colours))
-    counts = np.bincount(predicted.ravel(), minlength=len(names))
-    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    key = legend([names[i] for i in shown], colours[shown], mixed.height)
-    canvas = Image.new("RGB", (mixed.width + key.width, key.height), "white")
-    canvas.paste(mixed, (0, 0))
-    canvas.paste(key, (mixed.width, 0))
-    return canvas
+    return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,3 +201,11 @@ def _scaled(numbers: NDArray[Any], low: float, high: float) -> Array:
 def say_scaled(folder: Path) -> None:
     """Say it once for a folder: images with fewer bits used, such as 12, become dark."""
     logging.getLogger(__name__).warning("%s: grey levels of 16 bits, 0…65535, are scaled to 0…255", folder)
+
+
+def reading_in(provenance: Mapping[str, Any], bands: int) -> ImageReading:
+    """Give how the images were read that a network of so many bands was trained on, so far as its provenance says."""
+    data = provenance.get("data")
+    said = data if isinstance(data, dict) else {}
+    levels = said.get("levels")
+    return ImageReading(said.get("bands", "rgb" if bands == 3 else bands), tuple(levels) if levels else None)

@@ -2,6 +2,7 @@
 
 Read ``recipes``, then ``tasks``, then ``loop``; ``threads`` chooses how many CPU threads compute, ``state`` saves and
 resumes, ``failures`` recognises a useless training.
+Of scoring: ``scores``, ``bands``, ``views``, ``metrics``, ``evaluation``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from boostformer.training.bands import predict_labels
     from boostformer.training.failures import TrainingFailure
     from boostformer.training.loop import TrainingReport, pretrain, train
-    from boostformer.training.metrics import Metrics, evaluate, top1
+    from boostformer.training.metrics import evaluate, top1
     from boostformer.training.recipes import PretrainRecipe, Recipe, parameter_groups
+    from boostformer.training.scores import Metrics
+    from boostformer.training.views import View
 
 # Recipes alone do not need torch, and reading a run file should not wait for it.
 _LAZY = {
@@ -22,10 +25,11 @@ _LAZY = {
     "TrainingReport": "loop",
     "pretrain": "loop",
     "train": "loop",
-    "Metrics": "metrics",
+    "Metrics": "scores",
     "evaluate": "metrics",
     "predict_labels": "bands",
     "top1": "metrics",
+    "View": "views",
     "PretrainRecipe": "recipes",
     "Recipe": "recipes",
     "parameter_groups": "recipes",
@@ -37,6 +41,7 @@ __all__ = [
     "Recipe",
     "TrainingFailure",
     "TrainingReport",
+    "View",
     "evaluate",
     "parameter_groups",
     "predict_labels",

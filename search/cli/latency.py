@@ -106,7 +106,7 @@ def trust(
     from evaluators.latency.jetson import host_keys
 
     entry = find(name, JetsonDevice)
-    with _reachable():
+    with reachable():
         key = host_keys.fetch_key(name, entry.device)
     note(f"{name} ({entry.device.address}) shows {key}")
     stored = host_keys.trusted_keys(entry.device, entry.folder)
@@ -133,7 +133,7 @@ def profile_space(
     found = read_space(space)
     found = found.replace(size=size_of(size) or found.size, classes=classes or found.classes, bands=bands)
     entry, table = _table(device)
-    with _reachable():
+    with reachable():
         meter = entry.device.meter(entry.name, entry.folder)
         table.file.check(meter.provenance())
         wanted = space_elements(found.slots, next(iter(found)))
@@ -186,7 +186,7 @@ def calibrate(
             "their frames; give the table another file and profile again, with longer runs"
         )
     chosen = [arch for arch in dict.fromkeys(choose(table, candidates, networks)) if arch not in table.calibrated]
-    with _reachable():
+    with reachable():
         meter = entry.device.meter(entry.name, entry.folder)
         table.file.check(meter.provenance())
         note(f"measuring {len(chosen)} networks of {name} on '{entry.name}': {meter.provenance()}")
@@ -241,7 +241,7 @@ def _figure(
     from search.cli.data_argument import size_of
 
     network = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
-    with _reachable():
+    with reachable():
         found = entry.open().latency(network, labels=True, builds=builds, say=note)
     document = {"architecture": network.id, "size": list(network.size), "device": entry.name, **_plain(found)}
     between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
@@ -284,7 +284,7 @@ def _compared() -> bool:
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
     """End the program with one line where a device is not there, or cannot run a network."""
     from evaluators.latency.backend import MeasureFailure, Unavailable
 

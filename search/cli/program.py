@@ -14,7 +14,20 @@ from typing import Any
 import typer
 
 from boostformer.errors import FULL, UserError
-from search.cli import data, inspect, latency, launch, outcome, recipes, run, train, trust, use
+from search.cli import (
+    compare,
+    data,
+    evaluate,
+    inspect,
+    latency,
+    launch,
+    outcome,
+    recipes,
+    run,
+    train,
+    trust,
+    use,
+)
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -26,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the boxes of typer's take a quarter of a second to import
 )
-for group in (run, launch, outcome, trust, train, recipes, use, data, inspect, latency):
+for group in (run, launch, outcome, trust, train, recipes, evaluate, compare, use, data, inspect, latency):
     group.register(app)
 
 

@@ -1,97 +1,25 @@
-"""Commands that use a trained network: ``evaluate``, ``predict``, ``export``, ``import``."""
+"""Commands that use a trained network: ``predict``, ``export``, ``import``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from boostformer.errors import UserError, nearest
-from results.tables import Format
-from search.cli.data_argument import (
-    HELP,
-    BackgroundOption,
-    ClassesOption,
-    ColoursOption,
-    IgnoreOption,
-    data_in,
-    data_of,
-    meaning_of,
-    with_meaning,
-)
-from search.cli.output import FormatOption, emit, note
+from search.cli.data_argument import data_in
+from search.cli.output import note
+from search.cli.scoring import DeviceOption, PrecisionOption
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]
-SPLITS = ("training", "validation", "test")
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the program."""
-    app.command()(evaluate)
     app.command()(predict)
     app.command()(export)
     app.command("import")(import_)
-
-
-def evaluate(
-    ckpt: Checkpoint,
-    data: Annotated[str | None, typer.Option(help=f"{HELP} By default what it was trained on.")] = None,
-    split: Annotated[str, typer.Option(help="training, validation or test.")] = "validation",
-    size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    classes: ClassesOption = None,
-    ignore: IgnoreOption = None,
-    background: BackgroundOption = None,
-    colours: ColoursOption = None,
-    fmt: FormatOption = Format.table,
-) -> None:
-    """Score a checkpoint: mIoU and accuracy at the labels' original resolution.
-
-    Data are matched to the checkpoint's classes by name, in whatever order they list them; without names by number.
-    """
-    from boostformer.data import open_split
-    from boostformer.data.matching import matched
-    from boostformer.model import BoostFormer
-    from boostformer.names import class_names
-    from boostformer.training import evaluate as score
-    from boostformer.weights import checkpoint
-    from search.cli.arch_argument import at_size
-
-    if split not in SPLITS:
-        raise UserError(f"--split: unknown '{split}'; {nearest(split, SPLITS)}")
-    model = BoostFormer.load(ckpt)
-    config = data_of(data, size, data_in(model.provenance), model.architecture.size)
-    config = with_meaning(config, meaning_of(classes, ignore, background, colours))
-    at_size(model.architecture, config.size)
-    names = class_names(model.labels, f"{ckpt / checkpoint.CONFIG}: labels")
-    if names and len(names) != model.architecture.classes:
-        raise UserError(f"{ckpt}: has {len(names)} names (`labels`) for {model.architecture.classes} classes")
-    bands = model.architecture.bands
-    if config.reading.count != bands:
-        raise UserError(
-            f"{config.root or config.kind}: `bands: {config.bands}` reads {config.reading.count}, but {ckpt} is of "
-            f"{bands}; allowed: data of as many bands, `bands: {model.reading.bands}`"
-        )
-    found = open_split(config, split)  # type: ignore[arg-type]
-    for line in found.remarks:
-        note(line)
-    images, how = matched(found, names, model.architecture.classes, str(config.root or config.kind))
-    if how is not None:
-        note(how)
-    metrics = score(model, images, size=config.size, batch_size=batch_size)
-    per_class = dict(zip(images.labels, metrics.per_class, strict=True))
-    document = {"checkpoint": str(ckpt), "id": model.architecture.id, "split": split, "size": list(config.size)}
-    rows = [
-        {"class": name, "iou_percent": None if value is None else 100 * value}
-        for name, value in zip(images.labels, metrics.per_class, strict=True)
-    ]
-    caption = (
-        f"{ckpt}: mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images ({split}), "
-        f"seen at {config.size[0]}x{config.size[1]}, scored at the labels' own size"
-    )
-    emit(fmt, {**document, **asdict(metrics), "per_class": per_class}, rows, caption=caption)
 
 
 def predict(
@@ -99,6 +27,8 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
 ) -> None:
     """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png.
 
@@ -106,10 +36,13 @@ def predict(
     """
     from boostformer.model import BoostFormer
     from boostformer.predict import predict_file
+    from boostformer.training.devices import check_precision, chosen_device, computing
     from search.cli.arch_argument import at_size
     from search.cli.data_argument import size_of
 
-    model = BoostFormer.load(ckpt)
+    place = chosen_device(device)
+    check_precision(precision, place)
+    model = BoostFormer.load(ckpt).to(place)
     data, wanted = data_in(model.provenance), at_size(model.architecture, size_of(size)).size
     how: dict[str, Any] = {"fit": data.fit, "overlap": data.overlap} if data else {}
     by_name = {image.stem: image for image in images}
@@ -119,9 +52,10 @@ def predict(
     if model.architecture.bands not in (1, 3):
         shown = "the first three" if model.architecture.bands > 3 else "the first"
         note(f"overlays show {shown} of {model.architecture.bands} bands")
-    for image in images:
-        for file in predict_file(model, image, out, wanted, **how):
-            print(file)
+    with computing(place, precision):
+        for image in images:
+            for file in predict_file(model, image, out, wanted, **how):
+                print(file)
 
 
 def export(

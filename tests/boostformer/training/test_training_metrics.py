@@ -16,7 +16,8 @@ from boostformer.data import Pictures
 from boostformer.data.normalise import normalise
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure, evaluate, predict_labels, top1
-from boostformer.training.metrics import confusion_matrix, predicted_bands, scores
+from boostformer.training.bands import predicted_bands
+from boostformer.training.scores import confusion_matrix, scores
 
 SIZE = (32, 48)
 
@@ -120,7 +121,7 @@ def test_scores_by_bands_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch)
             sizes.append(band.shape[1])
             yield rows, band
 
-    monkeypatch.setattr("boostformer.training.metrics.predicted_bands", by_bands)
+    monkeypatch.setattr("boostformer.training.views.predicted_bands", by_bands)
     assert evaluate(model, split, size=SIZE) == whole
     assert max(sizes) == 7
 

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from coloured_data import write_coloured
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "boostformer"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, run_cli: Callable[..., subprocess.CompletedProcess[str]]) -> Path:
+    """A folder with data and a network that was trained on them a little."""
+    from search_factories import small
+
+    folder = tmp_path_factory.mktemp("trained")
+    write_coloured(folder / "data")
+    (folder / "arch.json").write_text(json.dumps(next(iter(small())).to_dict()))
+    how = ["--size", "64x96", "--iterations", 8, "--batch-size", 4, "--lr", 0.003]
+    done = run_cli("train", "arch.json", "--data", "data", "--out", "net", *how, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder

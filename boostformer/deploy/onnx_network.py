@@ -1,0 +1,104 @@
+"""An exported ONNX file as a network that can be scored: ONNX Runtime on the CPU, one image of one size at a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+from torch import Tensor, nn
+
+from boostformer.architecture import Architecture
+from boostformer.blocks.registry import complete
+from boostformer.data.bands import ImageReading, reading_in
+from boostformer.data.normalise import Normalisation
+from boostformer.errors import UserError
+from boostformer.files import read_text
+from boostformer.weights.checkpoint import sha256
+
+_REFUSED = (native.Fail, native.InvalidProtobuf, native.InvalidGraph, native.NotImplemented, native.InvalidArgument)
+
+
+class OnnxNetwork(nn.Module):
+    """A file that :func:`boostformer.deploy.export.export_onnx` wrote; maps as the network does that it was made from.
+
+    Args:
+        file: the ONNX file. What it says of itself counts, and where ``FILE.manifest.json`` lies beside it, also the
+            provenance there.
+
+    Attributes:
+        architecture: of the network, at the size of the file's input.
+        labels: class names in order.
+        provenance: how the weights came about; empty without a manifest.
+
+    Raises:
+        UserError: the file cannot be read, is none of ours, or its manifest is of another one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self._place = nn.Parameter(torch.empty(0), requires_grad=False)  # a network lies on a device
+        self._session = _session(file)
+        entries = self._session.get_modelmeta().custom_metadata_map
+        try:
+            architecture = Architecture.from_dict(json.loads(entries["architecture"]), f"{file}: architecture")
+            self.labels: list[str] = json.loads(entries["labels"])
+            means = [tuple(map(float, json.loads(entries[key]))) for key in ("mean", "std")]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{file}: does not say which network it holds ({error}); allowed: files that `boostformer export` wrote"
+            ) from None
+        self.architecture = complete(architecture, f"{file}: architecture")
+        self.normalisation = Normalisation(*means)
+        self.provenance: dict[str, Any] = _provenance(file)
+        [image], [logits] = self._session.get_inputs(), self._session.get_outputs()
+        expected = [1, self.architecture.bands, *self.architecture.size]
+        if image.shape != expected or logits.type != "tensor(float)" or len(logits.shape) != 4:
+            raise UserError(
+                f"{file}: maps {image.shape} to {logits.type} {logits.shape}, allowed: {expected} to logits of 4 axes"
+            )
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are read for this network."""
+        return reading_in(self.provenance, self.architecture.bands)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, bands, H, W) of the file's own H and W -> logits (B, classes, h, w), on the CPU."""
+        if x.shape[2:] != self.architecture.size:
+            height, width = self.architecture.size
+            raise UserError(
+                f"{self._file}: sees images of {height}x{width} alone, not {x.shape[2]}x{x.shape[3]}; "
+                "`--fit exact` brings them to that size, `--mode slide` cuts windows of it"
+            )
+        name = self._session.get_inputs()[0].name
+        runs = [self._session.run(None, {name: one.contiguous().numpy()})[0] for one in x.float().split(1)]
+        return torch.cat([torch.from_numpy(run) for run in runs])
+
+
+def _session(file: Path) -> onnxruntime.InferenceSession:
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    try:
+        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except _REFUSED as error:
+        raise UserError(f"{file}: cannot be read by ONNX Runtime: {str(error).splitlines()[0]}") from None
+
+
+def _provenance(file: Path) -> dict[str, Any]:
+    """Read the manifest beside ``file``, if there is one."""
+    manifest = file.with_name(f"{file.stem}.manifest.json")
+    if not manifest.exists():
+        return {}
+    try:
+        told = json.loads(read_text(manifest))
+        digest, provenance = told["sha256"], dict(told["provenance"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{manifest}: not a manifest that `boostformer export` wrote ({error})") from None
+    if digest != sha256(file):
+        raise UserError(f"{manifest}: is of another {file.name}, whose hash differs; export again, or remove it")
+    return provenance
