@@ -16,6 +16,7 @@ from search.cli.output import emit, note
 from search.cli.scoring import SplitOption, checked_split, ending_without_result, load, open_images
 
 if TYPE_CHECKING:
+    from boostformer.data.config import DataConfig
     from boostformer.figures import Latency
     from boostformer.weights.checkpoint import Config
     from results.comparison import Entry, Scored
@@ -228,6 +229,7 @@ def _latencies(configs: dict[str, Config], device: str | None) -> dict[str, Late
 
 
 def _kept(name: str, config: Config) -> Latency | None:
+    from boostformer.data.config import DataConfig
     from boostformer.figures import Latency
 
     searched = config.provenance.get("searched") or {}
