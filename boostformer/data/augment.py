@@ -87,7 +87,7 @@ class Augmentation:
     def __init__(self, transforms: list[A.BasicTransform]) -> None:
         self._chain = A.Compose(transforms, additional_targets={"places": "mask"})
 
-    def __call__(self, seed: int | Sequence[int], **arrays: Array) -> dict[str, Array]:
+    def __call__(self, seed: int | Sequence[int], **arrays: Any) -> dict[str, Any]:
         """Vary ``image=`` uint8 (h, w, 3) and, if any, ``mask=`` and int32 ``places=`` (h, w) alike."""
         # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
         # numbers, so that, say, flipped images were always the enlarged ones.

@@ -137,7 +137,9 @@ def read_pixels(folder: Path, remarks: list[str]) -> Pixels:
     """Read how transformers' network wants its input; without a file that says it, as ours does, with a remark."""
     file = folder / PREPROCESSOR
     if not file.is_file():
-        remarks.append(f"{folder}: has no {PREPROCESSOR}; its pixels are taken to be normalised by ImageNet's constants")
+        remarks.append(
+            f"{folder}: has no {PREPROCESSOR}; its pixels are taken to be normalised by ImageNet's constants"
+        )
         return Pixels()
     said = json_of(file)
     if not isinstance(said, dict):
@@ -160,7 +162,7 @@ def read_pixels(folder: Path, remarks: list[str]) -> Pixels:
 
 def _three(file: Path, said: dict[str, Any], key: str) -> tuple[float, float, float]:
     values = said.get(key)
-    if isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values):
-        if key != "image_std" or min(values) > 0:
-            return values[0], values[1], values[2]
+    numbers = values if isinstance(values, list) and all(type(v) in (int, float) for v in values) else []
+    if len(numbers) == 3 and (key != "image_std" or min(numbers) > 0):
+        return numbers[0], numbers[1], numbers[2]
     raise UserError(f"{file}: {key}: {values!r} must be three numbers, one per channel{' above 0' * ('std' in key)}")

@@ -37,7 +37,7 @@ class StoredTeacher(Teacher):
         self._files = {name: found for name in images if (found := _file(folder, name)) is not None}
         if missing := [name for name in images if name not in self._files]:
             raise UserError(
-                f"{source}: has no logits of {len(missing)} of {len(images)} images, among them '{missing[0]}'; needed: "
+                f"{source}: has no logits of {len(missing)} of {len(images)} images, such as '{missing[0]}'; needed: "
                 f"one of {', '.join(missing[0] + suffix for suffix in SUFFIXES)}"
             )
         notes: list[str] = []
@@ -70,7 +70,7 @@ class StoredTeacher(Teacher):
             raise UserError(f"{file}: damaged, or not logits ({' '.join(str(error).split())[:120]})") from None
         if array.ndim != 3 or array.dtype not in (np.float16, np.float32) or 0 in array.shape or len(array) < 2:
             raise UserError(
-                f"{file}: holds {array.dtype} {array.shape}; needed: float16 or float32 (classes, h, w), 2 classes or more"
+                f"{file}: holds {array.dtype} {array.shape}; needed: float16 or float32 (classes, h, w), 2 or more of them"
             )
         return array
 

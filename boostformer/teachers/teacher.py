@@ -106,5 +106,5 @@ def licence_of(folder: Path) -> str | None:
         if found := ", ".join(dict.fromkeys(str(one) for one in named if one)):
             return found
     config = json_of(folder / "config.json") if (folder / "config.json").is_file() else {}
-    found = config.get("license") if isinstance(config, dict) else None
-    return str(found) if found else None
+    stated = config.get("license") if isinstance(config, dict) else None
+    return str(stated) if stated else None

@@ -26,8 +26,8 @@ from boostformer.errors import UserError
 from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.state import ResumableState, deferred_interrupt
-from boostformer.training.taught import TaughtTask, Teaching
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
+from boostformer.training.taught import TaughtTask, Teaching
 from boostformer.training.threads import choose_threads, using
 
 Progress = Callable[[int, int, float], None]

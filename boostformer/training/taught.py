@@ -1,4 +1,4 @@
-"""Segmentation with a teacher: its task, the samples with what the teacher says, and images without masks among them."""
+"""Segmentation with a teacher: its task, and the samples, images without masks among them."""
 
 from __future__ import annotations
 
@@ -117,9 +117,7 @@ class TaughtSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.splits = [split] if teaching.unlabelled is None else [split, teaching.unlabelled]
         self.augmentation, self.seed = augmentation, recipe.seed
         self.stored = teaching.teacher if isinstance(teaching.teacher, StoredTeacher) else None
-        self.place = interleaved(
-            [len(one) for one in self.splits], recipe.distillation.unlabelled_share, recipe.seed
-        )
+        self.place = interleaved([len(one) for one in self.splits], recipe.distillation.unlabelled_share, recipe.seed)
 
     def __getitem__(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
         number, index = self.place(position)
