@@ -140,8 +140,8 @@ class Proxy:
         """Estimate the wall-clock seconds of :meth:`evaluate`, from a few of its steps, measured once per network.
 
         Above the first rung the training is carried on from the rung below, unless ``from_scratch``. With
-        ``teaching`` the steps are those of a full training with a teacher. Raises :class:`boostformer.training.TrainingFailure` when
-        the memory does not suffice.
+        ``teaching`` the steps are those of a full training with a teacher. Raises
+        :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
         """
         key = arch.id if teaching is None else f"{arch.id} taught by {teaching.teacher.identity.sha256}"
         if key not in self._paces:

@@ -70,7 +70,7 @@ class StoredTeacher(Teacher):
             raise UserError(f"{file}: damaged, or not logits ({' '.join(str(error).split())[:120]})") from None
         if array.ndim != 3 or array.dtype not in (np.float16, np.float32) or 0 in array.shape or len(array) < 2:
             raise UserError(
-                f"{file}: holds {array.dtype} {array.shape}; needed: float16 or float32 (classes, h, w), 2 or more of them"
+                f"{file}: holds {array.dtype} {array.shape}; needed: float16 or float32 (classes, h, w), classes > 1"
             )
         return array
 

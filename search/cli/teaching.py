@@ -20,8 +20,8 @@ TeacherOption = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help="Trained network to learn from beside the labels: a checkpoint, a folder or repository of transformers, or "
-        "a folder of stored logits (NAME.npy, classes x h x w).",
+        help="Trained network to learn from beside the labels: a checkpoint, a folder or repository of transformers, "
+        "or a folder of stored logits (NAME.npy, classes x h x w).",
     ),
 ]
 UnlabelledOption = Annotated[
