@@ -150,6 +150,10 @@ class Proxy:
         done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
         return (self.recipes[rung].iterations - done) * step + scoring
 
+    def seconds_per_step(self, arch: Architecture, teaching: Teaching | None = None) -> float:
+        """Measure anew the wall-clock seconds of a training's step."""
+        return self._measured_pace(arch, teaching)[0]
+
     def _measured_pace(self, arch: Architecture, teaching: Teaching | None) -> tuple[float, float]:
         """Measure the seconds of one step, and of scoring the validation part."""
         recipe = self.recipes[0]

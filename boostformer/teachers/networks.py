@@ -127,10 +127,15 @@ def _from_transformers(folder: Path, source: str) -> Any:
             f"{source}: a teacher of this kind needs transformers; install boostformer[transformers]"
         ) from None
     try:
-        return AutoModelForSemanticSegmentation.from_pretrained(folder, local_files_only=True)
+        network, loaded = AutoModelForSemanticSegmentation.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
     except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{source}: transformers knows no semantic segmentation in it: {reason}") from None
+    if missing := sorted(loaded["missing_keys"]):  # which would be random, as of a classifier's backbone
+        raise UserError(f"{source}: has no weights for {len(missing)} parts of a segmenter, such as '{missing[0]}'")
+    return network
 
 
 def read_pixels(folder: Path, remarks: list[str]) -> Pixels:

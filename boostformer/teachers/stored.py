@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class StoredTeacher(Teacher):
     """
 
     def __init__(self, folder: Path, source: str, images: Sequence[str]) -> None:
-        if twice := next((name for index, name in enumerate(images) if name in images[:index]), None):
+        if twice := next((name for name, count in Counter(images).items() if count > 1), None):
             raise UserError(f"{source}: two images are called '{twice}', so stored logits cannot be told apart")
         self._files = {name: found for name in images if (found := _file(folder, name)) is not None}
         if missing := [name for name in images if name not in self._files]:

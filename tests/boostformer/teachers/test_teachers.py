@@ -111,6 +111,14 @@ def test_transformers_networks_give_their_own_logits(tmp_path: Path, kind: str) 
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
 
 
+def test_a_classifier_of_transformers_is_no_teacher(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.MobileNetV2Config(depth_multiplier=0.1, min_depth=8)
+    transformers.MobileNetV2ForImageClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="has no weights for .* parts of a segmenter"):
+        open_teacher(tmp_path, SIZE, [])
+
+
 def test_without_a_preprocessor_ours_is_taken_and_said(tmp_path: Path) -> None:
     remarks: list[str] = []
     assert read_pixels(tmp_path, remarks) == Pixels() and "are taken to be" in remarks[0]

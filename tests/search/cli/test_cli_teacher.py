@@ -37,6 +37,7 @@ def train(*options: object) -> tuple[object, ...]:
     return ("train", "teacher", "--data", "data", *SHORT, *options)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_said_and_kept(folder: Path, run_cli: Cli) -> None:
     done = run_cli(*train("--teacher", "teacher", "--unlabelled", "more", "--out", "student"), cwd=folder)
     assert done.returncode == 0, done.stderr
