@@ -94,9 +94,8 @@ class SegmentationTask:
         self.num_classes, self.config = split.num_classes, recipe.loss
         weights = class_weights(recipe.loss, split)
         self.criterion = SegmentationLoss(recipe.loss, split.num_classes, split.ignored, weights)
-        self.samples: Dataset[tuple[Tensor, Any]] = _Samples(
-            split, segmentation_augmentation(size, recipe.scale), recipe.seed
-        )
+        self.augmentation = segmentation_augmentation(size, recipe.scale)
+        self.samples: Dataset[tuple[Tensor, Any]] = _Samples(split, self.augmentation, recipe.seed)
 
     def batch(self, images: Tensor, targets: Any, iteration: int) -> tuple[Tensor, Any]:
         return normalise(images), targets.long()

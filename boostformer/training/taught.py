@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from boostformer.data import SegmentationSplit
-from boostformer.data.augment import Augmentation, segmentation_augmentation
+from boostformer.data.augment import Augmentation
 from boostformer.data.normalise import normalise
 from boostformer.data.places import inside, numbered_places
 from boostformer.errors import UserError
@@ -73,7 +73,7 @@ class TaughtTask(SegmentationTask):
         self.distillation, self.teacher, self.ignored = recipe.distillation, teaching.teacher, split.ignored
         self.against = DistillationLoss(recipe.distillation, rows)
         self.places = size[0] * size[1] // STRIDE**2
-        self.samples = TaughtSamples(split, teaching, segmentation_augmentation(size, recipe.scale), recipe)
+        self.samples = TaughtSamples(split, teaching, self.augmentation, recipe)
 
     def batch(self, images: Tensor, targets: dict[str, Tensor], iteration: int) -> tuple[Tensor, Taught]:
         inputs, labels = normalise(images), targets["labels"].long()

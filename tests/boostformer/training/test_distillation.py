@@ -240,3 +240,19 @@ def test_only_counted_pixels_teach_when_told_so() -> None:
         images, target = task.samples[position]
         _, taught = task.batch(images[None], {name: value[None] for name, value in target.items()}, 0)
         assert taught.where.float().mean() == expected
+
+
+def test_the_teacher_computes_in_the_student_s_precision() -> None:
+    teacher, seen = colour_teacher(), []
+    asked = teacher._forward
+
+    def listen(network, x):
+        logits, maps = asked(network, x)
+        seen.append(logits.dtype)
+        return logits, maps
+
+    teacher._forward = listen
+    for precision in ("bf16", "fp32"):
+        recipe = short(iterations=1, warmup_iterations=0, precision=precision)
+        train(tiny_net(3), colours(), recipe, size=SIZE, teaching=Teaching(teacher))
+    assert seen == [torch.bfloat16, torch.float32]
