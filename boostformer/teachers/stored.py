@@ -34,7 +34,9 @@ class StoredTeacher(Teacher):
 
     def __init__(self, folder: Path, source: str, images: Sequence[str]) -> None:
         if twice := next((name for name, count in Counter(images).items() if count > 1), None):
-            raise UserError(f"{source}: two images are called '{twice}', so stored logits cannot be told apart")
+            raise UserError(
+                f"{source}: two images are called '{twice}', so their logits cannot be told apart; rename one"
+            )
         self._files = {name: found for name in images if (found := _file(folder, name)) is not None}
         if missing := [name for name in images if name not in self._files]:
             raise UserError(
