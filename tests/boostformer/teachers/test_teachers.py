@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import albumentations as A  # noqa: N812
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from training_cases import SIZE, colours, short
 
 from boostformer import presets
 from boostformer.data import DataConfig
-from boostformer.data.augment import segmentation_augmentation
+from boostformer.data.augment import Augmentation, segmentation_augmentation
 from boostformer.data.normalise import normalise
 from boostformer.data.places import inside, numbered_places, places_of
 from boostformer.data.unlabelled import open_unlabelled
@@ -174,6 +175,21 @@ def test_stored_logits_move_with_the_image(tmp_path: Path) -> None:
         np.testing.assert_allclose(seen.numpy().transpose(1, 2, 0), cells, atol=1e-3)
         flips += varied["image"][0, 0, 1] > varied["image"][0, 1, 1]
     assert 0 < flips < 12
+
+
+def test_stored_logits_turn_with_the_image(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", coordinates(40, 56))
+    image = np.zeros((40, 56, 3), np.uint8)
+    image[..., :2] = coordinates(40, 56).transpose(1, 2, 0)
+    label = np.zeros((40, 56), np.uint8)
+    turn = Augmentation([A.Rotate((30, 30), fill=0, fill_mask=255, p=1)])
+    varied = turn(0, image=image, mask=label, places=numbered_places((40, 56)))
+    within = inside(varied["places"], (40, 56))
+    assert (within == (varied["mask"] == 0)).all() and 0 < within.mean() < 1
+    seen = StoredTeacher(tmp_path, "logits", ["one"]).seen("one", varied["places"], (40, 56), (10, 14))
+    whole = within.reshape(10, 4, 14, 4).all((1, 3))
+    cells = varied["image"][..., :2].astype(float).reshape(10, 4, 14, 4, 2).mean((1, 3))
+    np.testing.assert_allclose(seen.numpy().transpose(1, 2, 0)[whole], cells[whole], atol=1)
 
 
 def test_stored_logits_of_another_size_cover_the_whole_image(tmp_path: Path) -> None:
