@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,11 @@ class Trained:
     labels: list[str]
 
 
-def find_folder(source: str | Path) -> Path:
+def find_folder(source: str | Path, more: Sequence[str] = ()) -> Path:
     """Give the folder that ``source`` is, or where the files of that repository of the hub lie once they are loaded.
 
-    UserError when it is neither, or cannot be loaded.
+    ``more`` are patterns of files that are loaded beside weights, config and card. UserError when it is neither, or
+    cannot be loaded.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -43,7 +45,7 @@ def find_folder(source: str | Path) -> Path:
     if not _REPOSITORY.fullmatch(str(source)):
         raise UserError(f"{source}: no such folder, nor the name of a repository of the hub (OWNER/NAME)")
     try:
-        return Path(snapshot_download(str(source), allow_patterns=_FILES))
+        return Path(snapshot_download(str(source), allow_patterns=[*_FILES, *more]))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"{source}: no such folder, and the hub has no such repository ({error})") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -24,6 +24,7 @@ from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state
+from boostformer.training.taught import Teaching
 from boostformer.training.threads import using
 
 IMAGES_AND_MASKS = "training images or masks"
@@ -157,19 +158,27 @@ class Proxy:
         """Remove from ``folder`` all but what the rung after ``rung`` goes on from; after the last rung, all."""
         keep_state(folder, self.recipes[rung].trunk if rung + 1 < len(self.recipes) else None)
 
-    def estimate_seconds(self, arch: Architecture, rung: int = 0, *, from_scratch: bool = False) -> float:
+    def estimate_seconds(
+        self, arch: Architecture, rung: int = 0, *, from_scratch: bool = False, teaching: Teaching | None = None
+    ) -> float:
         """Estimate the wall-clock seconds of :meth:`evaluate`, from a few of its steps, measured once per network.
 
-        Above the first rung the training is carried on from the rung below, unless ``from_scratch``. Raises
+        Above the first rung the training is carried on from the rung below, unless ``from_scratch``. With
+        ``teaching`` the steps are those of a full training with a teacher. Raises
         :class:`boostformer.training.TrainingFailure` when the memory does not suffice.
         """
-        if arch.id not in self._paces:
-            self._paces[arch.id] = self._measured_pace(arch)
-        step, scoring = self._paces[arch.id]
+        key = arch.id if teaching is None else f"{arch.id} taught by {teaching.teacher.identity.sha256}"
+        if key not in self._paces:
+            self._paces[key] = self._measured_pace(arch, teaching)
+        step, scoring = self._paces[key]
         done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
         return (self.recipes[rung].iterations - done) * step + scoring
 
-    def _measured_pace(self, arch: Architecture) -> tuple[float, float]:
+    def seconds_per_step(self, arch: Architecture, teaching: Teaching | None = None) -> float:
+        """Measure anew the wall-clock seconds of a training's step."""
+        return self._measured_pace(arch, teaching)[0]
+
+    def _measured_pace(self, arch: Architecture, teaching: Teaching | None) -> tuple[float, float]:
         """Measure the seconds of one step, and of scoring the validation part."""
         recipe = self.recipes[0]
         model = self.network(arch, recipe)
@@ -183,6 +192,7 @@ class Proxy:
             few,
             size=self.data.size,
             progress=lambda done, *_: reports.append((done, time.perf_counter())),
+            teaching=teaching,
         )
         step = 0.0
         if reports:  # of several processes only the main one is told

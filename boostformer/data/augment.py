@@ -109,10 +109,10 @@ class Augmentation:
     """A chain of transforms whose every random choice follows from the seed of the call."""
 
     def __init__(self, transforms: list[A.BasicTransform]) -> None:
-        self._chain = A.Compose(transforms)
+        self._chain = A.Compose(transforms, additional_targets={"places": "mask"})
 
-    def __call__(self, seed: int | Sequence[int], **arrays: Array) -> dict[str, Array]:
-        """Vary ``image=`` uint8 (h, w, bands) and, if any, ``mask=`` uint8 (h, w) alike."""
+    def __call__(self, seed: int | Sequence[int], **arrays: Any) -> dict[str, Any]:
+        """Vary ``image=`` uint8 (h, w, bands) and, if any, ``mask=`` and int32 ``places=`` (h, w) alike."""
         # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
         # numbers, so that, say, flipped images were always the enlarged ones.
         generator = np.random.default_rng(seed)

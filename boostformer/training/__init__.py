@@ -1,7 +1,7 @@
 """Training and scoring: recipes, the loop, metrics. Names are imported when first used.
 
 Read ``recipes``, then ``tasks``, then ``loop``; ``threads`` chooses how many CPU threads compute, ``state`` saves and
-resumes, ``failures`` recognises a useless training.
+resumes, ``failures`` recognises a useless training; ``taught`` is segmentation with a teacher.
 Of scoring: ``scores``, ``bands``, ``views``, ``metrics``, ``evaluation``.
 """
 

@@ -28,6 +28,7 @@ from boostformer.training.failures import LossWatch, memory_failures
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.state import ResumableState, deferred_interrupt
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
+from boostformer.training.taught import TaughtTask, Teaching
 from boostformer.training.threads import choose_threads, using
 
 Progress = Callable[[int, int, float], None]
@@ -68,6 +69,7 @@ def train(
     says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
+    teaching: Teaching | None = None,
 ) -> TrainingReport:
     """Train a segmentation network in place, to the same weights whenever it is repeated with as many threads.
 
@@ -88,14 +90,19 @@ def train(
         says: Called with a line on what was decided at the start, for the person watching.
         resume_dir: Folder of the resumable states; without one nothing is kept.
         about: Plain values that say what else the training depends on: architecture, data, where the weights came from.
+        teaching: A teacher to learn from beside the labels, by ``recipe.distillation``; it is part of ``about``.
 
     Raises:
         UserError: ``resume_dir`` cannot be written, or holds states of another recipe, size, shape of weights or
-            ``about`` only; or the precision is fp16 on a CPU.
+            ``about`` only; or the precision is fp16 on a CPU; or the teacher does not fit the data or the recipe.
         TrainingFailure: The network or recipe cannot be trained here.
     """
-    task = SegmentationTask(split, size, recipe, normalisation_of(model))
-    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}))
+    seen = normalisation_of(model)
+    task = (
+        SegmentationTask(split, size, recipe, seen) if teaching is None else TaughtTask(split, size, recipe, teaching)
+    )
+    taught = {} if teaching is None else teaching.about()
+    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}) | taught)
 
 
 def pretrain(
@@ -140,6 +147,7 @@ def fit(
     if recipe.precision == "fp16" and accelerator.device.type == "cpu":  # which it would compute in fp32
         raise UserError("precision: 'fp16' cannot be trained on a CPU, allowed here: fp32, bf16")
     identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
+    torch.manual_seed(recipe.seed)  # what exists in training alone begins alike, whatever was drawn before
     trained = task.trained(model)
     network, optimizer = accelerator.prepare(trained, _optimizer(trained, recipe))
     try:
@@ -211,14 +219,15 @@ def _step(
     recipe: Recipe,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, Any],
     iteration: int,
 ) -> Tensor:
     """Update ``network`` once and return the loss; ``batch`` holds images and targets as ``task.samples`` has them."""
     torch.manual_seed(_seed(recipe.seed, iteration))
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
-    inputs, targets = task.batch(*batch, iteration)
+    with accelerator.autocast():  # a teacher sees the batch
+        inputs, targets = task.batch(*batch, iteration)
     loss = task.loss(network(inputs), targets)
     accelerator.backward(loss)
     if recipe.clip_norm is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from boostformer.data.variation import Variation
+from boostformer.training.distillation_config import DistillationConfig
 from boostformer.training.loss_config import LossConfig
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Recipe(Variation):
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
     loss: LossConfig = LossConfig()
+    distillation: DistillationConfig = DistillationConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
@@ -62,9 +64,13 @@ class Recipe(Variation):
             )
         return self
 
-    def unusual(self) -> dict[str, Any]:
-        """Give the groups of settings, by dotted names, that are not the usual ones: other losses, say."""
-        groups = self.model_dump(mode="json", include={"loss"}, exclude_defaults=True)
+    def unusual(self, taught: bool = False) -> dict[str, Any]:
+        """Give the groups of settings, by dotted names, that are not the usual ones: other losses, say.
+
+        Those of distillation mean something only in a training that is ``taught``.
+        """
+        included = {"loss", "distillation"} if taught else {"loss"}
+        groups = self.model_dump(mode="json", include=included, exclude_defaults=True)
         return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
 
     @property
@@ -130,8 +136,8 @@ def with_changes(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return type(recipe)(**(recipe.model_dump() | changes))
 
 
-_FAST = ("decoder.", "network.decoder.", "heads.")
-"""Beginnings of the names of what learns as the decoder does: heads that exist in training alone, too."""
+_FAST = ("decoder.", "network.decoder.", "heads.", "adapters.")
+"""Beginnings of the names of what learns as the decoder does: parts that exist in training alone, too."""
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ class Task(Protocol):
     num_classes: int
 
     @property
-    def samples(self) -> Dataset[tuple[Tensor, Tensor]]:
-        """An augmented uint8 image (H, W, 3) and its target at each position."""
+    def samples(self) -> Dataset[tuple[Tensor, Any]]:
+        """An augmented uint8 image (H, W, 3) and its target, a tensor or several by name, at each position."""
         ...
 
-    def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+    def batch(self, images: Tensor, targets: Any, iteration: int) -> tuple[Tensor, Any]:
         """Make of samples the network's input, float ``(B, 3, H, W)``, and the targets of :meth:`loss`."""
         ...
 
@@ -39,7 +39,7 @@ class Task(Protocol):
         """Give what is trained in place of ``model``: itself, or with parts around it that exist in training alone."""
         ...
 
-    def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor | Outputs, targets: Any) -> Tensor:
         """Compute the loss of what :meth:`trained` gives, a scalar."""
         ...
 
@@ -101,9 +101,10 @@ class SegmentationTask:
         self.num_classes, self.config = split.num_classes, recipe.loss
         weights = class_weights(recipe.loss, split)
         self.criterion = SegmentationLoss(recipe.loss, split.num_classes, split.ignored, weights)
-        self.samples = _Samples(split, segmentation_augmentation(size, recipe, split.ignored), recipe.seed)
+        self.augmentation = segmentation_augmentation(size, recipe, split.ignored)
+        self.samples: Dataset[tuple[Tensor, Any]] = _Samples(split, self.augmentation, recipe.seed)
 
-    def batch(self, images: Tensor, targets: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+    def batch(self, images: Tensor, targets: Any, iteration: int) -> tuple[Tensor, Any]:
         return normalise(images, self.normalisation), targets.long()
 
     def trained(self, model: nn.Module) -> nn.Module:
@@ -111,7 +112,7 @@ class SegmentationTask:
             return model
         return WithHeads(model, self.num_classes, self.config.auxiliary_stages)
 
-    def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor | Outputs, targets: Any) -> Tensor:
         if isinstance(outputs, Tensor):
             outputs = Outputs(outputs)
         self.criterion.to(targets.device)

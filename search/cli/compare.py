@@ -229,7 +229,6 @@ def _latencies(configs: dict[str, Config], device: str | None) -> dict[str, Late
 
 
 def _kept(name: str, config: Config) -> Latency | None:
-    from boostformer.data.config import DataConfig
     from boostformer.figures import Latency
 
     searched = config.provenance.get("searched") or {}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from boostformer.model import BoostFormer
     from boostformer.start import Trained
     from boostformer.training import Metrics, Recipe
+    from boostformer.training.taught import Teaching
     from evaluators.proxy import Proxy
 
 
@@ -31,6 +32,8 @@ class FullTraining:
         init: what to start from (see :func:`boostformer.start.read_trained`); None for random weights.
         origin: what the checkpoint keeps of where the network came from.
         remark: what else is to be said before it begins.
+        teacher: what to learn from beside the labels, if anything (:func:`boostformer.teachers.opening.open_teacher`).
+        unlabelled: folder of images without masks, which are learnt from the teacher alone.
     """
 
     architecture: Architecture
@@ -40,6 +43,8 @@ class FullTraining:
     init: str | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     remark: str | None = None
+    teacher: str | None = None
+    unlabelled: Path | None = None
 
     def run(self, searched: dict[str, str] | None = None) -> tuple[Metrics, dict[str, str]]:
         """Train, write the checkpoint and score it; give the scores, and the digests of the data.
@@ -50,6 +55,7 @@ class FullTraining:
         from boostformer.training import evaluate, train
         from boostformer.training.threads import using
         from evaluators.proxy import IMAGES_AND_MASKS, Proxy
+        from search.cli.teaching import open_teaching
 
         claim(self.out)
         if found := self.origin.get("searched"):
@@ -59,8 +65,9 @@ class FullTraining:
         if searched is not None and searched != proxy.content:
             where = self.data.root or self.data.kind
             note(f"{where}: images or masks have changed since the search; this training's mIoU does not compare")
+        teaching = open_teaching(self.teacher, self.unlabelled, self.data, proxy.training, self.recipe, data_cache())
         model, start = self._network(proxy)
-        note(_summary(proxy, model.architecture))
+        note(_summary(proxy, model.architecture, teaching))
         for said in filter(None, (self.remark, *proxy.remarks())):
             note(said)
         with sitting(self.out) as (state, progress):
@@ -79,11 +86,12 @@ class FullTraining:
                 says=note,
                 resume_dir=state,
                 about=about,
+                teaching=teaching,
             )
             if report.resumed_from:
                 note(f"resumed after iteration {report.resumed_from}")
             model.labels = proxy.labels
-            model.provenance = self._provenance(proxy, start) | {"training": asdict(report) | _torch()}
+            model.provenance = self._provenance(proxy, start, teaching) | {"training": asdict(report) | _torch()}
             model.save_pretrained(self.out)
             with using(report.threads):
                 metrics = evaluate(model, proxy.validation, size=self.data.size)
@@ -98,11 +106,13 @@ class FullTraining:
         (height, width), data, recipe = self.data.size, self.data, self.recipe
         digests = ", ".join(digest[:8] for digest in content.values())
         name = f"{data.root.name} ({digests})" if data.root else data.kind
-        changed = recipe.unusual()
+        changed = recipe.unusual(taught=self.teacher is not None)
+        taught = f", taught by {self.teacher}" if self.teacher else ""
+        taught += f" on {self.unlabelled.name} too" if self.unlabelled else ""
         others = f", {', '.join(f'{key} {value}' for key, value in changed.items())}" if changed else ""
         return (
             f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a step, rate {recipe.lr:g}, "
-            f"{recipe.schedule}, {recipe.precision}, from {self.init or 'scratch'}{others}"
+            f"{recipe.schedule}, {recipe.precision}, from {self.init or 'scratch'}{taught}{others}"
         )
 
     def _network(self, proxy: Proxy) -> tuple[BoostFormer, Trained | None]:
@@ -119,7 +129,8 @@ class FullTraining:
         note(start_from(model, trained, proxy.labels))
         return model, trained
 
-    def _provenance(self, proxy: Proxy, start: Trained | None) -> dict[str, Any]:
+    def _provenance(self, proxy: Proxy, start: Trained | None, teaching: Teaching | None) -> dict[str, Any]:
+        unlabelled = teaching.unlabelled if teaching else None
         return {
             **self.origin,
             "data": self.data.model_dump(mode="json"),
@@ -127,6 +138,8 @@ class FullTraining:
             "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
             "recipe": self.recipe.model_dump(mode="json"),
             "initialised_from": {"id": start.id, "sha256": start.digest} if start else None,
+            "teacher": teaching.teacher.identity.to_dict() if teaching else None,
+            "unlabelled": {"images": len(unlabelled), "content": unlabelled.content()} if unlabelled else None,
         }
 
 
@@ -136,28 +149,32 @@ def _torch() -> dict[str, str]:
     return {"torch": torch.__version__}
 
 
-def _summary(proxy: Proxy, architecture: Architecture) -> str:
+def _summary(proxy: Proxy, architecture: Architecture, teaching: Teaching | None) -> str:
     """Word what is trained, what it costs once it is deployed, and how long the training will take."""
     from evaluators.costs.table import CostTable
     from results.summary import human
+    from search.cli.teaching import cost_share
 
     trained, deployed = CostTable(deployed=False).cost(architecture), CostTable().cost(architecture)
     (height, width), recipe = architecture.size, proxy.recipes[0]
     folded = ""
     if deployed != trained:
         folded = f" ({human('params', deployed.params)} and {human('macs', deployed.macs)} once it is folded)"
+    share = cost_share(teaching.teacher, trained.macs) if teaching else None
     return (
         f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
-        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, {_time(proxy, architecture)}"
+        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
+        f"{_time(proxy, architecture, teaching)}{f'; {share}' if share else ''}"
     )
 
 
-def _time(proxy: Proxy, architecture: Architecture) -> str:
+def _time(proxy: Proxy, architecture: Architecture, teaching: Teaching | None) -> str:
     """Estimate a whole training's time on this machine from a few measured steps."""
     from boostformer.training import TrainingFailure
     from search.worker.progress import duration
 
     try:
-        return f"about {duration(proxy.estimate_seconds(architecture))} in all (an estimate, from a few steps)"
+        seconds = proxy.estimate_seconds(architecture, teaching=teaching)
+        return f"about {duration(seconds)} in all (an estimate, from a few steps)"
     except TrainingFailure as failure:
         return f"for a time that is unknown: {failure}"

@@ -41,6 +41,7 @@ from search.cli.recipe_options import (
     set_values,
 )
 from search.cli.sitting import sitting
+from search.cli.teaching import TeacherOption, UnlabelledOption
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 RETRAIN_FACTOR = 10
@@ -72,6 +73,8 @@ def retrain(
     threads: ThreadsOption = None,
     sets: SetOption = None,
     init: InitOption = None,
+    teacher: TeacherOption = None,
+    unlabelled: UnlabelledOption = None,
 ) -> None:
     """Train a searched network in full: by default with the search's own recipe, ten times as long.
 
@@ -114,7 +117,16 @@ def retrain(
     origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
     searched = experiment.content if data is None else None
     architecture = Architecture.from_dict(chosen.architecture)
-    plan = FullTraining(architecture, config, wanted_recipe, out, init, {"searched": origin})
+    plan = FullTraining(
+        architecture,
+        config,
+        wanted_recipe,
+        out,
+        init,
+        {"searched": origin},
+        teacher=teacher,
+        unlabelled=unlabelled,
+    )
     metrics, content = plan.run(searched)
     trained = Retraining(chosen.id, metrics.miou, wanted_recipe.iterations, wanted_recipe.seed, plan.how(content))
     try:
@@ -137,6 +149,8 @@ def train(
     threads: ThreadsOption = None,
     sets: SetOption = None,
     init: InitOption = None,
+    teacher: TeacherOption = None,
+    unlabelled: UnlabelledOption = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
     background: BackgroundOption = None,
@@ -156,7 +170,7 @@ def train(
     remark = weights_left(arch) if init is None else None
     if remark is not None:
         remark += f"; --init {arch} starts from them"
-    FullTraining(architecture, config, chosen, out, init, {"recipe_name": name}, remark).run()
+    FullTraining(architecture, config, chosen, out, init, {"recipe_name": name}, remark, teacher, unlabelled).run()
 
 
 def pretrain(

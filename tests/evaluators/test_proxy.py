@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from boostformer import presets, recipes
 from boostformer.architecture import Architecture
 from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
 from boostformer.errors import UserError
 from boostformer.model import build
+from boostformer.teachers.teacher import Identity, Teacher
 from boostformer.training import TrainingFailure, evaluate, loop, train
+from boostformer.training.taught import Teaching
 from boostformer.training.threads import using
 from evaluators.proxy import Proxy
 
@@ -148,8 +153,26 @@ def test_several_rungs_need_a_schedule_that_goes_on() -> None:
 
 def test_a_higher_rung_costs_what_is_left_of_it(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, measured = carried((10, 100)), []
-    monkeypatch.setattr(Proxy, "_measured_pace", lambda self, arch: measured.append(arch.id) or (2.0, 5.0))
+    monkeypatch.setattr(Proxy, "_measured_pace", lambda self, arch, teaching: measured.append(arch.id) or (2.0, 5.0))
     assert proxy.estimate_seconds(arch) == 25
     assert proxy.estimate_seconds(arch, 1) == (100 - 6) * 2 + 5
     assert proxy.estimate_seconds(arch, 1, from_scratch=True) == 205
     assert measured == [arch.id]
+
+
+def test_a_teacher_is_part_of_the_steps_that_are_timed(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Known(Teacher):
+        identity = Identity("t", "0" * 64, None, None)
+
+    proxy, teaching, taught = carried((10,)), Teaching(Known()), []
+
+    def quick(model: nn.Module, *_: Any, progress: Any, teaching: Any, **__: Any) -> SimpleNamespace:
+        taught.append(teaching)
+        progress(1)
+        progress(2)
+        return SimpleNamespace(threads=1)
+
+    monkeypatch.setattr("evaluators.proxy.train", quick)
+    for each in (None, teaching, teaching):
+        assert proxy.estimate_seconds(arch, teaching=each) > 0
+    assert taught == [None, teaching]

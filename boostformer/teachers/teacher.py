@@ -1,0 +1,110 @@
+"""What a teacher is, wherever its logits come from."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from boostformer.data.formats.names import json_of
+from boostformer.errors import UserError
+from boostformer.names import are_numbers
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which teacher it is.
+
+    Attributes:
+        id: where it came from, as it was named.
+        sha256: of its weights, or of all logits that are used.
+        licence: as its files say; None where they do not.
+        params: how many weights it has; None for stored logits.
+    """
+
+    id: str
+    sha256: str
+    licence: str | None
+    params: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return asdict(self)
+
+
+class Teacher(ABC):
+    """A teacher; either kind adds how its logits are found.
+
+    Attributes:
+        identity: which it is.
+        classes: how many its logits tell apart.
+        labels: their names, if it has any.
+        widths: channels of its four stages' maps; none where it has no such stages.
+        macs: of one image, 0 for stored logits.
+        remarks: lines for the person.
+    """
+
+    identity: Identity
+    classes: int
+    labels: list[str]
+    widths: tuple[int, ...] = ()
+    macs: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def match_classes(teacher: Teacher, labels: list[str]) -> tuple[list[int | None], str | None]:
+    """Find the teacher's channel of each of a student's classes (None: it lacks the class), and say what was done.
+
+    They go by name; where one side has no names by number, if there are equally many. UserError when they do not fit.
+    """
+    source, names = teacher.identity.id, teacher.labels
+    if are_numbers(names) or are_numbers(labels):
+        if teacher.classes != len(labels):
+            who = "the teacher" if are_numbers(names) else "the data"
+            raise UserError(
+                f"{source}: knows {teacher.classes} classes, the data have {len(labels)}, and {who} names none; "
+                "allowed: equally many, or names on both sides (a checkpoint's `labels`, classes.txt)"
+            )
+        return list(range(len(labels))), f"{source}: its {len(labels)} classes are matched by number, not by name"
+    if names == labels:
+        return list(range(len(labels))), None
+    place = {name: number for number, name in enumerate(names)}
+    rows = [place.get(label) for label in labels]
+    lacking = [label for label, row in zip(labels, rows, strict=True) if row is None]
+    if len(labels) - len(lacking) < 2:
+        raise UserError(
+            f"{source}: knows {len(labels) - len(lacking)} of the data's {len(labels)} classes by name, at least 2 are "
+            f"needed; it lacks {_listed(lacking)}"
+        )
+    said = f"{source}: its classes are matched by name"
+    if lacking:
+        said += f"; it lacks {_listed(lacking)}, of which it teaches nothing"
+    if more := len(set(names) - set(labels)):
+        said += f"; {more} more that it knows are left out"
+    return rows, said
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_LISTED])
+    return f"{shown} and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
+
+
+def licence_of(folder: Path) -> str | None:
+    """Read the licence that a folder's model card (README.md) or config.json states; None where they do not."""
+    card = folder / "README.md"
+    if card.is_file():
+        try:
+            data = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{card}: its header cannot be read ({' '.join(str(error).split())[:120]})") from None
+        named = [data.get(key) for key in ("license", "license_name")]
+        if found := ", ".join(dict.fromkeys(str(one) for one in named if one)):
+            return found
+    config = json_of(folder / "config.json") if (folder / "config.json").is_file() else {}
+    stated = config.get("license") if isinstance(config, dict) else None
+    return str(stated) if stated else None
