@@ -159,7 +159,8 @@ def _batches(split: SegmentationSplit, size: tuple[int, int], batch_size: int) -
             indices, images = [], []
         indices.append(index)
         images.append(image)
-    yield indices, np.stack(images)
+    if images:
+        yield indices, np.stack(images)
 
 
 @memory_failures()
