@@ -167,7 +167,7 @@ def fit(
                 course.threads = course.threads or recipe.threads
                 course.threads = course.threads or _measured_threads(accelerator, task, recipe, network, says)
             batches = accelerator.prepare(loader(task, recipe, start, accelerator.device))
-            computed = torch.compile(network) if recipe.compile else network
+            computed: nn.Module = torch.compile(network) if recipe.compile else network  # type: ignore[assignment]
             read_every, pace = report_every(accelerator.device), Pace(recipe.batch_size)
             if log is not None:
                 log.begin(start)

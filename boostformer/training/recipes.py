@@ -91,7 +91,7 @@ class Recipe(BaseModel):
     def _check_saving(self) -> None:
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size}) into parts of 2 images or more"
+                f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size}) into parts of 2 or more"
             )
         whole = [name for name in ("dice", "lovasz") if getattr(self.loss, name)]
         whole += ["hardest"] if self.loss.hardest < 1 else []

@@ -44,10 +44,11 @@ class ResumableState:
         self._about = json.loads(json.dumps(about))
 
     def load(self) -> tuple[dict[str, Any], dict[str, Tensors]]:
-        """Restore the newest state that this training passes through; return ``progress`` and ``tensors`` saved with it.
+        """Restore the newest state that this training passes through; return the ``progress`` and ``tensors`` with it.
 
-        Without one, both are empty: there is no state, or all are damaged, or they belong to another length of a schedule that
-        can be carried on. Raises UserError, which names what differs, when the states are of another training.
+        Without one, both are empty: there is no state, or all are damaged, or they belong to another length of a
+        schedule that can be carried on. Raises UserError, which names what differs, when the states are of another
+        training.
         """
         any_length = _LENGTH if self._recipe.schedule == "wsd" else set()
         foreign: set[str] = set()
@@ -119,7 +120,12 @@ class ResumableState:
 
 def newest_state(folder: Path) -> int:
     """Find the newest state in ``folder``: the iterations after which it was saved, 0 without one."""
-    return max((iteration for iteration, _ in _states(folder)), default=0)
+    return max(saved_after(folder), default=0)
+
+
+def saved_after(folder: Path) -> list[int]:
+    """List the iterations after which the states in ``folder`` were saved, in rising order."""
+    return [iteration for iteration, _ in _states(folder)]
 
 
 def keep_state(folder: Path, iteration: int | None) -> None:

@@ -50,7 +50,7 @@ class Validation:
     def due(self, done: int) -> bool:
         """Tell whether to score after ``done`` iterations."""
         every = self._recipe.validate_every
-        return bool(every) and done % every == 0 and done < self._recipe.iterations
+        return every is not None and every > 0 and done % every == 0 and done < self._recipe.iterations
 
     @property
     def over(self) -> bool:
