@@ -1,4 +1,4 @@
-"""Gradients of a batch, at once or in parts that take less memory."""
+"""Gradients of a batch: at once, in parts that take less memory, or of several processes with a part each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def gradients(
 ) -> Tensor:
     """Add the loss's gradients to those of the network, and return the loss.
 
-    In several parts both are those of the whole batch, for a network whose images do not influence each other, as they
-    do in BatchNorm.
+    In several parts they are those of the whole batch, for a network whose images do not influence each other, as they
+    do in BatchNorm. Of several processes each has a loss whose mean is that of the whole batch.
 
     Args:
         accelerator: computes the gradients, and those of all processes together after the last part.
@@ -28,11 +28,11 @@ def gradients(
         targets: the loss's.
         parts: how many are computed one after the other.
     """
-    if parts == 1:
+    if parts == 1 and accelerator.num_processes == 1:
         loss = task.loss(network(inputs), targets)
         accelerator.backward(loss)
         return loss
-    whole = task.weight(targets).clamp(min=LEAST)
+    whole = accelerator.reduce(task.weight(targets), "mean").clamp(min=LEAST)
     total = torch.zeros((), device=inputs.device)
     pieces = list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True))
     for number, (some, wanted) in enumerate(pieces, 1):

@@ -50,12 +50,13 @@ def _forward(stage: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _without_statistics(stage: nn.Module) -> Iterator[None]:
-    """The second time, BatchNorm computes the same but does not count the batch once more."""
-    norms = [module for module in stage.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """The second time, BatchNorm computes the same, but the batch does not count once more in its statistics."""
+    norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
+    kept = [dict(norm._buffers) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        norm._buffers.update({name: value.clone() for name, value in buffers.items() if value is not None})
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
