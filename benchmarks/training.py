@@ -1,7 +1,7 @@
 """Whole training loops, images a second: ours beside a plain loop around transformers' SegFormer, in one run.
 
-Both train SegFormer-B0 on the same generated scenes, augmented alike, with the same batch and threads; each takes turns,
-and the median counts. On a GPU both train in bfloat16, compiled as well.
+Both train SegFormer-B0 on the same generated scenes, augmented alike, with the same batch and threads;
+each takes turns, and the median counts. On a GPU both train in bfloat16, compiled as well.
 """
 
 from __future__ import annotations

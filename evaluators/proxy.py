@@ -142,7 +142,7 @@ class Proxy:
             self._paces[arch.id] = self._measured_pace(arch)
         step, scoring = self._paces[arch.id]
         done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
-        return (self.recipes[rung].iterations - done) * step + scoring
+        return (self.recipes[rung].iterations - done) * step + (1 + self.recipes[rung].validations) * scoring
 
     def _measured_pace(self, arch: Architecture) -> tuple[float, float]:
         """Measure the seconds of one step, and of scoring the validation part."""

@@ -92,7 +92,7 @@ class MetricsLog:
     def __init__(self, folder: Path, trackers: Sequence[str], about: dict[str, Any]) -> None:
         self._file, self._logs, self._names, self._about = folder / FILE, folder / FOLDER, trackers, about
         self._trackers: list[Any] = []
-        self._last = 0
+        self._last: int | None = None
 
     def begin(self, start: int) -> None:
         """Cut the rows of iterations after ``start``, and start the trackers. UserError for a file that is no log."""
@@ -114,7 +114,9 @@ class MetricsLog:
         sync(self._file)
 
     def end(self, metrics: Metrics) -> None:
-        """Enter the scores of the trained network into the last row."""
+        """Enter the scores of the trained network into the last row; nothing before :meth:`begin`."""
+        if self._last is None:  # a process that is not the main one
+            return
         score = {"miou": metrics.miou, "accuracy": metrics.accuracy}
         if rows := self._read():
             self._write([*rows[:-1], rows[-1] | score])

@@ -117,6 +117,11 @@ class Recipe(BaseModel):
             return 0
         return self.iterations - max(1, round(self.decay * self.iterations))
 
+    @property
+    def validations(self) -> int:
+        """Number of validations on the way, that at the end aside."""
+        return (self.iterations - 1) // self.validate_every if self.validate_every else 0
+
     def dependencies(self, iteration: int) -> dict[str, Any]:
         """Collect what the first ``iteration`` iterations depend on, as plain values."""
         length = {"iterations", "decay"} if iteration <= self.trunk else set()

@@ -66,7 +66,7 @@ class FullTraining:
         claim(self.out, recipe)
         if found := self.origin.get("searched"):
             note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
-        proxy = Proxy(self.data, self.recipe, data_cache())
+        proxy = Proxy(self.data, recipe, data_cache())
         for line in proxy.training.remarks:
             note(line)
         if searched is not None and searched != proxy.content:
