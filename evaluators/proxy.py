@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +12,10 @@ import torch
 from accelerate import PartialState
 
 from boostformer.architecture import Architecture
-from boostformer.data import DataConfig, SegmentationSplit, open_splits
+from boostformer.data import DataConfig, open_splits
 from boostformer.data.aspect import stretched
-from boostformer.data.images import Array
 from boostformer.data.normalise import Normalisation, normalisation_for
+from boostformer.data.part import Part
 from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, build
@@ -172,7 +171,7 @@ class Proxy:
             self._paces[key] = self._measured_pace(arch, teaching)
         step, scoring = self._paces[key]
         done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
-        return (self.recipes[rung].iterations - done) * step + scoring
+        return (self.recipes[rung].iterations - done) * step + (1 + self.recipes[rung].validations) * scoring
 
     def seconds_per_step(self, arch: Architecture, teaching: Teaching | None = None) -> float:
         """Measure anew the wall-clock seconds of a training's step."""
@@ -199,8 +198,8 @@ class Proxy:
             (first, began), (last, ended) = reports[0], reports[-1]
             step = (ended - began) / (last - first)
         with using(report.threads):
-            confusion_over(model, _First(self.validation, 1), size=self.data.size)
-            images = _First(self.validation, 8)
+            confusion_over(model, Part(self.validation, range(1)), size=self.data.size)
+            images = Part(self.validation, range(min(8, len(self.validation))))
             started = time.perf_counter()
             confusion_over(model, images, size=self.data.size)
             image = (time.perf_counter() - started) / len(images)
@@ -214,30 +213,3 @@ class Proxy:
 
 def _at_length(recipe: Recipe, iterations: int) -> Recipe:
     return type(recipe)(**(recipe.model_dump() | {"iterations": iterations}))
-
-
-class _First(SegmentationSplit):
-    """The first images of a split."""
-
-    def __init__(self, split: SegmentationSplit, count: int) -> None:
-        self.see_as(split)
-        self.labels = split.labels
-        self._split, self._count = split, min(count, len(split))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def image(self, index: int) -> Array:
-        return self._split.image(index)
-
-    def label(self, index: int) -> Array:
-        return self._split.label(index)
-
-    def resized(self, index: int) -> tuple[Array, Array]:
-        return self._split.resized(index)
-
-    def name(self, index: int) -> str:
-        return self._split.name(index)
-
-    def fingerprint(self) -> Iterable[str]:
-        return self._split.fingerprint()

@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch
 
+from boostformer.errors import UserError
+
 Reason = Literal["diverged", "nan", "out_of_memory"]
 
 
@@ -33,6 +35,19 @@ def memory_failures() -> Iterator[None]:
         if "can't allocate memory" not in str(error):
             raise
         raise TrainingFailure("out_of_memory", _first_line(error)) from error
+
+
+@contextmanager
+def compile_failures(compiles: bool) -> Iterator[None]:
+    """Turn what torch.compile cannot do, such as finding a compiler, into UserError where a training ``compiles``."""
+    try:
+        yield
+    except Exception as error:
+        if not compiles or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise UserError(
+            f"compile: torch cannot compile this network here ({_first_line(error)}); set it to false"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +16,24 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from boostformer.data import Pictures, SegmentationSplit
 from boostformer.data.normalise import normalisation_of
 from boostformer.errors import UserError
-from boostformer.training.failures import LossWatch, memory_failures
+from boostformer.training.accumulation import gradients
+from boostformer.training.averaging import Scored
+from boostformer.training.checkpointing import checkpointed_stages
+from boostformer.training.course import Course
+from boostformer.training.failures import LossWatch, compile_failures, memory_failures
+from boostformer.training.loading import Pace, loader, until
+from boostformer.training.log import Log
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.state import ResumableState, deferred_interrupt
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
 from boostformer.training.taught import TaughtTask, Teaching
 from boostformer.training.threads import choose_threads, using
+from boostformer.training.validation import Validation
 
 Progress = Callable[[int, int, float], None]
 """Called with (iterations done, of how many, running mean of the loss)."""
@@ -70,6 +74,8 @@ def train(
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
     teaching: Teaching | None = None,
+    validation: Validation | None = None,
+    log: Log | None = None,
 ) -> TrainingReport:
     """Train a segmentation network in place, to the same weights whenever it is repeated with as many threads.
 
@@ -91,18 +97,19 @@ def train(
         resume_dir: Folder of the resumable states; without one nothing is kept.
         about: Plain values that say what else the training depends on: architecture, data, where the weights came from.
         teaching: A teacher to learn from beside the labels, by ``recipe.distillation``; it is part of ``about``.
+        validation: Scores the network on the way and keeps the best one; it may end the training early.
+        log: Is told how the training stands.
 
     Raises:
         UserError: ``resume_dir`` cannot be written, or holds states of another recipe, size, shape of weights or
             ``about`` only; or the precision is fp16 on a CPU; or the teacher does not fit the data or the recipe.
         TrainingFailure: The network or recipe cannot be trained here.
     """
-    seen = normalisation_of(model)
-    task = (
-        SegmentationTask(split, size, recipe, seen) if teaching is None else TaughtTask(split, size, recipe, teaching)
-    )
-    taught = {} if teaching is None else teaching.about()
-    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}) | taught)
+    task, taught = SegmentationTask(split, size, recipe, normalisation_of(model)), {}
+    if teaching is not None:
+        task, taught = TaughtTask(split, size, recipe, teaching, normalisation_of(model)), teaching.about()
+    known = {"size": size} | (about or {}) | taught
+    return fit(model, task, recipe, progress, says, resume_dir, known, validation, log)
 
 
 def pretrain(
@@ -115,13 +122,14 @@ def pretrain(
     says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
+    log: Log | None = None,
 ) -> TrainingReport:
     """Train a classifier in place; parameters and errors are those of :func:`train`.
 
     ``model`` maps float ``(B, 3, H, W)`` to logits ``(B, classes)``.
     """
     task = ClassificationTask(split, size, recipe)
-    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}))
+    return fit(model, task, recipe, progress, says, resume_dir, {"size": size} | (about or {}), None, log)
 
 
 @memory_failures()
@@ -133,6 +141,8 @@ def fit(
     says: Says | None = None,
     resume_dir: Path | None = None,
     about: dict[str, Any] | None = None,
+    validation: Validation | None = None,
+    log: Log | None = None,
 ) -> TrainingReport:
     """Train ``model`` in place for ``task``; the other parameters and the errors are those of :func:`train`.
 
@@ -146,66 +156,84 @@ def fit(
     )
     if recipe.precision == "fp16" and accelerator.device.type == "cpu":  # which it would compute in fp32
         raise UserError("precision: 'fp16' cannot be trained on a CPU, allowed here: fp32, bf16")
+    log = log if accelerator.is_main_process else None
     identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
     torch.manual_seed(recipe.seed)  # what exists in training alone begins alike, whatever was drawn before
+    scored = Scored(model, recipe.ema) if recipe.ema or validation is not None else None
     trained = task.trained(model)
-    network, optimizer = accelerator.prepare(trained, _optimizer(trained, recipe))
-    try:
-        watch = LossWatch(chance=task.chance())
-        state = ResumableState(accelerator, resume_dir, recipe, identity)
-        saved = state.load()
-        start = saved.get("iteration", 0)
-        if saved:
-            watch = LossWatch(**saved["watch"])
-        network.train()
-        threads = saved.get("threads") or recipe.threads
-        if accelerator.device.type != "cpu":
-            threads = None
-        elif threads is None:
-            threads = _measured_threads(accelerator, task, recipe, network, says)
-        loader = accelerator.prepare(_loader(task, recipe, start, accelerator.device))
-        read_every = report_every(accelerator.device)
-        saved_at = time.monotonic()
-
-        def save(done: int) -> None:
-            nonlocal saved_at
-            state.save(done, {"iteration": done, "watch": dataclasses.asdict(watch), "threads": threads})
+    with checkpointed_stages(model, recipe.gradient_checkpointing), compile_failures(recipe.compile):
+        network, optimizer = accelerator.prepare(trained, _optimizer(trained, recipe))
+        try:
+            if scored is not None:
+                scored.to(accelerator.device)
+            state = ResumableState(accelerator, resume_dir, recipe, identity)
+            course = Course(LossWatch(chance=task.chance()), scored, validation)
+            course.load(state)
+            start = course.iteration
+            network.train()
+            if accelerator.device.type == "cpu":
+                course.threads = course.threads or recipe.threads
+                course.threads = course.threads or _measured_threads(accelerator, task, recipe, network, says)
+            batches = accelerator.prepare(loader(task, recipe, start, accelerator.device))
+            computed: nn.Module = torch.compile(network) if recipe.compile else network  # type: ignore[assignment]
+            read_every, pace = report_every(accelerator.device), Pace(recipe.batch_size)
+            if log is not None:
+                log.begin(start)
             saved_at = time.monotonic()
 
-        with using(threads), deferred_interrupt(resume_dir is not None) as interrupted:
-            done = start
-            for iteration, batch in enumerate(_until(interrupted, loader), start):
-                loss = _step(accelerator, task, recipe, network, optimizer, batch, iteration)
-                done = iteration + 1
-                saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
-                reads = done % read_every == 0 or saves
-                if reads:
-                    watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
-                    if resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER:
-                        accelerator.set_trigger()  # clocks differ: all processes save, or none
-                    saves |= accelerator.check_trigger()
-                if saves:
-                    save(done)
-                try:
-                    if reads and progress is not None and accelerator.is_main_process:
-                        progress(done, recipe.iterations, watch.mean)
-                    if interrupted():
-                        raise KeyboardInterrupt
-                except KeyboardInterrupt:
-                    save(done)
-                    raise
-            if done < recipe.iterations:
-                save(done)
-                raise KeyboardInterrupt
-    finally:
-        accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # takes autocast off the model again
+            def save() -> None:
+                nonlocal saved_at
+                if log is not None and resume_dir is not None:
+                    log.keep()
+                course.save(state)
+                saved_at = time.monotonic()
+                pace.restart()
+
+            with using(course.threads), deferred_interrupt(resume_dir is not None) as interrupted:
+                for batch in () if course.over else pace.timed(until(interrupted, batches)):
+                    loss = _step(accelerator, task, recipe, computed, optimizer, batch, course.iteration)
+                    done = course.advance()
+                    validates = validation is not None and validation.due(done)
+                    saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
+                    reads = done % read_every == 0 or saves or validates
+                    if reads:
+                        course.watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
+                        if resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER:
+                            accelerator.set_trigger()  # clocks differ: all processes save, or none
+                        saves |= accelerator.check_trigger()
+                        pace.measure()
+                    if validates:
+                        course.validate(accelerator)
+                        saves |= course.over
+                        pace.restart()
+                    if reads and log is not None:
+                        log.see(course.standing(recipe, pace, accelerator.device, validates))
+                    if saves:
+                        save()
+                    try:
+                        if reads and progress is not None and accelerator.is_main_process:
+                            progress(done, recipe.iterations, course.watch.mean)
+                        if interrupted():
+                            raise KeyboardInterrupt
+                    except KeyboardInterrupt:
+                        save()
+                        raise
+                    if course.over:
+                        break
+                if course.iteration < recipe.iterations and not course.over:
+                    save()
+                    raise KeyboardInterrupt
+            if scored is not None:
+                scored.finish()
+        finally:
+            accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # takes autocast off the model again
     return TrainingReport(
-        iterations=recipe.iterations,
+        iterations=course.iteration,
         resumed_from=start,
-        loss=watch.mean,
+        loss=course.watch.mean,
         seconds=time.perf_counter() - started,
         device=str(accelerator.device),
-        threads=threads,
+        threads=course.threads,
     )
 
 
@@ -228,8 +256,7 @@ def _step(
         group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
     with accelerator.autocast():  # a teacher sees the batch
         inputs, targets = task.batch(*batch, iteration)
-    loss = task.loss(network(inputs), targets)
-    accelerator.backward(loss)
+    loss = gradients(accelerator, task, network, inputs, targets, recipe.accumulate)
     if recipe.clip_norm is not None:
         accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
     optimizer.step()
@@ -255,45 +282,9 @@ def _measured_threads(
     return int(threads)
 
 
-def _until(interrupted: Callable[[], bool], loader: DataLoader) -> Iterator[Any]:
-    """Yield the loader's batches; end early when its processes died of the stop that ``interrupted`` tells of.
-
-    A batch system tells all processes of a job to stop, not the trainer alone.
-    """
-    try:
-        yield from loader
-    except (RuntimeError, OSError):
-        if not interrupted():
-            raise
-
-
 def report_every(device: torch.device) -> int:
     """Count the iterations between two reports of progress: each reads the loss, which waits for the device."""
     return 1 if device.type == "cpu" else 10
-
-
-def _loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> DataLoader:
-    workers = recipe.workers
-    if workers is None:  # on a CPU the cores are busy training
-        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-    return DataLoader(
-        task.samples,
-        batch_size=recipe.batch_size,
-        # The samples go on endlessly, so every batch is full: BatchNorm never meets a lone image.
-        sampler=range(start * recipe.batch_size, recipe.iterations * recipe.batch_size),
-        num_workers=workers,
-        worker_init_fn=_quiet_worker if workers else None,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator(),
-    )
-
-
-def _quiet_worker(worker: int) -> None:
-    # A signal to the whole process group must not end it: the trainer alone stops it, by a SIGTERM.
-    os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _seed(seed: int, iteration: int) -> int:

@@ -83,6 +83,13 @@ class SegmentationLoss(nn.Module):
             weight = weight[places]
         return costs.sum() / weight.sum().clamp(min=LEAST)
 
+    def weight(self, labels: Tensor) -> Tensor:
+        """Sum up how much the labels' pixels count in the loss, a scalar; with resolution "logits" nearly so."""
+        weight = self._weight(labels, labels != self.ignored).float()
+        if self.config.boundary:
+            weight = weight * (1 + self.config.boundary * near_boundary(labels, self.config.boundary_width))
+        return weight.sum()
+
     def _weight(self, labels: Tensor, counted: Tensor) -> Tensor:
         """How much each pixel's cross-entropy counts."""
         if self.class_weights is None:

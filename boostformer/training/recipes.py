@@ -49,6 +49,20 @@ class Recipe(Variation):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     save_every: int = Field(default=1000, ge=1, description="iterations between resumable states")
+    validate_every: int | None = Field(
+        None,
+        ge=0,
+        description="iterations between validations on the way; 0 for none, by default only commands have any",
+    )
+    patience: int | None = Field(None, ge=1, description="validations without a better one after which it ends early")
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the moving average of the weights, which is saved; 0 for none"
+    )
+    accumulate: int = Field(default=1, ge=1, description="parts in which a batch is computed one after the other")
+    compile: bool = Field(default=False, description="train what torch.compile makes of the network")
+    gradient_checkpointing: bool = Field(
+        default=False, description="keep each stage's input alone for the gradient: slower, in less memory"
+    )
     workers: int | None = Field(None, ge=0, description="loading processes; by default 0 on a CPU, else up to 8")
     threads: int | None = Field(None, ge=1, description="CPU threads; by default as many as pay, which is measured")
 
@@ -62,16 +76,41 @@ class Recipe(Variation):
             raise ValueError(
                 f"warmup_iterations ({self.warmup_iterations}) must be over before the decay begins, after {self.trunk}"
             )
+        self._check_watching()
+        self._check_saving()
         return self
 
+    def _check_watching(self) -> None:
+        if self.patience is not None and self.validate_every == 0:
+            raise ValueError("patience counts validations on the way, but validate_every is 0: there are none")
+        if self.patience is not None and self.schedule == "wsd":
+            raise ValueError("patience may end a training before its rate falls, without which 'wsd' is worth little")
+
+    def _check_saving(self) -> None:
+        if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size}) into parts of 2 or more"
+            )
+        whole = [name for name in ("dice", "lovasz") if getattr(self.loss, name)]
+        whole += ["hardest"] if self.loss.hardest < 1 else []
+        if self.accumulate > 1 and whole:
+            raise ValueError(
+                f"accumulate must be 1: loss.{whole[0]} is of a batch as a whole, not a sum over its parts"
+            )
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError(
+                "compile decides by itself what is kept for the gradient: gradient_checkpointing must be false"
+            )
+
     def unusual(self, taught: bool = False) -> dict[str, Any]:
-        """Give the groups of settings, by dotted names, that are not the usual ones: other losses, say.
+        """Give the settings, by dotted names, that are not the usual ones: other losses, say.
 
         Those of distillation mean something only in a training that is ``taught``.
         """
         included = {"loss", "distillation"} if taught else {"loss"}
         groups = self.model_dump(mode="json", include=included, exclude_defaults=True)
-        return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+        found = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+        return found | ({"ema": self.ema} if self.ema else {})
 
     @property
     def trunk(self) -> int:
@@ -80,10 +119,16 @@ class Recipe(Variation):
             return 0
         return self.iterations - max(1, round(self.decay * self.iterations))
 
+    @property
+    def validations(self) -> int:
+        """Number of validations on the way, that at the end aside."""
+        return (self.iterations - 1) // self.validate_every if self.validate_every else 0
+
     def dependencies(self, iteration: int) -> dict[str, Any]:
         """Collect what the first ``iteration`` iterations depend on, as plain values."""
         length = {"iterations", "decay"} if iteration <= self.trunk else set()
-        return self.model_dump(mode="json", exclude={"save_every", "workers", "threads"} | length)
+        watching = {"validate_every", "patience", "save_every"}
+        return self.model_dump(mode="json", exclude=watching | {"workers", "threads"} | length)
 
     def lr_factor(self, iteration: int) -> float:
         """Compute the factor of every group's learning rate at ``iteration`` (0…iterations-1)."""
@@ -115,6 +160,10 @@ class PretrainRecipe(Recipe):
     cutmix: float = Field(default=1.0, ge=0, description="alpha of the Beta distribution; 0 turns it off")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     random_erasing: float = Field(default=0.25, ge=0, le=1, description="probability")
+
+    def _check_watching(self) -> None:
+        if self.validate_every or self.patience is not None:
+            raise ValueError("validate_every, patience: pre-training is scored at its end alone")
 
 
 def with_changes(recipe: Recipe, changes: dict[str, Any]) -> Recipe:

@@ -17,13 +17,19 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from boostformer.errors import FULL, UserError
 from boostformer.files import make_folder, publish, sync_folder
 from boostformer.training.recipes import Recipe
 
 _STATE, _DRAFT, _PROGRESS = "iteration-", "draft-", "progress.json"
+_KEPT = "kept-"
 _LENGTH = {"recipe.iterations", "recipe.decay"}
+
+Tensors = dict[str, Tensor]
+"""On the CPU, by name."""
 
 
 class ResumableState:
@@ -37,11 +43,12 @@ class ResumableState:
         self._accelerator, self._folder, self._recipe = accelerator, folder, recipe
         self._about = json.loads(json.dumps(about))
 
-    def load(self) -> dict[str, Any]:
-        """Restore the newest state that this training passes through, and return the ``progress`` saved with it.
+    def load(self) -> tuple[dict[str, Any], dict[str, Tensors]]:
+        """Restore the newest state that this training passes through; return the ``progress`` and ``tensors`` with it.
 
-        Without one, ``{}``: there is no state, or all are damaged, or they belong to another length of a schedule that
-        can be carried on. Raises UserError, which names what differs, when the states are of another training.
+        Without one, both are empty: there is no state, or all are damaged, or they belong to another length of a
+        schedule that can be carried on. Raises UserError, which names what differs, when the states are of another
+        training.
         """
         any_length = _LENGTH if self._recipe.schedule == "wsd" else set()
         foreign: set[str] = set()
@@ -52,7 +59,8 @@ class ResumableState:
             if not differing:
                 self._accelerator.load_state(str(path))
                 progress: dict[str, Any] = saved["progress"]
-                return progress
+                kept = {file.stem.removeprefix(_KEPT): load_file(file) for file in path.glob(f"{_KEPT}*.safetensors")}
+                return progress, kept
             foreign = foreign or differing - any_length
         if foreign:
             fixed = f"with schedule '{self._recipe.schedule}' the length is fixed from the start; "
@@ -60,10 +68,10 @@ class ResumableState:
                 f"{self._folder}: holds the state of another training, with other {', '.join(sorted(foreign))}; "
                 f"{fixed if foreign <= _LENGTH else ''}remove the folder or choose another"
             )
-        return {}
+        return {}, {}
 
-    def save(self, iteration: int, progress: dict[str, Any]) -> None:
-        """Save the state after ``iteration`` iterations, with ``progress`` (plain values) beside it.
+    def save(self, iteration: int, progress: dict[str, Any], tensors: dict[str, Tensors] | None = None) -> None:
+        """Save the state after ``iteration`` iterations, with ``progress`` (plain values) and ``tensors`` beside it.
 
         States that it makes superfluous are removed afterwards. Raises UserError when the folder cannot be written,
         OSError when the disk is full.
@@ -80,6 +88,8 @@ class ResumableState:
                 self._accelerator.save_state(str(draft))
                 self._accelerator.wait_for_everyone()
                 if main:
+                    for name, values in (tensors or {}).items():
+                        save_file(values, draft / f"{_KEPT}{name}.safetensors")
                     content = {"about": self._about_at(iteration), "progress": progress, "checksums": _checksums(draft)}
                     (draft / _PROGRESS).write_text(json.dumps(content))
                     sync_folder(draft)
@@ -110,7 +120,12 @@ class ResumableState:
 
 def newest_state(folder: Path) -> int:
     """Find the newest state in ``folder``: the iterations after which it was saved, 0 without one."""
-    return max((iteration for iteration, _ in _states(folder)), default=0)
+    return max(saved_after(folder), default=0)
+
+
+def saved_after(folder: Path) -> list[int]:
+    """List the iterations after which the states in ``folder`` were saved, in rising order."""
+    return [iteration for iteration, _ in _states(folder)]
 
 
 def keep_state(folder: Path, iteration: int | None) -> None:

@@ -43,6 +43,10 @@ class Task(Protocol):
         """Compute the loss of what :meth:`trained` gives, a scalar."""
         ...
 
+    def weight(self, targets: Tensor) -> Tensor:
+        """Give how much a part of a batch counts in its loss, which is the weighted mean of its parts' losses."""
+        ...
+
     def chance(self) -> float:
         """Give the loss when all classes are guessed alike; infinity where that is not known."""
         ...
@@ -121,6 +125,9 @@ class SegmentationTask:
             total = total + self.config.auxiliary * self.criterion(logits, targets)
         return total
 
+    def weight(self, targets: Tensor) -> Tensor:
+        return self.criterion.to(targets.device).weight(targets)
+
     def chance(self) -> float:
         return chance(self.config, self.num_classes)
 
@@ -153,6 +160,9 @@ class ClassificationTask:
     def loss(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
         assert isinstance(outputs, Tensor)
         return F.cross_entropy(outputs.float(), targets)
+
+    def weight(self, targets: Tensor) -> Tensor:
+        return torch.tensor(float(len(targets)), device=targets.device)
 
     def chance(self) -> float:
         return math.log(self.num_classes)

@@ -42,6 +42,10 @@ class Teaching:
                 f"{name}: nothing is learnt from this teacher: distillation.logits, .channels and .stages are all 0; "
                 "raise one of them (--set distillation.logits=1), or leave the teacher out"
             )
+        if recipe.accumulate > 1:
+            raise UserError(
+                f"accumulate: {recipe.accumulate}, but with a teacher a batch is learnt at once; allowed: 1"
+            )
         if config.stages and not self.teacher.widths:
             raise UserError(
                 f"distillation.stages: {config.stages:g}, but the teacher {name} has no maps of four stages; "

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.data_summary import say_data
 from search.cli.output import note
-from search.cli.sitting import claim, sitting
+from search.cli.sitting import carried_on, claim, sitting
+
+BEST = "best"
+"""Folder, in that of the checkpoint, of the best network by validation mIoU."""
+CHOSEN = "by mIoU on the validation images, where it seems better than it is elsewhere"
+LEAST_BETWEEN = 200
+"""Iterations between validations, unless the recipe says otherwise."""
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from boostformer.start import Trained
     from boostformer.training import Metrics, Recipe
     from boostformer.training.taught import Teaching
+    from boostformer.training.validation import Best, Validation
     from evaluators.proxy import Proxy
 
 
@@ -34,6 +42,7 @@ class FullTraining:
         remark: what else is to be said before it begins.
         teacher: what to learn from beside the labels, if anything (:func:`boostformer.teachers.opening.open_teacher`).
         unlabelled: folder of images without masks, which are learnt from the teacher alone.
+        trackers: what is told of the training's course (see :data:`boostformer.training.log.TRACKERS`).
     """
 
     architecture: Architecture
@@ -45,6 +54,7 @@ class FullTraining:
     remark: str | None = None
     teacher: str | None = None
     unlabelled: Path | None = None
+    trackers: Sequence[str] = ()
 
     def run(self, searched: dict[str, str] | None = None) -> tuple[Metrics, dict[str, str]]:
         """Train, write the checkpoint and score it; give the scores, and the digests of the data.
@@ -54,13 +64,15 @@ class FullTraining:
         from boostformer.data.cache import data_cache
         from boostformer.training import evaluate, train
         from boostformer.training.threads import using
+        from boostformer.training.validation import Validation
         from evaluators.proxy import IMAGES_AND_MASKS, Proxy
         from search.cli.teaching import open_teaching
 
-        claim(self.out)
+        recipe = carried_on(self.out, watched(self.recipe))
+        claim(self.out, recipe)
         if found := self.origin.get("searched"):
             note(f"trial {found['trial']}, {found['picked']}, with a proxy mIoU of {found['proxy_miou']:.2%}")
-        proxy = Proxy(self.data, self.recipe, data_cache())
+        proxy = Proxy(self.data, recipe, data_cache())
         say_data(proxy.training)
         if searched is not None and searched != proxy.content:
             where = self.data.root or self.data.kind
@@ -70,7 +82,8 @@ class FullTraining:
         note(_summary(proxy, model.architecture, teaching))
         for said in filter(None, (self.remark, *proxy.remarks())):
             note(said)
-        with sitting(self.out) as (state, progress):
+        validation = Validation(proxy.validation, self.data.size, recipe)
+        with sitting(self.out, recipe, self.trackers) as (state, live):
             about = {
                 "architecture": model.architecture.id,
                 "data": self.data.model_dump(mode="json", exclude={"root"}),
@@ -80,25 +93,33 @@ class FullTraining:
             report = train(
                 model,
                 proxy.training,
-                self.recipe,
+                recipe,
                 size=self.data.size,
-                progress=progress,
                 says=note,
                 resume_dir=state,
                 about=about,
                 teaching=teaching,
+                validation=validation,
+                log=live,
             )
-            if report.resumed_from:
-                note(f"resumed after iteration {report.resumed_from}")
+            if report.iterations < recipe.iterations:
+                why = f"{recipe.patience} validations without a better one"
+                note(f"ended early after iteration {report.iterations}: {why}")
             model.labels = proxy.labels
-            model.provenance = self._provenance(proxy, start, teaching) | {"training": asdict(report) | _torch()}
+            made = self._provenance(proxy, start, teaching, recipe)
+            model.provenance = made | {"training": asdict(report) | _torch()}
             model.save_pretrained(self.out)
             with using(report.threads):
                 metrics = evaluate(model, proxy.validation, size=self.data.size)
             model.provenance["metrics"] = {"split": "validation", **asdict(metrics)}
             model.save_pretrained(self.out)
+            live.end(metrics)
+            validation.take(report.iterations, metrics, model)
+            best = save_best(model, validation, self.out / BEST)
         images = f"{metrics.images} images; saved in {self.out}"
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
+        found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
+        note(f"best of the validations: {found}; saved in {self.out / BEST}")
         return metrics, proxy.content
 
     def how(self, content: dict[str, str]) -> str:
@@ -129,18 +150,47 @@ class FullTraining:
         note(start_from(model, trained, proxy.labels))
         return model, trained
 
-    def _provenance(self, proxy: Proxy, start: Trained | None, teaching: Teaching | None) -> dict[str, Any]:
+    def _provenance(
+        self, proxy: Proxy, start: Trained | None, teaching: Teaching | None, recipe: Recipe
+    ) -> dict[str, Any]:
         unlabelled = teaching.unlabelled if teaching else None
         return {
             **self.origin,
             "data": self.data.model_dump(mode="json"),
             "content": proxy.content,
             "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
             "initialised_from": {"id": start.id, "sha256": start.digest} if start else None,
             "teacher": teaching.teacher.identity.to_dict() if teaching else None,
             "unlabelled": {"images": len(unlabelled), "content": unlabelled.content()} if unlabelled else None,
         }
+
+
+def watched(recipe: Recipe) -> Recipe:
+    """Give ``recipe`` with validations on the way: where it says nothing of them, at every tenth, of 200 or more."""
+    if recipe.validate_every is not None:
+        return recipe
+    return recipe.model_copy(update={"validate_every": max(LEAST_BETWEEN, recipe.iterations // 10)})
+
+
+def save_best(model: BoostFormer, validation: Validation, folder: Path) -> Best:
+    """Write the best network of a training as a checkpoint; ``model`` is the last one, which stays as it is."""
+    from boostformer.model import build
+
+    best = validation.best
+    assert best is not None
+    network = build(model.architecture)
+    network.load_state_dict(validation.weights)
+    network.labels = model.labels
+    network.provenance = model.provenance | {
+        "metrics": {"split": "validation", **asdict(best.metrics)},
+        "best": {
+            "iteration": best.iteration,
+            "chosen": "by mIoU on the validation images, where it seems better than it is",
+        },
+    }
+    network.save_pretrained(folder)
+    return best
 
 
 def _torch() -> dict[str, str]:

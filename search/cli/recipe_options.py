@@ -34,6 +34,13 @@ SetOption = Annotated[
 RecipeOption = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", help="One of `boostformer recipes`, or a YAML file of that form.")
 ]
+LogOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Who is told of the course beside metrics.csv: tensorboard (CKPT/logs), wandb, mlflow, aim, or none.",
+    ),
+]
 InitOption = Annotated[
     str | None,
     typer.Option(

@@ -27,6 +27,7 @@ from search.cli.recipe_options import (
     DataOption,
     InitOption,
     IterationsOption,
+    LogOption,
     LrOption,
     PrecisionOption,
     RecipeOption,
@@ -72,6 +73,7 @@ def retrain(
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     sets: SetOption = None,
+    log: LogOption = "tensorboard",
     init: InitOption = None,
     teacher: TeacherOption = None,
     unlabelled: UnlabelledOption = None,
@@ -81,12 +83,14 @@ def retrain(
     The run keeps its mIoU for `boostformer trust`.
     """
     from boostformer.architecture import Architecture
+    from boostformer.training.log import trackers_of
     from boostformer.training.recipes import with_changes
     from results.pareto import PICKS
     from results.pareto import pick as choose
     from results.run import Retraining, note_retraining, read_run
     from search.study.folder import read_experiment
 
+    trackers = trackers_of(log)
     if trial is not None and pick is not None:
         raise UserError("--trial, --pick: give one of them")
     if pick is not None and pick not in PICKS:
@@ -126,6 +130,7 @@ def retrain(
         {"searched": origin},
         teacher=teacher,
         unlabelled=unlabelled,
+        trackers=trackers,
     )
     metrics, content = plan.run(searched)
     trained = Retraining(chosen.id, metrics.miou, wanted_recipe.iterations, wanted_recipe.seed, plan.how(content))
@@ -148,6 +153,7 @@ def train(
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     sets: SetOption = None,
+    log: LogOption = "tensorboard",
     init: InitOption = None,
     teacher: TeacherOption = None,
     unlabelled: UnlabelledOption = None,
@@ -157,8 +163,10 @@ def train(
     colours: ColoursOption = None,
 ) -> None:
     """Train any architecture for segmentation."""
+    from boostformer.training.log import trackers_of
     from search.cli.arch_argument import read_architecture, weights_left
 
+    trackers = trackers_of(log)
     architecture = read_architecture(arch)
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
@@ -170,7 +178,8 @@ def train(
     remark = weights_left(arch) if init is None else None
     if remark is not None:
         remark += f"; --init {arch} starts from them"
-    FullTraining(architecture, config, chosen, out, init, {"recipe_name": name}, remark, teacher, unlabelled).run()
+    origin = {"recipe_name": name}
+    FullTraining(architecture, config, chosen, out, init, origin, remark, teacher, unlabelled, trackers).run()
 
 
 def pretrain(
@@ -188,6 +197,7 @@ def pretrain(
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     sets: SetOption = None,
+    log: LogOption = "tensorboard",
 ) -> None:
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
@@ -197,6 +207,7 @@ def pretrain(
     from boostformer.model import Classifier
     from boostformer.training import pretrain as fit
     from boostformer.training import top1
+    from boostformer.training.log import trackers_of
     from boostformer.training.threads import using
     from search.cli.arch_argument import read_architecture, weights_left
 
@@ -204,6 +215,7 @@ def pretrain(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     ) | set_values(sets)
     chosen = classification_recipe(recipe or "pretrain", changes)
+    trackers = trackers_of(log)
     shape = size_of(size) or (224, 224)
     data = expanded(data)
     training, validation = Pictures(data, "training"), Pictures(data, "validation")
@@ -213,9 +225,9 @@ def pretrain(
     torch.manual_seed(chosen.seed)
     model = Classifier(architecture, chosen.drop_path)
     note(f"{chosen.iterations} iterations of {chosen.batch_size}, {len(training)} images; the bar shows the time left")
-    with sitting(out) as (state, progress):
+    with sitting(out, chosen, trackers) as (state, live):
         about = {"architecture": architecture.id, "training images": training.content()}
-        report = fit(model, training, chosen, size=shape, progress=progress, says=note, resume_dir=state, about=about)
+        report = fit(model, training, chosen, size=shape, says=note, resume_dir=state, about=about, log=live)
         model.labels = training.labels
         model.provenance = {
             "pretrained_on": data.name,

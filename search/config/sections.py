@@ -81,6 +81,10 @@ class ProxyConfig(Recipe):
             _refuse("schedule", given["schedule"], f"'{given['schedule']}' ends for good, several rungs need 'wsd'")
         return recipes.load(PROXY, **changes).model_dump() | {"rungs": rungs}
 
+    def _check_watching(self) -> None:
+        if self.validate_every or self.patience is not None:
+            raise ValueError("validate_every, patience: a search's trainings are scored at their end alone")
+
     def recipe(self, **changes: Any) -> Recipe:
         """Give the training's recipe on the first rung, with ``changes``."""
         return Recipe(**(self.model_dump(exclude={"rungs"}) | changes))

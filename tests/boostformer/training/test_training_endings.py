@@ -186,7 +186,7 @@ def test_a_stop_that_ends_the_loader_s_processes_too_is_a_stop(
     tmp_path: Path, whole, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     """As of a batch system, which tells every process of a job."""
-    loader = loop._loader
+    loader = loop.loader
 
     def broken(*arguments: Any) -> Iterator[Any]:
         batches = iter(loader(*arguments))
@@ -196,7 +196,7 @@ def test_a_stop_that_ends_the_loader_s_processes_too_is_a_stop(
             os.kill(os.getpid(), signal.SIGINT)
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
 
-    monkeypatch.setattr(loop, "_loader", broken)
+    monkeypatch.setattr(loop, "loader", broken)
     with pytest.raises(KeyboardInterrupt if stopped else RuntimeError):
         trained(short(), resume_dir=tmp_path)
     monkeypatch.undo()

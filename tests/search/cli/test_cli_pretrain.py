@@ -12,6 +12,7 @@ from data_fixtures import write_dataset, write_tiny_imagenet
 from disk_record import Disk
 
 from boostformer import build, presets
+from boostformer.training import Recipe
 from search.cli.sitting import sitting
 
 
@@ -44,7 +45,7 @@ def test_the_training_s_state_goes_when_the_checkpoint_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(presets.load("boostformer_b0", classes=3, size=(32, 32)))
-    with sitting(tmp_path / "net") as (state, _):
+    with sitting(tmp_path / "net", Recipe()) as (state, _):
         state.mkdir()
         disk = Disk(tmp_path / "net", monkeypatch)
         model.save_pretrained(tmp_path / "net")

@@ -1,0 +1,96 @@
+"""Loading of batches by processes of their own, and how fast a training gets on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from boostformer.training.recipes import Recipe
+from boostformer.training.tasks import Task
+
+
+def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> DataLoader:
+    """Make the loader of all batches from iteration ``start`` on, for a training on ``device``."""
+    workers = recipe.workers
+    if workers is None:  # on a CPU the cores are busy training
+        workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    return DataLoader(
+        task.samples,
+        batch_size=recipe.batch_size,
+        # The samples go on endlessly, so every batch is full: BatchNorm never meets a lone image.
+        sampler=range(start * recipe.batch_size, recipe.iterations * recipe.batch_size),
+        num_workers=workers,
+        worker_init_fn=_quiet_worker if workers else None,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def _quiet_worker(worker: int) -> None:
+    # A signal to the whole process group must not end it: the trainer alone stops it, by a SIGTERM.
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def until(interrupted: Callable[[], bool], batches: DataLoader) -> Iterator[Any]:
+    """Yield the batches; end early when their processes died of the stop that ``interrupted`` tells of.
+
+    A batch system tells all processes of a job to stop, not the trainer alone.
+    """
+    try:
+        yield from batches
+    except (RuntimeError, OSError):
+        if not interrupted():
+            raise
+
+
+class Pace:
+    """Images per second and the share of time that went by waiting for data, over the last seconds."""
+
+    AT_LEAST = 1.0
+    """Seconds that a figure is of."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self.images_per_second: float | None = None
+        self.waiting: float | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Leave out what was done since the last figure, such as a validation."""
+        self._began, self._waited, self._batches = time.perf_counter(), 0.0, 0
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield the batches, and note how long each was waited for."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            self._batches += 1
+            yield batch
+
+    def measure(self) -> None:
+        """Renew the figures, once enough time has gone by since the last."""
+        elapsed = time.perf_counter() - self._began
+        if self.images_per_second is None or elapsed >= self.AT_LEAST:
+            self.images_per_second = self._batches * self._batch_size / max(elapsed, 1e-9)
+            self.waiting = min(1.0, self._waited / max(elapsed, 1e-9))
+            self.restart()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has taken so far, on the GPU or, on a CPU, of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

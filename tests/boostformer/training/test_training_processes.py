@@ -1,0 +1,66 @@
+"""Several processes train what one does with the same batch in all."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
+
+SCRIPT = """
+import sys
+sys.path[:0] = {folders!r}
+from pathlib import Path
+import accelerate
+from safetensors.torch import save_file
+from training_cases import *
+from test_training_thrift import Plain
+from boostformer.training.log import MetricsLog
+from boostformer.training.validation import Validation
+out = Path({out!r})
+r = short(batch_size=8, iterations=9, validate_every=4, ema=0.5, accumulate={accumulate}, workers=0, save_every=2)
+model, validation = Plain(), Validation(colours(5, seed=7), SIZE, r)
+log = MetricsLog(out, (), {{}})
+train(model, colours(), r, size=SIZE, validation=validation, log=log, resume_dir=out / "state")
+state = accelerate.PartialState()
+assert state.num_processes == {processes}, state
+print(validation.state())
+if state.is_main_process:
+    save_file({{name: value.contiguous() for name, value in model.state_dict().items()}}, out / "weights.safetensors")
+"""
+
+
+def launched(out: Path, processes: int, accumulate: int = 1) -> dict[str, torch.Tensor]:
+    """The weights that so many processes come to."""
+    out.mkdir()
+    script = out / "script.py"
+    script.write_text(SCRIPT.format(folders=FOLDERS, out=str(out), processes=processes, accumulate=accumulate))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    distributed = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
+    command = [sys.executable, *(distributed if processes > 1 else []), str(script)]
+    where = {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | where
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    scores = {line for line in done.stdout.splitlines() if line.startswith("{")}
+    assert len(scores) == 1, "all processes know the same scores"
+    assert len(list((out / "state").iterdir())) == 1
+    return load_file(out / "weights.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    one = launched(tmp_path / "one", 1)
+    two = launched(tmp_path / "two", 2, accumulate=2)
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4)
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
+    assert [[row.split(",")[0] for row in log] for log in rows] == [["iteration", "4", "8", "9"]] * 2
