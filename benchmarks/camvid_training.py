@@ -1,0 +1,225 @@
+"""Recipes, losses and networks trained in full on CamVid, scored on a sequence that nobody trains or tunes on.
+
+`python benchmarks/camvid_training.py CAMVID OUT GROUP… [--pick RUN_DIR:best-miou] [--jobs 8] [--minutes 5]`
+
+CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on the
+validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one thing
+each in a recipe, for BoostFormer-B0; ``main`` trains the networks of the table with all changes that helped, by the rule
+of :func:`helping`; ``students`` trains the pick with a teacher; ``teacher`` trains that. Each training is one line of
+`OUT/results.jsonl`; the same command goes on with those that are missing, and ends after so many minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HELD_OUT = "0006R0"
+SCOUT, SCOUTED = "boostformer_b0", 1200
+FULL, TAUGHT = 4000, 5000
+SEEDS = (0, 1, 2)
+RECIPES: dict[str, dict[str, Any]] = {
+    "lr 3e-3": {"lr": 3e-3},
+    "ema": {"ema": 0.998},
+    "batch 16": {"batch_size": 16},
+}
+LOSSES: dict[str, dict[str, Any]] = {
+    "auxiliary": {"loss": {"auxiliary": 0.4}},
+    "class weights": {"loss": {"class_weights": "auto"}},
+    "label smoothing": {"loss": {"label_smoothing": 0.1}},
+    "dice": {"loss": {"dice": 1.0}},
+    "lovasz": {"loss": {"lovasz": 1.0}},
+    "hardest 0.3": {"loss": {"hardest": 0.3}},
+    "focal": {"loss": {"cross_entropy": 0.0, "focal": 1.0}},
+    "boundary": {"loss": {"boundary": 1.0}},
+    "at logits": {"loss": {"resolution": "logits"}},
+}
+STUDENTS: dict[str, dict[str, Any]] = {
+    "logits": {"logits": 1.0, "channels": 0.0, "stages": 0.0},
+    "channels": {"logits": 0.0, "channels": 1.0, "stages": 0.0},
+    "logits and channels": {"logits": 1.0, "channels": 1.0, "stages": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: its group and arm, the network, the seed, and what the arm changes in the recipe."""
+
+    group: str
+    arm: str
+    network: str
+    seed: int
+    changes: dict[str, Any]
+    teacher: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.group}/{self.arm}/{self.network}/{self.seed}"
+
+
+def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and score one network."""
+    import torch
+
+    from boostformer import recipes
+    from boostformer.data import DataConfig, open_split
+    from boostformer.data.part import Part
+    from boostformer.model import build
+    from boostformer.training import evaluate, train
+    from search.cli.arch_argument import read_architecture
+
+    torch.set_num_threads(1)
+    data = DataConfig(root=options.root.resolve(), kind="ade20k", size=options.size, ignore=(0, 255))
+    whole, validation = (open_split(data, split, options.cache) for split in ("training", "validation"))
+    sides = {False: [], True: []}
+    for index in range(len(whole)):
+        sides[whole.name(index).startswith(HELD_OUT)].append(index)
+    training, held_out = Part(whole, sides[False]), Part(whole, sides[True])
+    loaders = 1 if torch.cuda.is_available() else 0
+    recipe = recipes.load("small-data", workers=loaders, seed=job.seed, precision=options.precision, **job.changes)
+    teaching = None
+    if job.teacher is not None:
+        from boostformer.teachers.opening import open_teacher
+        from boostformer.training.taught import Teaching
+
+        teaching = Teaching(open_teacher(job.teacher, data.size, [training.name(i) for i in range(len(training))]))
+    torch.manual_seed(job.seed)
+    architecture = read_architecture(job.network).replace(classes=training.num_classes, size=data.size)
+    model = build(architecture, recipe.drop_path)
+    report = train(model, training, recipe, size=data.size, teaching=teaching)
+    scores = {name: evaluate(model, split, size=data.size) for name, split in (("val", validation), ("test", held_out))}
+    if job.group == "teacher":
+        model.labels = training.labels
+        model.save_pretrained(options.out / "teacher")
+    return {
+        "key": job.key,
+        **{"group": job.group, "arm": job.arm, "network": job.network, "seed": job.seed, "id": architecture.id},
+        **{f"{name}_miou": found.miou for name, found in scores.items()},
+        **{f"{name}_accuracy": found.accuracy for name, found in scores.items()},
+        **{"iterations": report.iterations, "seconds": round(report.seconds, 1), "changes": job.changes},
+        "device": torch.cuda.get_device_name() if report.device.startswith("cuda") else report.device,
+    }
+
+
+def finished(out: Path) -> list[dict[str, Any]]:
+    """Read the trainings that are done."""
+    file = out / "results.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def helping(done: list[dict[str, Any]]) -> dict[str, Any]:
+    """Collect the changes that helped.
+
+    Those are the ones whose mean validation mIoU, over the same seeds, exceeds that of no change by more than one
+    standard error of the differences; of two that change one value, the better.
+    """
+    by_arm: dict[str, dict[int, float]] = {}
+    for row in done:
+        if row["group"] in ("recipes", "losses"):
+            by_arm.setdefault(row["arm"], {})[row["seed"]] = row["val_miou"]
+    base, gains = by_arm.get("base", {}), {}
+    for arm, scores in by_arm.items():
+        pairs = [scores[seed] - base[seed] for seed in scores if seed in base]
+        if arm != "base" and len(pairs) > 1 and statistics.mean(pairs) > statistics.stdev(pairs) / len(pairs) ** 0.5:
+            gains[arm] = statistics.mean(pairs)
+    merged: dict[str, Any] = {}
+    for arm in sorted(gains, key=gains.__getitem__):
+        for key, value in (RECIPES | LOSSES)[arm].items():
+            merged[key] = merged.get(key, {}) | value if isinstance(value, dict) else value
+    print(f"helping: {', '.join(gains) or 'nothing'}: {merged}", flush=True)
+    return merged
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """List the trainings that are asked for and not done, the longest first within a group."""
+    found: list[Job] = []
+    for group in options.groups:
+        if group in ("recipes", "losses"):
+            arms = {"base": {}} | RECIPES if group == "recipes" else LOSSES
+            found += [
+                Job(group, arm, SCOUT, seed, {"iterations": SCOUTED} | changes)
+                for arm, changes in arms.items()
+                for seed in SEEDS
+            ]
+            continue
+        best = {"iterations": TAUGHT if group == "teacher" else FULL} | helping(finished(options.out))
+        if group == "teacher":
+            found.append(Job(group, "best", "segformer_b0", 0, best))
+        elif group == "main":
+            networks = ["segformer_b0", "boostformer_b0", *options.pick]
+            found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
+        else:
+            found += [
+                Job(group, arm, pick, seed, best | {"distillation": terms}, str(options.out / "teacher"))
+                for seed in SEEDS
+                for arm, terms in STUDENTS.items()
+                for pick in options.pick
+            ]
+    known = {row["key"] for row in finished(options.out)}
+    return [job for job in found if job.key not in known]
+
+
+def table(out: Path) -> None:
+    """Print the mean and deviation of each arm's scores."""
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in finished(out):
+        rows.setdefault((row["group"], row["arm"], row["network"]), []).append(row)
+    for (group, arm, network), some in rows.items():
+        said = []
+        for key in ("val_miou", "test_miou"):
+            values = [100 * row[key] for row in some]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            said.append(f"{key[:-5]} {statistics.mean(values):.2f} ± {spread:.2f}")
+        print(f"{group:9} {arm:20} {network:28} {', '.join(said)}, {len(some)} seeds", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=Path, metavar="CAMVID")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "teacher", "main", "students"])
+    parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
+    parser.add_argument("--size", default="128x192", help="HxW")
+    parser.add_argument("--precision", default="fp32", help="fp32 or bf16")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which nothing new begins")
+    parser.add_argument("--cache", type=Path, help="folder for decoded images; by default in OUT")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.cache = options.cache or options.out / "cache"
+    until = time.monotonic() + 60 * options.minutes
+    waiting = jobs(options)
+    print(
+        f"{len(waiting)} trainings to do, {options.jobs} at once, for at most {options.minutes:g} minutes", flush=True
+    )
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, context) as pool:
+        running = {}
+        for job in waiting:
+            running[pool.submit(run, job, options)] = job
+        try:
+            for future in as_completed(running, timeout=max(0.0, until - time.monotonic())):
+                row = future.result()
+                with (options.out / "results.jsonl").open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+                print(
+                    f"{row['key']}: val {row['val_miou']:.2%}, test {row['test_miou']:.2%}, {row['seconds']} s",
+                    flush=True,
+                )
+        except TimeoutError:
+            print("time is up; the same command goes on", flush=True)
+            for process in list(pool._processes.values()):
+                process.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
+    table(options.out)
+
+
+if __name__ == "__main__":
+    main()
