@@ -2,11 +2,11 @@
 
 `python benchmarks/camvid_training.py CAMVID OUT GROUP… [--pick RUN_DIR:best-miou] [--jobs 8] [--minutes 5]`
 
-CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on the
-validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one thing
-each in a recipe, for BoostFormer-B0; ``main`` trains the networks of the table with all changes that helped, by the rule
-of :func:`helping`; ``students`` trains the pick with a teacher; ``teacher`` trains that. Each training is one line of
-`OUT/results.jsonl`; the same command goes on with those that are missing, and ends after so many minutes.
+CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on
+the validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one
+thing each in a recipe, for BoostFormer-B0; ``main`` trains the networks of the table with all changes that helped, by
+the rule of :func:`helping`; ``students`` trains the pick with a teacher; ``teacher`` trains that. Each training is one
+line of `OUT/results.jsonl`; the same command goes on with those that are missing, and ends after so many minutes.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         from boostformer.teachers.opening import open_teacher
         from boostformer.training.taught import Teaching
 
+        while not (Path(job.teacher) / "config.json").is_file():  # it is being trained beside this one
+            time.sleep(1)
         teaching = Teaching(open_teacher(job.teacher, data.size, [training.name(i) for i in range(len(training))]))
     torch.manual_seed(job.seed)
     architecture = read_architecture(job.network).replace(classes=training.num_classes, size=data.size)
