@@ -66,8 +66,9 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             cli.main()
         out, err = capsys.readouterr()
         assert end.value.code == 2, err
-        *remarks, last = err.splitlines()  # on what masks mean, before what is wrong
-        assert out == "" and last.startswith("error: ") and all("mask" in line for line in remarks), err
+        *remarks, last = err.splitlines()  # on the data and what masks mean, before what is wrong
+        assert out == "" and last.startswith("error: "), err
+        assert all("mask" in line or line.startswith(("data: ", "most frequent: ", "no advice")) for line in remarks)
         return last.removeprefix("error: ").strip()
 
     return run
@@ -192,7 +193,7 @@ class TestMeaning:
 
     def test_options(self, refused: Refused) -> None:
         train = ("train", "boostformer_b0", "--data", "data", "--size", "32x64", "--out", "out")
-        assert "--ignore: '300'" in refused(*train, "--ignore", "0,300")
+        assert "--ignore: '70000'" in refused(*train, "--ignore", "0,70000")
         assert "'background' beside 'classes' by value" in refused(*train, "--classes", "0=a,1=b", "--background", "c")
         assert "names 'a' twice" in refused(*train, "--classes", "a,a")
         assert "label 1 is outside the 1 classes" in refused(*train, "--classes", "a", "--ignore", "255")
@@ -305,7 +306,7 @@ class TestFolders:
             (("profile", "segformer_b0", "--size", "512"), "--size: '512' is not a size"),
             (("export", "net", "--out", "net.bin"), "must end in .onnx"),
             (("export", "net", "--out", "net.onnx", "--opset", "9"), "opset 9 cannot be exported, allowed: 13, 17, 18"),
-            (("evaluate", "net", "--data", "data", "--split", "test"), "--split: unknown 'test'"),
+            (("evaluate", "net", "--data", "data", "--split", "tests"), "--split: unknown 'tests'"),
             (("evaluate", "net", "--data", "nowhere"), "--data: 'nowhere' is not a folder"),
             (("evaluate", "net"), "--data is missing"),
             (("train", "segformer_b0", "--data", "data", "--recipe", "quick", "--out", "x"), "unknown recipe 'quick'"),

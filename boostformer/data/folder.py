@@ -13,7 +13,7 @@ from boostformer.data.config import DataConfig, SplitName
 from boostformer.data.counting import summarise
 from boostformer.data.faults import Fault
 from boostformer.data.formats import find_layout
-from boostformer.data.formats.format import Layout, counted
+from boostformer.data.formats.format import Layout
 from boostformer.data.images import Array, file_errors
 from boostformer.data.mask_scan import MaskScan, scan_masks
 from boostformer.data.mask_values import Meaning, check_learnable, read_meaning
@@ -60,11 +60,8 @@ class FolderData:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Lines for the person: what was found, and what was taken to be so."""
-        recognised = (
-            [] if self.config.kind != "auto" else [f"{self.root}: {self.layout.found}: {counted(self.layout.splits)}"]
-        )
-        return (*recognised, *self.layout.remarks, *self.meaning.remarks)
+        """Lines for the person: what was taken to be so without being told."""
+        return (*self.layout.remarks, *self.meaning.remarks)
 
     @cached_property
     def summary(self) -> DataSummary:

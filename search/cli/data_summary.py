@@ -20,8 +20,7 @@ def say_data(split: SegmentationSplit) -> None:
     for line in summary.lines() if summary is not None else ():
         note(line)
     for line in split.remarks:
-        if summary is None or not line.endswith(f": {summary.found}"):  # the first line says so already
-            note(line)
+        note(line)
 
 
 def keep_summary(run_dir: Path, split: SegmentationSplit) -> None:

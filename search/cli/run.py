@@ -67,8 +67,6 @@ def search(
     with _busy("preparing data and costs …"):
         opened, asked = resolve(run_file, earlier_experiment(out, database))
         set_up(out, opened, trials or asked, database)
-    say_data(opened.proxy.training)
-    keep_summary(out, opened.proxy.training)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:
@@ -78,6 +76,8 @@ def search(
         note(f"latencies on '{latency.device}' are measured {others}")
     with _resumable(out):
         standing = Queue(out, opened, note).standing()
+        keep_summary(out, opened.proxy.training)
+        say_data(opened.proxy.training)
         note(announcement(opened, standing, workers))
         for line in opened.proxy.remarks():
             note(line)

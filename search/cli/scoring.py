@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError, nearest
+from search.cli.data_summary import say_data
 from search.cli.output import note
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def open_images(
             f"{bands}; allowed: data of as many bands, `bands: {network.reading.bands}`"
         )
     found = open_split(config, split)  # type: ignore[arg-type]
-    for line in found.remarks:
-        note(line)
+    say_data(found)
     images, how = matched(found, names, network.architecture.classes, str(config.root or config.kind))
     if how is not None:
         note(how)

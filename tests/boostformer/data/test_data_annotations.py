@@ -80,7 +80,7 @@ def test_the_content_follows_the_annotations(written: Callable[[str], Path], tmp
         ("yolo", "data.yaml", "images/train", "labels/train", ["data.yaml", "no images"]),
         ("yolo", "data.yaml", "images/train", "5", ["data.yaml", "train"]),
         ("yolo", "data.yaml", "names:", "nc: 4\nnames:", ["data.yaml", "nc"]),
-        ("yolo", "data.yaml", "  1: green", "  4: green", ["data.yaml", "names"]),
+        ("yolo", "data.yaml", "  1: fence", "  4: fence", ["data.yaml", "names"]),
         ("yolo", "data.yaml", "path:", "path: [", ["data.yaml"]),
         ("cvat", "annotations.xml", "<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', ["DOCTYPE"]),
         ("cvat", "annotations.xml", "</annotations>", "", ["annotations.xml", "no XML"]),

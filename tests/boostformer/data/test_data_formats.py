@@ -75,9 +75,9 @@ def test_labels_are_the_made_ones(written: tuple[str, Path]) -> None:
 
 def test_remarks_say_what_was_found(written: tuple[str, Path]) -> None:
     root = written[1]
-    first = open_split(config(root), "training").remarks[0]
-    assert first.startswith(f"{root}: ") and "\n" not in first
-    assert first.endswith("12 training, 4 validation images")
+    summary = open_split(config(root), "training").summary
+    assert summary is not None and summary.found == FolderData(config(root)).layout.found
+    assert summary.lines()[0].startswith(f"data: {summary.found}, 12 + 4 images of ")
 
 
 def test_contents_are_the_same_wherever_they_lie(written: tuple[str, Path], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from boostformer.data.augment import Augmentation, segmentation_augmentation
 from boostformer.data.normalise import normalise
 from boostformer.data.places import inside, numbered_places, places_of
 from boostformer.data.unlabelled import open_unlabelled
+from boostformer.data.variation import Variation
 from boostformer.errors import UserError
 from boostformer.model import Classifier, build
 from boostformer.teachers.networks import LiveTeacher, Pixels, read_pixels
@@ -166,7 +167,7 @@ def test_stored_logits_move_with_the_image(tmp_path: Path) -> None:
     label = np.indices((40, 56)).sum(0).astype(np.uint8) % 5
     flips = 0
     for seed in range(12):
-        chain = segmentation_augmentation((32, 32), (1, 1))
+        chain = segmentation_augmentation((32, 32), Variation(scale=(1, 1)))
         chain._chain.transforms = chain._chain.transforms[:2]  # geometry alone
         varied = chain(seed, image=image, mask=label, places=numbered_places((40, 56)))
         assert inside(varied["places"], (40, 56)).all()

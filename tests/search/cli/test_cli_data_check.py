@@ -87,7 +87,7 @@ def test_reading_many_files_is_shown(folder: Path, run_cli: Cli, monkeypatch: py
         (("nowhere",), "'nowhere' is neither a folder nor a run file"),
         (("missing.yaml",), "no such file"),
         (("scenes.yaml",), "no files to check"),
-        (("data", "--kind", "pets"), "unknown kind of data 'pets'"),
+        (("data", "--kind", "pets"), "unknown 'pets'"),
         (("data", "--kind", "patterns"), "needs 'images' and 'masks'"),
         (("data", "--ignore", "70000"), "--ignore: '70000'"),
         (("data", "--format", "csv"), "--format: 'csv'"),

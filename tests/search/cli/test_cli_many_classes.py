@@ -16,7 +16,8 @@ from boostformer.data import DataConfig, open_split, read_image
 from boostformer.data.images import read_mask
 from boostformer.data.matching import matched
 from boostformer.model import BoostFormer
-from boostformer.predict import palette, predict_array, predict_file
+from boostformer.overlay import palette
+from boostformer.predict import predict_array, predict_file
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 CLASSES = 300

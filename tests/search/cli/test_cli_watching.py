@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from coloured_data import write_coloured
 
 from boostformer import recipes
@@ -15,6 +17,7 @@ from boostformer.data import DataConfig, open_split
 from boostformer.model import BoostFormer
 from boostformer.training import Metrics, evaluate
 from boostformer.training.log import Standing
+from boostformer.training.scores import scores
 from boostformer.training.validation import Best
 from search.cli.full_training import watched
 from search.cli.sitting import described
@@ -101,9 +104,14 @@ def test_full_trainings_validate_by_themselves() -> None:
     assert watched(recipes.load("mmseg-160k", validate_every=0)).validate_every == 0
 
 
+def scored_at(miou: float) -> Metrics:
+    found = scores(torch.eye(2), 3)
+    return dataclasses.replace(found, miou=miou)
+
+
 def test_the_live_line() -> None:
-    metrics = Metrics(0.412, 0.8, [0.412], 3)
+    metrics = scored_at(0.412)
     now = Standing(7, 10, 0.5, 1e-3, 95.2, 0.031, 512 * 2**20)
     assert described(now) == "loss 0.500, 95.2 images/s, 3% waiting for data, 512 MB"
-    scored = Standing(7, 10, 0.5, 1e-3, None, None, 2**20, None, metrics, Best(5, Metrics(0.42, 0.9, [0.42], 3)))
+    scored = Standing(7, 10, 0.5, 1e-3, None, None, 2**20, None, metrics, Best(5, scored_at(0.42)))
     assert described(scored) == "loss 0.500, mIoU 41.2% (best 42.0%), 1 MB"
