@@ -4,7 +4,7 @@
 
 CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on
 the validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one
-thing each in a recipe, for BoostFormer-B0; ``main`` trains the networks of the table with all changes that helped, by
+thing each in a recipe, for the scout; ``main`` trains the networks of the table with all changes that helped, by
 the rule of :func:`helping`; ``students`` trains the pick with a teacher; ``teacher`` trains that. Each training is one
 line of `OUT/results.jsonl`; the same command goes on with those that are missing, and ends after so many minutes.
 """
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 HELD_OUT = "0006R0"
-SCOUT, SCOUTED = "boostformer_b0", 1200
+SCOUTED = 1200
+"""Iterations of trainings that try a change."""
 FULL, TAUGHT = 4000, 5000
 SEEDS = (0, 1, 2)
 RECIPES: dict[str, dict[str, Any]] = {
@@ -31,14 +32,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "batch 16": {"batch_size": 16},
 }
 LOSSES: dict[str, dict[str, Any]] = {
-    "auxiliary": {"loss": {"auxiliary": 0.4}},
-    "class weights": {"loss": {"class_weights": "auto"}},
+    "no class weights": {"loss": {"class_weights": "none"}},
     "label smoothing": {"loss": {"label_smoothing": 0.1}},
     "dice": {"loss": {"dice": 1.0}},
     "lovasz": {"loss": {"lovasz": 1.0}},
     "hardest 0.3": {"loss": {"hardest": 0.3}},
     "focal": {"loss": {"cross_entropy": 0.0, "focal": 1.0}},
     "boundary": {"loss": {"boundary": 1.0}},
+    "auxiliary": {"loss": {"auxiliary": 0.4}},
     "at logits": {"loss": {"resolution": "logits"}},
 }
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -146,9 +147,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         if group in ("recipes", "losses"):
             arms = {"base": {}} | RECIPES if group == "recipes" else LOSSES
             found += [
-                Job(group, arm, SCOUT, seed, {"iterations": SCOUTED} | changes)
-                for arm, changes in arms.items()
+                Job(group, arm, options.scout, seed, {"iterations": SCOUTED} | changes)
                 for seed in SEEDS
+                for arm, changes in arms.items()
             ]
             continue
         best = {"iterations": TAUGHT if group == "teacher" else FULL} | helping(finished(options.out))
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "teacher", "main", "students"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
+    parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
     parser.add_argument("--size", default="128x192", help="HxW")
     parser.add_argument("--precision", default="fp32", help="fp32 or bf16")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
