@@ -11,7 +11,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import Tensor
 
+from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from boostformer.inheritance import inherit
 from boostformer.model import Network, import_checkpoint
 from boostformer.names import are_numbers
 from boostformer.weights import checkpoint, importers
@@ -31,6 +33,7 @@ class Trained:
     digest: str
     weights: dict[str, Tensor]
     labels: list[str]
+    architecture: Architecture
 
 
 def find_folder(source: str | Path, more: Sequence[str] = ()) -> Path:
@@ -58,52 +61,57 @@ def read_trained(source: str | Path) -> Trained:
     folder = find_folder(source)
     if checkpoint.is_ours(folder):
         config, weights = checkpoint.read_any(folder)
-        return Trained(str(source), config.weights_sha256, weights, config.labels)
+        return Trained(str(source), config.weights_sha256, weights, config.labels, config.architecture)
     notes: list[str] = []
     model = import_checkpoint(folder, notes)
     has_decoder = importers.read(folder).has_decoder
     found = {name: value for name, value in model.state_dict().items() if has_decoder or name.startswith("encoder.")}
     file = next(path for name in _FILES[::2] if (path := folder / name).is_file())
-    return Trained(str(source), checkpoint.sha256(file), found, model.labels)
+    return Trained(str(source), checkpoint.sha256(file), found, model.labels, model.architecture)
 
 
 def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
-    """Copy into ``model`` all weights of the same name and shape, and say in a line what was taken and what not.
+    """Let ``model`` inherit from a trained network, and say in a line what was taken and what not.
 
-    The classifier's rows go by the classes' names where both sides have names (``labels`` are those of ``model``), and
-    as they are where one has none. UserError when next to nothing of the encoder fits: then it is no start.
+    See :func:`boostformer.inheritance.inherit`. The classifier's rows go by the classes' names where both sides have
+    names (``labels`` are those of ``model``), and as they are where one has none. UserError when next to nothing of the
+    encoder is taken: then it is no start.
     """
-    own = model.state_dict()
-    taken, left, remark = {}, [], ""
-    for name, value in own.items():
-        theirs = trained.weights.get(name)
-        if name.startswith("decoder.classifier.") and theirs is not None:
-            rows = _rows(theirs, value, trained.labels, labels)
-            if rows is not None:
-                taken[name] = rows
-                shared = sum(label in trained.labels for label in labels)
-                remark = f"; {shared} of {len(labels)} classes known by name" if trained.labels != labels else ""
-                continue
-        if theirs is not None and theirs.shape == value.shape and not name.startswith("decoder.classifier."):
-            taken[name] = theirs
-        else:
-            left.append(name)
-    fitting, whole = (
-        sum(value.numel() for name, value in some.items() if name.startswith("encoder.")) for some in (taken, own)
+    found = inherit(model, trained.architecture, trained.weights)
+    remark = ""
+    for name in [name for name in found.state if name.startswith("decoder.classifier.")]:
+        fresh, theirs = model.state_dict()[name], trained.weights.get(name)
+        rows = _rows(theirs, fresh, trained.labels, labels) if theirs is not None else None
+        found.state[name] = fresh if rows is None else rows
+        found.taken.pop(name, None)
+        if rows is not None:
+            found.taken[name] = rows.numel()
+            shared = sum(label in trained.labels for label in labels)
+            remark = f"; {shared} of {len(labels)} classes known by name" if trained.labels != labels else ""
+    whole = {name: value.numel() for name, value in found.state.items()}
+    fitting, encoder = (
+        sum(count for name, count in counts.items() if name.startswith("encoder.")) for counts in (found.taken, whole)
     )
-    if fitting < LEAST * whole:
+    if fitting < LEAST * encoder:
         raise UserError(
-            f"{trained.id}: {fitting / whole:.1%} of the encoder's numbers fit this network, at least {LEAST:.0%} are "
-            "needed to start from; is it another network, or of other widths?"
+            f"{trained.id}: {fitting / encoder:.1%} of the encoder's numbers can be taken, at least {LEAST:.0%} are "
+            "needed to start from; is it another network?"
         )
-    model.load_state_dict(own | taken)
-    share = sum(value.numel() for value in taken.values()) / sum(value.numel() for value in own.values())
+    model.load_state_dict(found.state)
+    share = sum(found.taken.values()) / sum(whole.values())
     said = f"starts from {trained.id}: {share:.1%} of its numbers{remark}"
-    if not left:
-        return said
-    groups = sorted({_group(name) for name in left})
+    partly = {_group(name) for name, count in found.taken.items() if count < whole[name]}
+    fresh_parts = {_group(name) for name in whole if name not in found.taken}
+    if partly:
+        said += f"; in part, by overlapping slices: {_listed(partly)}"
+    if fresh_parts:
+        said += f"; fresh: {_listed(fresh_parts)}"
+    return said
+
+
+def _listed(groups: set[str]) -> str:
     more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
-    return f"{said}; fresh, since they are not there or of another shape: {', '.join(groups[:_LISTED])}{more}"
+    return ", ".join(sorted(groups)[:_LISTED]) + more
 
 
 def _rows(theirs: Tensor, own: Tensor, their_labels: list[str], labels: list[str]) -> Tensor | None:

@@ -186,7 +186,7 @@ class TestCheckpoint:
             model = build(small(name).replace(bands=4))
             before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
             said = start_from(model, read_trained(tmp_path / name), [])
-            assert said.endswith(": encoder.stages.0.embed")
+            assert said.endswith("; fresh: encoder.stages.0.embed")
             for key, value in model.encoder.state_dict().items():
                 assert torch.equal(value, before[key] if key in unfit else rgb.encoder.state_dict()[key]), key
 

@@ -26,7 +26,7 @@ def network(seed: int, classes: int = 3, width: int | None = None) -> BoostForme
 
 
 def trained(model: BoostFormer, labels: list[str]) -> Trained:
-    return Trained("net", "0", dict(model.state_dict()), labels)
+    return Trained("net", "0", dict(model.state_dict()), labels, model.architecture)
 
 
 def test_the_same_network_is_taken_whole() -> None:
@@ -36,16 +36,13 @@ def test_the_same_network_is_taken_whole() -> None:
     assert said == "starts from net: 100.0% of its numbers"
 
 
-def test_another_width_leaves_that_stage_fresh() -> None:
+def test_another_width_takes_the_overlap() -> None:
     one, other = network(0), network(1, width=320)
-    before = {name: value.clone() for name, value in other.state_dict().items()}
     said = start_from(other, trained(one, []), [])
-    state = other.state_dict()
-    assert torch.equal(
-        state["encoder.stages.0.embed.proj.weight"], one.state_dict()["encoder.stages.0.embed.proj.weight"]
-    )
-    name = "encoder.stages.3.embed.proj.weight"
-    assert torch.equal(state[name], before[name]) and "encoder.stages.3.embed" in said and "stages.0" not in said
+    state, theirs = other.state_dict(), one.state_dict()
+    first, last = "encoder.stages.0.embed.proj.weight", "encoder.stages.3.embed.proj.weight"
+    assert torch.equal(state[first], theirs[first]) and torch.equal(state[last][: len(theirs[last])], theirs[last])
+    assert "in part, by overlapping slices: " in said and "encoder.stages.3.embed" in said and "stages.0" not in said
 
 
 def test_classes_are_known_by_name() -> None:
@@ -63,8 +60,8 @@ def test_classes_are_known_by_name() -> None:
 
 def test_what_fits_nowhere_is_no_start() -> None:
     model = network(0)
-    with pytest.raises(UserError, match="net: 0.0% of the encoder's numbers fit"):
-        start_from(model, Trained("net", "0", {"decoder.norm.weight": torch.zeros(1)}, []), [])
+    with pytest.raises(UserError, match="net: 0.0% of the encoder's numbers can be taken"):
+        start_from(model, Trained("net", "0", {"decoder.norm.weight": torch.zeros(1)}, [], model.architecture), [])
 
 
 def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
