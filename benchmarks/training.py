@@ -1,51 +1,97 @@
 """Whole training loops, images a second: ours beside a plain loop around transformers' SegFormer, in one run.
 
-Both train SegFormer-B0 on the same generated scenes, augmented alike, with the same batch and threads;
-each takes turns, and the median counts. On a GPU both train in bfloat16, compiled as well.
+Both train SegFormer-B0 on the same generated scenes, with the same batch and threads, and load them in as many
+processes: ours through its own loader, theirs through the pipeline of albumentations that published examples use, with
+the same ranges. Each takes turns, and the median counts; then the same with loading switched off, where every iteration
+sees the first batch. On a GPU both train in bfloat16, compiled as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
+import albumentations as A  # noqa: N812
 import torch
 import transformers
 from inference import imported, transformers_segformer
 from machine import cores, processor, versions
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from boostformer import recipes
 from boostformer.data import DataConfig, SegmentationSplit, open_split
 from boostformer.data.normalise import normalise
 from boostformer.training import Recipe, loop, train
-from boostformer.training.loading import loader
-from boostformer.training.tasks import SegmentationTask
 
 Run = Callable[[nn.Module], float]
 """Trains a network and returns the images a second, the first iterations aside."""
 
 
-def ours(split: SegmentationSplit, recipe: Recipe, skipped: int, model: nn.Module) -> float:
+class Scenes(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images and labels varied as published examples do it; ``length`` of them, over and over."""
+
+    def __init__(self, split: SegmentationSplit, length: int) -> None:
+        height, width = split.size
+        self.split, self.length = split, length
+        pad = A.PadIfNeeded(height, width, fill=0, fill_mask=split.ignored)
+        colours = A.ColorJitter(brightness=0.125, contrast=0.5, saturation=0.5, hue=0.1, p=0.75)
+        scale = A.RandomScale((-0.5, 1.0), p=1)
+        self.vary = A.Compose([scale, pad, A.RandomCrop(height, width), A.HorizontalFlip(p=0.5), colours])
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, label = self.split.resized(index % len(self.split))
+        varied = self.vary(image=image, mask=label)
+        return torch.tensor(varied["image"]), torch.tensor(varied["mask"])
+
+
+@dataclass
+class First:
+    """Batches that are the first one again and again, so that nothing is loaded."""
+
+    batches: DataLoader
+    count: int
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        return itertools.repeat(next(iter(self.batches)), self.count)
+
+
+def ours(split: SegmentationSplit, recipe: Recipe, skipped: int, loads: bool, model: nn.Module) -> float:
     """Run our loop, which reports after every iteration on a CPU, else after every tenth."""
     reports: list[tuple[int, float]] = []
     tell = lambda done, total, loss: reports.append((done, time.perf_counter()))  # noqa: E731
-    train(model, split, recipe, size=split.size, progress=tell)
+    still = mock.patch.object(loop, "until", lambda interrupted, batches: iter(First(batches, recipe.iterations)))
+    with contextlib.nullcontext() if loads else still:
+        train(model, split, recipe, size=split.size, progress=tell)
     (first, began), (last, ended) = next(report for report in reports if report[0] >= skipped), reports[-1]
     return (last - first) * recipe.batch_size / (ended - began)
 
 
-def plain(split: SegmentationSplit, recipe: Recipe, skipped: int, model: nn.Module) -> float:
+def plain(split: SegmentationSplit, recipe: Recipe, skipped: int, loads: bool, model: nn.Module) -> float:
     """Run the loop that transformers' documentation suggests: the model's own loss, AdamW, one pass over the data."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = SegmentationTask(split, split.size, recipe)
-    batches: DataLoader = loader(task, recipe, 0, device)
+    gpu = device.type == "cuda"
+    batches: DataLoader | First = DataLoader(
+        Scenes(split, recipe.iterations * recipe.batch_size),
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=min(8, cores()) if gpu else 0,  # as many as ours
+        pin_memory=gpu,
+    )
+    if not loads:
+        batches = First(batches, recipe.iterations)
     model = model.to(device).train()
     step = torch.compile(model) if recipe.compile else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
@@ -66,22 +112,23 @@ def plain(split: SegmentationSplit, recipe: Recipe, skipped: int, model: nn.Modu
     return (recipe.iterations - skipped) * recipe.batch_size / (time.perf_counter() - began)
 
 
-def raced(split: SegmentationSplit, recipe: Recipe, skipped: int, rounds: int) -> None:
+def raced(split: SegmentationSplit, recipe: Recipe, skipped: int, rounds: int, loads: bool) -> None:
     """Let both take turns, and print their speeds and their ratios."""
     theirs = transformers_segformer("b0", split.num_classes, drop_path=recipe.drop_path)
     theirs.config.semantic_loss_ignore_index = split.ignored
-    contenders: dict[str, tuple[Run, Callable[[], nn.Module]]] = {
-        "transformers": (partial(plain, split, recipe, skipped), lambda: theirs),
-        "ours": (partial(ours, split, recipe, skipped), lambda: imported(theirs, recipe.drop_path)),
+    # The same two networks in every round, so that they are not compiled anew in each.
+    contenders: dict[str, tuple[Run, nn.Module]] = {
+        "transformers": (partial(plain, split, recipe, skipped, loads), theirs),
+        "ours": (partial(ours, split, recipe, skipped, loads), imported(theirs, recipe.drop_path)),
     }
     speeds: dict[str, list[float]] = {who: [] for who in contenders}
     for _ in range(rounds):
         for who, (run, model) in contenders.items():
-            speeds[who].append(run(model()))
-            torch._dynamo.reset()
+            speeds[who].append(run(model))
+    torch._dynamo.reset()
     ratios = [mine / other for mine, other in zip(speeds["ours"], speeds["transformers"], strict=True)]
     how = f"{recipe.precision}{', compiled' if recipe.compile else ''}, {recipe.batch_size} images of "
-    how += "x".join(map(str, split.size))
+    how += f"{'x'.join(map(str, split.size))}, {'loaded' if loads else 'a fixed batch'}"
     for who, found in speeds.items():
         print(f"{how}: {who} {statistics.median(found):.1f} images/s ({min(found):.1f} to {max(found):.1f})")
     print(f"{how}: ours {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) times transformers")
@@ -112,7 +159,9 @@ def main() -> None:
             split.resized(index)
         for compiled in (False, True) if gpu else (False,):
             settings = common | {"precision": "bf16" if gpu else "fp32", "compile": compiled}
-            raced(split, recipes.load("proxy", threads=options.threads, **settings), skipped, options.rounds)
+            recipe = recipes.load("proxy", threads=options.threads, **settings)
+            for loads in (True, False):
+                raced(split, recipe, skipped, options.rounds, loads)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ nor on where a run was interrupted.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,139 +20,167 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 
 import albumentations as A  # noqa: E402, N812
 
+from boostformer.data.colour_jitter import ColourJitter  # noqa: E402
 from boostformer.data.images import Array  # noqa: E402
-from boostformer.data.labels import IGNORED  # noqa: E402
-from boostformer.data.split import resize_image, resize_label  # noqa: E402
+from boostformer.data.split import by_bands, resize_image, resize_label  # noqa: E402
 from boostformer.data.variation import Variation  # noqa: E402
 
 MOST_OF_ONE_CLASS = 0.75
 CROP_ATTEMPTS = 10
+COUNTED = 1024
+"""About so many pixels, or all where there are fewer, tell whether a crop is varied."""
+
+Seed = int | Sequence[int]
 
 
-class ScaledCrop(A.DualTransform):
-    """Scale by a random factor, crop to ``size``, pad images with 0 and labels with the ignored one.
+class Augmentation(Protocol):
+    """A random variation whose every choice follows from the seed of the call."""
 
-    Of up to ten crops the first is taken of which one class covers at most 75 % of the labelled pixels
-    (or the last one). Only the crop is scaled, not the whole image, which costs a fraction and gives the
-    same up to the crop's border. With ``quarter_turns`` it is turned by 0, 90, 180 or 270 degrees, too.
-    """
-
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float], quarter_turns: bool = False) -> None:
-        super().__init__(p=1.0)
-        self.size, self.scale, self.quarter_turns = size, scale, quarter_turns
-
-    @property
-    def targets_as_params(self) -> list[str]:
-        return ["image", "mask"]
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        factor = self.py_random.uniform(*self.scale)
-        turns = self.py_random.randrange(4) if self.quarter_turns else 0
-        size = self.size[::-1] if turns % 2 else self.size
-        for _ in range(CROP_ATTEMPTS):
-            box, shape = self._place(data["mask"].shape, size, factor)
-            crop = resize_label(data["mask"][box], shape)
-            if is_varied(crop):
-                break
-        return {"box": box, "shape": shape, "turns": turns}
-
-    def _place(
-        self, whole: Sequence[int], size: tuple[int, int], factor: float
-    ) -> tuple[tuple[slice, slice], tuple[int, int]]:
-        """Choose the crop in the unscaled image, and its shape once it is scaled (at most ``size``)."""
-        slices, shape = [], []
-        for length, target in zip(whole, size, strict=True):
-            scaled = max(1, round(length * factor))
-            kept = min(scaled, target)
-            source = min(length, max(1, round(kept / factor)))
-            start = self.py_random.randint(0, length - source)
-            slices.append(slice(start, start + source))
-            shape.append(kept)
-        return (slices[0], slices[1]), (shape[0], shape[1])
-
-    def apply(self, img: Array, box: tuple, shape: tuple[int, int], turns: int, **params: Any) -> Array:
-        return self._pad(np.rot90(resize_image(img[box], shape), turns), 0)
-
-    def apply_to_mask(self, mask: Array, box: tuple, shape: tuple[int, int], turns: int, **params: Any) -> Array:
-        return self._pad(np.rot90(resize_label(mask[box], shape), turns), np.iinfo(mask.dtype).max)
-
-    def _pad(self, array: Array, value: int) -> Array:
-        below, right = self.size[0] - array.shape[0], self.size[1] - array.shape[1]
-        if below == right == 0:
-            return array
-        if array.ndim == 3 and array.shape[2] != 3:  # OpenCV drops the axis of one band, and takes four at most
-            return np.pad(array, ((0, below), (0, right), (0, 0)), constant_values=value)
-        return cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=[value] * 3)  # type: ignore[return-value]
+    def __call__(self, seed: Seed, **arrays: Any) -> dict[str, Any]:
+        """Vary ``image=`` uint8 (h, w, bands) and, if any, ``mask=`` and int32 ``places=`` (h, w) alike."""
+        ...
 
 
-class Jitter(A.ColorJitter):
-    """Colour jitter of RGB; of other numbers of bands brightness and contrast alone, alike on all bands."""
-
-    def apply(
-        self, img: Array, brightness: float, contrast: float, saturation: float, hue: float, order: Any, **params: Any
-    ) -> Array:
-        if img.shape[2] == 3:
-            return super().apply(img, brightness, contrast, saturation, hue, order, **params)
-        numbers = np.arange(256, dtype=np.float64)
-        brighter = np.clip(numbers * brightness, 0, 255)
-        # Contrast is about the mean of all bands as it is once they are brighter.
-        mean = brighter @ np.bincount(img.ravel(), minlength=256) / img.size
-        table = np.clip(mean + contrast * (brighter - mean), 0, 255)
-        return np.round(table).astype(np.uint8)[img]
+def outside(array: Array) -> int:
+    """Give what stands for pixels from outside: 0 in images (h, w, bands), the highest of its type in maps (h, w)."""
+    return 0 if array.ndim == 3 else int(np.iinfo(array.dtype).max)
 
 
 def is_varied(label: Array) -> bool:
-    """Tell whether no class covers more than 75 % of the pixels that are not ignored, the highest of the type."""
-    counts = np.bincount(label.ravel(), minlength=np.iinfo(label.dtype).max + 1)[:-1]
-    return counts.max() <= MOST_OF_ONE_CLASS * counts.sum() and counts.max() > 0
+    """Tell whether no class covers more than 75 % of the pixels that are not ignored, the highest of the type.
+
+    Of a large label only every so many-th row and column is looked at.
+    """
+    step = max(1, math.isqrt(label.size // COUNTED))
+    counts = np.bincount((label[::step, ::step] + 1).ravel())[1:]  # the ignored one has become 0
+    return counts.size > 0 and bool(counts.max() <= MOST_OF_ONE_CLASS * counts.sum())
 
 
-class Augmentation:
-    """A chain of transforms whose every random choice follows from the seed of the call."""
+@dataclass(frozen=True)
+class Move:
+    """What becomes of the places of pixels, drawn once for an image and its maps.
 
-    def __init__(self, transforms: list[A.BasicTransform]) -> None:
-        self._chain = A.Compose(transforms, additional_targets={"places": "mask"})
+    Args:
+        box: what is cropped from the whole.
+        shape: (h, w) that the crop is scaled to.
+        turns: quarter turns that follow.
+        flip: whether left and right are swapped then.
+        vertical_flip: whether top and bottom are.
+        size: (H, W) that the result is padded to, below and right or, of a flipped one, opposite.
+        angle: degrees that all is rotated by in the end, about its centre.
+    """
 
-    def __call__(self, seed: int | Sequence[int], **arrays: Any) -> dict[str, Any]:
-        """Vary ``image=`` uint8 (h, w, bands) and, if any, ``mask=`` and int32 ``places=`` (h, w) alike."""
-        # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
-        # numbers, so that, say, flipped images were always the enlarged ones.
-        generator = np.random.default_rng(seed)
-        self._chain.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return self._chain(**arrays)
+    box: tuple[slice, slice]
+    shape: tuple[int, int]
+    turns: int
+    flip: bool
+    vertical_flip: bool
+    size: tuple[int, int]
+    angle: float
+
+    @classmethod
+    def draw(cls, label: Array, size: tuple[int, int], how: Variation, rng: random.Random) -> Move:
+        """Draw a move of the image with ``label`` (h, w); of up to ten crops the first that is varied, or the last."""
+        factor = rng.uniform(*how.scale)
+        turns = rng.randrange(4) if how.quarter_turns else 0
+        flip, vertical_flip = rng.random() < how.flip, rng.random() < how.vertical_flip
+        angle = rng.uniform(-how.rotate, how.rotate)
+        shape = [
+            min(max(1, round(length * factor)), most)
+            for length, most in zip(label.shape, size[::-1] if turns % 2 else size, strict=True)
+        ]
+        # Only the crop is scaled, not the whole image: the same up to the crop's border, for a fraction of the time.
+        source = [min(n, max(1, round(kept / factor))) for n, kept in zip(label.shape, shape, strict=True)]
+        for _ in range(CROP_ATTEMPTS):
+            top, left = (int(rng.random() * (n - length + 1)) for n, length in zip(label.shape, source, strict=True))
+            box = slice(top, top + source[0]), slice(left, left + source[1])
+            if is_varied(label[box]):
+                break
+        return cls(box, (shape[0], shape[1]), turns, flip, vertical_flip, size, angle)
+
+    @property
+    def grows(self) -> bool:
+        return self.shape[0] * self.shape[1] > math.prod(part.stop - part.start for part in self.box)
+
+    def image(self, image: Array, colours: ColourJitter | None) -> Array:
+        """Move an image (h, w, bands) and change its ``colours``."""
+        crop = image[self.box]
+        if colours is not None and self.grows:  # wherever there are fewer pixels
+            crop = colours(crop)
+        crop = resize_image(crop, self.shape, least_area=0.5)
+        if colours is not None and not self.grows:
+            crop = colours(crop)
+        return self._framed(crop)
+
+    def map(self, array: Array) -> Array:
+        """Move a map (h, w) of numbers that are not to be mixed."""
+        return self._framed(resize_label(array[self.box], self.shape))
+
+    def _framed(self, array: Array) -> Array:
+        """Turn and flip, pad and rotate what is scaled."""
+        if self.turns:
+            code = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[self.turns - 1]
+            array = by_bands(lambda part: cv2.rotate(part, code), array)
+        if self.flip or self.vertical_flip:
+            axes = -1 if self.flip and self.vertical_flip else int(self.flip)
+            array = by_bands(lambda part: cv2.flip(part, axes), array)
+        (height, width), bands = array.shape[:2], array.shape[2:]
+        top = self.size[0] - height if self.vertical_flip else 0
+        left = self.size[1] - width if self.flip else 0
+        whole = np.full((*self.size, *bands), outside(array), array.dtype)
+        whole[top : top + height, left : left + width] = array
+        return self._rotated(whole) if self.angle else whole
+
+    def _rotated(self, array: Array) -> Array:
+        centre = (self.size[1] - 1) / 2, (self.size[0] - 1) / 2
+        matrix = cv2.getRotationMatrix2D(centre, self.angle, 1)
+        mixing = cv2.INTER_LINEAR if array.ndim == 3 else cv2.INTER_NEAREST
+        fill = [outside(array)] * 4
+        return by_bands(
+            lambda part: cv2.warpAffine(part, matrix, self.size[::-1], flags=mixing, borderValue=fill), array
+        )
 
 
-def segmentation_augmentation(
-    size: tuple[int, int], variation: Variation | None = None, ignored: int = IGNORED
-) -> Augmentation:
+class SegmentationAugmentation:
     """SegFormer's training augmentation (NVlabs), as far as ``variation`` leaves it so.
 
-    That is a scaled crop, a flip and photometric distortion.
+    That is a crop of an image scaled at random, a flip and photometric distortion.
 
     Args:
         size: (H, W) of the crops.
         variation: how strongly images are varied; by default as there.
-        ignored: the label of pixels that a rotation brings in from outside.
     """
-    how = variation or Variation()
-    chain: list[A.BasicTransform] = [ScaledCrop(size, how.scale, how.quarter_turns)]
-    if how.rotate:
-        # The label's nearest pixel, and no colours from outside: such pixels do not count.
-        chain.append(A.Rotate((-how.rotate, how.rotate), fill=0, fill_mask=ignored, p=1))
-    chain.append(A.HorizontalFlip(p=how.flip))
-    if how.vertical_flip:
-        chain.append(A.VerticalFlip(p=how.vertical_flip))
-    if how.colour:
-        half = (1 - 0.5 * how.colour, 1 + 0.5 * how.colour)
-        brightness = (1 - 0.125 * how.colour, 1 + 0.125 * how.colour)
-        hue = (-0.1 * how.colour, 0.1 * how.colour)
-        chain.append(Jitter(brightness=brightness, contrast=half, saturation=half, hue=hue, p=0.75))
-    return Augmentation(chain)
+
+    def __init__(self, size: tuple[int, int], variation: Variation | None = None) -> None:
+        self._size, self._how = size, variation or Variation()
+
+    def __call__(self, seed: Seed, **arrays: Any) -> dict[str, Any]:
+        """Vary ``image=`` and its label ``mask=``, and ``places=`` if there are any; all that is given back is new."""
+        rng = random.Random(" ".join(map(str, (seed,) if isinstance(seed, int) else seed)))
+        image = arrays.pop("image")
+        move = Move.draw(arrays["mask"], self._size, self._how, rng)
+        colours = ColourJitter.draw(self._how.colour, rng)
+        return {"image": move.image(image, colours)} | {name: move.map(array) for name, array in arrays.items()}
+
+
+class TransformChain:
+    """A chain of albumentations' transforms of images alone."""
+
+    def __init__(self, transforms: list[A.BasicTransform]) -> None:
+        self._chain = A.Compose(transforms)
+
+    def __call__(self, seed: Seed, **arrays: Any) -> dict[str, Any]:
+        # One stream for the whole chain: ``set_random_seed`` would start each transform from the same
+        # numbers, so that, say, flipped images were always the enlarged ones.
+        generator = np.random.default_rng(seed)
+        self._chain.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        varied: dict[str, Any] = self._chain(**arrays)
+        return varied
 
 
 def classification_augmentation(
     size: tuple[int, int], magnitude: int = 9, erasing: float = 0.25, flip: float = 0.5
-) -> Augmentation:
+) -> TransformChain:
     """Random resized crop, flip, two operations of RandAugment (Cubuk et al. 2020), random erasing.
 
     Args:
@@ -181,4 +211,4 @@ def classification_augmentation(
     if magnitude:
         chain.append(A.SomeOf(operations, n=2, replace=True, p=1))
     chain.append(A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), p=erasing))
-    return Augmentation(chain)
+    return TransformChain(chain)

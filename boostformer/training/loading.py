@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 
@@ -39,6 +40,7 @@ def _quiet_worker(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)  # every one of them would take all cores for each of its small images
 
 
 def until(interrupted: Callable[[], bool], batches: DataLoader) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ MOST_COUNTED = 500
 """Labels that are read, at network scale, to find the classes' shares."""
 LEAST = 1e-6
 """Pixels' weights in all at least, so that a batch without any labelled one costs 0, not 0/0."""
+SIDE_BY_SIDE = 16
+"""From so many classes on, a CPU is faster with those of a pixel side by side, by a half or more; below it loses."""
 LIGHTEST, HEAVIEST = 0.1, 10.0
 """Bounds of a class's automatic weight."""
 
@@ -62,11 +65,15 @@ class SegmentationLoss(nn.Module):
     def _per_pixel(self, logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
         config = self.config
         plain = not (config.focal or config.boundary) and config.hardest == 1
-        how = {"weight": self.class_weights, "ignore_index": self.ignored, "label_smoothing": config.label_smoothing}
+        how: dict[str, Any] = {
+            "weight": self.class_weights,
+            "ignore_index": self.ignored,
+            "label_smoothing": config.label_smoothing,
+        }
         if plain:
-            total = F.cross_entropy(logits, labels, reduction="sum", **how)  # type: ignore[arg-type]
+            total = cross_entropy(logits, labels, reduction="sum", **how)
             return config.cross_entropy * total / self._weight(labels, counted).sum().clamp(min=LEAST)
-        costs = F.cross_entropy(logits, labels, reduction="none", **how)  # type: ignore[arg-type]
+        costs = cross_entropy(logits, labels, reduction="none", **how)
         factor = torch.full_like(costs, config.cross_entropy)
         if config.focal:
             right = logits.detach().softmax(1).gather(1, labels.where(counted, 0)[:, None])[:, 0]
@@ -95,6 +102,15 @@ class SegmentationLoss(nn.Module):
         if self.class_weights is None:
             return counted
         return self.class_weights[labels.where(counted, 0)] * counted
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str, **how: Any) -> Tensor:
+    """Compute torch's of logits ``(B, classes, H, W)``, which are not copied when they are channels-last on a CPU."""
+    rows = logits.device.type == "cpu" and logits.shape[1] >= SIDE_BY_SIDE
+    if not (rows and logits.is_contiguous(memory_format=torch.channels_last)):
+        return F.cross_entropy(logits, labels, reduction=reduction, **how)
+    costs = F.cross_entropy(logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), reduction=reduction, **how)
+    return costs.view_as(labels) if reduction == "none" else costs
 
 
 def dice(shares: Tensor, truth: Tensor) -> Tensor:

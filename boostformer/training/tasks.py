@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from boostformer.data import Pictures, SegmentationSplit
-from boostformer.data.augment import Augmentation, classification_augmentation, segmentation_augmentation
+from boostformer.data.augment import Augmentation, SegmentationAugmentation, classification_augmentation
 from boostformer.data.normalise import IMAGENET, Normalisation, normalise
 from boostformer.errors import UserError
 from boostformer.training.heads import Outputs, WithHeads
@@ -78,17 +78,16 @@ class _Samples(Dataset[tuple[Tensor, Tensor]]):
         index, seed = self.indices[position], (self.seed, position)
         if isinstance(self.split, Pictures):
             image, target = self.split.image(index), self.split.targets[index]
-            varied = self.augmentation(seed, image=image)
-            return torch.tensor(varied["image"]), torch.tensor(target)
+            # A copy: an unvaried array would still be the cache's own, which cannot be written to.
+            return torch.tensor(self.augmentation(seed, image=image)["image"]), torch.tensor(target)
         image, label = self.split.resized(index)
         varied = self.augmentation(seed, image=image, mask=label)
-        # Copies: an unvaried array would still be the cache's own, which cannot be written to.
-        return torch.tensor(varied["image"]), label_tensor(varied["mask"])
+        return torch.from_numpy(varied["image"]), label_tensor(varied["mask"])
 
 
 def label_tensor(label: NDArray[np.integer]) -> Tensor:
-    """Copy labels into a tensor; torch can do little with 16 bits without a sign."""
-    return torch.tensor(label.astype(np.int32) if label.dtype == np.uint16 else label)
+    """Make a tensor of labels; torch can do little with 16 bits without a sign."""
+    return torch.from_numpy(label.astype(np.int32) if label.dtype == np.uint16 else label)
 
 
 class SegmentationTask:
@@ -105,7 +104,7 @@ class SegmentationTask:
         self.num_classes, self.config = split.num_classes, recipe.loss
         weights = class_weights(recipe.loss, split)
         self.criterion = SegmentationLoss(recipe.loss, split.num_classes, split.ignored, weights)
-        self.augmentation = segmentation_augmentation(size, recipe, split.ignored)
+        self.augmentation = SegmentationAugmentation(size, recipe)
         self.samples: Dataset[tuple[Tensor, Any]] = _Samples(split, self.augmentation, recipe.seed)
 
     def batch(self, images: Tensor, targets: Any, iteration: int) -> tuple[Tensor, Any]:

@@ -143,11 +143,11 @@ class TaughtSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         seed = (self.seed, position)
         varied = self.augmentation(seed, image=image, mask=label, places=numbered_places(whole))
         places = varied["places"]
-        target = {"labels": label_tensor(varied["mask"]), "inside": torch.tensor(inside(places, whole))}
+        target = {"labels": label_tensor(varied["mask"]), "inside": torch.from_numpy(inside(places, whole))}
         if self.stored is not None:
             shape = (-(-places.shape[0] // STRIDE), -(-places.shape[1] // STRIDE))
             target["logits"] = self.stored.seen(split.name(index), places, whole, shape)
-        return torch.tensor(varied["image"]), target
+        return torch.from_numpy(varied["image"]), target
 
 
 def interleaved(lengths: list[int], share: float | None, seed: int) -> Callable[[int], tuple[int, int]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import torch
 
 PAYS = 0.9
@@ -34,16 +35,18 @@ class Choice:
 
 @contextmanager
 def using(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many CPU threads within the block; None leaves the number as it is."""
+    """Let torch and OpenCV compute with so many CPU threads within the block; None leaves their numbers as they are."""
     if threads is None:
         yield
         return
-    before = torch.get_num_threads()
+    before, images_before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(images_before)
 
 
 def candidates(most: int) -> list[int]:

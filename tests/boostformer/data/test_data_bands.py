@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from boostformer.data import DataConfig
-from boostformer.data.augment import segmentation_augmentation
+from boostformer.data.augment import SegmentationAugmentation
 from boostformer.data.bands import RGB, ImageReading
 from boostformer.data.images import image_size, read_image
 from boostformer.data.normalise import IMAGENET, Normalisation, normalisation_for, normalise
@@ -200,7 +200,7 @@ def test_every_band_is_resized_as_if_it_were_alone(bands: int, shape: tuple[int,
 def test_bands_are_varied_alike(bands: int) -> None:
     image = RNG.integers(60, 200, (40, 48, 1), dtype=np.uint8).repeat(bands, 2)
     label = RNG.integers(0, 3, (40, 48), dtype=np.uint8)
-    augmentation, changed = segmentation_augmentation((32, 40)), 0
+    augmentation, changed = SegmentationAugmentation((32, 40)), 0
     for seed in range(20):
         varied = augmentation(seed, image=image, mask=label)
         assert varied["image"].shape == (32, 40, bands) and varied["image"].dtype == np.uint8

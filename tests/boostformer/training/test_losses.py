@@ -21,6 +21,7 @@ from boostformer.training.losses import (
     SegmentationLoss,
     chance,
     class_weights,
+    cross_entropy,
     dice,
     lovasz_softmax,
     near_boundary,
@@ -189,3 +190,23 @@ def test_auxiliary_heads_learn_and_are_gone_afterwards() -> None:
     assert [tuple(one.shape[2:]) for one in heads(torch.rand(2, 3, 32, 32)).auxiliary] == [(4, 4), (2, 2)]
     with pytest.raises(UserError, match="TinyNet"):
         WithHeads(tiny_net(3), 3, (2,))
+
+
+@pytest.mark.parametrize("classes", [5, 16, 40])
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_cross_entropy_is_the_same_in_any_layout(classes: int, reduction: str) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(2, classes, 6, 7, generator=generator)
+    labels = torch.randint(0, classes, (2, 6, 7), generator=generator)
+    labels[0, 2:4] = IGNORED
+    how = {"weight": torch.rand(classes, generator=generator), "ignore_index": IGNORED, "label_smoothing": 0.1}
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = logits.clone(memory_format=layout).requires_grad_()
+        cost = cross_entropy(given, labels, reduction, **how)
+        cost.square().sum().backward()
+        found.append((cost, given.grad))
+    expected = F.cross_entropy(logits, labels, reduction=reduction, **how)
+    for cost, gradient in found:
+        torch.testing.assert_close(cost, expected)
+        torch.testing.assert_close(gradient, found[0][1])

@@ -143,7 +143,7 @@ def network(name: str):
 
 
 def test_only_the_crop_is_read_of_a_large_image(tmp_path: Path) -> None:
-    from boostformer.data.augment import segmentation_augmentation
+    from boostformer.data.augment import SegmentationAugmentation
 
     file = tmp_path / "pixels"
     file.touch()
@@ -151,7 +151,7 @@ def test_only_the_crop_is_read_of_a_large_image(tmp_path: Path) -> None:
     image = np.memmap(file, np.uint8, "w+", shape=shape)
     label = np.memmap(tmp_path / "label", np.uint8, "w+", shape=shape[:2])
     before = resident()
-    varied = segmentation_augmentation((64, 64))(3, image=np.asarray(image), mask=np.asarray(label))
+    varied = SegmentationAugmentation((64, 64))(3, image=np.asarray(image), mask=np.asarray(label))
     assert varied["image"].shape == (64, 64, 3)
     assert resident() - before < 200e6
 
