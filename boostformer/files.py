@@ -80,7 +80,8 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
         modes = [part.stat().st_mode for part in parts]
         yield parts
         for part, mode in zip(parts, modes, strict=True):
-            part.chmod(mode)  # the user's: some libraries make the file anew, for its owner alone
+            if part.stat().st_mode != mode:  # some libraries make the file anew, for its owner alone
+                part.chmod(mode)
             sync(part)
         for file, part in zip(files, parts, strict=True):
             publish(part, file)

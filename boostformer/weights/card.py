@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,20 @@ def card(about: Described) -> str:
             f"![An image, its label and the prediction]({PICTURE})\n\nA validation image, its label and the prediction."
             " It is the middle one of the validation images, whatever it looks like."
         )
-    metrics = known.get("metrics") or {}
+    metrics = known["metrics"] if isinstance(known.get("metrics"), Mapping) else {}
     parts += ["## Classes", _classes(about, metrics)]
     for title, lines in (
-        ("Data", _data(known)),
-        ("Training", _training(known)),
-        ("Figures", _figures(about, metrics)),
+        ("Data", _if_known(_data, known)),
+        ("Search", _if_known(_search, known)),
+        ("Training", _if_known(_training, known)),
+        (
+            "Figures",
+            [
+                *_if_known(_scores, metrics),
+                *_if_known(_costs, known),
+                f"as saved: {about.params:,} parameters",
+            ],
+        ),
     ):
         if lines:
             parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
@@ -102,28 +110,33 @@ def card(about: Described) -> str:
 def _header(about: Described) -> dict[str, Any]:
     known = about.provenance
     segments = about.kind == "segmenter"
-    start = known.get("initialised_from") or {}
+    results = _if_known(_results, known)
     return {
-        "license": str(known.get("licence") or start.get("licence") or UNKNOWN).split(",")[0],
+        "license": next(iter(_if_known(_licence, known)), UNKNOWN),
         "library_name": "boostformer",
         "pipeline_tag": "image-segmentation" if segments else "image-classification",
         "tags": ["boostformer", "semantic-segmentation"] if segments else ["boostformer", "pre-training"],
-        **_results(known),
+        **({"model-index": [{"name": "boostformer", "results": results}]} if results else {}),
     }
 
 
-def _results(known: Values) -> dict[str, Any]:
+def _licence(known: Values) -> list[str]:
+    start = known.get("initialised_from") or {}
+    found = known.get("licence") or start.get("licence")
+    return [str(found).split(",")[0]] if found else []
+
+
+def _results(known: Values) -> list[Any]:
     """Give the scores in the hub's form. A folder's name is no id on the hub, so no ``datasets`` are named."""
     metrics, name = known.get("metrics") or {}, _data_name(known)
-    if "miou" not in metrics or name is None:
-        return {}
+    if "miou" not in metrics or "split" not in metrics or name is None:
+        return []
     scores = [
         {"type": kind, "name": _SCORES[key], "value": round(metrics[key], 6)}
         for key, kind in (("miou", "mean_iou"), ("accuracy", "accuracy"))
     ]
-    dataset = {"name": name, "type": known["data"]["kind"], "split": metrics.get("split", "validation")}
-    result = {"task": {"type": "image-segmentation"}, "dataset": dataset, "metrics": scores}
-    return {"model-index": [{"name": "boostformer", "results": [result]}]}
+    dataset = {"name": name, "type": known["data"]["kind"], "split": metrics["split"]}
+    return [{"task": {"type": "image-segmentation"}, "dataset": dataset, "metrics": scores}]
 
 
 def _data_name(known: Values) -> str | None:
@@ -136,10 +149,10 @@ def _data_name(known: Values) -> str | None:
 def _classes(about: Described, metrics: Values) -> str:
     labels = about.labels or [f"class {number}" for number in range(about.architecture.classes)]
     shares = metrics.get("per_class") or []
-    if len(shares) != len(labels):
+    if not isinstance(shares, list) or len(shares) != len(labels):
         return ", ".join(f"{number} {escaped(label)}" for number, label in enumerate(labels))
     rows = (
-        f"| {number} | {escaped(label)} | {'does not occur' if share is None else f'{share:.2%}'} |"
+        f"| {number} | {escaped(label)} | {f'{share:.2%}' if isinstance(share, int | float) else 'does not occur'} |"
         for number, (label, share) in enumerate(zip(labels, shares, strict=True))
     )
     return "\n".join(("| number | class | IoU |", "|---|---|---|", *rows))
@@ -192,14 +205,17 @@ def _training(known: Values) -> list[str]:
         lines.append(f"taught by {_source(teacher)}")
     if unlabelled := known.get("unlabelled"):
         lines.append(f"with {unlabelled['images']} images without masks, learnt from the teacher alone")
-    if found := known.get("searched"):
-        lines.append(
-            f"found by a search: trial {found['trial']} of {escaped(found['run'])}, {escaped(found['picked'])}"
-        )
-        if limits := found.get("budgets"):
-            said = ", ".join(f"{escaped(name)} at most {limit:,}" for name, limit in limits.items())
-            counted = f" (counted: {escaped(found['counted'])})" if "counted" in found else ""
-            lines.append(f"the search's budgets: {said}{counted}")
+    return lines
+
+
+def _search(known: Values) -> list[str]:
+    if not (found := known.get("searched")):
+        return []
+    lines = [f"trial {found['trial']} of {escaped(found['run'])}, {escaped(found['picked'])}"]
+    if limits := found.get("budgets"):
+        said = ", ".join(f"{escaped(name)} at most {limit:,}" for name, limit in limits.items())
+        counted = f" (counted: {escaped(found['counted'])})" if "counted" in found else ""
+        lines.append(f"within budgets: {said}{counted}")
     return lines
 
 
@@ -219,18 +235,30 @@ def _source(found: Values) -> str:
     return f"{escaped(shown)}, licence {escaped(found.get('licence') or UNKNOWN)}, sha256 `{found['sha256'][:16]}`"
 
 
-def _figures(about: Described, metrics: Values) -> list[str]:
-    lines = []
-    if found := [f"{name} {metrics[key]:.2%}" for key, name in _SCORES.items() if metrics.get(key) is not None]:
-        images = f", {metrics['images']} images" if "images" in metrics else ""
-        lines.append(f"{', '.join(found)}: on the {escaped(metrics.get('split', 'validation'))} split{images}")
-    costs = about.provenance.get("costs") or {}
-    if deployed := costs.get("deployed"):
-        lines.append(
-            f"deployed (folded): {deployed['params']:,} parameters, {deployed['macs']:,} multiply-adds for an image of "
-            f"{_size(costs['size'])}; counted, not measured"
-        )
-    return [*lines, f"as saved: {about.params:,} parameters"]
+def _scores(metrics: Values) -> list[str]:
+    found = [f"{name} {metrics[key]:.2%}" for key, name in _SCORES.items() if metrics.get(key) is not None]
+    if not found:
+        return []
+    images = f", {metrics['images']} images" if "images" in metrics else ""
+    return [f"{', '.join(found)}: on the {escaped(metrics['split'])} split{images}"]
+
+
+def _costs(known: Values) -> list[str]:
+    if not (costs := known.get("costs")):
+        return []
+    deployed = costs["deployed"]
+    return [
+        f"deployed (folded): {deployed['params']:,} parameters, {deployed['macs']:,} multiply-adds for an image of "
+        f"{_size(costs['size'])}; counted, not measured"
+    ]
+
+
+def _if_known(write: Callable[[Values], list[str]], known: Values) -> list[str]:
+    """Write what is known; of provenance in another form than this program's, which is anybody's to set, nothing."""
+    try:
+        return write(known)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
 
 
 def _use(about: Described) -> str:

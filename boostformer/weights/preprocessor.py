@@ -31,16 +31,16 @@ def preprocessor(
     Returns:
         None where the processor cannot do the same: images that keep their proportions or their size.
     """
-    data = provenance.get("data") or {}
+    data, summary = (_mapping(provenance.get(key)) for key in ("data", "data_summary"))
     if data.get("fit", "exact") != "exact" or data.get("levels") is not None or data.get("bands", "rgb") != "rgb":
         return None
-    known = (provenance.get("data_summary") or {}).get("sizes")
+    known = _mapping(summary.get("sizes")).get("median")
     return {
         # The processor that needs no torchvision, whose tensors know only some of the filters.
         "image_processor_type": "SegformerImageProcessorPil",
         "do_resize": True,
         "size": {"height": size[0], "width": size[1]},
-        "resample": _filter(size, known["median"]) if known else HAMMING,
+        "resample": _filter(size, known) if known else HAMMING,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -48,6 +48,10 @@ def preprocessor(
         "image_std": list(std),
         "do_reduce_labels": False,
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}  # provenance is anybody's to set
 
 
 def _filter(size: Sequence[int], image: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.data_summary import say_data
-from search.cli.output import note
+from search.cli.output import about_option, note
 from search.cli.sitting import carried_on, claim, sitting
 
 BEST = "best"
@@ -148,7 +148,8 @@ class FullTraining:
         model = proxy.network(own, self.recipe)
         if self.init is None:
             return model, None
-        trained = read_trained(self.init)
+        with about_option("--init"):
+            trained = read_trained(self.init)
         note(start_from(model, trained, proxy.labels))
         return model, trained
 

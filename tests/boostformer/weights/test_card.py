@@ -176,3 +176,16 @@ def test_what_transformers_cannot_prepare_is_not_claimed(
     model.provenance["data"] |= setting
     model.save_pretrained(tmp_path)
     assert not (tmp_path / PREPROCESSOR).exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["data", "data_summary", "recipe", "teacher", "metrics", "costs", "searched", "initialised_from"]
+)
+@pytest.mark.parametrize("value", ["mine", {"x": 1}, [1], 3])
+def test_provenance_of_another_form_is_saved_all_the_same(
+    model: BoostFormer, tmp_path: Path, key: str, value: object
+) -> None:
+    model.provenance[key] = value
+    model.save_pretrained(tmp_path)
+    assert header_of((tmp_path / CARD).read_text())["library_name"] == "boostformer"
+    assert BoostFormer.load(tmp_path).provenance == model.provenance

@@ -60,7 +60,7 @@ def test_a_teacher_is_said_and_kept(folder: Path, run_cli: Cli) -> None:
     [
         (("--unlabelled", "more"), "--unlabelled more: images without masks teach nothing without --teacher"),
         (("--teacher", "teacher", "--set", "distillation.logits=0"), "nothing is learnt from this teacher"),
-        (("--teacher", "nowhere"), "nowhere: no such folder"),
+        (("--teacher", "nowhere"), "--teacher: nowhere: no such folder"),
         (("--teacher", "teacher", "--set", "distillation.stage_numbers=[7]", "--set", "distillation.stages=1"), "1, 2"),
     ],
 )

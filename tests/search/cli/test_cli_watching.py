@@ -73,7 +73,7 @@ def test_a_finished_training_is_carried_on(tmp_path: Path, train: Cli) -> None:
     assert train(*stable, "--iterations", 5).returncode == 0
     assert not (tmp_path / "net/logs").exists()
     refused = train(*stable, "--iterations", 5)
-    assert refused.returncode == 2 and "a longer training (--iterations) goes on from it" in refused.stderr
+    assert refused.returncode == 2 and "with schedule wsd and more than " in refused.stderr
     longer = train(*stable, "--iterations", 10)
     assert longer.returncode == 0, longer.stderr
     assert "goes on from the training of 5 iterations in net" in longer.stderr
