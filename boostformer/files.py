@@ -77,8 +77,11 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
                 make_folder(file.parent)
             parts.append(_new_file(file))
         file = files[0]
+        modes = [part.stat().st_mode for part in parts]
         yield parts
-        for part in parts:
+        for part, mode in zip(parts, modes, strict=True):
+            if part.stat().st_mode != mode:  # some libraries make the file anew, for its owner alone
+                part.chmod(mode)
             sync(part)
         for file, part in zip(files, parts, strict=True):
             publish(part, file)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from boostformer.architecture import RGB_BANDS, Architecture
@@ -20,6 +21,8 @@ from boostformer.errors import UserError
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
 from boostformer.weights import checkpoint, importers
+from boostformer.weights.card import CARD, PICTURE, Described, card, may_write
+from boostformer.weights.preprocessor import PREPROCESSOR, preprocessor
 
 
 class EncoderStage(nn.Module):
@@ -72,17 +75,19 @@ def _decoder(arch: Architecture) -> SegmentationDecoder:
     return SegmentationDecoder(projections, fusing[0], fusing[1], own.classify.build())
 
 
-class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", license="apache-2.0"):
+class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer"):
     """Base of segmenter and classifier: an encoder that can be saved and loaded.
 
-    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are the mixin's.
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are the mixin's, but for the card (see
+    :mod:`boostformer.weights.card`).
 
     Attributes:
         architecture: complete; one that is given with options left out takes the defaults, an illegal one raises
             :class:`UserError`.
         labels: class names in order.
-        provenance: how the weights came about: data, recipe, seed, metrics.
+        provenance: how the weights came about: data, recipe, seed, metrics; ``licence`` is that of the card.
         normalisation: mean and deviation of the bands; of others than three None until they are known.
+        picture: a PNG for the card, of a validation image with its label and the prediction, if there is one.
         folded: whether this is a folded copy, which can be neither trained nor saved.
     """
 
@@ -96,6 +101,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
         self.architecture = registry.complete(architecture)
         self.labels: list[str] = []
         self.provenance: dict[str, Any] = {}
+        self.picture: bytes | None = None
         self.normalisation: Normalisation | None = IMAGENET if self.architecture.bands == RGB_BANDS else None
         self.encoder = Encoder(self.architecture, drop_path)
 
@@ -122,6 +128,8 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
         model.labels, model.provenance = config.labels, config.provenance
         if config.normalisation is not None:
             model.normalisation = Normalisation(**config.normalisation)
+        if (picture := Path(folder) / PICTURE).is_file():
+            model.picture = picture.read_bytes()
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def fold(self) -> Self:
@@ -140,7 +148,29 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer", licens
             labels=self.labels,
             provenance=self.provenance,
             normalisation=None if self.normalisation in (None, IMAGENET) else asdict(self.normalisation),
+            beside=self._beside(save_directory),
         )
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Write the card of this network as it is now; the mixin's template and its arguments play no part."""
+        return ModelCard(self._card())
+
+    def _card(self) -> str:
+        params = sum(value.numel() for value in self.parameters())
+        about = (self.kind, self.architecture, self.labels, self.provenance, params, self.picture is not None)
+        return card(Described(*about))
+
+    def _beside(self, folder: Path) -> dict[str, bytes | None]:
+        """Give what lies beside the weights: card and picture, unless the card is somebody's own, and preparation."""
+        files: dict[str, bytes | None] = {}
+        if may_write(folder):
+            files |= {CARD: self._card().encode(), PICTURE: self.picture}
+        prepared = None
+        if self.kind == "segmenter" and self.architecture.bands == RGB_BANDS and self.normalisation is not None:
+            by = self.normalisation
+            prepared = preprocessor(self.architecture.size, by.mean, by.std, self.provenance)
+        files[PREPROCESSOR] = None if prepared is None else (json.dumps(prepared, indent=2) + "\n").encode()
+        return files
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Self:

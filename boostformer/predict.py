@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from boostformer.data import fitted_shape, read_image, resize_image
+from boostformer.data import SegmentationSplit, fitted_shape, read_image, resize_image
 from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.labels import label_dtype
 from boostformer.data.normalise import normalise
+from boostformer.data.split import resize_label
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.overlay import overlay, shown
+from boostformer.overlay import overlay, shown, side_by_side
 from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.windows import windowed_bands
+
+CARD_SIDE = 320
+"""Longest side of an image in a model card, in pixels."""
 
 
 def predict_array(
@@ -82,3 +87,18 @@ def predict_file(
         with replacing(file, parents=True) as part:
             picture.save(part, "PNG")
     return files
+
+
+def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:
+    """Draw the middle image of ``split``, its label and the prediction for a model card: a PNG."""
+    index = len(split) // 2
+    image, label = split.pair(index)
+    training = model.training
+    predicted = predict_array(model.eval(), image, split.size, split.fit, split.overlap)
+    model.train(training)
+    scale = min(1.0, CARD_SIDE / max(label.shape))
+    shape = max(1, round(label.shape[0] * scale)), max(1, round(label.shape[1] * scale))
+    small, seen = resize_image(image, shape), resize_label(predicted, shape)  # type: ignore[arg-type]
+    picture, out = side_by_side(shown(small), resize_label(label, shape), seen, split.labels), io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    return out.getvalue()

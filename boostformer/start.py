@@ -17,6 +17,7 @@ from boostformer.inheritance import inherit
 from boostformer.model import Network, import_checkpoint
 from boostformer.names import are_numbers
 from boostformer.weights import checkpoint, importers
+from boostformer.weights.licence import licence_of
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = [checkpoint.WEIGHTS, checkpoint.CONFIG, "pytorch_model.bin", "README.md"]
@@ -27,13 +28,17 @@ LEAST = 0.05
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights of a trained network by our names; ``id`` says where they came from, ``digest`` which they are."""
+    """Weights of a trained network by our names.
+
+    ``id`` says where they came from, ``digest`` which they are, ``licence`` what their card says of it, if anything.
+    """
 
     id: str
     digest: str
     weights: dict[str, Tensor]
     labels: list[str]
     architecture: Architecture
+    licence: str | None = None
 
 
 def find_folder(source: str | Path, more: Sequence[str] = ()) -> Path:
@@ -61,13 +66,15 @@ def read_trained(source: str | Path) -> Trained:
     folder = find_folder(source)
     if checkpoint.is_ours(folder):
         config, weights = checkpoint.read_any(folder)
-        return Trained(str(source), config.weights_sha256, weights, config.labels, config.architecture)
+        own = config.architecture
+        return Trained(str(source), config.weights_sha256, weights, config.labels, own, licence_of(folder))
     notes: list[str] = []
     model = import_checkpoint(folder, notes)
     has_decoder = importers.read(folder).has_decoder
     found = {name: value for name, value in model.state_dict().items() if has_decoder or name.startswith("encoder.")}
     file = next(path for name in _FILES[::2] if (path := folder / name).is_file())
-    return Trained(str(source), checkpoint.sha256(file), found, model.labels, model.architecture)
+    digest = checkpoint.sha256(file)
+    return Trained(str(source), digest, found, model.labels, model.architecture, licence_of(folder))
 
 
 def start_from(model: Network, trained: Trained, labels: list[str]) -> str:

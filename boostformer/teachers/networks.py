@@ -18,10 +18,11 @@ from boostformer.data.normalise import MEAN, STD
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, import_checkpoint
 from boostformer.names import class_names
-from boostformer.teachers.teacher import Identity, Teacher, licence_of
+from boostformer.teachers.teacher import Identity, Teacher
 from boostformer.weights import checkpoint, importers
+from boostformer.weights.licence import licence_of
+from boostformer.weights.preprocessor import PREPROCESSOR
 
-PREPROCESSOR = "preprocessor_config.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 Forward = Callable[[nn.Module, Tensor], tuple[Tensor, tuple[Tensor, ...]]]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boostformer.start import find_folder
-from boostformer.teachers.networks import PREPROCESSOR, open_network
+from boostformer.teachers.networks import open_network
 from boostformer.teachers.stored import StoredTeacher
 from boostformer.teachers.teacher import Teacher
+from boostformer.weights.preprocessor import PREPROCESSOR
 
 _MORE = (PREPROCESSOR, "model-*.safetensors", "model.safetensors.index.json")
 

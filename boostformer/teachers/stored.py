@@ -21,7 +21,8 @@ from boostformer.data.content import digest_of_files
 from boostformer.data.formats.names import read_class_names
 from boostformer.data.places import inside, places_of
 from boostformer.errors import UserError
-from boostformer.teachers.teacher import Identity, Teacher, licence_of
+from boostformer.teachers.teacher import Identity, Teacher
+from boostformer.weights.licence import licence_of
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
-
-from boostformer.data.formats.names import json_of
 from boostformer.errors import UserError
 from boostformer.names import are_numbers
 
@@ -92,19 +88,3 @@ def match_classes(teacher: Teacher, labels: list[str]) -> tuple[list[int | None]
 def _listed(names: list[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:_LISTED])
     return f"{shown} and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
-
-
-def licence_of(folder: Path) -> str | None:
-    """Read the licence that a folder's model card (README.md) or config.json states; None where they do not."""
-    card = folder / "README.md"
-    if card.is_file():
-        try:
-            data = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
-        except (OSError, ValueError) as error:
-            raise UserError(f"{card}: its header cannot be read ({' '.join(str(error).split())[:120]})") from None
-        named = [data.get(key) for key in ("license", "license_name")]
-        if found := ", ".join(dict.fromkeys(str(one) for one in named if one)):
-            return found
-    config = json_of(folder / "config.json") if (folder / "config.json").is_file() else {}
-    stated = config.get("license") if isinstance(config, dict) else None
-    return str(stated) if stated else None

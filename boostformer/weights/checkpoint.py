@@ -25,6 +25,7 @@ from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal
 from boostformer.files import make_folder, replacing_together
+from boostformer.weights.card import PICTURE
 
 FORMAT_VERSION = 2
 """2 renamed the weights of layers, which became two residual branches."""
@@ -86,6 +87,7 @@ def save(
     labels: list[str],
     provenance: Mapping[str, Any],
     normalisation: Mapping[str, Sequence[float]] | None = None,
+    beside: Mapping[str, bytes | None] | None = None,
 ) -> Path:
     """Write a checkpoint into ``folder``, each file in one step.
 
@@ -97,9 +99,13 @@ def save(
         labels: class names.
         provenance: how the weights came about.
         normalisation: of each band, if not ImageNet's.
+        beside: content of further files by name; those without any are removed.
     """
-    folder = Path(folder)
-    with replacing_together(folder / WEIGHTS, folder / CONFIG, parents=True) as (file, text):
+    folder, beside = Path(folder), beside or {}
+    more = {folder / name: content for name, content in beside.items() if content is not None}
+    with replacing_together(folder / WEIGHTS, *more, folder / CONFIG, parents=True) as (file, *others, text):
+        for other, content in zip(others, more.values(), strict=True):
+            other.write_bytes(content)
         try:
             save_file({name: value.contiguous() for name, value in weights.items()}, file)
         except SafetensorError as error:  # what it makes of a full disk or a refused file
@@ -116,6 +122,8 @@ def save(
             "weights_sha256": sha256(file),
         }
         text.write_text(json.dumps(config, indent=2) + "\n")
+    for name in beside.keys() - {file.name for file in more}:
+        (folder / name).unlink(missing_ok=True)
     return folder
 
 
@@ -209,4 +217,4 @@ def find(model_id: str, **settings: Any) -> Path:
         return folder
     known = {"revision", "cache_dir", "force_download", "token", "local_files_only"}
     asked = {name: value for name, value in settings.items() if name in known}
-    return Path(snapshot_download(model_id, allow_patterns=[WEIGHTS, CONFIG], **asked))
+    return Path(snapshot_download(model_id, allow_patterns=[WEIGHTS, CONFIG, PICTURE], **asked))

@@ -127,6 +127,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{file}: not JSON: {error}") from None
     if not isinstance(config, dict) or config.get("model_type") != "segformer":
+        if isinstance(config, dict) and config.get("library") == "boostformer":
+            raise UserError(f"{folder}: is a checkpoint of boostformer already, which needs no import")
         found = config.get("model_type") if isinstance(config, dict) else type(config).__name__
         raise UserError(f"{file}: model_type {found!r} cannot be imported, allowed: segformer")
     if tuple(config.get("strides", STRIDES)) != STRIDES:

@@ -12,6 +12,7 @@ import json
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,13 @@ class CostTable(PartSums[Cost]):
     def cost(self, arch: Architecture) -> Cost:
         """Give the exact cost of a network at batch 1: some microseconds once its parts are known."""
         return Cost(*map(sum, zip(*(cost.values for cost in self.pieces(arch)), strict=True)))
+
+
+def costs_of(arch: Architecture) -> dict[str, Any]:
+    """Give what is kept with weights: parameters and MACs, as trained and as deployed, at ``size`` (H, W)."""
+    trained, deployed = CostTable(deployed=False).cost(arch), CostTable().cost(arch)
+    forms = {"trained": trained, "deployed": deployed}
+    return {"size": list(arch.size)} | {name: {"params": c.params, "macs": c.macs} for name, c in forms.items()}
 
 
 def part_key(part: Part) -> str:

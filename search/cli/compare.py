@@ -90,6 +90,8 @@ def compare(
             f"scores that were not made alike are not compared: {'; '.join(unlike)}; --evaluate --data DIR scores all "
             "on the same, --force compares them all the same"
         )
+    for line in _remarks(configs):
+        note(line)
     for line in unlike:
         note(f"compared by --force although the scores were not made alike: {line}")
     latencies = _latencies({name: own[0] for name, own in configs.items()}, device)
@@ -149,6 +151,36 @@ def _configs(name: str, folders: list[Path]) -> list[Config]:
     if len({config.weights_sha256 for config in configs}) < len(configs):
         raise UserError(f"{name}: two of its checkpoints have the same weights; seeds are different trainings")
     return configs
+
+
+def _remarks(configs: dict[str, list[Config]]) -> list[str]:
+    """Say where more than the seed differs between a network's trainings, and where weights were chosen otherwise."""
+    lines = []
+    for name, own in configs.items():
+        if len(own) == 1:
+            continue
+        trainings = [_training(config) for config in own]
+        seeds = [training.pop("seed", None) for training in trainings]
+        keys = sorted({key for one in trainings for key in one if any(one[key] != two.get(key) for two in trainings)})
+        if keys:
+            lines.append(f"{name}: its checkpoints differ in {', '.join(keys)}; the spread is not that of seeds alone")
+        elif len(set(seeds)) < len(seeds):
+            lines.append(f"{name}: two of its checkpoints have the same seed")
+    chosen = [name for name, own in configs.items() if any("best" in config.provenance for config in own)]
+    if chosen and len(chosen) < len(configs):
+        lines.append(
+            f"the weights of {', '.join(chosen)} were chosen by their validation scores, those of the others were not: "
+            "on those images the former seem better than they are"
+        )
+    return lines
+
+
+def _training(config: Config) -> dict[str, Any]:
+    """Collect what decides how weights came about, as plain values; of a checkpoint that does not say, nothing."""
+    known = config.provenance
+    recipe = known.get("recipe")
+    origins = {key: (known.get(key) or {}).get("sha256") for key in ("initialised_from", "teacher")}
+    return {**(recipe if isinstance(recipe, dict) else {}), **origins, "chosen": "best" in known}
 
 
 def _stored(folder: Path, config: Config, split: str) -> Scored:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.data_summary import say_data
-from search.cli.output import note
+from search.cli.output import about_option, note
 from search.cli.sitting import carried_on, claim, sitting
 
 BEST = "best"
@@ -19,7 +19,7 @@ LEAST_BETWEEN = 200
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
-    from boostformer.data import DataConfig
+    from boostformer.data import DataConfig, SegmentationSplit
     from boostformer.model import BoostFormer
     from boostformer.start import Trained
     from boostformer.training import Metrics, Recipe
@@ -62,6 +62,7 @@ class FullTraining:
         ``searched`` are the digests of the data as a search found them, which should be these.
         """
         from boostformer.data.cache import data_cache
+        from boostformer.predict import card_picture
         from boostformer.training import evaluate, train
         from boostformer.training.threads import using
         from boostformer.training.validation import Validation
@@ -106,16 +107,17 @@ class FullTraining:
                 why = f"{recipe.patience} validations without a better one"
                 note(f"ended early after iteration {report.iterations}: {why}")
             model.labels = proxy.labels
-            made = self._provenance(proxy, start, teaching, recipe)
+            made = self._provenance(model.architecture, proxy, start, teaching, recipe)
             model.provenance = made | {"training": asdict(report) | _torch()}
             model.save_pretrained(self.out)
             with using(report.threads):
                 metrics = evaluate(model, proxy.validation, size=self.data.size)
             model.provenance["metrics"] = {"split": "validation", **asdict(metrics)}
+            model.picture = card_picture(model, proxy.validation)
             model.save_pretrained(self.out)
             live.end(metrics)
             validation.take(report.iterations, metrics, model)
-            best = save_best(model, validation, self.out / BEST)
+            best = save_best(model, validation, proxy.validation, self.out / BEST)
         images = f"{metrics.images} images; saved in {self.out}"
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
         found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
@@ -146,13 +148,21 @@ class FullTraining:
         model = proxy.network(own, self.recipe)
         if self.init is None:
             return model, None
-        trained = read_trained(self.init)
+        with about_option("--init"):
+            trained = read_trained(self.init)
         note(start_from(model, trained, proxy.labels))
         return model, trained
 
     def _provenance(
-        self, proxy: Proxy, start: Trained | None, teaching: Teaching | None, recipe: Recipe
+        self,
+        architecture: Architecture,
+        proxy: Proxy,
+        start: Trained | None,
+        teaching: Teaching | None,
+        recipe: Recipe,
     ) -> dict[str, Any]:
+        from evaluators.costs.table import costs_of
+
         unlabelled = teaching.unlabelled if teaching else None
         return {
             **self.origin,
@@ -160,7 +170,8 @@ class FullTraining:
             "content": proxy.content,
             "data_summary": summary.to_dict() if (summary := proxy.training.summary) is not None else None,
             "recipe": recipe.model_dump(mode="json"),
-            "initialised_from": {"id": start.id, "sha256": start.digest} if start else None,
+            "costs": costs_of(architecture),
+            "initialised_from": {"id": start.id, "sha256": start.digest, "licence": start.licence} if start else None,
             "teacher": teaching.teacher.identity.to_dict() if teaching else None,
             "unlabelled": {"images": len(unlabelled), "content": unlabelled.content()} if unlabelled else None,
         }
@@ -173,15 +184,19 @@ def watched(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"validate_every": max(LEAST_BETWEEN, recipe.iterations // 10)})
 
 
-def save_best(model: BoostFormer, validation: Validation, folder: Path) -> Best:
-    """Write the best network of a training as a checkpoint; ``model`` is the last one, which stays as it is."""
+def save_best(model: BoostFormer, validation: Validation, split: SegmentationSplit, folder: Path) -> Best:
+    """Write the best network of a training as a checkpoint, with a picture from ``split``.
+
+    ``model`` is the last one, which stays as it is.
+    """
     from boostformer.model import build
+    from boostformer.predict import card_picture
 
     best = validation.best
     assert best is not None
     network = build(model.architecture)
     network.load_state_dict(validation.weights)
-    network.labels = model.labels
+    network.labels, network.normalisation = model.labels, model.normalisation
     network.provenance = model.provenance | {
         "metrics": {"split": "validation", **asdict(best.metrics)},
         "best": {
@@ -189,6 +204,7 @@ def save_best(model: BoostFormer, validation: Validation, folder: Path) -> Best:
             "chosen": "by mIoU on the validation images, where it seems better than it is",
         },
     }
+    network.picture = card_picture(network.eval(), split)
     network.save_pretrained(folder)
     return best
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from boostformer.errors import UserError
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+
+
+@contextmanager
+def about_option(option: str) -> Iterator[None]:
+    """Begin what is said of a mistake with the option that was given."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
 
 
 def emit(

@@ -40,7 +40,13 @@ def claim(out: Path, recipe: Recipe) -> None:
     try:
         checkpoint.claim(out)
     except UserError as error:
-        raise UserError(f"{error}; a longer training (--iterations) goes on from it") if states else error from None
+        if not states:
+            raise
+        after, done = states[0], _recipe(out).get("iterations", 0)
+        raise UserError(
+            f"{error}; with schedule wsd and more than {done} iterations, of which the rate is constant for at least "
+            f"{after}, a training goes on from it"
+        ) from None
 
 
 def _unscored(out: Path) -> bool:

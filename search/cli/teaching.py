@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError
-from search.cli.output import note
+from search.cli.output import about_option, note
 
 if TYPE_CHECKING:
     from boostformer.data import DataConfig, SegmentationSplit
@@ -67,7 +67,8 @@ def open_teaching(
     others = open_unlabelled(expanded(unlabelled), training.labels, data, cache) if unlabelled is not None else None
     splits = [training] if others is None else [training, others]
     images = [split.name(index) for split in splits for index in range(len(split))]
-    found = open_teacher(teacher, data.size, images)
+    with about_option("--teacher"):
+        found = open_teacher(teacher, data.size, images)
     teaching = Teaching(found, others)
     teaching.check(recipe)
     _, said = match_classes(found, training.labels)

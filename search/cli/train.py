@@ -117,6 +117,8 @@ def retrain(
         "id": chosen.id,
         "picked": f"the {rule} of the front" if trial is None else "as asked",
         "proxy_miou": chosen.miou,
+        "budgets": experiment.budgets,
+        "counted": experiment.counted,
     }
     origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
     searched = experiment.content if data is None else None

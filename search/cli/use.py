@@ -90,11 +90,14 @@ def import_(
     """Read a transformers SegFormer or MiT checkpoint, or the publication's BoostFormer."""
     from boostformer.model import import_checkpoint
     from boostformer.weights import checkpoint
+    from boostformer.weights.licence import licence_of
+    from evaluators.costs.table import costs_of
 
     notes: list[str] = []
     model = import_checkpoint(folder, notes)
     checkpoint.claim(out)
-    model.provenance = {"imported_from": folder.name, "notes": notes}
+    model.provenance = {"imported_from": folder.resolve().name, "notes": notes, "licence": licence_of(folder)}
+    model.provenance["costs"] = costs_of(model.architecture)
     model.save_pretrained(out)
     for line in notes:
         note(line)

@@ -25,8 +25,9 @@ from boostformer.model import Classifier, build
 from boostformer.teachers.networks import LiveTeacher, Pixels, read_pixels
 from boostformer.teachers.opening import open_teacher
 from boostformer.teachers.stored import StoredTeacher
-from boostformer.teachers.teacher import Identity, Teacher, licence_of, match_classes
+from boostformer.teachers.teacher import Identity, Teacher, match_classes
 from boostformer.training.taught import TaughtTask, Teaching
+from boostformer.weights.licence import licence_of
 
 
 class Named(Teacher):
@@ -53,13 +54,13 @@ def test_without_names_equally_many_classes_go_by_number() -> None:
 def test_a_checkpoint_of_ours(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(presets.load("boostformer_b0", classes=3, size=SIZE)).eval()
-    model.labels = ["a", "b", "c"]
+    model.labels, model.provenance = ["a", "b", "c"], {"licence": "mit"}
     model.save_pretrained(tmp_path)
     teacher = open_teacher(tmp_path, SIZE, [])
     assert isinstance(teacher, LiveTeacher)
     assert teacher.labels == ["a", "b", "c"] and len(teacher.widths) == 4 and teacher.macs > 0
     assert teacher.identity.params == sum(p.numel() for p in model.parameters())
-    assert teacher.identity.licence == "apache-2.0" and len(teacher.identity.sha256) == 64
+    assert teacher.identity.licence == "mit" and len(teacher.identity.sha256) == 64
     x = torch.randn(2, 3, *SIZE)
     with torch.no_grad():
         assert torch.allclose(teacher(x)[0], model(x), atol=1e-5)

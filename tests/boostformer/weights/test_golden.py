@@ -115,6 +115,10 @@ class TestRefusals:
     def test_another_model(self, folder: Path) -> None:
         assert "model_type 'bert' cannot be imported" in self.refused(self.configured(folder, model_type="bert"))
 
+    def test_one_of_ours(self, folder: Path) -> None:
+        said = self.refused(self.configured(folder, library="boostformer", model_type=None))
+        assert "already, which needs no import" in said
+
     def test_other_strides(self, folder: Path) -> None:
         assert "strides [4, 2, 2, 1]" in self.refused(self.configured(folder, strides=[4, 2, 2, 1]))
 

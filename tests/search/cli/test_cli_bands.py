@@ -69,6 +69,8 @@ def test_bands_are_carried_from_the_data_to_the_board(tmp_path: Path, run_cli: C
     assert ok(scored) is not None
     assert json.loads(scored.stdout)["miou"] == config["provenance"]["metrics"]["miou"]
     assert ok(run_cli("evaluate", "ckpt", "--data", "data", cwd=tmp_path)) is not None
+    best = BoostFormer.load(tmp_path / "ckpt" / "best")
+    assert best.normalisation == model.normalisation and best.picture == model.picture is not None
     refused = run_cli("evaluate", "ckpt", "--data", "other.yaml", cwd=tmp_path)
     assert refused.returncode == 2 and f"`bands: rgb` reads 3, but ckpt is of {bands}" in refused.stderr
 

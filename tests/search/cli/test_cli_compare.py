@@ -110,6 +110,22 @@ def test_scores_of_other_data_are_compared_only_by_force(
     assert "size: [64, 96] (net), [32, 32] (size)" in refused("net", size)
 
 
+def test_what_differs_beside_the_seed_is_said(tmp_path: Path, nets: Path, compare: Callable) -> None:
+    def said(change: Callable[[dict[str, Any]], object]) -> str:
+        changed(nets, tmp_path / "other", change)
+        text: str = compare("wide", f"ours={nets / 'net'},{tmp_path / 'other'}")[1]
+        return text
+
+    assert "ours: two of its checkpoints have the same seed" in said(lambda told: told)
+    seed = said(lambda told: told["recipe"].update(seed=5))
+    assert "ours: " not in seed and "were chosen" not in seed
+    longer = said(lambda told: told["recipe"].update(seed=5, iterations=99))
+    assert "ours: its checkpoints differ in iterations; " in longer
+    assert "differ in teacher; " in said(lambda told: told.update(teacher={"sha256": "0"}))
+    best = said(lambda told: told.update(best={"iteration": 1}))
+    assert "differ in chosen; " in best and "the weights of ours were chosen by their validation scores" in best
+
+
 def test_scoring_anew(tmp_path: Path, nets: Path, compare: Callable, refused: Callable, run_cli: Callable) -> None:
     bare = changed(nets, tmp_path / "bare", lambda told: told.clear())
     assert "keeps no scores of its validation part; --evaluate scores it" in refused("net", bare)

@@ -49,12 +49,9 @@ def test_the_training_s_state_goes_when_the_checkpoint_is_on_the_disk(
         state.mkdir()
         disk = Disk(tmp_path / "net", monkeypatch)
         model.save_pretrained(tmp_path / "net")
+    files = ("model.safetensors", "README.md", "preprocessor_config.json", "config.json")
     assert disk.happened == [
-        "sync model.safetensors draft",
-        "sync config.json draft",
-        "rename model.safetensors draft -> model.safetensors",
-        "sync .",
-        "rename config.json draft -> config.json",
-        "sync .",
+        *(f"sync {name} draft" for name in files),
+        *(line for name in files for line in (f"rename {name} draft -> {name}", "sync .")),
         "remove training-state",
     ]

@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "kept").rename(tmp_path / "data" / "images" / "validation")
     network = build(next(iter(small())).replace(size=(64, 96), classes=3))
     network.labels = ["blue", "red", "green"]
+    network.provenance = {"licence": "mit"}
     network.save_pretrained(tmp_path / "teacher")
     return tmp_path
 
@@ -42,11 +43,11 @@ def test_a_teacher_is_said_and_kept(folder: Path, run_cli: Cli) -> None:
     done = run_cli(*train("--teacher", "teacher", "--unlabelled", "more", "--out", "student"), cwd=folder)
     assert done.returncode == 0, done.stderr
     said = done.stderr
-    assert "teacher teacher: " in said and "licence apache-2.0" in said and "matched by name" in said
+    assert "teacher teacher: " in said and "licence mit" in said and "matched by name" in said
     assert "1 images without masks, 33% of those" in said and "25% are the teacher's" in said
     provenance = BoostFormer.load(folder / "student").provenance
     kept = provenance["teacher"]
-    assert kept["id"] == "teacher" and kept["licence"] == "apache-2.0" and len(kept["sha256"]) == 64
+    assert kept["id"] == "teacher" and kept["licence"] == "mit" and len(kept["sha256"]) == 64
     assert provenance["unlabelled"]["images"] == 1
     assert run_cli("export", "student", "--out", "net.onnx", cwd=folder).returncode == 0
     assert json.loads((folder / "net.manifest.json").read_text())["provenance"]["teacher"] == kept
@@ -59,7 +60,7 @@ def test_a_teacher_is_said_and_kept(folder: Path, run_cli: Cli) -> None:
     [
         (("--unlabelled", "more"), "--unlabelled more: images without masks teach nothing without --teacher"),
         (("--teacher", "teacher", "--set", "distillation.logits=0"), "nothing is learnt from this teacher"),
-        (("--teacher", "nowhere"), "nowhere: no such folder"),
+        (("--teacher", "nowhere"), "--teacher: nowhere: no such folder"),
         (("--teacher", "teacher", "--set", "distillation.stage_numbers=[7]", "--set", "distillation.stages=1"), "1, 2"),
     ],
 )

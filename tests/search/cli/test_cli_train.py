@@ -36,6 +36,8 @@ def test_a_checkpoint_that_gives_only_its_architecture_is_said(folder: Path, run
     said = ok(run_cli(*train, "--out", "scratch", cwd=folder)).splitlines()
     assert f"{left}; --init start starts from them" in said
     assert left not in ok(run_cli(*train, "--init", "start", "--out", "tuned", cwd=folder))
+    refused = run_cli(*train, "--init", "nowhere", "--out", "none", cwd=folder)
+    assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith("error: --init: nowhere: no such")
     write_tiny_imagenet(folder / "pictures")
     pretrain = ("pretrain", "start", "--data", "pictures", "--size", "64x64", *SHORT)
     assert left in ok(run_cli(*pretrain, "--out", "encoder", cwd=folder)).splitlines()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_data import write_coloured
+from PIL import Image
 
 from boostformer import recipes
 from boostformer.data import DataConfig, open_split
@@ -58,6 +59,12 @@ def test_the_best_network_is_kept_with_its_score(tmp_path: Path, train: Cli) -> 
     validation = open_split(DataConfig(kind="ade20k", root=tmp_path / "data", size=(32, 64)), "validation")
     assert evaluate(best, validation, size=(32, 64)).miou == scored[iteration]
     assert f"after iteration {iteration}; saved in net/best" in done.stderr
+    for folder, miou in (("net", scored[6]), ("net/best", scored[iteration])):
+        card = (tmp_path / folder / "README.md").read_text()
+        assert f"mIoU {miou:.2%}" in card and "moving average" in card and "`from-scratch`: 6 iterations" in card
+        assert f"{last.provenance['costs']['deployed']['macs']:,} multiply-adds" in card
+        with Image.open(tmp_path / folder / "overlay.png") as picture:
+            assert picture.width > 3 * 32 and (tmp_path / folder / "overlay.png").stat().st_size < 200_000
     assert list((tmp_path / "net/logs").iterdir())
 
 
@@ -66,7 +73,7 @@ def test_a_finished_training_is_carried_on(tmp_path: Path, train: Cli) -> None:
     assert train(*stable, "--iterations", 5).returncode == 0
     assert not (tmp_path / "net/logs").exists()
     refused = train(*stable, "--iterations", 5)
-    assert refused.returncode == 2 and "a longer training (--iterations) goes on from it" in refused.stderr
+    assert refused.returncode == 2 and "with schedule wsd and more than " in refused.stderr
     longer = train(*stable, "--iterations", 10)
     assert longer.returncode == 0, longer.stderr
     assert "goes on from the training of 5 iterations in net" in longer.stderr
