@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from boostformer.errors import UserError, nearest
-from boostformer.sizes import parse_size
+from boostformer.sizes import count_refusal, parse_size
 from boostformer.yaml_lines import Keys, Place, compose, lineless
 
 FORMAT_VERSION = 2
@@ -30,6 +30,9 @@ RGB_BANDS = 3
 NORMS = ("layer", "batch", "group")
 ARRANGEMENTS = ("pre", "post")
 NEEDS = "an architecture has the keys version, size, classes, stages and decoder"
+
+MOST_WEIGHT = 200_000_000
+"""The largest sum of depth x width² over the stages: some billions of weights. SegFormer-B5's is 6 million."""
 
 Scalar = int | float | bool | str
 
@@ -197,8 +200,13 @@ class Architecture:
             raise tree.error("version", f"{version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
         size, classes = tree.size("size"), tree.positive("classes")
         decoder = tree.child("decoder", _DECODER_KEYS)
+        stages = tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS)))
+        if (weight := sum(stage.depth * stage.width**2 for stage in stages)) > MOST_WEIGHT:
+            raise tree.error(
+                "stages", f"depth x width² comes to {weight:,} over the stages, at most {MOST_WEIGHT:,} allowed"
+            )
         return cls(
-            stages=tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS))),
+            stages=stages,
             decoder=Decoder(fusion=decoder.block("fusion"), width=decoder.positive("width")),
             classes=classes,
             size=size,
@@ -211,7 +219,7 @@ class Architecture:
         """Read :meth:`to_json`'s text, as :meth:`from_dict` does."""
         try:
             return cls.from_dict(json.loads(text), source)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # also a number of thousands of digits
             raise UserError(f"{source}: not JSON: {error}") from None
         except RecursionError:
             raise UserError(f"{source}: nested too deeply") from None
@@ -273,9 +281,9 @@ class _Tree:
         return value
 
     def positive(self, key: str) -> int:
-        value: int = self.take(key, int)
-        if value < 1:
-            raise self.error(key, f"{value} is not at least 1")
+        value: int = self.take(key, object)
+        if reason := count_refusal(key, value):
+            raise self.error(key, reason)
         return value
 
     def size(self, key: str) -> tuple[int, int]:

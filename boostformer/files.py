@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +33,23 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def check_regular(file: str | Path) -> None:
+    """Raise :class:`UserError` for a pipe, device or socket, which may have no end, or never answer.
+
+    OSError where there is nothing that can be looked at.
+    """
+    mode = Path(file).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UserError(f"{file}: a pipe, device or socket, not a file; copy what it gives into a file")
+
+
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:
     """Read the text that a user wrote.
 
     :class:`UserError` when ``file`` is ``missing``, cannot be read, is not UTF-8, or longer than :data:`LONGEST`.
     """
     try:
+        check_regular(file)
         with Path(file).open(encoding="utf-8") as stream:
             text = stream.read(LONGEST + 1)
     except FileNotFoundError:
