@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from boostformer.errors import UserError, nearest
+from boostformer.errors import UserError, nearest, short
 from boostformer.sizes import count_refusal, parse_size
 from boostformer.yaml_lines import Keys, Place, compose, lineless
 
@@ -262,7 +262,7 @@ class _Tree:
 
     def __init__(self, top: Place, data: object, keys: Keys, allowed: tuple[str, ...]) -> None:
         if not isinstance(data, Mapping):
-            raise top.at(*keys).error(f"{data!r} is not a mapping of keys to values")
+            raise top.at(*keys).error(f"{short(data)} is not a mapping of keys to values")
         self.top, self.data, self.keys = top, data, keys
         for key in data:
             if allowed and key not in allowed:
@@ -277,7 +277,7 @@ class _Tree:
             raise self.error(key, "missing")
         value = self.data[key]
         if kind is not object and type(value) is not kind:
-            raise self.error(key, f"{value!r} is not of type {kind.__name__}")
+            raise self.error(key, f"{short(value)} is not of type {kind.__name__}")
         return value
 
     def positive(self, key: str) -> int:
@@ -295,7 +295,7 @@ class _Tree:
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value: str = self.take(key, str)
         if value not in allowed:
-            raise self.error(key, f"unknown '{value}'; {nearest(value, allowed)}")
+            raise self.error(key, f"unknown {short(value)}; {nearest(value, allowed)}")
         return value
 
     def child(self, key: str, allowed: tuple[str, ...] = ()) -> _Tree:
@@ -313,7 +313,7 @@ class _Tree:
         options = {option: value for option, value in tree.data.items() if option != "block"}
         for option, value in options.items():
             if type(option) is not str:
-                raise tree.error(str(option), f"{option!r} is not the name of an option")
+                raise tree.error(str(option), f"{short(option)} is not the name of an option")
             if type(value) not in (int, float, bool, str):
-                raise tree.error(option, f"{value!r} is not a number, a truth value or a word")
+                raise tree.error(option, f"{short(value)} is not a number, a truth value or a word")
         return BlockSpec.of(name, **options)

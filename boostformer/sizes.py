@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from boostformer.errors import short
 
 SMALLEST_SIDE, LARGEST_SIDE = 32, 16_384
 MOST = {"width": 8_192, "depth": 256, "classes": 65_535, "bands": 4_096}
@@ -12,30 +15,21 @@ MOST = {"width": 8_192, "depth": 256, "classes": 65_535, "bands": 4_096}
 def count_refusal(key: str, value: object) -> str | None:
     """Say why ``value`` cannot be the count ``key`` of a network, one of :data:`MOST`; None where it can."""
     if type(value) is not int or value < 1:
-        return f"{_short(value)} is not a whole number of at least 1"
+        return f"{short(value)} is not a whole number of at least 1"
     if value > MOST[key]:
-        return f"{_short(value)} is more than {MOST[key]:,}, the most that is allowed"
+        return f"{short(value)} is more than {MOST[key]:,}, the most that is allowed"
     return None
-
-
-def _short(value: object) -> str:
-    """Write a value, or the beginning of a long one."""
-    try:
-        text = str(value).lower() if isinstance(value, bool) else repr(value)
-    except ValueError:  # Python writes no number of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def parse_size(value: object) -> tuple[int, int]:
     """Read ``"512x768"`` or ``[512, 768]`` as (H, W) in pixels; ValueError when it is neither, or out of bounds."""
-    sides: list[object] = list(value) if isinstance(value, tuple | list) else []
+    sides: list[Any] = list(value) if isinstance(value, tuple | list) else []
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,9})\s*[x×]\s*(\d{1,9})\s*", value)):
         sides = [int(side) for side in match.groups()]
     height, width = sides if len(sides) == 2 else (0, 0)
     if any(type(side) is not int or not SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (height, width)):
         raise ValueError(
-            f"{_short(value)} is not a size: write HEIGHTxWIDTH in pixels, such as 512x512, both at least "
+            f"{short(value)} is not a size: write HEIGHTxWIDTH in pixels, such as 512x512, both at least "
             f"{SMALLEST_SIDE} and at most {LARGEST_SIDE:,}"
         )
     return height, width
