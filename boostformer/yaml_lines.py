@@ -171,6 +171,8 @@ class Place:
             # The last two for `!!bool x` and the like.
             text = self.node.value
             raise self.error(f"'{text if len(text) < 80 else text[:80] + '…'}' cannot be read as a value") from None
+        if isinstance(value, str) and "\0" in value:
+            raise self.error("holds the character NUL, which no name or path may have")
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise self.error(f"a number of {value.bit_length():,} bits, at most {MAX_BITS} allowed")
         return value
