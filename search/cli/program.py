@@ -81,12 +81,14 @@ def main() -> None:
     except _UsageError as error:
         code = _refuse(error.format_message())
     except OSError as error:
+        place = f"{error.filename or Path.cwd()}: {error.strerror}"
         if error.errno in _OUTSIDE:
-            return sys.exit(_refuse(f"{error.filename or Path.cwd()}: {error.strerror}{_OUTSIDE[error.errno]}"))
-        if error.errno not in FULL:
+            code = _refuse(place + _OUTSIDE[error.errno])
+        elif error.errno in FULL:
+            _refuse(f"{place}; free some and repeat the command")
+            code = 1
+        else:
             raise
-        _refuse(f"{error.filename or Path.cwd()}: {error.strerror}; free some and repeat the command")
-        code = 1
     except typer.Abort:  # what typer makes of Ctrl-C
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

@@ -121,8 +121,8 @@ def sitting(out: Path, recipe: Recipe, trackers: Sequence[str] = ()) -> Iterator
 
     ``trackers`` are told of it beside ``out/metrics.csv``. The states are removed at the end, but for the one that a
     longer training can go on from. Within, the trained network is saved before it is scored, so that nothing is lost
-    when scoring dies. UserError when another process trains into ``out``. Ctrl-C ends with one line that says how to go on, exit code 130; a training or scoring without a
-    result with exit code 1.
+    when scoring dies. UserError when another process trains into ``out``. Ctrl-C ends with one line that says how to
+    go on, exit code 130; a training or scoring without a result with exit code 1.
     """
     with held(out):
         claim(out, recipe)
