@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from boostformer.errors import UserError, nearest
-from boostformer.sizes import parse_size
+from boostformer.errors import UserError, nearest, short
+from boostformer.sizes import count_refusal, parse_size
 from boostformer.yaml_lines import Keys, Place, compose, lineless
 
 FORMAT_VERSION = 2
@@ -30,6 +30,9 @@ RGB_BANDS = 3
 NORMS = ("layer", "batch", "group")
 ARRANGEMENTS = ("pre", "post")
 NEEDS = "an architecture has the keys version, size, classes, stages and decoder"
+
+MOST_WEIGHT = 200_000_000
+"""The largest sum of depth x width² over the stages: some billions of weights. SegFormer-B5's is 6 million."""
 
 Scalar = int | float | bool | str
 
@@ -197,8 +200,13 @@ class Architecture:
             raise tree.error("version", f"{version} cannot be read, allowed: {', '.join(map(str, READABLE))}")
         size, classes = tree.size("size"), tree.positive("classes")
         decoder = tree.child("decoder", _DECODER_KEYS)
+        stages = tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS)))
+        if (weight := sum(stage.depth * stage.width**2 for stage in stages)) > MOST_WEIGHT:
+            raise tree.error(
+                "stages", f"depth x width² comes to {weight:,} over the stages, at most {MOST_WEIGHT:,} allowed"
+            )
         return cls(
-            stages=tuple(map(_stage, tree.children("stages", len(STRIDES), _STAGE_KEYS))),
+            stages=stages,
             decoder=Decoder(fusion=decoder.block("fusion"), width=decoder.positive("width")),
             classes=classes,
             size=size,
@@ -211,7 +219,7 @@ class Architecture:
         """Read :meth:`to_json`'s text, as :meth:`from_dict` does."""
         try:
             return cls.from_dict(json.loads(text), source)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # also a number of thousands of digits
             raise UserError(f"{source}: not JSON: {error}") from None
         except RecursionError:
             raise UserError(f"{source}: nested too deeply") from None
@@ -254,7 +262,7 @@ class _Tree:
 
     def __init__(self, top: Place, data: object, keys: Keys, allowed: tuple[str, ...]) -> None:
         if not isinstance(data, Mapping):
-            raise top.at(*keys).error(f"{data!r} is not a mapping of keys to values")
+            raise top.at(*keys).error(f"{short(data)} is not a mapping of keys to values")
         self.top, self.data, self.keys = top, data, keys
         for key in data:
             if allowed and key not in allowed:
@@ -269,13 +277,13 @@ class _Tree:
             raise self.error(key, "missing")
         value = self.data[key]
         if kind is not object and type(value) is not kind:
-            raise self.error(key, f"{value!r} is not of type {kind.__name__}")
+            raise self.error(key, f"{short(value)} is not of type {kind.__name__}")
         return value
 
     def positive(self, key: str) -> int:
-        value: int = self.take(key, int)
-        if value < 1:
-            raise self.error(key, f"{value} is not at least 1")
+        value: int = self.take(key, object)
+        if reason := count_refusal(key, value):
+            raise self.error(key, reason)
         return value
 
     def size(self, key: str) -> tuple[int, int]:
@@ -287,7 +295,7 @@ class _Tree:
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value: str = self.take(key, str)
         if value not in allowed:
-            raise self.error(key, f"unknown '{value}'; {nearest(value, allowed)}")
+            raise self.error(key, f"unknown {short(value)}; {nearest(value, allowed)}")
         return value
 
     def child(self, key: str, allowed: tuple[str, ...] = ()) -> _Tree:
@@ -305,7 +313,7 @@ class _Tree:
         options = {option: value for option, value in tree.data.items() if option != "block"}
         for option, value in options.items():
             if type(option) is not str:
-                raise tree.error(str(option), f"{option!r} is not the name of an option")
+                raise tree.error(str(option), f"{short(option)} is not the name of an option")
             if type(value) not in (int, float, bool, str):
-                raise tree.error(option, f"{value!r} is not a number, a truth value or a word")
+                raise tree.error(option, f"{short(value)} is not a number, a truth value or a word")
         return BlockSpec.of(name, **options)

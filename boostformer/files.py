@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,23 +34,44 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def read_text(file: str | Path, *, missing: str = "no such file") -> str:
+def check_regular(file: str | Path) -> None:
+    """Raise :class:`UserError` for a pipe, device or socket, which may have no end, or never answer.
+
+    OSError where there is nothing that can be looked at.
+    """
+    mode = Path(file).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UserError(f"{file}: a pipe, device or socket, not a file; copy what it gives into a file")
+
+
+def read_text(file: str | Path, *, missing: str = "no such file", longest: int = LONGEST) -> str:
     """Read the text that a user wrote.
 
-    :class:`UserError` when ``file`` is ``missing``, cannot be read, is not UTF-8, or longer than :data:`LONGEST`.
+    :class:`UserError` when ``file`` is ``missing``, cannot be read, is no UTF-8, or longer than ``longest`` characters.
     """
     try:
+        check_regular(file)
         with Path(file).open(encoding="utf-8") as stream:
-            text = stream.read(LONGEST + 1)
+            text = stream.read(longest + 1)
     except FileNotFoundError:
         raise UserError(f"{file}: {missing}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    if len(text) > LONGEST:
-        raise UserError(f"{file}: has more than {LONGEST:,} characters")
+    if len(text) > longest:
+        raise UserError(f"{file}: has more than {longest:,} characters")
     return text
+
+
+def read_json(file: str | Path, *, missing: str = "no such file", damaged: str = "not JSON") -> object:
+    """Read a JSON document that others wrote; errors as :func:`read_text`, and when it is ``damaged``."""
+    try:
+        return json.loads(read_text(file, missing=missing, longest=8 * LONGEST))
+    except RecursionError:
+        raise UserError(f"{file}: {damaged}: nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise UserError(f"{file}: {damaged}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -118,19 +118,26 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer"):
     def load(cls, folder: str | Path) -> Self:
         """The network saved in a local folder, in eval mode; :class:`UserError` says what is wrong with it."""
         config, weights = checkpoint.read(folder, cls.kind)
-        model = cls(config.architecture)
         try:
-            model.load_state_dict(weights)
+            cls._shapes(config.architecture).load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise UserError(
                 f"{folder}: weights and architecture differ: {' '.join(str(error).split())[:200]}"
             ) from None
+        model = cls(config.architecture)
+        model.load_state_dict(weights)
         model.labels, model.provenance = config.labels, config.provenance
         if config.normalisation is not None:
             model.normalisation = Normalisation(**config.normalisation)
         if (picture := Path(folder) / PICTURE).is_file():
             model.picture = picture.read_bytes()
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def _shapes(cls, architecture: Architecture) -> Self:
+        """Make a network without numbers to hold weights against: an architecture may ask for any amount of memory."""
+        with torch.device("meta"):
+            return cls(architecture)
 
     def fold(self) -> Self:
         """Mark a copy that :func:`boostformer.fold.fold` has taken apart: it cannot be trained or saved any more."""
@@ -237,6 +244,7 @@ def import_checkpoint(folder: str | Path, notes: list[str] | None = None) -> Boo
     another shape.
     """
     found = importers.read(folder)
+    found.fill(BoostFormer._shapes(found.architecture).state_dict())
     model = build(found.architecture)
     model.load_state_dict(found.fill(model.state_dict()))
     model.labels = found.labels

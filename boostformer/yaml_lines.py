@@ -18,6 +18,8 @@ from boostformer.errors import UserError
 Keys = tuple[str | int, ...]
 MAX_DEPTH, MAX_NODES = 50, 100_000
 """Nesting, and keys and values, of a text where every alias is replaced by what it stands for."""
+MAX_BITS = 1024
+"""Of a whole number: longer ones Python may refuse to write into a message."""
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _INTEGER = "tag:yaml.org,2002:int"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
@@ -164,10 +166,16 @@ class Place:
         if not isinstance(self.node, yaml.ScalarNode):
             raise self.error("is not a single value")
         try:
-            return SafeConstructor().construct_object(self.node, deep=True)
+            value = SafeConstructor().construct_object(self.node, deep=True)
         except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError):
             # The last two for `!!bool x` and the like.
-            raise self.error(f"'{self.node.value}' cannot be read as a value") from None
+            text = self.node.value
+            raise self.error(f"'{text if len(text) < 80 else text[:80] + '…'}' cannot be read as a value") from None
+        if isinstance(value, str) and "\0" in value:
+            raise self.error("holds the character NUL, which no name or path may have")
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise self.error(f"a number of {value.bit_length():,} bits, at most {MAX_BITS} allowed")
+        return value
 
     def plain(self, numbers: Keys | None = None, _above: tuple[yaml.Node, ...] = ()) -> Any:
         """All that is here as plain values; below the keys ``numbers``, keys may be whole numbers."""

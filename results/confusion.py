@@ -8,6 +8,7 @@ from pathlib import Path
 
 from boostformer.errors import UserError
 from boostformer.files import replacing
+from boostformer.shown import csv_cell
 
 SUFFIXES = (".csv", ".png")
 MOST_WRITTEN = 15
@@ -41,8 +42,8 @@ def write_confusion(file: Path, counts: Sequence[Sequence[int]], names: Sequence
             return
         with part.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["label \\ prediction", *names])
-            writer.writerows([name, *row] for name, row in zip(names, counts, strict=True))
+            writer.writerow(["label \\ prediction", *map(csv_cell, names)])
+            writer.writerows([csv_cell(name), *row] for name, row in zip(names, counts, strict=True))
 
 
 def _draw(file: Path, counts: Sequence[Sequence[int]], names: Sequence[str]) -> None:

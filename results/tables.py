@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
+from boostformer.shown import csv_cell
 from results.summary import human, summary
 from results.trial import COSTS, COUNTED, OBJECTIVES, Trial
 
@@ -144,10 +145,12 @@ def _known(value: Any) -> Any:
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([csv_cell(column) for column in columns])
     for row in rows:
         values = [row[column] for column in columns]
-        writer.writerow([json.dumps(v, separators=(",", ":")) if isinstance(v, dict | list) else v for v in values])
+        writer.writerow(
+            [json.dumps(v, separators=(",", ":")) if isinstance(v, dict | list) else csv_cell(v) for v in values]
+        )
     return text.getvalue()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from boostformer import files
 from boostformer.architecture import ARRANGEMENTS, NORMS, RGB_BANDS, STRIDES, Scalar
 from boostformer.blocks import registry
 from boostformer.errors import nearest
-from boostformer.sizes import parse_size
+from boostformer.sizes import count_refusal, parse_size
 from boostformer.yaml_lines import Place, compose, represent
 from search_space.encoding import Block, Domain
 from search_space.legality import DECODER_BLOCKS, STAGE_BLOCKS, illegal
@@ -58,10 +59,8 @@ def show(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _positive(value: object) -> str | None:
-    if type(value) is not int or value < 1:
-        return f"{show(value)} is not a whole number of at least 1"
-    return None
+def _count(key: str) -> Refusal:
+    return partial(count_refusal, key)
 
 
 def _one_of(allowed: Iterable[Scalar]) -> Refusal:
@@ -84,15 +83,15 @@ def _plain(value: object) -> str:
 _TOP = ("version", "size", "classes", "stages", "decoder")
 _NO_STEM: Domain = (Block("none"),)
 _STAGE_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {
-    "width": (_positive, None),
-    "depth": (_positive, None),
+    "width": (_count("width"), None),
+    "depth": (_count("depth"), None),
     "norm": (_one_of(NORMS), "layer"),
     "arrangement": (_one_of(ARRANGEMENTS), "pre"),
     "layer_scale": (_one_of((False, True)), False),
     "local_connection": (_one_of((False, True)), False),
 }
 """The scalar fields of a stage: what they refuse, and their default, or None where they are required."""
-_DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_positive, None)}
+_DECODER_SCALARS: dict[str, tuple[Refusal, Scalar | None]] = {"width": (_count("width"), None)}
 
 
 def _space(top: Place) -> SearchSpace:
@@ -104,8 +103,8 @@ def _space(top: Place) -> SearchSpace:
     if len(stages) != len(STRIDES):
         raise entries["stages"].error(f"{len(stages)} given, exactly {len(STRIDES)} must be listed")
     size = _size(entries["size"])
-    classes = _single(entries["classes"], _positive)
-    bands = _single(entries["bands"], _positive) if "bands" in entries else RGB_BANDS
+    classes = _single(entries["classes"], _count("classes"))
+    bands = _single(entries["bands"], _count("bands")) if "bands" in entries else RGB_BANDS
     domains: dict[str, Domain] = {"stem": _blocks("stem", entries["stem"]) if "stem" in entries else _NO_STEM}
     for place in stages:
         domains |= _fields(place, _STAGE_SCALARS, STAGE_BLOCKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from boostformer.errors import UserError
 
 Array = NDArray[np.uint8]
 Levels = tuple[float, float]
 
+MOST_PIXELS = 64_000_000
+"""Of the largest image that is read: some 200 MB of colours, of which each core holds a few."""
 FULL: Levels = (0, 65535)
 """Numbers of 16 bits that become 0…255, unless told."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -61,6 +61,15 @@ def is_array(path: Path) -> bool:
     return path.suffix.lower() == ".npy"
 
 
+def check_pixels(path: Path, height: int, width: int) -> None:
+    """Raise UserError for an image of more than :data:`MOST_PIXELS`, before any of them is decoded."""
+    if height * width > MOST_PIXELS:
+        raise UserError(
+            f"{path}: has {height}x{width} pixels, more than the {MOST_PIXELS // 10**6} million that are read; make it "
+            "smaller, or cut it into tiles"
+        )
+
+
 def array_file(path: Path) -> NDArray[Any]:
     """Map the array (h, w, bands) of a ``.npy`` file."""
     with _damage_of(path):
@@ -69,6 +78,7 @@ def array_file(path: Path) -> NDArray[Any]:
         array = array[..., None]
     if array.ndim != 3 or not array.size:
         raise UserError(f"{path}: an array of shape {array.shape}; allowed: (height, width, bands)")
+    check_pixels(path, *array.shape[:2])
     return array
 
 
@@ -83,8 +93,7 @@ def tiff_shape(path: Path) -> tuple[int, int, int]:
 def tiff_file(path: Path) -> NDArray[Any]:
     """Read the bands (h, w, bands) of a TIFF of any type and arrangement."""
     with _tiff_page(path) as page:
-        if page.imagelength * page.imagewidth > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-            raise UserError(f"{path}: has more pixels than are read; make it smaller")
+        check_pixels(path, page.imagelength, page.imagewidth)
         array = page.asarray()
         if page.samplesperpixel > 1 and page.axes.startswith("S"):
             array = np.moveaxis(array, 0, -1)

@@ -8,6 +8,7 @@ processes that build the same entry do so without harm. What killed processes le
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -15,12 +16,11 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ _AHEAD = 2  # arrays that each core decodes ahead of the writer: images may be l
 _BLOCK = 16 << 20  # bytes that one checksum is of
 _CHECKSUMS = "checksums.json"
 _DRAFT = ".tmp-"
-_ABANDONED = 3600.0  # seconds without a write after which a draft's owner must be dead
 
 
 def data_cache() -> Path:
@@ -123,7 +122,7 @@ def _checksums(entry: Path, kinds: Sequence[str]) -> dict[str, list[int]]:
 
 def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:
     make_folder(entry.parent)
-    draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
+    draft, lock = _draft(entry)
     try:
         _write(draft, kinds, count, decode)
         (draft / _CHECKSUMS).write_text(json.dumps(_checksums(draft, kinds)))
@@ -131,6 +130,19 @@ def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int]
         _publish(draft, entry)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
+
+
+def _draft(entry: Path) -> tuple[Path, int]:
+    """Make a folder to write the entry in; a lock on it, which the kernel frees, says that its owner lives."""
+    while True:
+        draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
+        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):  # a file system without locks, where no draft is taken for abandoned either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if draft.is_dir():
+            return draft, lock
+        os.close(lock)  # another process took it for abandoned before it was locked
 
 
 def _discard(entry: Path) -> None:
@@ -145,14 +157,19 @@ def _discard(entry: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    now = time.time()
+    """Remove the drafts of processes that died, which hold no lock: clocks may differ between machines."""
     for draft in folder.glob(f"*{_DRAFT}*"):
         try:
-            written = max(path.stat().st_mtime for path in (draft, *draft.iterdir()))
+            lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             continue  # its owner has just finished, or is another user
-        if now - written > _ABANDONED:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(draft, ignore_errors=True)
+        except OSError:
+            pass  # its owner lives, or nobody can tell
+        finally:
+            os.close(lock)
 
 
 def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:

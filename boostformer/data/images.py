@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from boostformer.data.bands import (
+    MOST_PIXELS,
     RGB,
     Array,
     ImageReading,
     array_file,
+    check_pixels,
     chosen,
     eight_bits,
     is_array,
@@ -35,11 +38,15 @@ from boostformer.data.bands import (
     upright,
 )
 from boostformer.errors import UserError
+from boostformer.files import check_regular
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MASK_FORMATS = ("PNG",)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Names of files in a data set's folders that are taken for images."""
+
+# Our own bound is lower and refuses; Pillow's only warns, once more.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF's tags
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and values by which width and height change places
@@ -148,8 +155,9 @@ def stamp(path: Path) -> str:
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Raise UserError for a file or folder that is missing or may not be read; it names the one that was tried."""
+    """Raise UserError for what is missing, neither file nor folder, or may not be read; it names what was tried."""
     try:
+        check_regular(path)
         yield
     except FileNotFoundError as error:
         missing = f"a link to {path.readlink()}, which is missing" if path.is_symlink() else "no such file"
@@ -165,14 +173,15 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     # Pillow, because OpenCV returns a truncated JPEG half grey without complaint.
     try:
         with file_errors(path), Image.open(path, formats=formats) as image:
+            check_pixels(path, image.height, image.width)
             yield image
     except UnidentifiedImageError as error:
         if "TIFF" in formats:
             _refuse_foreign_tiff(path)
         raise UserError(f"{path}: damaged, or not an image of a format that is read: {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise UserError(f"{path}: has more than {most} megapixels, the most that are read; make it smaller") from error
+        most = MOST_PIXELS // 10**6
+        raise UserError(f"{path}: has more pixels than the {most} million that are read; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: damaged or truncated image ({error})") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,19 +17,23 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
-from boostformer.errors import UserError, os_refusal
-from boostformer.files import make_folder, replacing_together
+from boostformer.errors import UserError, os_refusal, short
+from boostformer.files import make_folder, read_json, replacing_together
+from boostformer.names import class_names
 from boostformer.weights.card import PICTURE
+from boostformer.weights.tensors import read_tensors
 
 FORMAT_VERSION = 2
 """2 renamed the weights of layers, which became two residual branches."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KINDS = ("segmenter", "classifier")
+_LARGE = 1e9
+"""More than the mean or deviation of any image."""
 FIELDS = {"architecture": dict, "labels": list, "provenance": dict, "weights_sha256": str}
 
 
@@ -130,21 +133,17 @@ def save(
 def read_config(folder: str | Path) -> Config:
     """The ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version, or damaged."""
     file = Path(folder) / CONFIG
-    try:
-        config = json.loads(file.read_text())
-    except OSError as error:
-        raise UserError(f"{folder}: not a checkpoint: {CONFIG}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{file}: corrupted: {error}") from None
-    if not isinstance(config, dict) or config.get("library") != "boostformer":
+    config: Any = read_json(file, missing="no such file, so this is not a checkpoint", damaged="corrupted")
+    config = config if isinstance(config, dict) else {}
+    if config.get("library") != "boostformer":
         hint = "; `boostformer import` reads those of transformers" if "model_type" in config else ""
         raise UserError(f"{file}: not a checkpoint of boostformer{hint}")
     if config.get("version") != FORMAT_VERSION:
         raise UserError(
-            f"{file}: checkpoint version {config.get('version')!r} cannot be read, allowed: {FORMAT_VERSION}"
+            f"{file}: checkpoint version {short(config.get('version'))} cannot be read, allowed: {FORMAT_VERSION}"
         )
     if config.get("kind") not in KINDS:
-        raise UserError(f"{file}: kind {config.get('kind')!r} is unknown, allowed: {', '.join(KINDS)}")
+        raise UserError(f"{file}: kind {short(config.get('kind'))} is unknown, allowed: {', '.join(KINDS)}")
     for key, kind in FIELDS.items():
         if not isinstance(config.get(key), kind):
             raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
@@ -153,11 +152,21 @@ def read_config(folder: str | Path) -> Config:
     return Config(
         kind=config["kind"],
         architecture=architecture,
-        labels=config["labels"],
+        labels=_labels(config["labels"], architecture.classes, f"{file}: labels"),
         provenance=config["provenance"],
         weights_sha256=config["weights_sha256"],
         normalisation=_normalisation(config, architecture.bands, file),
     )
+
+
+def _labels(found: list[Any], classes: int, source: str) -> list[str]:
+    """Read the names of the classes, of all or of none."""
+    if not all(isinstance(name, str) for name in found):
+        raise UserError(f"{source}: corrupted: is not a list of texts")
+    if len(found) not in (0, classes):
+        raise UserError(f"{source}: corrupted: names {len(found)} classes, the network has {classes}")
+    class_names(found, source)
+    return found
 
 
 def _normalisation(config: dict[str, Any], bands: int, file: Path) -> dict[str, tuple[float, ...]] | None:
@@ -168,7 +177,7 @@ def _normalisation(config: dict[str, Any], bands: int, file: Path) -> dict[str, 
     for key in ("mean", "std"):
         values = found.get(key) if isinstance(found, dict) else None
         numbers = values if isinstance(values, list) else []
-        if len(numbers) != bands or any(type(v) not in (int, float) or not math.isfinite(v) for v in numbers):
+        if len(numbers) != bands or any(type(v) not in (int, float) or not abs(v) < _LARGE for v in numbers):
             raise UserError(f"{file}: corrupted: normalisation.{key} is not a list of {bands} numbers")
         read[key] = tuple(numbers)
     if min(read["std"]) <= 0:
@@ -195,19 +204,19 @@ def read_any(folder: str | Path) -> tuple[Config, dict[str, Tensor]]:
 def is_ours(folder: Path) -> bool:
     """Tell whether a folder says that it is a checkpoint of ours, whatever may be wrong with it."""
     try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError):
+        config = read_json(folder / CONFIG)
+    except UserError:
         return False
     return isinstance(config, dict) and config.get("library") == "boostformer"
 
 
 def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:
     file = folder / WEIGHTS
-    if not file.exists():
+    if not file.is_file():
         raise UserError(f"{file}: no such file")
     if sha256(file) != config.weights_sha256:
         raise UserError(f"{file}: corrupted: its hash is not the one in {CONFIG}")
-    return load_file(file)
+    return read_tensors(file)
 
 
 def find(model_id: str, **settings: Any) -> Path:

@@ -6,21 +6,23 @@ stage is made of is read from the names of its weights. :func:`boostformer.model
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from safetensors.torch import load_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
 from boostformer.blocks.registry import complete
-from boostformer.errors import UserError
+from boostformer.errors import UserError, short
+from boostformer.files import check_regular, read_json
 from boostformer.names import class_names
+from boostformer.sizes import MOST
+from boostformer.weights.tensors import check_tensors, read_tensors
 
 # Patterns of their names -> ours, within a layer; the first that matches holds.
 _LAYER = [
@@ -41,17 +43,57 @@ _NORM = re.compile(r"(?:layer_)?norm_([12])\.")
 _NORM_PLACES = {"pre": {"1": "mixer.norm.", "2": "ffn.norm."}, "post": {"1": "ffn.norm.", "2": "norm."}}
 """Our places of a layer's two norms, by its arrangement."""
 _NAMES = [
-    (r"segformer\.encoder\.patch_embeddings\.(\d)\.(?:proj|conv)\.", r"encoder.stages.\1.embed.proj."),
-    (r"segformer\.encoder\.patch_embeddings\.(\d)\.layer_norm\.", r"encoder.stages.\1.embed.norm."),
-    (r"segformer\.encoder\.layer_norm\.(\d)\.", r"encoder.stages.\1.norm."),
-    (r"decode_head\.linear_c\.(\d)\.proj\.", r"decoder.projections.\1."),
+    (r"segformer\.encoder\.patch_embeddings\.([0-3])\.(?:proj|conv)\.", r"encoder.stages.\1.embed.proj."),
+    (r"segformer\.encoder\.patch_embeddings\.([0-3])\.layer_norm\.", r"encoder.stages.\1.embed.norm."),
+    (r"segformer\.encoder\.layer_norm\.([0-3])\.", r"encoder.stages.\1.norm."),
+    (r"decode_head\.linear_c\.([0-3])\.proj\.", r"decoder.projections.\1."),
     (r"decode_head\.linear_fuse\.", "decoder.fusion.linear."),
     (r"decode_head\.weights$", "decoder.fusion.weights"),
     (r"decode_head\.batch_norm\.", "decoder.norm."),
     (r"decode_head\.classifier\.", "decoder.classifier."),
 ]
-_BLOCK = re.compile(r"segformer\.encoder\.block\.(\d)\.(\d+)\.(.+)")
+_BLOCK = re.compile(r"segformer\.encoder\.block\.([0-3])\.([0-9]{1,4})\.(.+)")
+_Width = Annotated[int, Field(ge=1, le=MOST["width"])]
+_Depth = Annotated[int, Field(ge=1, le=MOST["depth"])]
+_Number = Annotated[int, Field(ge=1, le=256)]
 _IMAGENET_HEAD = ("classifier.weight", "classifier.bias")
+
+
+def _four(what: str) -> Any:
+    return Field(min_length=4, max_length=4, description=f"a list of four whole numbers, {what}")
+
+
+class TheirConfig(BaseModel):
+    """What is read of a ``config.json``; all else says nothing of the network's form."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    hidden_sizes: list[_Width] = _four("widths")
+    depths: list[_Depth] = _four("depths")
+    num_attention_heads: list[_Number] = _four("numbers of heads")
+    sr_ratios: list[_Number] = _four("ratios")
+    mlp_ratios: list[_Number] = _four("ratios")
+    patch_sizes: list[_Number] = _four("sizes")
+    decoder_hidden_size: _Width = Field(default=256, description="a width")
+    num_labels: int = Field(default=2, ge=1, le=MOST["classes"], description="a number of classes")
+    hidden_act: Literal["gelu"] = Field(default="gelu", description="gelu, the one that is imported")
+    id2label: dict[str, str] | None = Field(
+        default=None, max_length=MOST["classes"], description="names by class number, from 0 without gaps"
+    )
+
+    @field_validator("id2label")
+    @classmethod
+    def _numbered(cls, found: dict[str, str] | None) -> dict[str, str] | None:
+        if found is not None and (not found or set(found) != set(map(str, range(len(found))))):
+            raise ValueError("other keys")
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' names, in order."""
+        if self.id2label is None:
+            return [f"LABEL_{number}" for number in range(self.num_labels)]
+        return [self.id2label[str(number)] for number in range(len(self.id2label))]
 
 
 @dataclass(frozen=True)
@@ -113,84 +155,75 @@ def read(folder: str | Path) -> Imported:
         for name in _IMAGENET_HEAD:
             weights.pop(name, None)
         notes.append("the file holds an encoder only: the decoder is left at its fresh start, train it before use")
-    named = sorted(config["id2label"].items(), key=_index) if has_decoder else []
-    labels = class_names((name for _, name in named), f"{folder / 'config.json'}: id2label")
+    labels = class_names(config.names if has_decoder else [], f"{folder / 'config.json'}: id2label")
     return Imported(folder, architecture, weights, labels, notes, has_decoder)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> TheirConfig:
     file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{file}: no such file; import reads a folder with config.json and model.safetensors") from None
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("model_type") != "segformer":
-        if isinstance(config, dict) and config.get("library") == "boostformer":
+    missing = "no such file; import reads a folder with config.json and model.safetensors"
+    found = read_json(file, missing=missing)
+    kind = found.get("model_type") if isinstance(found, dict) else type(found).__name__
+    if not isinstance(found, dict) or kind != "segformer":
+        if isinstance(found, dict) and found.get("library") == "boostformer":
             raise UserError(f"{folder}: is a checkpoint of boostformer already, which needs no import")
-        found = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise UserError(f"{file}: model_type {found!r} cannot be imported, allowed: segformer")
-    if tuple(config.get("strides", STRIDES)) != STRIDES:
-        raise UserError(f"{file}: strides {config['strides']} cannot be imported, allowed: {list(STRIDES)}")
-    needed = ("hidden_sizes", "depths", "num_attention_heads", "sr_ratios", "mlp_ratios", "patch_sizes")
-    for key in needed:
-        value = config.get(key)
-        if not (isinstance(value, list) and len(value) == 4 and all(type(v) is int for v in value)):
-            raise UserError(f"{file}: {key}: {value!r} is not a list of four whole numbers")
-    config.setdefault("id2label", {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))})
-    config.setdefault("decoder_hidden_size", 256)
-    return config
-
-
-def _index(item: tuple[str, Any]) -> int:
-    return int(item[0])
+        raise UserError(f"{file}: model_type {short(kind)} cannot be imported, allowed: segformer")
+    if (strides := found.get("strides", list(STRIDES))) != list(STRIDES):
+        raise UserError(f"{file}: strides {short(strides)} cannot be imported, allowed: {list(STRIDES)}")
+    try:
+        return TheirConfig.model_validate(found)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        allowed = TheirConfig.model_fields[key].description
+        raise UserError(f"{file}: {key}: {short(found.get(key))} is not {allowed}") from None
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (file := folder / "model.safetensors").exists():
+        return read_tensors(file)
+    if not (file := folder / "pytorch_model.bin").exists():
+        raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
+    check_regular(file)
     try:
-        if (file := folder / "model.safetensors").exists():
-            return load_file(file)
-        if (file := folder / "pytorch_model.bin").exists():
-            return torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a reader raises on a damaged file
         raise UserError(f"{file}: damaged or not a weights file: {' '.join(str(error).split())[:200]}") from error
-    raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
+    return check_tensors(found, file)
 
 
-def _architecture(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> Architecture:
+def _architecture(config: TheirConfig, weights: dict[str, Tensor], folder: Path) -> Architecture:
     stages = []
     for i in range(4):
         block = f"segformer.encoder.block.{i}.0."
         own = {name.removeprefix(block) for name in weights if name.startswith(block)}
         if not own:
             raise UserError(f"{folder}: no weights named {block}*: not a SegFormer checkpoint")
-        width, heads = config["hidden_sizes"][i], config["num_attention_heads"][i]
+        width, heads = config.hidden_sizes[i], config.num_attention_heads[i]
         published = True
         if not any(name.startswith("attention.") for name in own):
             mixer = BlockSpec.of("pooling")
         elif "attention.self.norm.weight" in own:
             mixer = BlockSpec.of("pooled_attention", heads=heads, pool=7)
         else:
-            mixer = BlockSpec.of("efficient_attention", heads=heads, reduction=config["sr_ratios"][i])
+            mixer = BlockSpec.of("efficient_attention", heads=heads, reduction=config.sr_ratios[i])
             published = False
         mixed = any(".mixconv." in name for name in own)
         pooled = f"segformer.encoder.patch_embeddings.{i}.conv.weight" in weights
         stages.append(
             Stage(
-                embed=BlockSpec.of("pooling" if pooled else "overlap_conv", kernel=config["patch_sizes"][i]),
+                embed=BlockSpec.of("pooling" if pooled else "overlap_conv", kernel=config.patch_sizes[i]),
                 width=width,
-                depth=config["depths"][i],
+                depth=config.depths[i],
                 mixer=mixer,
-                ffn=BlockSpec.of("mix_cfn" if mixed else "mix_ffn", ratio=config["mlp_ratios"][i]),
+                ffn=BlockSpec.of("mix_cfn" if mixed else "mix_ffn", ratio=config.mlp_ratios[i]),
                 norm="batch" if mixer.name == "pooling" else "layer",
                 arrangement="post" if published else "pre",
                 layer_scale="layer_scale_1" in own,
             )
         )
     fusion = "weighted_sum" if "decode_head.weights" in weights else "concat"
-    decoder = Decoder(BlockSpec.of(fusion), config["decoder_hidden_size"])
-    return Architecture(tuple(stages), decoder, classes=len(config["id2label"]))
+    decoder = Decoder(BlockSpec.of(fusion), config.decoder_hidden_size)
+    return Architecture(tuple(stages), decoder, classes=len(config.names))
 
 
 def _our_name(name: str, arch: Architecture) -> str | None:

@@ -28,6 +28,8 @@ _OPTIONS = {*servers.SECURITY, "host", "hostaddr", "port", "target_session_attrs
 TABLES = "the tables of all studies"
 """Name of the turn in which the tables are made; other turns are named by their study. The database keeps the turns, so
 that it does not matter how a worker spells its address."""
+READ_ONLY = "25006"
+"""What a server says that takes no writing for a while, as when another takes its place."""
 STALL = "60s"
 """Silence after which the server ends a session that holds the turn: its machine is gone."""
 _CONNECTION: dict[str, Any] = {
@@ -162,7 +164,9 @@ def outage(error: BaseException) -> str | None:
             return cause.why
         if isinstance(cause, OperationalError | InterfaceError):
             return reason(cause)
-        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+        if isinstance(cause, DBAPIError) and (
+            cause.connection_invalidated or getattr(cause.orig, "sqlstate", None) == READ_ONLY
+        ):
             return reason(cause)
         cause = cause.__cause__
     return None

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, short
 from boostformer.files import replacing
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+LONGEST_STUDY = 200
+"""Characters of a study's name."""
 JOURNAL_NAME, STORAGE_NAME = "journal.log", "storage.json"
 
 
@@ -57,6 +59,11 @@ class Database:
 
     url: str
     study: str
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UserError` for a name that no database keeps, or no terminal shows."""
+        if not (0 < len(self.study) <= LONGEST_STUDY and self.study.isprintable()):
+            raise UserError(f"study {short(self.study)}: a name has 1 to {LONGEST_STUDY} printable characters")
 
     def __str__(self) -> str:
         return f"study '{self.study}' in {self.url}"

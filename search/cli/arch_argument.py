@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from boostformer import architecture_file, presets
@@ -31,9 +32,14 @@ def read_architecture(text: str) -> Architecture:
     run_dir, separator, trial = text.rpartition(":")
     if separator and Path(run_dir).is_dir():
         run = read_run(Path(run_dir))
-        found = pick(run.trials, run.objectives, int(trial) if trial.isdigit() else trial)
+        found = pick(run.trials, run.objectives, trial_named(trial))
         return Architecture.from_dict(found.architecture, text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
+
+
+def trial_named(text: str) -> int | str:
+    """Read what names a trial: its number, or the beginning of its network's id, or a rule."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def weights_left(text: str) -> str | None:

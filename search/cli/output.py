@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import printable
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def width() -> int | None:
 
 def note(message: str) -> None:
     """Print a line for the person watching, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 class Tell(Protocol):
@@ -94,6 +95,6 @@ def progress(what: str) -> Iterator[Tell]:
         task = bars.add_task(what, total=None, about="")
 
         def show(done: int, total: int, about: str = "") -> None:
-            bars.update(task, completed=done, total=total, about=about)
+            bars.update(task, completed=done, total=total, about=printable(about))
 
         yield show

@@ -5,6 +5,10 @@ Nothing heavy is imported before a command runs, so that inspecting a run is qui
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import logging
 import signal
 import sys
 import warnings
@@ -14,6 +18,7 @@ from typing import Any
 import typer
 
 from boostformer.errors import FULL, UserError
+from boostformer.shown import one_line, printable
 from search.cli import (
     compare,
     data,
@@ -43,30 +48,71 @@ for group in (run, launch, outcome, trust, train, recipes, evaluate, compare, us
     group.register(app)
 
 
+_OUTSIDE = {
+    errno.ENAMETOOLONG: "",
+    errno.ELOOP: "",
+    errno.EROFS: "",
+    errno.EMFILE: "; allow more (`ulimit -n 4096`), or start fewer workers",
+    errno.ENFILE: "; start fewer workers",
+}
+"""Errors of the system that are no bug of ours wherever they occur, with what helps."""
+
+
 def main() -> None:
     """Run the command line.
 
     Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C, SIGTERM and SIGHUP.
     """
     warnings.formatwarning = _one_line
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Lines())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as \\u2026
+            stream.reconfigure(errors="backslashreplace")
     # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        with contextlib.redirect_stdout(_Printable(sys.stdout)):
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         code = _refuse(str(error))
     except _UsageError as error:
         code = _refuse(error.format_message())
     except OSError as error:
-        if error.errno not in FULL:
+        place = f"{error.filename or Path.cwd()}: {error.strerror}"
+        if error.errno in _OUTSIDE:
+            code = _refuse(place + _OUTSIDE[error.errno])
+        elif error.errno in FULL:
+            _refuse(f"{place}; free some and repeat the command")
+            code = 1
+        else:
             raise
-        _refuse(f"{error.filename or Path.cwd()}: {error.strerror}; free some and repeat the command")
-        code = 1
     except typer.Abort:  # what typer makes of Ctrl-C
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Printable:
+    """A text stream that writes nothing which a terminal obeys."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Lines(logging.Formatter):
+    """Writes each message of the log as one printable line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(record.getMessage())
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None) -> str:
@@ -80,7 +126,7 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
         line: the line's text.
     """
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    return f"warning: {place}{message}\n"
+    return f"warning: {place}{one_line(str(message))}\n"
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -90,5 +136,5 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _refuse(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return 2

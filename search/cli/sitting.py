@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from boostformer.errors import UserError
+from boostformer.locks import held
 from search.cli.output import Tell, note
 from search.cli.output import progress as progress_of
 
@@ -126,14 +127,19 @@ def sitting(out: Path, recipe: Recipe, trackers: Sequence[str] = ()) -> Iterator
 
     ``trackers`` are told of it beside ``out/metrics.csv``. The states are removed at the end, but for the one that a
     longer training can go on from. Within, the trained network is saved before it is scored, so that nothing is lost
-    when scoring dies. Ctrl-C ends with one line that says how to go on, exit code 130; a training or scoring without a
-    result with exit code 1.
+    when scoring dies. UserError when another process trains into ``out``. Ctrl-C ends with one line that says how to
+    go on, exit code 130; a training or scoring without a result with exit code 1.
     """
+    with held(out):
+        claim(out, recipe)
+        yield from _sitting(out, recipe, trackers)
+
+
+def _sitting(out: Path, recipe: Recipe, trackers: Sequence[str]) -> Iterator[tuple[Path, Live]]:
     from boostformer.training import TrainingFailure
     from boostformer.training.log import MetricsLog
     from boostformer.training.state import keep_state
 
-    claim(out, recipe)
     state, log = out / STATE, MetricsLog(out, trackers, recipe.model_dump(mode="json"))
     try:
         with progress_of("iterations") as tell:

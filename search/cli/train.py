@@ -88,6 +88,7 @@ def retrain(
     from results.pareto import PICKS
     from results.pareto import pick as choose
     from results.run import Retraining, note_retraining, read_run
+    from search.cli.arch_argument import trial_named
     from search.study.folder import read_experiment
 
     trackers = trackers_of(log)
@@ -97,7 +98,7 @@ def retrain(
         raise UserError(f"--pick: unknown rule '{pick}'; {nearest(pick, PICKS)}")
     run = read_run(run_dir)
     rule = pick or "knee"
-    wanted = rule if trial is None else (int(trial) if trial.isdigit() else trial)
+    wanted = rule if trial is None else trial_named(trial)
     chosen = choose(run.trials, run.objectives, wanted)
     experiment = read_experiment(run_dir)
     changes = given(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from boostformer.errors import short
+
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_MOST = 1e15
+"""More than any cost, in the unit that is written; times the largest scale it is still a number."""
 _NUMBER = r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*"
 
 
@@ -27,9 +31,9 @@ class Limit:
         is_count = not name.endswith("_ms")
         units = "([kKMG%]?)" if is_count else "((?:ms)?)"
         match = None if isinstance(value, bool) else re.fullmatch(_NUMBER + units + r"\s*", str(value))
-        if match is None or not 0 < float(match[1]) < float("inf"):
+        if match is None or not 0 < float(match[1]) <= _MOST:
             allowed = "3M, 1.5G, 2500000 or, with a baseline, 80%" if is_count else "milliseconds, such as 20 or 12.5"
-            raise ValueError(f"{value!r} is not a limit, allowed: {allowed}")
+            raise ValueError(f"{short(value)} is not a limit, allowed: {allowed}")
         unit = match[2]
         scale = _SCALES[unit] if is_count and unit != "%" else 1
         return cls(repr(value), float(match[1]) * scale, unit == "%", is_count)

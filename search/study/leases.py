@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -85,7 +85,8 @@ class FileLeases:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock_of(self.token).unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that has become read-only, say, which is no reason to hide another error
+            self._lock_of(self.token).unlink(missing_ok=True)
         self._alive.close()
 
     @contextmanager
@@ -101,7 +102,8 @@ class FileLeases:
         for trial in running:
             lock = self._lock_of(owner_of(trial))
             if not is_held(lock):
-                lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    lock.unlink(missing_ok=True)
                 found.append(trial)
         return found
 

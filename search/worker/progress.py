@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from boostformer.shown import printable
 from results.summary import human
 from results.trial import COSTS, OBJECTIVES, Trial
 from search.study.scheduler import Scheduler
@@ -127,17 +128,17 @@ class ConsoleReporter:
             self._bars.update(self._trials, completed=self.concluded, note=self._note())
         left = "" if self.console.is_terminal else self._left(", ")
         count = f"[{self.concluded:>{len(str(self.target))}}/{self.target}]"
-        self.console.print(f"{count} {line}{left}", markup=False)
+        self.console.print(printable(f"{count} {line}{left}"), markup=False)
 
     def set_aside(self, trial: Trial) -> None:
         self._step = (0, time.monotonic())
         self.says(describe(trial))
 
     def says(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        self.console.print(printable(line), markup=False)
 
     def exhausted(self, reason: str) -> None:
-        self.console.print(f"the search ends early: {reason}", markup=False)
+        self.console.print(printable(f"the search ends early: {reason}"), markup=False)
 
     def _note(self) -> str:
         return f"{self.concluded}/{self.target}{self._left(', ')}"
@@ -197,7 +198,7 @@ def relay(line: str, reporter: ConsoleReporter) -> None:
     try:
         message = json.loads(line)
     except ValueError:  # something else that was printed in the worker
-        print(line, end="", file=sys.stderr)
+        print(printable(line), end="", file=sys.stderr)
         return
     if "ended" in message:
         reporter.told(*message["ended"])

@@ -25,7 +25,7 @@ specs = st.builds(
         st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
     ),
 )
-counts = st.integers(1, 10_000)
+counts = st.integers(1, 250)
 stages = st.builds(
     Stage,
     embed=specs,
@@ -72,7 +72,7 @@ def test_bands_are_written_where_they_are_not_three() -> None:
     assert Architecture.from_dict(rgb.to_dict() | {"bands": 3}).id == rgb.id
     grey = rgb.replace(bands=1)
     assert grey.to_dict()["bands"] == 1 and grey.id != rgb.id
-    with pytest.raises(UserError, match="bands: 0 is not at least 1"):
+    with pytest.raises(UserError, match="bands: 0 is not a whole number of at least 1"):
         Architecture.from_dict(rgb.to_dict() | {"bands": 0})
 
 
@@ -141,9 +141,9 @@ def _change(change: dict) -> dict:
         ({"version": "2"}, "version: '2' is not of type int"),
         ({"version": None}, "version: missing"),
         ({"clases": 3}, "clases: unknown key; did you mean 'classes'?"),
-        ({"classes": 0}, "classes: 0 is not at least 1"),
-        ({"classes": "many"}, "classes: 'many' is not of type int"),
-        ({"classes": True}, "classes: True is not of type int"),
+        ({"classes": 0}, "classes: 0 is not a whole number of at least 1"),
+        ({"classes": "many"}, "classes: 'many' is not a whole number of at least 1"),
+        ({"classes": True}, "classes: true is not a whole number of at least 1"),
         ({"size": [512]}, "size: [512] is not a size: write HEIGHTxWIDTH in pixels, such as 512x512, both at least 32"),
         ({"size": [16, 512]}, "size: [16, 512] is not a size: "),
         ({"stages": []}, "stages: 0 given, exactly 4 allowed"),
@@ -158,7 +158,7 @@ def _change(change: dict) -> dict:
         ),
         ({"stem": "none"}, "stem: 'none' is not of type dict"),
         ({"stem": {"shrink": 2}}, "stem.block: missing"),
-        ({"stages/0/depth": -1}, "stages.0.depth: -1 is not at least 1"),
+        ({"stages/0/depth": -1}, "stages.0.depth: -1 is not a whole number of at least 1"),
         ({"decoder/fusion": {"block": "concat", "a": [1]}}, "decoder.fusion.a: [1] is not a number"),
     ],
 )

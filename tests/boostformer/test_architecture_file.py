@@ -63,7 +63,7 @@ def test_a_preset_written_to_a_file_is_the_preset(tmp_path: Path, name: str, suf
         ("size: 64x96", "size: 64", 2, "size: 64 is not a size: write HEIGHTxWIDTH"),
         ("classes: 5", "clases: 5", 3, "clases: unknown key; did you mean 'classes'?"),
         ("classes: 5", "classes: 5\nclasses: 6", 4, "classes: given twice, first on line 3"),
-        ("width: 32", "width: wide", 6, "stages.0.width: 'wide' is not of type int"),
+        ("width: 32", "width: wide", 6, "stages.0.width: 'wide' is not a whole number of at least 1"),
         ("norm: layer", "norm: leyer", 12, "stages.0.norm: unknown 'leyer'; did you mean 'layer'?"),
         ("    norm: layer\n", "", 5, "stages.0.norm: missing"),
         ("block: efficient_attention", "block: eficient_attention", 9, "stages.0.mixer.block: unknown mixer 'efic"),

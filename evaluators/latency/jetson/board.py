@@ -95,20 +95,20 @@ class Sample:
     temperatures: dict[str, float] = field(hash=False)
 
 
-_MODE = re.compile(r"NV Power Mode:\s*(\S.*?)\s*$", re.MULTILINE)
+_MODE = re.compile(r"NV Power Mode:[ \t]*(\S.{0,99})")
 _SHOWN = re.compile(r"^GPU MinFreq=(\d+) MaxFreq=(\d+) CurrentFreq=(\d+)", re.MULTILINE)
 _DEVFREQ = re.compile(r"^devfreq (\d+) (\d+) (\d+)$", re.MULTILINE)
 _ZONE = re.compile(r"^zone (\S+) (-?\d+)$", re.MULTILINE)
 _COUNTER = re.compile(r"^counter (\S+) (\d+)$", re.MULTILINE)
 _GPU = re.compile(r"GR3D_FREQ (?:(?P<load>\d+)%)?(?:@\[?(?P<clocks>[\d,]+)\]?)?")
-_SENSOR = re.compile(r"(?P<name>[\w-]+)@(?P<celsius>-?[\d.]+)C\b")
+_SENSOR = re.compile(r"(?<![\w-])(?P<name>[\w-]{1,40})@(?P<celsius>-?[\d.]{1,12})C\b")
 
 
 def read_state(text: str) -> State:
     """Read what the function of :func:`query_script` printed, or any part of it."""
     mode = _MODE.search(text)
     return State(
-        power_mode=mode[1] if mode else None,
+        power_mode=mode[1].strip() if mode else None,
         clock=_clock(text),
         temperatures=_powered({name: milli / 1000 for name, milli in _numbers(_ZONE.findall(text)).items()}),
         over_current={name: int(count) for name, count in _numbers(_COUNTER.findall(text)).items()},

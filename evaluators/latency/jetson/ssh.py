@@ -35,8 +35,10 @@ GRACE_SECONDS = 5
 MARGIN_SECONDS = 20.0
 """Time that this side waits for a command longer than the board itself."""
 UPLOAD_SECONDS = 300.0
-LARGEST_OUTPUT = 64 * 2**20
+LARGEST_OUTPUT = 16 * 2**20
 """Bytes: only the end of a longer output is kept."""
+LONGEST_LINE = 4096
+"""Characters: only the beginning of a longer line is kept."""
 STOP = "stop"
 TIMED_OUT = (124, 137)
 """Exit codes of `timeout` when the command took too long: it ended when asked, or had to be killed."""
@@ -106,7 +108,7 @@ class Connection:
                     raise
             if code < 0:
                 raise EOFError("the connection was lost before the command ended")
-        return Ran(code, output.decode(errors="replace"))
+        return Ran(code, clipped(output.decode(errors="replace")))
 
     def upload(self, content: bytes, path: str) -> None:
         """Write ``path``, relative to the home folder, whole or not at all; a file that holds it already is kept.
@@ -231,6 +233,11 @@ class Connection:
             ) from None
         except (ssh.SSHException, ValueError, ssh.pkey.UnknownKeyType):
             raise UserError(f"{self.name}: key: {file} is no private key") from None
+
+
+def clipped(output: str) -> str:
+    """Cut what a board prints to lines that can be read in time; what is looked for stands at their beginnings."""
+    return "\n".join(line[:LONGEST_LINE] for line in output.split("\n"))
 
 
 def _may_pass(error: Exception) -> bool:

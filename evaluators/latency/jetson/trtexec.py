@@ -192,9 +192,9 @@ class Report:
 
 _LINE = re.compile(r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<level>[A-Z])\] ?(?P<text>.*)$")
 _VERDICT = re.compile(r"^&&&& (?P<verdict>PASSED|FAILED) TensorRT\.trtexec\b(?P<rest>.*)$")
-_NUMBER = r"[-+.\w]+"
+_NUMBER = r"[-+.\w]{1,40}"
 _ROW = re.compile(rf"^(?P<name>[\w -]+): (?P<values>min = {_NUMBER} ms.*)$")
-_VALUE = re.compile(rf"(?P<key>\w+)(?:\((?P<percent>[\d.]+)%\))? = (?P<value>{_NUMBER}) ms")
+_VALUE = re.compile(rf"\b(?P<key>\w{{1,20}})(?:\((?P<percent>[\d.]{{1,8}})%\))? = (?P<value>{_NUMBER}) ms")
 _THROUGHPUT = re.compile(rf"^Throughput: ({_NUMBER}) qps")
 _QUERIES = re.compile(r"^Timing trace has (\d+) queries")
 _BUILT = re.compile(rf"^Engine built in ({_NUMBER}) sec")

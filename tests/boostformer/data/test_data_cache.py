@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import pickle
 import signal
 import tempfile
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from data_fixtures import write_dataset
 
-from boostformer.data import DataConfig, open_split
+from boostformer.data import DataConfig, cache, open_split
 from boostformer.data.cache import packed
 from boostformer.data.folder import FolderSplit
 from boostformer.errors import UserError
@@ -103,28 +104,39 @@ def test_a_killed_build_leaves_no_entry(tmp_path: Path) -> None:
     assert len(arrays) == 50 and (arrays[49] == 49).all()
 
 
-def old(draft: Path, seconds: float) -> Path:
-    for path in (*draft.iterdir(), draft):
-        os.utime(path, (time.time() - seconds,) * 2)
-    return draft
-
-
-def test_drafts_of_the_dead_are_removed(tmp_path: Path) -> None:
-    drafts = [tmp_path / f"entry.tmp-{name}" for name in ("dead", "slow", "young")]
+def test_drafts_of_the_dead_are_removed_whatever_a_clock_says(tmp_path: Path) -> None:
+    drafts = [tmp_path / f"entry.tmp-{name}" for name in ("dead", "slow")]
     for draft in drafts:
         draft.mkdir()
         (draft / "a.bytes").write_bytes(b"half")
-        (draft / "b.bytes").touch()
-    old(drafts[0], 4000)
-    old(drafts[1], 4000)
-    (drafts[1] / "b.bytes").write_bytes(b"still at it")
-    old(drafts[2], 3000)
-    build(tmp_path)
-    assert set(tmp_path.glob("*.tmp-*")) == set(drafts[1:])
-    build(tmp_path)  # also when there is nothing to build
-    old(drafts[2], 4000)
+        os.utime(draft / "a.bytes", (0, 0))
+        os.utime(draft, (0, 0))
+    owner = os.open(drafts[1], os.O_RDONLY)
+    fcntl.flock(owner, fcntl.LOCK_EX)
     build(tmp_path)
     assert set(tmp_path.glob("*.tmp-*")) == {drafts[1]}
+    os.close(owner)
+    build(tmp_path)  # also when there is nothing to build
+    assert not set(tmp_path.glob("*.tmp-*"))
+
+
+def test_a_draft_that_is_taken_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def taken_once(**places: object) -> str:
+        made.append(Path(tempfile.mkdtemp(**places)))
+        return str(made[-1])
+
+    def flock(descriptor: int, operation: int) -> None:
+        if len(made) == 1 and made[0].is_dir():
+            made[0].rmdir()
+
+    monkeypatch.setattr(cache, "tempfile", SimpleNamespace(mkdtemp=taken_once))
+    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    build(tmp_path)
+    assert len(made) == 2
 
 
 def build(folder: Path) -> None:

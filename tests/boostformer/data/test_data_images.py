@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from boostformer.data import DataConfig, open_split
-from boostformer.data.images import IMAGE_FORMATS, IMAGE_SUFFIXES, read_image, read_mask, stamp
+from boostformer.data.images import IMAGE_FORMATS, IMAGE_SUFFIXES, image_size, read_image, read_mask, stamp
 from boostformer.errors import UserError
 
 PIXELS = np.full((6, 8, 3), (40, 90, 200), np.uint8)
@@ -132,14 +134,48 @@ def test_what_cannot_be_opened_is_said_as_it_is(tmp_path: Path, monkeypatch: pyt
 
     Image.fromarray(SCENE).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(UserError, match=r"large\.png: has more than 0 megapixels, the most that are read"):
+    with pytest.raises(UserError, match=r"large\.png: has more pixels than the 64 million that are read"):
         read_image(tmp_path / "large.png")
+
+
+def head_of_png(file: Path, side: int) -> Path:
+    """Write the head of a PNG of ``side`` x ``side`` pixels, with none of them."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    body = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + body + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", 0x35AF061E))
+    return file
+
+
+@pytest.mark.parametrize("side", [8_001, 9_400, 13_300, 100_000])
+@pytest.mark.parametrize("read", [read_image, read_mask, image_size])
+def test_an_image_is_too_large_before_it_is_decoded(tmp_path: Path, side: int, read: Callable[[Path], object]) -> None:
+    with pytest.raises(UserError, match=r"large\.png: has .*pixels.* the 64 million that are read"):
+        read(head_of_png(tmp_path / "large.png", side))
+
+
+def test_an_array_may_be_too_large_too(tmp_path: Path) -> None:
+    with (tmp_path / "large.npy").open("wb") as stream:
+        head = {"descr": "|u1", "fortran_order": False, "shape": (9_000, 9_000, 3)}
+        np.lib.format.write_array_header_1_0(stream, head)
+        stream.truncate(stream.tell() + 9_000 * 9_000 * 3)
+    with pytest.raises(UserError, match=r"large\.npy: has 9000x9000 pixels"):
+        read_image(tmp_path / "large.npy")
+
+
+@pytest.mark.parametrize("suffix", ["png", "npy", "tif"])
+def test_what_has_no_end_or_never_answers_is_not_opened(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    for name in ("zero", "pipe"):
+        with pytest.raises(UserError, match=rf"{name}\.{suffix}: a pipe, device or socket"):
+            read_image(tmp_path / f"{name}.{suffix}")
 
 
 def test_no_permission_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "secret.png").touch()
     monkeypatch.setattr(Image, "open", refuse)  # as root nothing else refuses
     with pytest.raises(UserError, match=r"secret\.png: no permission to read it$"):
         read_image(tmp_path / "secret.png")
