@@ -206,7 +206,8 @@ def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> Non
         if found
         else "no class occurs: every pixel is ignored"
     )
-    dropped = f" (mask values {ignored} are ignored)" if ignored else ""
+    several = sum(value not in found for value in occurring) > 1
+    dropped = f" (mask value{'s' * several} {ignored} {'are' if several else 'is'} ignored)" if ignored else ""
     remedy = "label a second class"
     if occurring == [0, 255] and not found:
         remedy = (

@@ -84,7 +84,7 @@ def check(
         if report.meaning is None:
             note(f"{sheet}: not drawn, since it is not known what mask values mean")
         else:
-            count = draw_contact_sheet(report.samples, report.meaning, sheet)
+            count = draw_contact_sheet(report.samples, report.meaning, sheet, config.reading)
             note(f"drawn: {sheet}, {count} samples")
     if report.faults:
         raise typer.Exit(2)
