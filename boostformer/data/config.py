@@ -43,6 +43,7 @@ FORMATS = (
     "cvat",
     "labelme",
     "supervisely",
+    "hf",
 )
 """Kinds of data sets in folders, beside patterns of one's own; each has a file in ``formats/``."""
 KINDS = (AUTO, *FORMATS, PATTERNS, SCENES)
