@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,31 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # a user that is unknown; whoever opens it will say that it is not there
         return Path(path)
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """List a folder and those in it with the names of their files, sorted; links are followed, but none twice.
+
+    OSError when one cannot be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+    for inner, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(inner).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that holds it would never end
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield inner, sorted(names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def composed(name: str) -> str:
+    """Write letters with marks as one: some systems name files with ``a`` and a mark where others have ``ä``."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_text(file: str | Path, *, missing: str = "no such file") -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from boostformer.errors import UserError
+from boostformer.files import composed
 
 
 def class_names(names: Iterable[object], source: object) -> list[str]:
@@ -13,7 +13,7 @@ def class_names(names: Iterable[object], source: object) -> list[str]:
 
     So names that look the same are the same. :class:`UserError` names the ``source`` when two classes share one.
     """
-    found = [unicodedata.normalize("NFC", str(name)).strip() for name in names]
+    found = [composed(str(name)).strip() for name in names]
     for index, name in enumerate(found):
         if name in found[:index]:
             raise UserError(f"{source}: names two classes '{name}'; give each class a name of its own")

@@ -14,6 +14,7 @@ from boostformer.data.faults import Fault, refuse
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
+from boostformer.files import composed, files_below
 
 MASK_SUFFIXES = (".png",)
 SPLIT_NAMES: Mapping[SplitName, tuple[str, ...]] = {
@@ -86,12 +87,15 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     """
     found: dict[str, Path] = {}
     twice = []
-    files = (path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.stem.endswith(ending))
-    for path in sorted(path for path in files if path.suffix.lower() in suffixes and not path.name.startswith(".")):
-        stem = path.stem.removesuffix(ending)
-        if stem in found:
-            twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
-        found.setdefault(stem, path)
+    for inner, names in files_below(folder) if deep else [(str(folder), sorted(one.name for one in folder.iterdir()))]:
+        for name in names:
+            stem, dot, suffix = name.rpartition(".")  # pathlib is slow on many thousands of names
+            if not stem.endswith(ending) or dot + suffix.lower() not in suffixes or name.startswith("."):
+                continue
+            stem, path = composed(stem.removesuffix(ending)), Path(inner, name)
+            if stem in found:
+                twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
+            found.setdefault(stem, path)
     refuse(twice)
     return found
 

@@ -114,9 +114,9 @@ def _annotated(folder: Path, listing: Files, met: Counter[str]) -> list[_Annotat
 
 def _read(path: Path, listing: Files, met: Counter[str]) -> _Annotated:
     content = json_of(path)
-    image = below(path.parent, entry(content, "imagePath", str, path), path)
-    if not listing.has(image):
-        raise UserError(f"{path}: there is no {image}, which it says it is of")
+    named = below(path.parent, entry(content, "imagePath", str, path), path)
+    if (image := listing.find(named)) is None:
+        raise UserError(f"{path}: there is no {named}, which it says it is of")
     size = None
     if content.get("imageHeight") is not None:
         size = (entry(content, "imageHeight", int, path), entry(content, "imageWidth", int, path))
