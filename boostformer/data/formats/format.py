@@ -87,10 +87,13 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     """
     found: dict[str, Path] = {}
     twice = []
-    for inner, names in files_below(folder) if deep else [(str(folder), sorted(one.name for one in folder.iterdir()))]:
+    inside = files_below(folder) if deep else [(str(folder), sorted(one.name for one in folder.iterdir()))]
+    for inner, names in inside:
         for name in names:
             stem, dot, suffix = name.rpartition(".")  # pathlib is slow on many thousands of names
-            if not stem.endswith(ending) or dot + suffix.lower() not in suffixes or name.startswith("."):
+            if name.startswith(".") or not stem.endswith(ending) or dot + suffix.lower() not in suffixes:
+                if not (deep or dot):
+                    _check_folder(folder / name, suffixes)
                 continue
             stem, path = composed(stem.removesuffix(ending)), Path(inner, name)
             if stem in found:
@@ -98,6 +101,20 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
             found.setdefault(stem, path)
     refuse(twice)
     return found
+
+
+def _check_folder(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a folder with files of the ``suffixes``, which would be left out without a word."""
+    if path.is_dir() and any(one.suffix.lower() in suffixes for one in path.iterdir()):
+        refuse(
+            [
+                Fault(
+                    str(path),
+                    "is a folder within a part, which is not looked into",
+                    "move its files up, or describe where they are by patterns",
+                )
+            ]
+        )
 
 
 def trees(images: Path, masks: Path) -> dict[SplitName, tuple[Path, Path]]:

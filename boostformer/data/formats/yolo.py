@@ -138,7 +138,7 @@ def _check_labels(root: Path, folder: Path, images: list[Path]) -> None:
     """Refuse files of labels without an image, where labels have a folder of their own and ``folder`` is all images."""
     wanted = {_labels_of(root, image) for image in images}
     own = {labels.parent for labels in wanted if folder not in (labels.parent, *labels.parents)}
-    spare = sorted(path for one in own if one.is_dir() for path in one.glob("*.txt") if path not in wanted)
+    spare = sorted(path for one in own if one.is_dir() for path in one.glob("[!.]*.txt") if path not in wanted)
     refuse(Fault(str(path), f"has no image in {folder}", "add the image, or take the labels out") for path in spare)
 
 

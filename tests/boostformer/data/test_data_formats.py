@@ -215,3 +215,23 @@ def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
         "ignore": [3, 26],
     }
     assert len(open_split(DataConfig(root=root, **patterns), "training")) == COUNTS["training"]
+
+
+def test_a_folder_within_a_part_is_not_left_out_without_a_word(tmp_path: Path) -> None:
+    root = WRITERS["ade20k"](tmp_path / "data")
+    for part in ("images", "annotations"):
+        first, *_ = sorted((root / part / "training").iterdir())
+        (first.parent / "sub").mkdir()
+        (first.parent / ".thumbnails").mkdir()
+        first.rename(first.parent / "sub" / first.name)
+    assert refused(root, "ade20k").startswith(f"{root / 'images/training/sub'}: is a folder within a part")
+
+
+@KINDS
+def test_what_a_macintosh_adds_is_passed_over(tmp_path: Path, key: str) -> None:
+    root = WRITERS[key](tmp_path / "data")
+    for path in [one for one in root.rglob("*") if one.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        path.with_name(".DS_Store").write_bytes(b"\0")
+    splits = read_all(root)
+    assert [len(split) for split in splits] == [COUNTS[name] for name in COUNTS]
