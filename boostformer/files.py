@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,31 @@ def check_regular(file: str | Path) -> None:
     mode = Path(file).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UserError(f"{file}: a pipe, device or socket, not a file; copy what it gives into a file")
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """List a folder and those in it with the names of their files, sorted; links are followed, but none twice.
+
+    OSError when one cannot be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+    for inner, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(inner).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that holds it would never end
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield inner, sorted(names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def composed(name: str) -> str:
+    """Write letters with marks as one: some systems name files with ``a`` and a mark where others have ``ä``."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_text(file: str | Path, *, missing: str = "no such file", longest: int = LONGEST) -> str:

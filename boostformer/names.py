@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from boostformer.errors import UserError
+from boostformer.files import composed
 from boostformer.sizes import MOST
 
 LONGEST_NAME = 200
@@ -23,7 +24,7 @@ def class_names(names: Iterable[object], source: object) -> list[str]:
         text = str(given)
         if len(text) > LONGEST_NAME:
             raise UserError(f"{source}: a class name of {len(text):,} characters, at most {LONGEST_NAME} allowed")
-        name = unicodedata.normalize("NFC", text).strip()
+        name = composed(text).strip()
         if name in found:
             raise UserError(f"{source}: names two classes '{name}'; give each class a name of its own")
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):

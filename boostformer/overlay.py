@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+import functools
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,16 +33,24 @@ def tinted(image: NDArray[np.uint8], numbers: NDArray[np.integer], colours: NDAr
     return mixed
 
 
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Load the font of pictures: matplotlib's, which is found without importing it; Pillow's own has no umlauts."""
+    found = find_spec("matplotlib")
+    assert found is not None and found.origin is not None, "it is installed with this package"
+    return ImageFont.truetype(Path(found.origin).with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf", size)
+
+
 def legend(names: list[str], colours: NDArray[np.uint8], height: int = 0) -> Image.Image:
     """Draw names under one another, each beside its colour (n, 3), at least ``height`` pixels high."""
-    font = ImageFont.load_default(_FONT)
-    width = _SQUARE + max((int(font.getlength(name)) for name in names), default=0) + 8
+    letters = font(_FONT)
+    width = _SQUARE + max((int(letters.getlength(name)) for name in names), default=0) + 8
     canvas = Image.new("RGB", (width, max(height, _LINE * len(names) + 6)), "white")
     draw = ImageDraw.Draw(canvas)
     for row, (name, colour) in enumerate(zip(names, colours.tolist(), strict=True)):
         top = 4 + row * _LINE
         draw.rectangle((6, top + 2, 18, top + 14), fill=tuple(colour))
-        draw.text((_SQUARE, top), name, fill="black", font=font)
+        draw.text((_SQUARE, top), name, fill="black", font=letters)
     return canvas
 
 

@@ -3,7 +3,8 @@
 A cache entry is a folder named by a hash of what went in. It holds, for each kind of array, one flat file of bytes and
 a table of shapes, and the checksums of all of them, which every opening compares: an entry that was damaged is built
 anew. It is written under a temporary name and renamed when complete, so a killed process leaves no half entry, and
-processes that build the same entry do so without harm. What killed processes left is removed.
+processes that build the same entry do so without harm. What killed processes left is removed, and so is what was not
+opened for a month.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boostformer.data.cache_entries import CHECKSUMS, DRAFT, discard, mark_used, remove_abandoned, remove_unused
 from boostformer.data.images import Array
 from boostformer.data.labels import label_dtype
 from boostformer.data.split import SegmentationSplit, fitted_shape, moments_of, resize_image, resize_label, total_of
@@ -38,8 +40,6 @@ CODE = "boostformer/data/**/*.py"
 """Files that draw, decode and resize: what they made never outlives them."""
 _AHEAD = 2  # arrays that each core decodes ahead of the writer: images may be large
 _BLOCK = 16 << 20  # bytes that one checksum is of
-_CHECKSUMS = "checksums.json"
-_DRAFT = ".tmp-"
 
 
 def data_cache() -> Path:
@@ -89,10 +89,12 @@ def packed(
     digest = hashlib.sha256("\n".join([code_fingerprint(CODE), *kinds, *key]).encode()).hexdigest()[:24]
     entry = folder / digest
     try:
-        _remove_abandoned(folder)
+        mark_used(entry)
+        remove_unused(folder)
+        remove_abandoned(folder)
         if entry.is_dir() and not _is_whole(entry, kinds):
             logging.getLogger(__name__).warning("%s: decoded images were damaged and are made anew", entry)
-            _discard(entry)
+            discard(entry)
         if not entry.is_dir():
             _build(entry, kinds, count, decode)
     except OSError as error:
@@ -102,7 +104,7 @@ def packed(
 
 def _is_whole(entry: Path, kinds: Sequence[str]) -> bool:
     try:
-        stored = json.loads((entry / _CHECKSUMS).read_bytes())
+        stored = json.loads((entry / CHECKSUMS).read_bytes())
         return bool(stored == _checksums(entry, kinds))
     except (FileNotFoundError, ValueError):
         return False
@@ -125,7 +127,7 @@ def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int]
     draft, lock = _draft(entry)
     try:
         _write(draft, kinds, count, decode)
-        (draft / _CHECKSUMS).write_text(json.dumps(_checksums(draft, kinds)))
+        (draft / CHECKSUMS).write_text(json.dumps(_checksums(draft, kinds)))
         sync_folder(draft)
         _publish(draft, entry)
     finally:
@@ -136,40 +138,13 @@ def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int]
 def _draft(entry: Path) -> tuple[Path, int]:
     """Make a folder to write the entry in; a lock on it, which the kernel frees, says that its owner lives."""
     while True:
-        draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{DRAFT}", dir=entry.parent))
         lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):  # a file system without locks, where no draft is taken for abandoned either
             fcntl.flock(lock, fcntl.LOCK_EX)
         if draft.is_dir():
             return draft, lock
         os.close(lock)  # another process took it for abandoned before it was locked
-
-
-def _discard(entry: Path) -> None:
-    """Take the entry away at once, so that no other process opens it while it is being deleted."""
-    trash = Path(tempfile.mkdtemp(prefix=f"{entry.name}{_DRAFT}", dir=entry.parent))
-    try:
-        entry.rename(trash / "damaged")
-    except FileNotFoundError:
-        pass  # another process was quicker
-    finally:
-        shutil.rmtree(trash, ignore_errors=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the drafts of processes that died, which hold no lock: clocks may differ between machines."""
-    for draft in folder.glob(f"*{_DRAFT}*"):
-        try:
-            lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue  # its owner has just finished, or is another user
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(draft, ignore_errors=True)
-        except OSError:
-            pass  # its owner lives, or nobody can tell
-        finally:
-            os.close(lock)
 
 
 def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.advice import flip_advice, size_advice
+from boostformer.data.bands import ImageReading
 from boostformer.data.config import SPLITS, DataConfig, SplitName
 from boostformer.data.content import digest_of_pixels
 from boostformer.data.counting import summarise
@@ -136,7 +138,7 @@ def check(
             return Report(config.root, config.kind, faults=_sorted(faults))
         splits = [split for split in SPLITS if data.layout.splits.get(split)]
         total = 2 * sum(len(data.samples(split)) for split in splits)
-        images = {split: _read_images(data.samples(split), cache) for split in splits}
+        images = {split: _read_images(data.samples(split), config.reading, cache) for split in splits}
         scans = dict(data.scans) | {split: data.scan(split) for split in splits if split not in data.scans}
         meaning = _meaning(data, scans, faults)
     samples = {split: _matching(images[split], scans[split], faults) for split in splits}
@@ -170,15 +172,16 @@ def _sorted(faults: Sequence[Fault]) -> list[Fault]:
     return sorted(set(faults))
 
 
-def _read_images(samples: Sequence[Sample], cache: Path | None) -> _Images:
-    samples, rows = read_each(samples, "images of a check", ("shapes", "digests", "forms"), _row, cache)
+def _read_images(samples: Sequence[Sample], reading: ImageReading, cache: Path | None) -> _Images:
+    what, read = f"images of a check, {reading}", functools.partial(_row, reading=reading)
+    samples, rows = read_each(samples, what, ("shapes", "digests", "forms"), read, cache)
     shapes = np.array([row[0].view(np.int64) for row in rows], np.int64).reshape(-1, 2)
     return _Images(samples, shapes, [row[1].tobytes() for row in rows], [row[2].tobytes().decode() for row in rows])
 
 
-def _row(sample: Sample) -> tuple[Array, Array, Array]:
+def _row(sample: Sample, reading: ImageReading) -> tuple[Array, Array, Array]:
     """The shape of an image, the digest of its pixels and its bands as stored; each as bytes."""
-    image, form = sample.image(), image_form(sample.files()[0])
+    image, form = sample.image(reading), image_form(sample.files()[0])
     texts = [np.frombuffer(text, np.uint8) for text in (digest_of_pixels(image), form.encode())]
     return np.array(image.shape[:2], np.int64).view(np.uint8), texts[0], texts[1]
 

@@ -43,6 +43,7 @@ FORMATS = (
     "cvat",
     "labelme",
     "supervisely",
+    "hf",
 )
 """Kinds of data sets in folders, beside patterns of one's own; each has a file in ``formats/``."""
 KINDS = (AUTO, *FORMATS, PATTERNS, SCENES)
@@ -112,7 +113,8 @@ class DataConfig(BaseModel):
 
     What mask values mean: ``classes`` are the names of the values that are not ignored, in order, or names by value;
     several values may share a name, and where the data set has names itself, they may stand for their values.
-    ``ignore`` are the values (or such names) that are no class, 0 and 255 unless told; ``background`` is the name of
+    ``ignore`` are the values that are no class, 0 and 255 unless told; such names are ignored beside those of the data
+    set, numbers instead of them; ``background`` is the name of
     value 0 where that is a class. ``colours`` are names by colour, for masks that are painted; there ``ignore`` has
     colours.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from boostformer.data.bands import RGB, ImageReading
 from boostformer.data.config import SplitName
 from boostformer.data.images import Array
 from boostformer.data.mask_values import Meaning
@@ -16,7 +17,7 @@ from boostformer.data.samples import Sample
 from boostformer.data.split import resize_image, resize_label
 from boostformer.errors import UserError
 from boostformer.files import replacing
-from boostformer.overlay import legend, palette, tinted
+from boostformer.overlay import font, legend, palette, shown, tinted
 
 MOST_SAMPLES, MOST_CLASSES = 24, 60
 SIDE = 288
@@ -27,7 +28,9 @@ _DARK, _DARKER = 0.45, 0.15  # of ignored pixels
 IGNORED = "ignored"
 
 
-def draw_contact_sheet(samples: Mapping[SplitName, Sequence[Sample]], meaning: Meaning, file: Path) -> int:
+def draw_contact_sheet(
+    samples: Mapping[SplitName, Sequence[Sample]], meaning: Meaning, file: Path, reading: ImageReading = RGB
+) -> int:
     """Draw up to 24 samples, spread evenly over the splits, into a PNG; give how many there are.
 
     Each is drawn beside itself in its classes' colours, ignored pixels in dark stripes, under its split and file name;
@@ -38,6 +41,7 @@ def draw_contact_sheet(samples: Mapping[SplitName, Sequence[Sample]], meaning: M
         samples: by split; each can be read, and has a mask of its image's size.
         meaning: of the mask values.
         file: to write.
+        reading: of the images; of more than three bands the first three are shown.
     """
     chosen = list(chosen_samples(samples))
     if not chosen:
@@ -46,7 +50,7 @@ def draw_contact_sheet(samples: Mapping[SplitName, Sequence[Sample]], meaning: M
     pixels = np.zeros(len(colours), np.int64)
     cells = []
     for split, sample in chosen:
-        image, numbers = _reduced(sample, meaning)
+        image, numbers = _reduced(sample, meaning, reading)
         pixels += np.bincount(numbers.ravel(), minlength=len(colours))
         cells.append(_cell(f"{split} {sample.files()[0].name}", image, _overlay(image, numbers, colours)))
     sheet = _sheet(cells, _legend(meaning, pixels, colours))
@@ -70,9 +74,9 @@ def chosen_samples(samples: Mapping[SplitName, Sequence[Sample]]) -> Iterator[tu
             yield split, found[index * len(found) // count[split]]
 
 
-def _reduced(sample: Sample, meaning: Meaning) -> tuple[Array, NDArray[np.int64]]:
+def _reduced(sample: Sample, meaning: Meaning, reading: ImageReading) -> tuple[Array, NDArray[np.int64]]:
     """Read a sample at the sheet's scale: image and class numbers; behind the classes stand "no class" and ignored."""
-    image, mask = sample.image(), sample.mask()
+    image, mask = shown(sample.image(reading)), sample.mask()
     scale = SIDE / max(mask.shape)
     shape = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
     label = meaning.classes[resize_label(mask.astype(np.uint16), shape)].astype(np.int64)
@@ -91,12 +95,12 @@ def _overlay(image: Array, numbers: NDArray[np.int64], colours: Array) -> Array:
 
 def _cell(title: str, image: Array, overlay: Array) -> Image.Image:
     """Draw two pictures beside each other under a title, which is cut where it is too long."""
-    font = ImageFont.load_default(12)
+    letters = font(12)
     width, height = 2 * image.shape[1] + 2, image.shape[0]
     canvas = Image.new("RGB", (2 * SIDE + 2, height + _TITLE), "white")
-    while font.getlength(title) > canvas.width:
+    while letters.getlength(title) > canvas.width:
         title = title.removesuffix("…")[:-1] + "…"
-    ImageDraw.Draw(canvas).text((0, 1), title, fill="black", font=font)
+    ImageDraw.Draw(canvas).text((0, 1), title, fill="black", font=letters)
     canvas.paste(Image.fromarray(image), (0, _TITLE))
     canvas.paste(Image.fromarray(overlay), (width - image.shape[1], _TITLE))
     return canvas

@@ -86,6 +86,9 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def image_form(path: Path) -> str:
     """Word the bands of the image file as it is stored: ``RGB``, ``grey``, ``grey of 16 bits``; errors alike."""
+    with file_errors(path):
+        if is_array(path) or _is_foreign_tiff(path):
+            return f"{array_file(path).shape[2] if is_array(path) else tiff_shape(path)[2]} bands"
     with _opened(path, IMAGE_FORMATS) as image:
         bands = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
         if bands > len(image.getbands()):

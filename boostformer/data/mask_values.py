@@ -75,6 +75,11 @@ def ranges(values: Sequence[int] | NDArray[np.integer]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}…{run[-1]}" for run in runs)
 
 
+def _they_are(values: Sequence[int]) -> str:
+    """Begin a sentence about sorted mask values: ``mask values 1…3 are``."""
+    return f"mask value {values[0]} is" if len(values) == 1 else f"mask values {ranges(values)} are"
+
+
 def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
     """Decide what the values mean: from what was told, else from the layout, else from what occurs.
 
@@ -109,6 +114,7 @@ def read_meaning(config: DataConfig, layout: Layout, scan: MaskScan) -> Meaning:
         given = config.classes if config.classes is not None else layout.names
         table, more = _in_order(config, given, source, ignored, scan)  # type: ignore[arg-type]
         remarks += more
+    remarks += _said_of_ignored(config, layout, ignored, table)
     labels = list(dict.fromkeys(table.values()))
     if not 1 <= len(labels) <= MOST_CLASSES:
         raise UserError(f"{source}: has {len(labels)} classes, but 1…{MOST_CLASSES} are possible")
@@ -159,11 +165,29 @@ def _with_usual(config: DataConfig, layout: Layout, scan: MaskScan) -> tuple[Dat
 def _ignored(config: DataConfig, layout: Layout) -> frozenset[int]:
     if config.colours is not None:  # colours say themselves what is ignored, see FolderData
         return layout.ignored or frozenset()
-    if config.ignore is not None:
-        ignored = frozenset(_value(key, "ignore", layout) for key in config.ignore)
-    else:
-        ignored = USUALLY_IGNORED if layout.ignored is None else layout.ignored
+    ignored = frozenset(_value(key, "ignore", layout) for key in config.ignore or ())
+    if _names_add(config):
+        ignored |= USUALLY_IGNORED if layout.ignored is None else layout.ignored
     return (ignored - {0} if config.background is not None else ignored) | layout.never
+
+
+def _names_add(config: DataConfig) -> bool:
+    """Tell whether the layout's own ignored values stay so: names are ignored beside them, numbers instead of them."""
+    return config.ignore is None or (bool(config.ignore) and all(isinstance(key, str) for key in config.ignore))
+
+
+def _said_of_ignored(
+    config: DataConfig, layout: Layout, ignored: frozenset[int], table: Mapping[int, str]
+) -> list[str]:
+    """Say what became of the values that the layout ignores, if the person named others."""
+    if config.ignore is None or layout.ignored is None or config.colours is not None:
+        return []
+    if _names_add(config):
+        more = sorted(ignored - layout.ignored - layout.never)
+        return [f"{layout.root}: {_they_are(more)} ignored, beside those of the layout"] if more else []
+    lost = sorted(layout.ignored & set(table))
+    said = "no longer ignored as the layout says, since `ignore` has numbers; names alone add to the layout's"
+    return [f"{layout.root}: {_they_are(lost)} {said}"] if lost and not isinstance(config.classes, dict) else []
 
 
 def _value(key: int | str, setting: str, layout: Layout) -> int:
@@ -200,13 +224,13 @@ def check_learnable(meaning: Meaning, training: MaskScan, folder: object) -> Non
     found = [value for value in occurring if meaning.is_class[value]]
     if len({meaning.classes[value] for value in found}) >= 2:
         return
-    ignored = ranges([value for value in occurring if value not in found])
+    ignored = [value for value in occurring if value not in found]
     what = (
         f"only '{meaning.labels[meaning.classes[found[0]]]}' occurs"
         if found
         else "no class occurs: every pixel is ignored"
     )
-    dropped = f" (mask values {ignored} are ignored)" if ignored else ""
+    dropped = f" ({_they_are(ignored)} ignored)" if ignored else ""
     remedy = "label a second class"
     if occurring == [0, 255] and not found:
         remedy = (

@@ -14,6 +14,7 @@ from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, image_si
 from boostformer.data.labels import ignored_label, label_dtype
 from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
+from boostformer.files import files_below
 
 
 class Unlabelled(SegmentationSplit):
@@ -24,7 +25,12 @@ class Unlabelled(SegmentationSplit):
         with file_errors(folder):
             if not folder.is_dir():
                 raise UserError(f"{folder}: no such folder of images without masks")
-            found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(
+                path
+                for inner, names in files_below(folder)
+                for path in (Path(inner, name) for name in names)
+                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+            )
         if not found:
             raise UserError(f"{folder}: holds no images; read are {', '.join(IMAGE_SUFFIXES)}")
         self._paths = found

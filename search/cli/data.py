@@ -61,6 +61,7 @@ def check(
 ) -> None:
     """Read a whole data set: what it holds, what follows from that, and every fault at once; exit code 2 with any."""
     from boostformer.data.cache import data_cache
+    from boostformer.data.cache_entries import UNUSED_DAYS
     from boostformer.data.check import check as examine
     from boostformer.data.contact_sheet import draw_contact_sheet
 
@@ -77,17 +78,31 @@ def check(
 
         report = examine(config, data_cache(), show)
     if fmt is Format.json:
-        print(to_json(report.to_dict()), end="", flush=True)
+        print(to_json(report.to_dict() | {"cache": _cache()}), end="", flush=True)
     else:
         print(worded(report), end="", flush=True)
+        held = _cache()
+        size, folder = f"{held['bytes'] / 1e6:,.1f} MB", held["folder"]
+        said = f"{size} of all data sets in {folder}; what is not used for {UNUSED_DAYS} days is removed"
+        print(_lines([("cache", said)]), end="", flush=True)
     if sheet is not None:
         if report.meaning is None:
             note(f"{sheet}: not drawn, since it is not known what mask values mean")
         else:
-            count = draw_contact_sheet(report.samples, report.meaning, sheet)
+            count = draw_contact_sheet(report.samples, report.meaning, sheet, config.reading)
             note(f"drawn: {sheet}, {count} samples")
     if report.faults:
         raise typer.Exit(2)
+
+
+def _cache() -> dict[str, Any]:
+    """Say how much the cache holds, of all data sets together."""
+    from boostformer.data.cache import data_cache
+    from boostformer.data.cache_entries import size_of_cache
+
+    folder = data_cache()
+    entries, size = size_of_cache(folder)
+    return {"folder": str(folder), "entries": entries, "bytes": size}
 
 
 def _data(which: str) -> DataConfig:

@@ -18,6 +18,7 @@ from boostformer.data.formats.format import SPLIT_NAMES
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import Sample
 from boostformer.errors import UserError
+from boostformer.files import composed
 
 T = TypeVar("T")
 BACKGROUND = "background"
@@ -111,30 +112,31 @@ class Files:
     def __init__(self) -> None:
         self._names = cache(_names)
 
-    def has(self, path: Path) -> bool:
-        """Tell whether there is such a file."""
-        return path.name in self._names(path.parent)
+    def find(self, path: Path) -> Path | None:
+        """Give the file that ``path`` names, maybe with other code points for its letters; None if there is none."""
+        name = self._names(path.parent).get(composed(path.name))
+        return None if name is None else path.with_name(name)
 
     def first(self, paths: Iterable[Path]) -> Path | None:
         """Give the first of ``paths`` that there is."""
-        return next(filter(self.has, paths), None)
+        return next((found for found in map(self.find, paths) if found is not None), None)
 
     def check_annotated(self, images: Iterable[Path], by: object) -> None:
         """Raise UserError for an image beside ``images`` that is none of them."""
         listed = set(images)
         for folder in sorted({path.parent for path in listed}):
-            for name in sorted(self._names(folder)):
+            for name in sorted(self._names(folder).values()):
                 path = folder / name
                 if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".") and path not in listed:
                     raise UserError(f"{path}: the image is not in {by}; annotate it, or take it out of the folder")
 
 
-def _names(folder: Path) -> frozenset[str]:
+def _names(folder: Path) -> dict[str, str]:
     try:
         with os.scandir(folder) as entries:
-            return frozenset(one.name for one in entries if one.is_file())
+            return {composed(one.name): one.name for one in entries if one.is_file()}
     except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+        return {}
     except OSError as error:  # a name that is too long, for one
         raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
 

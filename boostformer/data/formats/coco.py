@@ -87,7 +87,7 @@ class Coco(Format):
 
 def _by_part(root: Path) -> dict[SplitName, list[Path]]:
     """Find files of parts: only ``instances``, if some are called so; several of one part may be there."""
-    found = sorted((root / "annotations").glob("*.json"))
+    found = sorted((root / "annotations").glob("[!.]*.json"))
     found = [path for path in found if path.stem.startswith("instances_")] or [
         path for path in found if not path.stem.startswith(_OTHERS)
     ]

@@ -91,14 +91,16 @@ def image_places(root: Path, split: SplitName, file: CocoFile, files: Files) -> 
         raise UserError(f"{file.path}: lists no image")
     first = next(iter(file.images.values())).file_name
     folders = list(dict.fromkeys(_folders(root, split, file.path)))
-    folder = next((one for one in folders if files.has(below(one, first, file.path))), None)
+    folder = next((one for one in folders if files.find(below(one, first, file.path))), None)
     if folder is None:
         tried = ", ".join(f"{one.relative_to(root)}/" for one in folders)
         raise UserError(f"{file.path}: its image {first[:200]} is in none of {tried}")
-    places = {number: below(folder, image.file_name, file.path) for number, image in file.images.items()}
-    for place in places.values():
-        if not files.has(place):
+    places = {}
+    for number, image in file.images.items():
+        place = below(folder, image.file_name, file.path)
+        if (found := files.find(place)) is None:
             raise UserError(f"{place}: no such file, but {file.path.name} lists it")
+        places[number] = found
     return places
 
 

@@ -73,10 +73,11 @@ def _samples(
     samples: dict[int | str, Sample] = {}
     for number, one in enumerate(file.annotations):
         where = f"{file.path}: annotation {number}"
-        mask = below(folder, entry(one, "file_name", str, where), where)
+        named = below(folder, entry(one, "file_name", str, where), where)
+        mask = listing.find(named)
         image = file.image_of(one, where)
-        if image in samples or not listing.has(mask):
-            raise UserError(f"{where}: " + ("its image has another one" if image in samples else f"no file {mask}"))
+        if image in samples or mask is None:
+            raise UserError(f"{where}: " + ("its image has another one" if image in samples else f"no file {named}"))
         segments = _segments(entry(one, "segments_info", list, where), values, where)
         samples[image] = Panoptic(file.images[image].name, places[image], mask, segments)
     for image, place in places.items():

@@ -14,6 +14,7 @@ from boostformer.data.faults import Fault, refuse
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
+from boostformer.files import composed, files_below
 
 MASK_SUFFIXES = (".png",)
 SPLIT_NAMES: Mapping[SplitName, tuple[str, ...]] = {
@@ -86,14 +87,34 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "", deep: boo
     """
     found: dict[str, Path] = {}
     twice = []
-    files = (path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.stem.endswith(ending))
-    for path in sorted(path for path in files if path.suffix.lower() in suffixes and not path.name.startswith(".")):
-        stem = path.stem.removesuffix(ending)
-        if stem in found:
-            twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
-        found.setdefault(stem, path)
+    inside = files_below(folder) if deep else [(str(folder), sorted(one.name for one in folder.iterdir()))]
+    for inner, names in inside:
+        for name in names:
+            stem, dot, suffix = name.rpartition(".")  # pathlib is slow on many thousands of names
+            if name.startswith(".") or not stem.endswith(ending) or dot + suffix.lower() not in suffixes:
+                if not (deep or dot):
+                    _check_folder(folder / name, suffixes)
+                continue
+            stem, path = composed(stem.removesuffix(ending)), Path(inner, name)
+            if stem in found:
+                twice.append(Fault(str(path), f"has the same name as {found[stem].name}", "which one is meant?"))
+            found.setdefault(stem, path)
     refuse(twice)
     return found
+
+
+def _check_folder(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a folder with files of the ``suffixes``, which would be left out without a word."""
+    if path.is_dir() and any(one.suffix.lower() in suffixes for one in path.iterdir()):
+        refuse(
+            [
+                Fault(
+                    str(path),
+                    "is a folder within a part, which is not looked into",
+                    "move its files up, or describe where they are by patterns",
+                )
+            ]
+        )
 
 
 def trees(images: Path, masks: Path) -> dict[SplitName, tuple[Path, Path]]:

@@ -90,13 +90,13 @@ class _Annotated:
 
 def _folders(root: Path) -> dict[SplitName, Path]:
     parts = split_folders(root)
-    return parts if any(any(folder.glob("*.json")) for folder in parts.values()) else {"training": root}
+    return parts if any(any(folder.glob("[!.]*.json")) for folder in parts.values()) else {"training": root}
 
 
 def _is_labelled(folder: Path) -> bool:
     """Tell whether there is a file beside an image of its name, and the first one has shapes."""
     stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-    first = next((path for path in sorted(folder.glob("*.json")) if path.stem in stems), None)
+    first = next((path for path in sorted(folder.glob("[!.]*.json")) if path.stem in stems), None)
     try:
         return first is not None and isinstance(json_of(first).get("shapes"), list)
     except (UserError, AttributeError):
@@ -114,9 +114,9 @@ def _annotated(folder: Path, listing: Files, met: Counter[str]) -> list[_Annotat
 
 def _read(path: Path, listing: Files, met: Counter[str]) -> _Annotated:
     content = json_of(path)
-    image = below(path.parent, entry(content, "imagePath", str, path), path)
-    if not listing.has(image):
-        raise UserError(f"{path}: there is no {image}, which it says it is of")
+    named = below(path.parent, entry(content, "imagePath", str, path), path)
+    if (image := listing.find(named)) is None:
+        raise UserError(f"{path}: there is no {named}, which it says it is of")
     size = None
     if content.get("imageHeight") is not None:
         size = (entry(content, "imageHeight", int, path), entry(content, "imageWidth", int, path))

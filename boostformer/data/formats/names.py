@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boostformer.errors import UserError
+from boostformer.files import check_regular
 from boostformer.names import class_names
 
 
@@ -27,9 +28,12 @@ def read_class_names(root: Path, remarks: list[str]) -> tuple[list[str] | None, 
 def text_of(path: Path) -> str:
     """Read a text file of a data set; UserError when it cannot be read."""
     try:
+        check_regular(path)
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no text in UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def json_of(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from boostformer.data.config import SPLITS, DataConfig, SplitName
@@ -14,7 +15,10 @@ from boostformer.data.formats.names import read_class_names, text_of
 from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
+from boostformer.files import composed, files_below
 
+Find = Callable[[Path], Path | None]
+"""Gives the file that a path names, if there is one."""
 SPLIT, STEM = "{split}", "{stem}"
 _WILD = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 
@@ -61,9 +65,9 @@ def _matched(root: Path, config: DataConfig) -> dict[SplitName, list[Sample]]:
         raise UserError(f"{root}: `images: {images}` names a folder, not files; write `{images.rstrip('/')}/*.jpg`")
     _check(root, "images", images, (SPLIT, STEM))
     _check(root, "masks", masks, (SPLIT, STEM) if SPLIT in images else (STEM,))
-    is_there = _lookup()
+    find = _lookup()
     if SPLIT not in images:
-        if found := _glob(root, images, [masks], is_there):
+        if found := _glob(root, images, [masks], find):
             return {"training": found}
         raise UserError(f"{root}: no file matches `images: {images}`")
     splits: dict[SplitName, list[Sample]] = {}
@@ -72,7 +76,7 @@ def _matched(root: Path, config: DataConfig) -> dict[SplitName, list[Sample]]:
             form: some
             for name in SPLIT_NAMES[split]
             for form in _spelled(name)
-            if (some := _glob(root, images.replace(SPLIT, form), _masks(masks, form), is_there))
+            if (some := _glob(root, images.replace(SPLIT, form), _masks(masks, form), find))
         }
         first = {form: some[0].files()[0] for form, some in called.items()}
         # Where capitals make no difference to the file system, one folder has several spellings.
@@ -112,41 +116,45 @@ def _check(root: Path, key: str, pattern: str, fields: tuple[str, ...]) -> None:
         raise UserError(f"{root}: `masks: {pattern}` has a *; one image has one mask, by {STEM}")
 
 
-def _lookup() -> Callable[[Path], bool]:
-    """Make a test whether a file is there that lists each folder once."""
+def _lookup() -> Find:
+    """Make what finds the file that a path names, maybe with other code points, and lists each folder once."""
 
     @cache
-    def inside(folder: Path) -> frozenset[str]:
-        return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+    def inside(folder: Path) -> dict[str, str]:
+        return {composed(path.name): path.name for path in folder.iterdir()} if folder.is_dir() else {}
 
-    return lambda path: path.name in inside(path.parent)
+    def find(path: Path) -> Path | None:
+        name = inside(path.parent).get(composed(path.name))
+        return None if name is None else path.with_name(name)
+
+    return find
 
 
-def _glob(root: Path, images: str, masks: Sequence[str], is_there: Callable[[Path], bool]) -> list[Sample]:
+def _glob(root: Path, images: str, masks: Sequence[str], find: Find) -> list[Sample]:
     """List the samples whose images match, sorted by name.
 
     Args:
         root: the data set's folder.
         images: the pattern of images, without ``{split}``.
         masks: patterns of masks, the first of which counts that names a file.
-        is_there: tells whether a file is there.
+        find: gives the file that a path names, if there is one.
     """
     found = []
     for path, stem in _matches(root, images):
         tried = [_mask_of(root, path, mask.replace(STEM, stem)) for mask in masks]
-        found.append((path, stem, next(filter(is_there, tried), tried[0])))
-    of_images = {mask for _, _, mask in found}
+        found.append((path, stem, next(filter(None, map(find, tried)), None), tried[0]))
+    of_images = {mask for _, _, mask, _ in found}
     chosen = [one for one in found if one[0] not in of_images]  # masks may match the pattern of images, too
     if found and not chosen:
         raise UserError(f"{root}: `masks: {masks[0]}` names the images themselves, such as {found[0][0]}")
-    stems = [stem for _, stem, _ in chosen]
+    stems = [stem for _, stem, _, _ in chosen]
     unique = len(set(stems)) == len(stems)
     samples: dict[str, Sample] = {}
     faults: list[Fault] = []
-    for path, stem, mask in chosen:
+    for path, stem, mask, expected in chosen:
         name = stem if unique else path.relative_to(root).with_suffix("").as_posix()
-        if not is_there(mask):
-            faults.append(Fault(str(path), f"the image has no mask {mask}", "add the mask, or take the image out"))
+        if mask is None:
+            faults.append(Fault(str(path), f"the image has no mask {expected}", "add the mask, or take the image out"))
         elif name in samples:
             same = f"has the same name as {samples[name].files()[0].name}"
             faults.append(Fault(str(path), same, "which one is meant?"))
@@ -163,7 +171,12 @@ def _matches(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
     whole = re.compile("".join(next(stems) if part == STEM else _WILD.get(part, re.escape(part)) for part in places))
     suffix = PurePosixPath(pattern).suffix
     chosen = bool(suffix) and "*" not in suffix and "?" not in suffix and STEM not in suffix
-    for path in sorted(root.glob(pattern.replace("[", "[[]").replace(STEM, "*"))):
+    if "**/" in pattern:  # which of pathlib does not follow links
+        start = root.joinpath(*takewhile(lambda part: not set(part) & set("*?{"), PurePosixPath(pattern).parts))
+        found = [Path(inner, name) for inner, names in (files_below(start) if start.is_dir() else ()) for name in names]
+    else:
+        found = [*root.glob(pattern.replace("[", "[[]").replace(STEM, "*"))]
+    for path in sorted(found):
         match = whole.fullmatch(path.relative_to(root).as_posix())
         if match is None or path.name.startswith(".") or not (chosen or path.suffix.lower() in IMAGE_SUFFIXES):
             continue
@@ -176,13 +189,13 @@ def _mask_of(root: Path, image: Path, mask: str) -> Path:
 
 def _listed(root: Path, file: Path, masks: str | None) -> list[Sample]:
     """Read a list: names of samples are their images' paths without suffix, in the order of the list."""
-    listing, is_there = root / file, _lookup()
+    listing, find = root / file, _lookup()
     samples: dict[str, Sample] = {}
     faults: list[Fault] = []
     for number, line in enumerate(text_of(listing).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        image, *others = _fields(root, line.strip(), masks is not None, is_there)
+        image, *others = _fields(root, line.strip(), masks is not None, find)
         if len(others) == 1 and image and others[0]:
             mask = root / others[0]
         elif not others and masks is not None:
@@ -194,24 +207,24 @@ def _listed(root: Path, file: Path, masks: str | None) -> list[Sample]:
         lost = [
             Fault(f"{listing}:{number}", f"no such file below {root}: {path.relative_to(root)}", "correct the list")
             for path in (root / image, mask)
-            if ".." in path.relative_to(root).parts or not is_there(path)
+            if ".." in path.relative_to(root).parts or find(path) is None
         ]
         faults += lost
         name = PurePosixPath(image).with_suffix("").as_posix()
         if name in samples:
             faults.append(Fault(f"{listing}:{number}", f"lists '{name}' twice", "correct the list"))
         elif not lost:
-            samples[name] = MaskFile(name, root / image, mask)
+            samples[name] = MaskFile(name, find(root / image) or root / image, find(mask) or mask)
     refuse(faults)
     if not samples:
         raise UserError(f"{listing}: lists no sample")
     return list(samples.values())
 
 
-def _fields(root: Path, line: str, may_be_alone: bool, is_there: Callable[[Path], bool]) -> list[str]:
+def _fields(root: Path, line: str, may_be_alone: bool, find: Find) -> list[str]:
     """Take a line apart at its tabs, else its commas, else its spaces; a whole line may name an image."""
     whole = _below(line)
-    if may_be_alone and is_there(root / whole):
+    if may_be_alone and find(root / whole):
         return [whole]
     mark = next((mark for mark in "\t," if mark in line), None)
     return [_below(field) for field in line.split(mark)]

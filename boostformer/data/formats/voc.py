@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +14,7 @@ from boostformer.data.formats.names import text_of
 from boostformer.data.images import IMAGE_SUFFIXES, is_painted
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
+from boostformer.files import composed, files_below
 from boostformer.names import class_names
 
 _IMAGES, _MASKS, _LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
@@ -85,13 +85,13 @@ def _home(root: Path) -> Path:
 def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Find the files in a folder and those in it, by their paths in it without suffix, sorted."""
     found: dict[str, Path] = {}
-    for inner, _, names in os.walk(folder):
+    for inner, names in files_below(folder):
         for name in names:
             stem, suffix = PurePath(name).stem, PurePath(name).suffix
             if suffix.lower() not in suffixes or name.startswith("."):
                 continue
             path = Path(inner, name)
-            key = stem if inner == str(folder) else path.relative_to(folder).with_name(stem).as_posix()
+            key = composed(stem if inner == str(folder) else path.relative_to(folder).with_name(stem).as_posix())
             if key in found:
                 raise UserError(f"{path}: has the same name as {found[key].name}; which one is meant?")
             found[key] = path
@@ -117,7 +117,7 @@ def _listed(home: Path, remarks: list[str]) -> dict[SplitName, list[tuple[str, s
 
 def _lines(path: Path) -> list[tuple[str, str]]:
     lines = enumerate(text_of(path).splitlines(), start=1)
-    return [(f"{path}:{number}", line.strip()) for number, line in lines if line.strip()]
+    return [(f"{path}:{number}", composed(line.strip())) for number, line in lines if line.strip()]
 
 
 def _samples(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,7 @@ from boostformer.data.images import IMAGE_SUFFIXES
 from boostformer.data.samples import Drawn, Sample
 from boostformer.data.shapes import Polygon
 from boostformer.errors import UserError
-from boostformer.files import read_text
+from boostformer.files import files_below, read_text
 from boostformer.yaml_lines import compose
 
 _FILES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -123,7 +122,7 @@ def _images(root: Path, place: Path | None, where: str) -> list[Path]:
     if place is None:
         raise UserError(f"{where}: there is no such folder or list below {root}")
     if place.is_dir():
-        found = [Path(folder) / name for folder, _, names in os.walk(place) for name in names]
+        found = [Path(folder) / name for folder, names in files_below(place) for name in names]
         images = [one for one in found if one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")]
         _check_labels(root, place, images)
     else:
@@ -139,7 +138,7 @@ def _check_labels(root: Path, folder: Path, images: list[Path]) -> None:
     """Refuse files of labels without an image, where labels have a folder of their own and ``folder`` is all images."""
     wanted = {_labels_of(root, image) for image in images}
     own = {labels.parent for labels in wanted if folder not in (labels.parent, *labels.parents)}
-    spare = sorted(path for one in own if one.is_dir() for path in one.glob("*.txt") if path not in wanted)
+    spare = sorted(path for one in own if one.is_dir() for path in one.glob("[!.]*.txt") if path not in wanted)
     refuse(Fault(str(path), f"has no image in {folder}", "add the image, or take the labels out") for path in spare)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import multiprocessing
 import os
 import pickle
 import signal
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +18,11 @@ import pytest
 from data_fixtures import write_dataset
 
 from boostformer.data import DataConfig, cache, open_split
-from boostformer.data.cache import packed
+from boostformer.data.cache import CODE, packed
+from boostformer.data.cache_entries import size_of_cache
 from boostformer.data.folder import FolderSplit
 from boostformer.errors import UserError
+from boostformer.fingerprints import code_fingerprint
 
 
 @pytest.mark.parametrize("fit", ["exact", "short_side"])
@@ -207,3 +211,36 @@ def test_what_other_code_made_is_not_used(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("boostformer.data.cache.code_fingerprint", lambda *code: "other")
     open_split(data, "training", tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_nobody_uses_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for key in ("used", "unused", "new"):
+        packed(tmp_path, [key], ["a"], 1, lambda i: (np.zeros(1000, np.uint8),))
+    unused = entry_of(tmp_path, "unused")
+    for path in (unused, entry_of(tmp_path, "used")):
+        os.utime(path, (time.time() - 29 * 86400,) * 2)
+
+    def build_again(key: str) -> None:
+        packed(tmp_path, [key], ["a"], 1, lambda i: pytest.fail("is decoded again"))
+
+    build_again("used")  # which is a use
+    assert len(list(tmp_path.iterdir())) == 3 and not caplog.records
+    os.utime(unused, (time.time() - 31 * 86400,) * 2)
+    before, size = size_of_cache(tmp_path)
+    build_again("new")
+    assert before == 3 and 3000 < size < 6000
+    assert size_of_cache(tmp_path)[0] == len(list(tmp_path.iterdir())) == 2 and not unused.exists()
+    assert [str(tmp_path) in record.message and "30 days" in record.message for record in caplog.records] == [True]
+    build_again("used")
+
+
+def test_an_old_entry_that_is_opened_is_kept(tmp_path: Path) -> None:
+    packed(tmp_path, ["old"], ["a"], 1, lambda i: (np.ones(10, np.uint8),))
+    os.utime(entry_of(tmp_path, "old"), (1, 1))
+    found = packed(tmp_path, ["old"], ["a"], 1, lambda i: pytest.fail("is decoded again"))
+    assert found["a"][0].sum() == 10
+
+
+def entry_of(folder: Path, key: str) -> Path:
+    lines = [code_fingerprint(CODE), "a", key]
+    return folder / hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from coloured_data import write_coloured
 from PIL import Image
 
 from boostformer.data import DataConfig, open_split
 from boostformer.data.advice import best_size, flip_advice, size_advice
+from boostformer.data.bands import ImageReading
 from boostformer.data.check import Report, check
 from boostformer.data.config import SceneCounts
 from boostformer.data.contact_sheet import MOST_SAMPLES, chosen_samples, draw_contact_sheet
 from boostformer.data.faults import REMEDY, Fault, collecting_faults, refuse
 from boostformer.data.samples import MaskFile
 from boostformer.errors import UserError
+from boostformer.overlay import font
 
 
 def checked(root: Path, cache: Path | None = None, **settings: object) -> Report:
@@ -286,3 +289,26 @@ class TestContactSheet:
 def test_real_images_are_without_faults(shared: Path, tmp_path: Path) -> None:
     report = checked(shared / "camvid", tmp_path)
     assert report.faults == [] and report.summary is not None and sum(report.summary.images.values()) == 468
+
+
+@pytest.mark.parametrize("bands", [4, 6])
+def test_images_are_read_with_the_bands_that_are_asked_for(tmp_path: Path, bands: int) -> None:
+    root, rng = write_coloured(tmp_path / "data"), np.random.default_rng(0)
+    for image in sorted(root.glob("images/*/*.png")):
+        pixels = rng.integers(0, 255, (*Image.open(image).size[::-1], bands)).astype(np.uint8)
+        if bands == 4:
+            Image.fromarray(pixels).save(image)
+        else:
+            image.unlink()
+            tifffile.imwrite(image.with_suffix(".tif"), pixels, photometric="minisblack", planarconfig="contig")
+    report = checked(root, tmp_path / "cache", bands=bands)
+    assert not report.faults and report.forms == {"RGBA" if bands == 4 else "6 bands": 16}
+    assert report.meaning is not None
+    sheet = tmp_path / "sheet.png"
+    assert draw_contact_sheet(report.samples, report.meaning, sheet, ImageReading(bands)) == 16
+    assert len(checked(root, tmp_path / "cache").faults) == 16  # what was read with these bands is no RGB
+
+
+def test_pictures_have_letters_beyond_ascii() -> None:
+    unknown = np.asarray(font(13).getmask("\uffff"))
+    assert all(np.asarray(font(13).getmask(letter)).tobytes() != unknown.tobytes() for letter in "äéßżД")

@@ -71,6 +71,14 @@ class TestCityscapes:
         assert first_labels(split) == {0: {0}, 1: {1}, 2: {2}, 3: {2}}
         assert "'streat', which is neither" in refused(tmp_path, ignore=["streat"])
 
+    def test_names_are_ignored_beside_what_the_layout_ignores(self, tmp_path: Path) -> None:
+        split = opened(write_cityscapes(tmp_path), ignore=["fence"])
+        assert len(split.labels) == 18 and not {"fence", "unlabeled"} & {*split.labels}
+        assert "mask value 13 is ignored, beside those of the layout" in said(split)
+        split = opened(tmp_path, ignore=["fence", 0])
+        assert {"out of roi", "ego vehicle"} < {*split.labels} and not {"fence", "unlabeled"} & {*split.labels}
+        assert "mask values 1…6, 9…10, 14…16, 18, 29…30 are no longer ignored" in said(split)
+
     def test_a_missing_folder(self, tmp_path: Path) -> None:
         write_cityscapes(tmp_path)
         (tmp_path / "gtFine/train").rename(tmp_path / "gtFine/elsewhere")
@@ -84,7 +92,10 @@ class TestVistas:
         assert first_labels(split) == {0: {IGNORED}, 1: {1}, 2: {2}, 3: {3}}
         assert "config_v2.0.json: not evaluated, so ignored: 'Unlabeled' (4)" in said(split)
         assert "testing/images: has no masks" in said(split)
-        assert opened(tmp_path, ignore=["Bird"]).labels == ["Road", "Fence", "Car", "Unlabeled"]
+        assert opened(tmp_path, ignore=["Bird"]).labels == ["Road", "Fence", "Car"]
+        split = opened(tmp_path, ignore=[0])
+        assert split.labels == ["Road", "Fence", "Car", "Unlabeled"]
+        assert "mask value 4 is no longer ignored as the layout says" in said(split)
 
     def test_the_newer_version_is_taken(self, tmp_path: Path) -> None:
         write_vistas(tmp_path)

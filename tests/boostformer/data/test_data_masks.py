@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from boostformer.data import IGNORED, DataConfig, SegmentationSplit, open_split
+from boostformer.data.colours import Colours
 from boostformer.data.mask_scan import MaskScan
 from boostformer.data.mask_values import ranges
 from boostformer.data.samples import MaskFile
@@ -60,7 +61,7 @@ class TestNothingToLearn:
     def test_one_class_beside_the_background(self, tmp_path: Path, cached: bool) -> None:
         root = write(tmp_path / "data", {2: 1, 3: 1})
         for _ in range(2):  # a filled cache refuses too
-            with pytest.raises(UserError, match="only 'class_1' occurs .*0 are ignored.*background: background"):
+            with pytest.raises(UserError, match="only 'class_1' occurs .*0 is ignored.*background: background"):
                 opened(root, tmp_path / "cache" if cached else None)
         split = opened(root, background="background")
         assert split.labels == ["background", "class_1"]
@@ -254,3 +255,14 @@ def test_a_scan_words_what_occurs(tmp_path: Path) -> None:
     scan = MaskScan(samples, np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3, 1, 2]), np.ones((2, 2), int))
     assert scan.describe(1) == "1 in 2 pixels of 1 mask, first b.png" and scan.total[:3].tolist() == [4, 2, 0]
     assert scan.and_also(scan).describe(1) == "1 in 4 pixels of 2 masks, first b.png"
+
+
+def test_colours_are_values_and_strangers_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    colours = [0, 0xFFFFFF, *map(int, rng.choice(1 << 24, 20, replace=False))]
+    values = rng.integers(0, len(colours), (40, 30))
+    pixels = np.array([[colour >> 16, colour >> 8 & 255, colour & 255] for colour in colours], np.uint8)[values]
+    np.testing.assert_array_equal(Colours(tuple(colours)).values(pixels, tmp_path), values)
+    pixels[3, 7] = (1, 2, 3)
+    with pytest.raises(UserError, match=r"colour #010203 \(1 pixels, first at column 7, row 3\) names no class"):
+        Colours(tuple(colours)).values(pixels, tmp_path)

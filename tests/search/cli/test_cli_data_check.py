@@ -19,7 +19,7 @@ from search.cli import data as command
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 KEYS = {
     *("root", "kind", "layout", "images", "sizes", "bands", "classes", "ignored", "ignored_by_split", "never"),
-    *("one_split_only", "duplicates", "advice", "remarks", "faults"),
+    *("one_split_only", "duplicates", "advice", "remarks", "faults", "cache"),
 }
 RUN = """\
 space: small.yaml
