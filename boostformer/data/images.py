@@ -160,7 +160,8 @@ def stamp(path: Path) -> str:
 def file_errors(path: Path) -> Iterator[None]:
     """Raise UserError for what is missing, neither file nor folder, or may not be read; it names what was tried."""
     try:
-        check_regular(path)
+        with suppress(OSError):  # which the block says itself
+            check_regular(path)
         yield
     except FileNotFoundError as error:
         missing = f"a link to {path.readlink()}, which is missing" if path.is_symlink() else "no such file"

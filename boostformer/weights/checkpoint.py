@@ -133,7 +133,9 @@ def save(
 def read_config(folder: str | Path) -> Config:
     """The ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version, or damaged."""
     file = Path(folder) / CONFIG
-    config: Any = read_json(file, missing="no such file, so this is not a checkpoint", damaged="corrupted")
+    if not file.is_file():
+        raise UserError(f"{folder}: not a checkpoint: {CONFIG}: no such file")
+    config: Any = read_json(file, damaged="corrupted")
     config = config if isinstance(config, dict) else {}
     if config.get("library") != "boostformer":
         hint = "; `boostformer import` reads those of transformers" if "model_type" in config else ""
