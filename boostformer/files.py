@@ -79,7 +79,7 @@ def read_text(file: str | Path, *, missing: str = "no such file", longest: int =
         check_regular(file)
         with Path(file).open(encoding="utf-8") as stream:
             text = stream.read(longest + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{file}: {missing}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text") from None

@@ -68,7 +68,10 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert end.value.code == 2, err
         *remarks, last = err.splitlines()  # on the data and what masks mean, before what is wrong
         assert out == "" and last.startswith("error: "), err
-        assert all("mask" in line or line.startswith(("data: ", "most frequent: ", "no advice")) for line in remarks)
+        assert all(
+            "mask" in line or line.startswith(("data: ", "most frequent: ", "no advice", "advice: "))
+            for line in remarks
+        )
         return last.removeprefix("error: ").strip()
 
     return run

@@ -17,12 +17,17 @@ from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
 from boostformer.blocks import registry
 from boostformer.errors import UserError
 
+LETTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+"""All but what no name or path may have."""
+
 specs = st.builds(
     lambda name, options: BlockSpec.of(name, **options),
-    st.text(min_size=1, max_size=8),
+    st.text(LETTERS, min_size=1, max_size=8),
     st.dictionaries(
         st.sampled_from(["heads", "ratio", "kernel", "normalised", "factor"]),
-        st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
+        st.one_of(
+            st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(LETTERS, max_size=5)
+        ),
     ),
 )
 counts = st.integers(1, 250)

@@ -129,7 +129,7 @@ OTHER = make_trial(5)
         ("network.architecture", OTHER.architecture, "is not the architecture's"),
         ("network.architecture", {}, "architecture: version: missing"),
         ("network.architecture", "segformer_b0", "is not a mapping"),
-        ("network.architecture", {**OTHER.architecture, "classes": HUGE}, "damaged"),
+        ("network.architecture", {**OTHER.architecture, "classes": HUGE}, "more than 65,535"),
         ("network.owner", "../../journal", "'../../journal' names no worker"),
         ("network.owner", "host/7", "'host/7' names no worker"),
         ("network.owner", "..", "'..' names no worker"),

@@ -110,8 +110,14 @@ def test_a_card_follows_its_network_but_somebody_s_own_stays(model: BoostFormer,
     assert (tmp_path / CARD).read_text() == own and (tmp_path / PICTURE).read_bytes() == b"mine"
 
 
+def readable(model: BoostFormer) -> BoostFormer:
+    """Give the network names that are read again: those with control characters are refused then."""
+    model.labels = [name.replace("\n", " ") for name in model.labels]
+    return model
+
+
 def test_push_takes_card_and_picture_along(model: BoostFormer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model.save_pretrained(tmp_path)
+    readable(model).save_pretrained(tmp_path)
     pushed: dict[str, bytes] = {}
 
     class Made:
@@ -185,7 +191,7 @@ def test_what_transformers_cannot_prepare_is_not_claimed(
 def test_provenance_of_another_form_is_saved_all_the_same(
     model: BoostFormer, tmp_path: Path, key: str, value: object
 ) -> None:
-    model.provenance[key] = value
+    readable(model).provenance[key] = value
     model.save_pretrained(tmp_path)
     assert header_of((tmp_path / CARD).read_text())["library_name"] == "boostformer"
     assert BoostFormer.load(tmp_path).provenance == model.provenance

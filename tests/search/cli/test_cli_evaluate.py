@@ -36,13 +36,14 @@ def score(trained: Path, run_cli: Cli) -> Callable[..., tuple[dict[str, Any], st
 
 @pytest.fixture
 def refusal(trained: Path, run_cli: Cli) -> Callable[..., str]:
-    """Evaluates a checkpoint, which must be refused; gives the one line of it, after what masks mean."""
+    """Evaluates a checkpoint, which must be refused; gives the one line of it, after what the data are."""
 
     def run(data: Path, ckpt: Path = trained / "net") -> str:
         done = run_cli("evaluate", ckpt, "--data", data)
         *remarks, last = done.stderr.splitlines(keepends=True)
         assert done.returncode == 2 and last.startswith("error: "), done.stderr
-        assert all("mask" in line or "layout" in line for line in remarks), done.stderr
+        about = ("data: ", "most frequent: ", "no advice", "advice: ")
+        assert all("mask" in line or line.startswith(about) for line in remarks), done.stderr
         return last
 
     return run
@@ -134,4 +135,4 @@ def test_a_checkpoint_has_a_name_for_each_class(tmp_path: Path, trained: Path, r
     model = build(next(iter(small())).replace(classes=3))
     model.labels = ["red", "green"]
     model.save_pretrained(tmp_path / "net")
-    assert "has 2 names (`labels`) for 3 classes" in refusal(trained / "data", tmp_path / "net")
+    assert "names 2 classes, the network has 3" in refusal(trained / "data", tmp_path / "net")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from boostformer.errors import short
 from results.trial import COSTS
 from search.config.limits import Limit
 from search.config.sections import BudgetsConfig
@@ -56,14 +57,14 @@ def test_limits_that_come_to_nothing(written: object, named: str) -> None:
 def test_what_is_no_count(written: object) -> None:
     with pytest.raises(ValueError) as refused:
         Limit.read("params", written)
-    assert str(refused.value) == f"{written!r} is not a limit, allowed: 3M, 1.5G, 2500000 or, with a baseline, 80%"
+    assert str(refused.value) == f"{short(written)} is not a limit, allowed: 3M, 1.5G, 2500000 or, with a baseline, 80%"
 
 
 @pytest.mark.parametrize("written", ["20 s", 0, -20, True, float("nan"), float("inf"), "3M", "80%", "soon", None])
 def test_what_is_no_time(written: object) -> None:
     with pytest.raises(ValueError) as refused:
         Limit.read("latency_ms", written)
-    assert str(refused.value) == f"{written!r} is not a limit, allowed: milliseconds, such as 20 or 12.5"
+    assert str(refused.value) == f"{short(written)} is not a limit, allowed: milliseconds, such as 20 or 12.5"
 
 
 def test_budgets_have_their_limits_in_one_order() -> None:
