@@ -85,7 +85,7 @@ trials = st.builds(
     seconds=st.floats(0, 1e9),
     provenance=st.text(),
     latency=st.none() | st.builds(make_latency, milliseconds, st.text(), labels_ms=st.none() | milliseconds),
-    owner=st.from_regex(r"[a-z0-9-]+(\.[a-z-]+)*", fullmatch=True),
+    owner=st.from_regex(r"[a-z0-9-]{1,40}(\.[a-z-]{1,10}){0,4}", fullmatch=True),
     reached=counts,
 )
 
