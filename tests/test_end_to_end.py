@@ -125,7 +125,7 @@ def test_export_and_prediction_agree_with_the_network(walked: Path, ok: Callable
 def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Callable[..., str], run_cli: Cli) -> None:
     ok("train", "net", "--data", "run.yaml", "--init", "net", "--iterations", 2, "--batch-size", 2, "--out", "next")
     provenance = json.loads((walked / "next" / "config.json").read_text())["provenance"]
-    assert provenance["initialised_from"] == "net"
+    assert provenance["initialised_from"]["id"] == "net"
     wrong = run_cli("train", "tiny", "--data", "run.yaml", "--out", "x", cwd=walked)
     assert wrong.returncode == 2 and "'tiny' is not a preset's name" in wrong.stderr
 

@@ -139,12 +139,15 @@ def _draft(entry: Path) -> tuple[Path, int]:
     """Make a folder to write the entry in; a lock on it, which the kernel frees, says that its owner lives."""
     while True:
         draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{DRAFT}", dir=entry.parent))
-        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # another process took it for abandoned before it was locked
         with suppress(OSError):  # a file system without locks, where no draft is taken for abandoned either
             fcntl.flock(lock, fcntl.LOCK_EX)
         if draft.is_dir():
             return draft, lock
-        os.close(lock)  # another process took it for abandoned before it was locked
+        os.close(lock)  # likewise
 
 
 def _write(draft: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:

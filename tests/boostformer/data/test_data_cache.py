@@ -143,6 +143,22 @@ def test_a_draft_that_is_taken_before_it_is_locked_is_made_again(
     assert len(made) == 2
 
 
+def test_a_draft_that_is_removed_before_it_is_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def removed_once(**places: object) -> str:
+        made.append(Path(tempfile.mkdtemp(**places)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    monkeypatch.setattr(cache, "tempfile", SimpleNamespace(mkdtemp=removed_once))
+    build(tmp_path)
+    assert len(made) == 2
+
+
 def build(folder: Path) -> None:
     arrays = packed(folder, ["key"], ["a"], 5, lambda i: (np.full((4, 4), i, np.uint8),))["a"]
     assert [int(array.sum()) for array in arrays] == [0, 16, 32, 48, 64]
