@@ -1,4 +1,4 @@
-"""What a teacher is worth at equal wall-clock: a student with each term of distillation on and off, over seeds.
+"""Worth of a teacher at equal wall-clock: a student with each term of distillation on and off, over seeds.
 
 `python benchmarks/camvid_teacher.py DATA OUT --teacher SOURCE [--student boostformer_b0] [--minutes 10] [--seeds 3]`
 

@@ -4,9 +4,9 @@
 
 CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on
 the validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one
-thing each in a recipe, for the scout; ``main`` trains the networks of the table with all changes that helped, by
-the rule of :func:`helping`; ``students`` trains the pick with a teacher; ``teacher`` trains that. Each training is one
-line of `OUT/results.jsonl`; the same command goes on with those that are missing, and ends after so many minutes.
+thing each in a recipe, for the scout; ``main`` trains the networks of the table with all changes that helped, by the
+rule of :func:`helping`. Each training is one line of `OUT/results.jsonl`; the same command goes on with those that are
+missing, and ends after so many minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 HELD_OUT = "0006R0"
 SCOUTED = 1200
 """Iterations of trainings that try a change."""
-FULL, TAUGHT = 4000, 5000
+FULL = 4000
 SEEDS = (0, 1, 2)
 RECIPES: dict[str, dict[str, Any]] = {
     "lr 3e-3": {"lr": 3e-3},
@@ -42,11 +42,6 @@ LOSSES: dict[str, dict[str, Any]] = {
     "auxiliary": {"loss": {"auxiliary": 0.4}},
     "at logits": {"loss": {"resolution": "logits"}},
 }
-STUDENTS: dict[str, dict[str, Any]] = {
-    "logits": {"logits": 1.0, "channels": 0.0, "stages": 0.0},
-    "channels": {"logits": 0.0, "channels": 1.0, "stages": 0.0},
-    "logits and channels": {"logits": 1.0, "channels": 1.0, "stages": 0.0},
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,6 @@ class Job:
     network: str
     seed: int
     changes: dict[str, Any]
-    teacher: str | None = None
 
     @property
     def key(self) -> str:
@@ -85,22 +79,11 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     training, held_out = Part(whole, sides[False]), Part(whole, sides[True])
     loaders = 1 if torch.cuda.is_available() else 0
     recipe = recipes.load("small-data", workers=loaders, seed=job.seed, precision=options.precision, **job.changes)
-    teaching = None
-    if job.teacher is not None:
-        from boostformer.teachers.opening import open_teacher
-        from boostformer.training.taught import Teaching
-
-        while not (Path(job.teacher) / "config.json").is_file():  # it is being trained beside this one
-            time.sleep(1)
-        teaching = Teaching(open_teacher(job.teacher, data.size, [training.name(i) for i in range(len(training))]))
     torch.manual_seed(job.seed)
     architecture = read_architecture(job.network).replace(classes=training.num_classes, size=data.size)
     model = build(architecture, recipe.drop_path)
-    report = train(model, training, recipe, size=data.size, teaching=teaching)
+    report = train(model, training, recipe, size=data.size)
     scores = {name: evaluate(model, split, size=data.size) for name, split in (("val", validation), ("test", held_out))}
-    if job.group == "teacher":
-        model.labels = training.labels
-        model.save_pretrained(options.out / "teacher")
     return {
         "key": job.key,
         **{"group": job.group, "arm": job.arm, "network": job.network, "seed": job.seed, "id": architecture.id},
@@ -152,19 +135,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 for arm, changes in arms.items()
             ]
             continue
-        best = {"iterations": TAUGHT if group == "teacher" else FULL} | helping(finished(options.out))
-        if group == "teacher":
-            found.append(Job(group, "best", "segformer_b0", 0, best))
-        elif group == "main":
-            networks = ["segformer_b0", "boostformer_b0", *options.pick]
-            found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
-        else:
-            found += [
-                Job(group, arm, pick, seed, best | {"distillation": terms}, str(options.out / "teacher"))
-                for seed in SEEDS
-                for arm, terms in STUDENTS.items()
-                for pick in options.pick
-            ]
+        best = {"iterations": FULL} | helping(finished(options.out))
+        networks = ["segformer_b0", "boostformer_b0", *options.pick]
+        found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
     known = {row["key"] for row in finished(options.out)}
     return [job for job in found if job.key not in known]
 
@@ -187,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, metavar="CAMVID")
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "teacher", "main", "students"])
+    parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "main"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
     parser.add_argument("--size", default="128x192", help="HxW")

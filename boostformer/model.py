@@ -111,7 +111,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer"):
 
     @property
     def reading(self) -> ImageReading:
-        """How image files are read for this network: as those that it was trained on, so far as it says."""
+        """Reading of image files for this network: as those that it was trained on, so far as it says."""
         return reading_in(self.provenance, self.architecture.bands)
 
     @classmethod

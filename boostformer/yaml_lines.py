@@ -19,7 +19,7 @@ Keys = tuple[str | int, ...]
 MAX_DEPTH, MAX_NODES = 50, 100_000
 """Nesting, and keys and values, of a text where every alias is replaced by what it stands for."""
 MAX_BITS = 1024
-"""Of a whole number: longer ones Python may refuse to write into a message."""
+"""Digits of a whole number: longer ones Python may refuse to write into a message."""
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _INTEGER = "tag:yaml.org,2002:int"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"

@@ -12,7 +12,7 @@ from boostformer.figures import Latency
 from results.trial import OBJECTIVES
 
 Basis = dict[str, Any]
-"""What scores must share to be compared, None where it is not known: data (a digest), split, size, fit, classes."""
+"""Facts that scores must share to be compared, None where unknown: data (a digest), split, size, fit, classes."""
 
 COSTS = ("params", "deployed_params", "deployed_macs", "latency_ms")
 COLUMNS = (

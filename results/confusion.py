@@ -12,7 +12,7 @@ from boostformer.shown import csv_cell
 
 SUFFIXES = (".csv", ".png")
 MOST_WRITTEN = 15
-"""Of so many classes the shares are written into the picture; of more there is no room."""
+"""Most classes whose shares are written into the picture; for more there is no room."""
 
 
 def check_confusion_file(file: Path) -> None:

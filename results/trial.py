@@ -155,7 +155,7 @@ OBJECTIVES = {
 COUNTED = ("params", "macs", "conv_linear_macs", "attention_macs")
 """The costs that are counted from a network's structure, exactly, when its trial begins."""
 COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
-"""What budgets may limit."""
+"""Costs that budgets may limit."""
 
 
 def objective(name: str) -> Objective:

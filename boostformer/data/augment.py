@@ -58,7 +58,7 @@ def is_varied(label: Array) -> bool:
 
 @dataclass(frozen=True)
 class Move:
-    """What becomes of the places of pixels, drawn once for an image and its maps.
+    """Fate of the places of pixels, drawn once for an image and its maps.
 
     Args:
         box: what is cropped from the whole.

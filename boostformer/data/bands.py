@@ -19,7 +19,7 @@ Array = NDArray[np.uint8]
 Levels = tuple[float, float]
 
 MOST_PIXELS = 64_000_000
-"""Of the largest image that is read: some 200 MB of colours, of which each core holds a few."""
+"""Pixels of the largest image that is read: some 200 MB of colours, and each core holds a few such images."""
 FULL: Levels = (0, 65535)
 """Numbers of 16 bits that become 0…255, unless told."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -28,7 +28,7 @@ _TURNS = {5: (-1, True), 6: (-1, False), 7: (1, True), 8: (1, False)}
 
 @dataclass(frozen=True)
 class ImageReading:
-    """Which bands of an image file are read, and which numbers become 0…255.
+    """Choice of the bands of an image file that are read, and of the numbers that become 0…255.
 
     Attributes:
         bands: "rgb", for which grey becomes three equal bands, or exactly so many as the file has.
@@ -40,7 +40,7 @@ class ImageReading:
 
     @property
     def count(self) -> int:
-        """How many bands an image has once it is read."""
+        """Count the bands that an image has once it is read."""
         return 3 if self.bands == "rgb" else int(self.bands)
 
     def __str__(self) -> str:

@@ -29,7 +29,7 @@ from boostformer.data.summary import DataSummary
 from boostformer.errors import UserError
 
 SAME = "decoded pixels of the images"
-"""How duplicates are told."""
+"""Way in which duplicates are told."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """Findings of a check.
 
     Attributes:
         root: the folder.
@@ -108,7 +108,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Images:
-    """What is kept of the images of ``samples``: shapes (n, 2), digests of their pixels, and bands as stored."""
+    """Facts on the images of ``samples``: shapes (n, 2), digests of their pixels, and bands as stored."""
 
     samples: Sequence[Sample]
     shapes: NDArray[np.int64]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from boostformer.data.images import Array
 
 PROBABILITY = 0.75
-"""Of an image's colours being varied at all."""
+"""Probability that an image's colours are varied at all."""
 GREY = np.array([0.299, 0.587, 0.114])
 """Shares of R, G and B in the brightness that is seen."""
 

@@ -17,7 +17,7 @@ from boostformer.sizes import parse_size
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
 Root = Annotated[Path, AfterValidator(expanded)]
 MOST_VALUES = 65536
-"""As many mask values there are: masks have 8 or 16 bits."""
+"""Number of mask values: masks have 8 or 16 bits."""
 Name = Annotated[str, Field(min_length=1)]
 Colour = Annotated[str, BeforeValidator(lambda text: colour_code(parse_colour(text)))]
 Fit = Literal["exact", "short_side", "tile"]
@@ -151,7 +151,7 @@ class DataConfig(BaseModel):
 
     @property
     def reading(self) -> ImageReading:
-        """How image files are read."""
+        """Reading of image files."""
         return ImageReading(self.bands, self.levels)
 
     @model_validator(mode="before")

@@ -20,7 +20,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """What is wrong with a file, and what to do about it."""
+    """A fault of a file, and its remedy."""
 
     file: str
     fault: str

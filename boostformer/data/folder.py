@@ -40,7 +40,7 @@ class FolderData:
 
     @cached_property
     def scans(self) -> Mapping[SplitName, MaskScan]:
-        """What occurs in the masks of each part that is trained or validated on."""
+        """Values that occur in the masks of each part that is trained or validated on."""
         names: tuple[SplitName, ...] = ("training", "validation")
         parts = {split: self.layout.splits[split] for split in names if self.layout.splits.get(split)}
         return {split: self.scan(split) for split in parts}
@@ -52,7 +52,7 @@ class FolderData:
 
     @cached_property
     def meaning(self) -> Meaning:
-        """What mask values mean."""
+        """Meaning of the mask values."""
         everything, *others = self.scans.values()
         for other in others:
             everything = everything.and_also(other)

@@ -56,7 +56,7 @@ class Meaning:
 
     @property
     def is_class(self) -> NDArray[np.bool_]:
-        """Of each mask value, whether it is a class."""
+        """Mark the mask values that are classes."""
         return self.classes < self.ignored - 1
 
     def table(self) -> dict[int, int]:

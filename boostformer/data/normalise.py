@@ -14,7 +14,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's mean and standard deviation per RGB channel, of pixels in 0…1."""
 _LEAST_STD = 1 / 255
-"""Of a band that is the same everywhere: its pixels become 0 then, and not infinite elsewhere."""
+"""Deviation of a band that is the same everywhere: its pixels become 0 then, and not infinite elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where the pixels of a varied image come from: a map that is varied like a mask, beside the mask.
+"""Origins of the pixels of a varied image: a map that is varied like a mask, beside the mask.
 
 Its values are far above any label, so that whatever a transform fills up with means "from outside".
 """

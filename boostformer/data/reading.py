@@ -14,7 +14,7 @@ from boostformer.data.samples import Sample
 from boostformer.errors import UserError
 
 Row = Sequence[Array]
-"""What is kept of one sample: flat arrays of uint8, one of each kind."""
+"""Record of one sample: flat arrays of uint8, one of each kind."""
 
 
 def read_each(

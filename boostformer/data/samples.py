@@ -61,13 +61,12 @@ class Sample(ABC):
 
 
 @dataclass(frozen=True)
-class MaskFile(Sample):
-    """An image and the PNG of its mask: of class numbers, or painted in ``colours``."""
+class WithMask(Sample):
+    """An image and the PNG of its mask, two files of equal shape."""
 
     name: str
     image_path: Path
     mask_path: Path
-    colours: Colours | None = None
 
     @property
     def source(self) -> Path:
@@ -75,6 +74,13 @@ class MaskFile(Sample):
 
     def files(self) -> tuple[Path, ...]:
         return self.image_path, self.mask_path
+
+
+@dataclass(frozen=True)
+class MaskFile(WithMask):
+    """A mask of class numbers, or painted in ``colours``."""
+
+    colours: Colours | None = None
 
     def mask(self) -> NDArray[np.integer]:
         if self.colours is None:
@@ -89,23 +95,13 @@ class MaskFile(Sample):
 
 
 @dataclass(frozen=True)
-class Panoptic(Sample):
-    """An image and a PNG of segments, numbered R + 256 G + 65536 B; ``values`` has the mask value of each segment.
+class Panoptic(WithMask):
+    """A mask of segments, numbered R + 256 G + 65536 B; ``values`` has the mask value of each segment.
 
     Pixels of segment 0 have value 0.
     """
 
-    name: str
-    image_path: Path
-    mask_path: Path
     values: dict[int, int]
-
-    @property
-    def source(self) -> Path:
-        return self.mask_path
-
-    def files(self) -> tuple[Path, ...]:
-        return self.image_path, self.mask_path
 
     def mask(self) -> NDArray[np.integer]:
         pixels = read_colours(self.mask_path).astype(np.uint32)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from boostformer.data.summary import DataSummary
 
 _MOST_BANDS = 4
-"""As many bands does OpenCV take."""
+"""Most bands that OpenCV takes."""
 
 
 def fitted_shape(shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers that its opening knows: images, sizes, classes and their shares."""
+"""A data set in numbers that its opening knows: images, sizes, classes and their shares."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How often a class occurs: its mask values, and by split the pixels and the images that have it."""
+    """Occurrence of a class: its mask values, and by split the pixels and the images that have it."""
 
     name: str
     values: tuple[int, ...] = ()

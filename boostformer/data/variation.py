@@ -1,4 +1,4 @@
-"""How training images are varied at random: the part of a recipe that the augmentation reads, as a typed model."""
+"""Random variation of training images: the part of a recipe that the augmentation reads, as a typed model."""
 
 from __future__ import annotations
 

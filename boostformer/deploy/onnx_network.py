@@ -64,7 +64,7 @@ class OnnxNetwork(nn.Module):
 
     @property
     def reading(self) -> ImageReading:
-        """How image files are read for this network."""
+        """Reading of image files for this network."""
         return reading_in(self.provenance, self.architecture.bands)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def names() -> list[str]:
 
 
 def about(name: str) -> str:
-    """What a recipe is for, in a line."""
+    """Say in a line what a recipe is for."""
     return str(_plain(_document(name)).get("about", ""))
 
 

@@ -30,7 +30,7 @@ Forward = Callable[[nn.Module, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a network wants its input, as a change of ours: ``x * scale + shift`` per channel, then perhaps BGR."""
+    """Input that a network wants, as a change of ours: ``x * scale + shift`` per channel, then perhaps BGR."""
 
     scale: tuple[float, ...] = (1.0, 1.0, 1.0)
     shift: tuple[float, ...] = (0.0, 0.0, 0.0)

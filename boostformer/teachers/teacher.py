@@ -1,4 +1,4 @@
-"""What a teacher is, wherever its logits come from."""
+"""Base of all teachers, wherever their logits come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Identity:
-    """Which teacher it is.
+    """Identity of a teacher.
 
     Attributes:
         id: where it came from, as it was named.

@@ -14,7 +14,7 @@ MOST_VALUES = 2**27
 BANDS = 8
 """A band holds so many times fewer, since it needs the rows above and below, too."""
 COUNTING = 10
-"""As many numbers of 4 bytes per pixel does it take to choose a class and to count it."""
+"""Numbers of 4 bytes per pixel that it takes to choose a class and to count it."""
 
 Bands = Iterator[tuple[slice, Tensor]]
 """Rows of an image with their classes, int64 ``(B, len(rows), W)``, from top to bottom."""

@@ -1,4 +1,4 @@
-"""What a training carries along beside weights and optimiser, and takes up again when it is resumed."""
+"""Belongings of a training beside weights and optimiser, and takes up again when it is resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Course:
 
     @property
     def over(self) -> bool:
-        """Whether it ends early, since validations find nothing better."""
+        """Tell whether it ends early, since validations find nothing better."""
         return self.validation is not None and self.validation.over
 
     def advance(self) -> int:

@@ -20,7 +20,7 @@ _WHOLE = 0.999
 
 @dataclass(frozen=True)
 class Taught:
-    """What a batch is compared with.
+    """Targets of a batch.
 
     Attributes:
         labels: of the classes, int64 (B, H, W).

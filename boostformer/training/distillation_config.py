@@ -1,4 +1,4 @@
-"""What a training with a teacher minimises beside its labels' loss, as data. Torch-free."""
+"""Losses of a training with a teacher beside its labels' loss, as data. Torch-free."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class DistillationConfig(BaseModel):
 
     @property
     def teaches(self) -> bool:
-        """Whether anything is learnt from a teacher."""
+        """Tell whether anything is learnt from a teacher."""
         return bool(self.logits or self.channels or self.stages)

@@ -13,7 +13,7 @@ from boostformer.model import BoostFormer
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives in training.
+    """Outputs of a network in training.
 
     ``logits`` are its own, ``auxiliary`` those of heads, ``adapted`` maps of its stages as wide as a teacher's.
     """

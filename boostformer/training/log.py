@@ -22,7 +22,7 @@ COLUMNS = ("iteration", "loss", "lr", "images_per_second", "waiting", "memory_mb
 
 @dataclass(frozen=True)
 class Standing:
-    """How a training stands.
+    """State of a training, for people.
 
     Attributes:
         iteration: how many are done.

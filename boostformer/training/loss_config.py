@@ -1,4 +1,4 @@
-"""What a segmentation training minimises, as data. Torch-free."""
+"""Losses of a segmentation training, as data. Torch-free."""
 
 from __future__ import annotations
 

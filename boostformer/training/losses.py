@@ -20,7 +20,7 @@ MOST_COUNTED = 500
 LEAST = 1e-6
 """Pixels' weights in all at least, so that a batch without any labelled one costs 0, not 0/0."""
 SIDE_BY_SIDE = 16
-"""From so many classes on, a CPU is faster with those of a pixel side by side, by a half or more; below it loses."""
+"""Fewest classes at which a CPU is faster with those of a pixel side by side, by a half or more; below it loses."""
 LIGHTEST, HEAVIEST = 0.1, 10.0
 """Bounds of a class's automatic weight."""
 
@@ -98,7 +98,7 @@ class SegmentationLoss(nn.Module):
         return weight.sum()
 
     def _weight(self, labels: Tensor, counted: Tensor) -> Tensor:
-        """How much each pixel's cross-entropy counts."""
+        """Weigh each pixel's cross-entropy."""
         if self.class_weights is None:
             return counted
         return self.class_weights[labels.where(counted, 0)] * counted

@@ -54,7 +54,7 @@ class Validation:
 
     @property
     def over(self) -> bool:
-        """Whether the training's patience is at its end."""
+        """Tell whether the training's patience is at its end."""
         return self._recipe.patience is not None and self._without_better >= self._recipe.patience
 
     def score(self, done: int, network: nn.Module, accelerator: Accelerator) -> None:

@@ -1,4 +1,4 @@
-"""How a network sees the images that it is scored on: whole or through windows, at one scale or several, mirrored."""
+"""Views of the images that a network is scored on: whole or through windows, at one scale or several, mirrored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boostformer.training.windows import windowed_logits
 
 @dataclass(frozen=True)
 class View:
-    """How an image is seen.
+    """View of an image.
 
     With several scales, or mirrored, the probabilities of all are averaged at the label's size.
 

@@ -34,7 +34,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Described:
-    """What a card is about; see :class:`boostformer.weights.checkpoint.Config`.
+    """Subject of a card; see :class:`boostformer.weights.checkpoint.Config`.
 
     Attributes:
         kind: segmenter or classifier.

@@ -64,7 +64,7 @@ def _four(what: str) -> Any:
 
 
 class TheirConfig(BaseModel):
-    """What is read of a ``config.json``; all else says nothing of the network's form."""
+    """The part of a ``config.json`` that is read; all else says nothing of the network's form."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 

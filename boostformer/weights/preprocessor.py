@@ -9,7 +9,7 @@ PREPROCESSOR = "preprocessor_config.json"
 BILINEAR, BOX, HAMMING = 2, 4, 5
 """Pillow's numbers of its filters."""
 _SOFT = 2
-"""From this ratio on Hamming's filter is nearer to averages over areas than a bilinear one."""
+"""Ratio from which on Hamming's filter is nearer to averages over areas than a bilinear one."""
 
 
 def preprocessor(

@@ -29,7 +29,7 @@ TABLES = "the tables of all studies"
 """Name of the turn in which the tables are made; other turns are named by their study. The database keeps the turns, so
 that it does not matter how a worker spells its address."""
 READ_ONLY = "25006"
-"""What a server says that takes no writing for a while, as when another takes its place."""
+"""Codes of a server that takes no writing for a while, as when another takes its place."""
 STALL = "60s"
 """Silence after which the server ends a session that holds the turn: its machine is gone."""
 _CONNECTION: dict[str, Any] = {

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from boostformer.data.config import DataConfig
 
 MANY_FILES = 200
-"""From so many on their reading is shown."""
+"""Number of files from which on their reading is shown."""
 MOST_ALIKE = 20
-"""Of more files with one and the same fault a table shows some; JSON has all."""
+"""Most files with one fault that a table shows; JSON has all."""
 
 data = typer.Typer(help="Look at a data set.")
 

@@ -1,4 +1,4 @@
-"""What a search or a training says of its data before it begins, and keeps of that."""
+"""Words of a search or training on its data before it begins, and what is kept of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a score needs: the network, from a checkpoint or an exported file, and images matched to its classes."""
+"""Needs of a score: the network, from a checkpoint or an exported file, and images matched to its classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layouts with annotation files have in common: checked entries, places of images, the background."""
+"""Common ground of layouts with annotation files: checked entries, places of images, the background."""
 
 from __future__ import annotations
 

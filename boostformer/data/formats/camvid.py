@@ -22,7 +22,7 @@ from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError
 
 _INDEXED, _PAINTED = "annot", "_labels"
-"""What folders of masks are called beside ``train``."""
+"""Names of folders of masks beside ``train``."""
 _WHOLE, _WHOLE_MASKS = "701_StillsRaw_full", ("LabeledApproved_full", "label")
 _CSV, _TXT = "class_dict.csv", "label_colors.txt"
 # fmt: off

@@ -34,7 +34,7 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file holds: images by id, names and parents of categories by id, and annotations as they are."""
+    """Content of a file: images by id, names and parents of categories by id, and annotations as they are."""
 
     path: Path
     images: dict[int | str, CocoImage]

@@ -87,7 +87,7 @@ class _Image:
 
 
 class _Content:
-    """What is in the file, taken from its tags as they come, so that it is never in memory as a tree."""
+    """Content of the file, taken from its tags as they come, so that it is never in memory as a tree."""
 
     def __init__(self, path: Path) -> None:
         self.labels: list[str] = []

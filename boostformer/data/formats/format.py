@@ -22,12 +22,12 @@ SPLIT_NAMES: Mapping[SplitName, tuple[str, ...]] = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
-"""What folders and files of each part are called, whatever their capitals."""
+"""Names of each part's folders and files, whatever their capitals."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a format found in a folder.
+    """Findings of a format in a folder.
 
     ``names`` are those of the data set itself, in the order of the values that are no ``ignored`` ones, or by value;
     those of ignored values may be among the latter, so that people can call them by name. ``usual`` are names by value
@@ -53,7 +53,7 @@ class Format(ABC):
     kind: ClassVar[str]
     """Its name in run files."""
     looks: ClassVar[str]
-    """What it looks like, in a line for people."""
+    """Description of its folders and files, in a line for people."""
 
     @abstractmethod
     def recognises(self, root: Path) -> bool:

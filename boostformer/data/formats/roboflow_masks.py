@@ -18,7 +18,7 @@ _TITLES = ["pixel value", "class"]
 
 
 class RoboflowMasks(Format):
-    """In each of ``train``, ``valid`` and ``test`` images, masks ``NAME_mask.png``, and names by ``_classes.csv``."""
+    """Images, masks ``NAME_mask.png`` and names by ``_classes.csv`` in each of ``train``, ``valid`` and ``test``."""
 
     kind = "roboflow_masks"
     looks = "train/ and valid/, each with NAME.jpg, NAME_mask.png and _classes.csv"

@@ -151,7 +151,7 @@ def _samples(
 
 @dataclass(frozen=True)
 class _Values:
-    """What mask values mean, and where that stands."""
+    """Meaning of mask values, and where it stands."""
 
     source: Path
     names: Mapping[int, str] | None

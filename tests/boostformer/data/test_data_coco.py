@@ -45,10 +45,7 @@ def first(content: Any) -> Any:
         (lambda c: c["images"][0].update(width=97), ["annotation 1", "size"]),
         (lambda c: c["images"][0].update(width="96"), ["image 0", "width"]),
         (lambda c: c["images"][1].update(id=100), ["image 1", "id"]),
-        (
-            lambda c: c["images"].pop() and c.update(annotations=c["annotations"][:-3]),
-            ["11.png", "not in"],
-        ),
+        (lambda c: c["images"].pop() and c.update(annotations=c["annotations"][:-3]), ["11.png", "not in"]),
         (lambda c: c["categories"].append({"id": 3, "name": "again"}), ["category 3", "id"]),
         (lambda c: c["categories"][0].update(name="cyan"), ["cyan", "road"]),
         (lambda c: c.pop("categories"), ["categories"]),
