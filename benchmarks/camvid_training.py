@@ -285,12 +285,17 @@ def main() -> None:
         f"{len(waiting)} trainings to do, {options.jobs} at once, for at most {options.minutes:g} minutes", flush=True
     )
     context = multiprocessing.get_context("spawn")
+    failed = 0
     with ProcessPoolExecutor(options.jobs, context) as pool:
         running = {}
         for job in waiting:
             running[pool.submit(run, job, options)] = job
         try:
             for future in as_completed(running, timeout=max(0.0, until - time.monotonic())):
+                if (error := future.exception()) is not None:  # of the others nothing is lost
+                    failed += 1
+                    print(f"{running[future].key}: {type(error).__name__}: {error}", flush=True)
+                    continue
                 row = future.result()
                 with (options.out / "results.jsonl").open("a") as stream:
                     stream.write(json.dumps(row) + "\n")
@@ -304,6 +309,8 @@ def main() -> None:
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
     table(options.out)
+    if failed:
+        raise SystemExit(f"{failed} trainings failed")
 
 
 if __name__ == "__main__":
