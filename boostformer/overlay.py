@@ -59,12 +59,6 @@ def shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
 
 
-def overlay(image: NDArray[np.uint8], predicted: NDArray[np.integer], names: Sequence[str]) -> Image.Image:
-    """Tint the image (h, w, 3) by class, and add a legend of the classes that occur, most frequent first."""
-    counts = np.bincount(predicted.ravel(), minlength=len(names))
-    return _with_legend([_by_class(image, predicted, len(names))], counts, names)
-
-
 def side_by_side(
     image: NDArray[np.uint8], label: NDArray[np.integer], predicted: NDArray[np.integer], names: Sequence[str]
 ) -> Image.Image:

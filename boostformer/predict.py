@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +19,13 @@ from boostformer.data.normalise import normalise
 from boostformer.data.split import resize_label
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.overlay import overlay, shown, side_by_side
+from boostformer.overlay import legend, palette, shown, side_by_side, tinted
 from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.windows import windowed_bands
 
+Kind = Literal["labels", "overlay"]
+KINDS: tuple[Kind, ...] = ("labels", "overlay")
+LEGEND = "legend.png"
 CARD_SIDE = 320
 """Longest side of an image in a model card, in pixels."""
 
@@ -65,28 +70,52 @@ def predict_file(
     size: tuple[int, int],
     fit: Fit = "exact",
     overlap: float = OVERLAP,
-) -> tuple[Path, Path]:
-    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return both paths.
+    kinds: Sequence[Kind] = KINDS,
+) -> list[Path]:
+    """Write NAME.labels.png (class + 1, as ADE20K's annotations) and NAME.overlay.png; return their paths.
 
-    The label map has 8 bits for at most 254 classes, else 16.
+    The label map has 8 bits for at most 254 classes, and shows them in the overlay's colours; else it has 16 bits, and
+    no colours. The overlay is as large as the image; its colours are in LEGEND.
 
     Args:
         model: see :func:`predict_array`, as for ``size``, ``fit`` and ``overlap``.
         image: the file, read as those that the network was trained on; :class:`UserError` if it cannot be.
-        out: a folder, made if it is not there; :class:`UserError` if it cannot be written.
+        out: the pictures' path without their endings; :class:`UserError` if they cannot be written.
         size: (H, W) at which the network sees the image.
         fit: how the image is brought to that size.
         overlap: of windows.
+        kinds: which of the two pictures.
     """
     pixels = read_image(image, model.reading)
     predicted = predict_array(model, pixels, size, fit, overlap)
-    files = out / f"{image.stem}.labels.png", out / f"{image.stem}.overlay.png"
-    names = model.labels or [str(i) for i in range(model.architecture.classes)]
-    pictures = Image.fromarray(predicted + 1), overlay(shown(pixels), predicted, names)
-    for file, picture in zip(files, pictures, strict=True):
-        with replacing(file, parents=True) as part:
+    files = []
+    for kind in kinds:
+        picture = label_map(predicted, model.architecture.classes) if kind == "labels" else _overlay(pixels, predicted)
+        files.append(out.with_name(f"{out.name}.{kind}.png"))
+        with replacing(files[-1], parents=True) as part:
             picture.save(part, "PNG")
     return files
+
+
+def write_legend(model: BoostFormer, folder: Path) -> Path:
+    """Write the colours of a network's classes, and the numbers that they have in label maps."""
+    classes = model.architecture.classes
+    names = model.labels or [str(i) for i in range(classes)]
+    with replacing(folder / LEGEND, parents=True) as part:
+        legend([f"{i} {name}" for i, name in enumerate(names, 1)], palette(classes)).save(part, "PNG")
+    return folder / LEGEND
+
+
+def label_map(predicted: NDArray[np.uint8 | np.uint16], classes: int) -> Image.Image:
+    """Make a picture (h, w) of class numbers + 1: with colours of 8 bits where they suffice, else grey of 16."""
+    picture = Image.fromarray(predicted + 1)
+    if predicted.dtype == np.uint8:
+        picture.putpalette(np.concatenate([np.zeros((1, 3), np.uint8), palette(classes)]).tobytes())
+    return picture
+
+
+def _overlay(pixels: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16]) -> Image.Image:
+    return Image.fromarray(tinted(shown(pixels), predicted, palette(int(predicted.max()) + 1)))
 
 
 def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:

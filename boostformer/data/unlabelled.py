@@ -17,24 +17,38 @@ from boostformer.errors import UserError
 from boostformer.files import files_below
 
 
+def images_in(folder: Path) -> dict[str, Path]:
+    """Find all images below ``folder``, by their paths from there without endings.
+
+    UserError when there are none, or two of one name.
+    """
+    with file_errors(folder):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of images without masks")
+        paths = sorted(
+            path
+            for inner, names in files_below(folder)
+            for path in (Path(inner, name) for name in names)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        )
+    if not paths:
+        raise UserError(f"{folder}: holds no images; read are {', '.join(IMAGE_SUFFIXES)}")
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise UserError(f"{path} and {found[name]} have one name; rename one of them")
+        found[name] = path
+    return found
+
+
 class Unlabelled(SegmentationSplit):
     """All images below a folder, called by their paths without endings; UserError when there are none."""
 
     def __init__(self, folder: Path, labels: list[str], config: DataConfig) -> None:
         self.labels, self.size, self.fit = labels, config.size, config.fit
-        with file_errors(folder):
-            if not folder.is_dir():
-                raise UserError(f"{folder}: no such folder of images without masks")
-            found = sorted(
-                path
-                for inner, names in files_below(folder)
-                for path in (Path(inner, name) for name in names)
-                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-            )
-        if not found:
-            raise UserError(f"{folder}: holds no images; read are {', '.join(IMAGE_SUFFIXES)}")
-        self._paths = found
-        self._names = [path.relative_to(folder).with_suffix("").as_posix() for path in found]
+        found = images_in(folder)
+        self._names, self._paths = list(found), list(found.values())
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -24,38 +24,55 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     ckpt: Checkpoint,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
+    only: Annotated[str | None, typer.Option(help="labels or overlay; by default both are drawn.")] = None,
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
 ) -> None:
     """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png.
 
-    Label maps have 8 bits for up to 254 classes, else 16.
+    Label maps have 8 bits for up to 254 classes, else 16. The colours of the classes are in legend.png. Of a folder all
+    images below it are drawn, under their paths from there.
     """
     from boostformer.model import BoostFormer
-    from boostformer.predict import predict_file
+    from boostformer.predict import KINDS, predict_file, write_legend
     from boostformer.training.devices import check_precision, chosen_device, computing
     from search.cli.arch_argument import at_size
     from search.cli.data_argument import size_of
 
     place = chosen_device(device)
     check_precision(precision, place)
+    if only not in (None, *KINDS):
+        raise UserError(f"--only: unknown '{only}'; {nearest(only, KINDS)}")
+    kinds = [kind for kind in KINDS if only in (None, kind)]
+    pictures = _pictures(images)
     model = BoostFormer.load(ckpt).to(place)
     data, wanted = data_in(model.provenance), at_size(model.architecture, size_of(size)).size
     how: dict[str, Any] = {"fit": data.fit, "overlap": data.overlap} if data else {}
-    by_name = {image.stem: image for image in images}
-    for image in images:
-        if by_name[image.stem] != image:
-            raise UserError(f"{image} and {by_name[image.stem]} would be drawn into the same file of --out")
     if model.architecture.bands not in (1, 3):
         shown = "the first three" if model.architecture.bands > 3 else "the first"
         note(f"overlays show {shown} of {model.architecture.bands} bands")
     with computing(place, precision):
-        for image in images:
-            for file in predict_file(model, image, out, wanted, **how):
+        for name, image in pictures.items():
+            for file in predict_file(model, image, out / name, wanted, kinds=kinds, **how):
                 print(file)
+    print(write_legend(model, out))
+
+
+def _pictures(given: list[Path]) -> dict[str, Path]:
+    """Find the images that were named, those of folders too; each by the name of its pictures in --out."""
+    from boostformer.data.unlabelled import images_in
+
+    found: dict[str, Path] = {}
+    for path in given:
+        for name, image in (images_in(path) if path.is_dir() else {path.stem: path}).items():
+            if found.setdefault(name, image) != image:
+                raise UserError(f"{found[name]} and {image} would be drawn into the same file of --out")
+    return found
 
 
 def export(

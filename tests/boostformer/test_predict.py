@@ -12,7 +12,7 @@ from PIL import Image
 from boostformer import BoostFormer, build, presets
 from boostformer.errors import UserError
 from boostformer.overlay import OPACITY, palette
-from boostformer.predict import predict_file
+from boostformer.predict import label_map, predict_file, write_legend
 
 ORIENTATION = 0x112
 
@@ -28,11 +28,30 @@ def test_an_overlay_lies_on_a_turned_photo(tmp_path: Path, model: BoostFormer) -
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photo.png", exif=exif)
-    labels, overlay = predict_file(model, tmp_path / "photo.png", tmp_path / "out", (32, 64))
+    labels, overlay = predict_file(model, tmp_path / "photo.png", tmp_path / "out" / "photo", (32, 64))
     predicted = np.array(Image.open(labels)) - 1
     assert predicted.shape == photo.shape[:2]
+    np.testing.assert_array_equal(np.array(Image.open(labels).convert("RGB")), palette(3)[predicted])
     expected = photo * (1 - OPACITY) + palette(3)[predicted] * OPACITY
-    np.testing.assert_array_equal(np.array(Image.open(overlay))[:150, :80], expected.astype(np.uint8))
+    np.testing.assert_array_equal(np.array(Image.open(overlay)), expected.astype(np.uint8))
+
+
+def test_only_what_is_asked_for_is_drawn(tmp_path: Path, model: BoostFormer) -> None:
+    Image.new("RGB", (64, 32)).save(tmp_path / "photo.png")
+    assert predict_file(model, tmp_path / "photo.png", tmp_path / "out" / "a", (32, 64), kinds=["labels"]) == [
+        tmp_path / "out" / "a.labels.png"
+    ]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.labels.png"]
+
+
+def test_a_legend_has_the_colours_of_all_classes(tmp_path: Path, model: BoostFormer) -> None:
+    found = {tuple(colour) for colour in np.array(Image.open(write_legend(model, tmp_path / "out"))).reshape(-1, 3)}
+    assert {tuple(colour) for colour in palette(3)} <= found
+
+
+def test_more_classes_than_colours_are_a_map_of_16_bits() -> None:
+    numbers = np.arange(300, dtype=np.uint16).reshape(15, 20)
+    np.testing.assert_array_equal(np.array(label_map(numbers, 300)), numbers + 1)
 
 
 def test_a_folder_is_no_photo(tmp_path: Path, model: BoostFormer) -> None:

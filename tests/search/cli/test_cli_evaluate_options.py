@@ -222,3 +222,14 @@ def test_predictions_of_another_precision_are_near(tmp_path: Path, trained: Path
         assert done.returncode == 0, done.stderr
         maps.append(np.array(Image.open(tmp_path / precision / "00.labels.png")))
     assert (maps[0] == maps[1]).mean() > 0.9
+
+
+def test_all_images_of_a_folder_are_drawn(tmp_path: Path, trained: Path, run_cli: Callable) -> None:
+    done = run_cli("predict", trained / "net", trained / "data/images", "--only", "overlay", "--out", tmp_path / "drawn")
+    assert done.returncode == 0, done.stderr
+    images = {file.relative_to(trained / "data/images").with_suffix("") for file in trained.glob("data/images/*/*.png")}
+    drawn = {file.relative_to(tmp_path / "drawn") for file in tmp_path.glob("drawn/*/*.png")}
+    assert drawn == {image.with_name(f"{image.name}.overlay.png") for image in images}
+    assert (tmp_path / "drawn/legend.png").is_file()
+    done = run_cli("predict", trained / "net", trained / "data/images", "--only", "mask", "--out", tmp_path / "drawn")
+    assert done.returncode == 2 and "--only: unknown 'mask'" in done.stderr
