@@ -225,11 +225,12 @@ def test_predictions_of_another_precision_are_near(tmp_path: Path, trained: Path
 
 
 def test_all_images_of_a_folder_are_drawn(tmp_path: Path, trained: Path, run_cli: Callable) -> None:
-    done = run_cli("predict", trained / "net", trained / "data/images", "--only", "overlay", "--out", tmp_path / "drawn")
+    command = ("predict", trained / "net", trained / "data/images", "--out", tmp_path / "drawn", "--only")
+    done = run_cli(*command, "overlay")
     assert done.returncode == 0, done.stderr
     images = {file.relative_to(trained / "data/images").with_suffix("") for file in trained.glob("data/images/*/*.png")}
     drawn = {file.relative_to(tmp_path / "drawn") for file in tmp_path.glob("drawn/*/*.png")}
     assert drawn == {image.with_name(f"{image.name}.overlay.png") for image in images}
     assert (tmp_path / "drawn/legend.png").is_file()
-    done = run_cli("predict", trained / "net", trained / "data/images", "--only", "mask", "--out", tmp_path / "drawn")
+    done = run_cli(*command, "mask")
     assert done.returncode == 2 and "--only: unknown 'mask'" in done.stderr
