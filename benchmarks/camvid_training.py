@@ -12,16 +12,13 @@ missing, and ends after so many minutes.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import statistics
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HELD_OUT = "0006R0"
+from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, spread
+
 SCOUTED = 1200
 """Iterations of trainings that try a change."""
 FULL = 4000
@@ -64,40 +61,27 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from boostformer import recipes
-    from boostformer.data import DataConfig, open_split
-    from boostformer.data.part import Part
     from boostformer.model import build
-    from boostformer.training import evaluate, train
+    from boostformer.training import train
     from search.cli.arch_argument import read_architecture
 
     torch.set_num_threads(1)
-    data = DataConfig(root=options.root.resolve(), kind="ade20k", size=options.size, ignore=(0, 255))
-    whole, validation = (open_split(data, split, options.cache) for split in ("training", "validation"))
-    sides = {False: [], True: []}
-    for index in range(len(whole)):
-        sides[whole.name(index).startswith(HELD_OUT)].append(index)
-    training, held_out = Part(whole, sides[False]), Part(whole, sides[True])
-    loaders = 1 if torch.cuda.is_available() else 0
-    recipe = recipes.load("small-data", workers=loaders, seed=job.seed, precision=options.precision, **job.changes)
+    data = opened(options.root, options.size, options.cache)
+    recipe = recipes.load("small-data", workers=loaders(), seed=job.seed, precision=options.precision, **job.changes)
     torch.manual_seed(job.seed)
-    architecture = read_architecture(job.network).replace(classes=training.num_classes, size=data.size)
+    architecture = read_architecture(job.network).replace(classes=data.training.num_classes, size=data.size)
     model = build(architecture, recipe.drop_path)
-    report = train(model, training, recipe, size=data.size)
-    scores = {name: evaluate(model, split, size=data.size) for name, split in (("val", validation), ("test", held_out))}
+    report = train(model, data.training, recipe, size=data.size)
+    found = data.scores(model)
+    scores = {"val": found["validation"], "test": found["sequence"]}
     return {
         "key": job.key,
         **{"group": job.group, "arm": job.arm, "network": job.network, "seed": job.seed, "id": architecture.id},
-        **{f"{name}_miou": found.miou for name, found in scores.items()},
-        **{f"{name}_accuracy": found.accuracy for name, found in scores.items()},
+        **{f"{name}_miou": score.miou for name, score in scores.items()},
+        **{f"{name}_accuracy": score.accuracy for name, score in scores.items()},
         **{"iterations": report.iterations, "seconds": round(report.seconds, 1), "changes": job.changes},
-        "device": torch.cuda.get_device_name() if report.device.startswith("cuda") else report.device,
+        "device": device_named(report.device),
     }
-
-
-def finished(out: Path) -> list[dict[str, Any]]:
-    """Read the trainings that are done."""
-    file = out / "results.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
 def helping(done: list[dict[str, Any]]) -> dict[str, Any]:
@@ -124,7 +108,7 @@ def helping(done: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
-    """List the trainings that are asked for and not done, the longest first within a group."""
+    """List the trainings that are asked for, the longest first within a group."""
     found: list[Job] = []
     for group in options.groups:
         if group in ("recipes", "losses"):
@@ -138,8 +122,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         best = {"iterations": FULL} | helping(finished(options.out))
         networks = ["segformer_b0", "boostformer_b0", *options.pick]
         found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
-    known = {row["key"] for row in finished(options.out)}
-    return [job for job in found if job.key not in known]
+    return found
 
 
 def table(out: Path) -> None:
@@ -148,53 +131,17 @@ def table(out: Path) -> None:
     for row in finished(out):
         rows.setdefault((row["group"], row["arm"], row["network"]), []).append(row)
     for (group, arm, network), some in rows.items():
-        said = []
-        for key in ("val_miou", "test_miou"):
-            values = [100 * row[key] for row in some]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            said.append(f"{key[:-5]} {statistics.mean(values):.2f} ± {spread:.2f}")
+        said = [f"{key} {spread(row[f'{key}_miou'] for row in some)}" for key in ("val", "test")]
         print(f"{group:9} {arm:20} {network:28} {', '.join(said)}, {len(some)} seeds", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, metavar="CAMVID")
-    parser.add_argument("out", type=Path, metavar="OUT")
+    parser = arguments(__doc__.splitlines()[0], size="128x192")
     parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "main"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
-    parser.add_argument("--size", default="128x192", help="HxW")
-    parser.add_argument("--precision", default="fp32", help="fp32 or bf16")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
-    parser.add_argument("--minutes", type=float, default=60.0, help="after which nothing new begins")
-    parser.add_argument("--cache", type=Path, help="folder for decoded images; by default in OUT")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    options.cache = options.cache or options.out / "cache"
-    until = time.monotonic() + 60 * options.minutes
-    waiting = jobs(options)
-    print(
-        f"{len(waiting)} trainings to do, {options.jobs} at once, for at most {options.minutes:g} minutes", flush=True
-    )
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, context) as pool:
-        running = {}
-        for job in waiting:
-            running[pool.submit(run, job, options)] = job
-        try:
-            for future in as_completed(running, timeout=max(0.0, until - time.monotonic())):
-                row = future.result()
-                with (options.out / "results.jsonl").open("a") as stream:
-                    stream.write(json.dumps(row) + "\n")
-                print(
-                    f"{row['key']}: val {row['val_miou']:.2%}, test {row['test_miou']:.2%}, {row['seconds']} s",
-                    flush=True,
-                )
-        except TimeoutError:
-            print("time is up; the same command goes on", flush=True)
-            for process in list(pool._processes.values()):
-                process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+    options = parse(parser)
+    run_all(jobs(options), run, options, lambda row: f"val {row['val_miou']:.2%}, test {row['test_miou']:.2%}")
     table(options.out)
 
 
