@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.block import Block, Channels, Options, Runs, Size
 from boostformer.blocks.folding import absorb_input, absorb_output, set_weights
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.registry import OneOf, register
@@ -71,6 +71,11 @@ def keys_out_of_reach(height: int, width: int) -> str | None:
     return None
 
 
+def in_runs(layers: Iterable[str], runs: Runs) -> dict[str, tuple[Runs, Runs]]:
+    """Say that the outputs of these layers lie in ``runs``."""
+    return {f"{layer}.{name}": (runs, ()) for layer in layers for name in ("weight", "bias")}
+
+
 class Projections(Block):
     """Base of attention in ``heads``: linear layers to queries, keys and values, and with ``project`` one behind."""
 
@@ -85,6 +90,14 @@ class Projections(Block):
     @staticmethod
     def refusal(width: int, size: Size, options: Options) -> str | None:
         return heads_refusal(width, options["heads"])
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Heads; without a last layer the values' channels are those of the trunk."""
+        width = self.query.in_features
+        heads: Runs = (width // self.heads,) * self.heads
+        if not isinstance(self.project, nn.Linear):
+            return in_runs(("query", "key"), heads)
+        return in_runs(("query", "key", "value"), heads) | {"project.weight": ((), heads)}
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C/heads)."""
