@@ -123,6 +123,14 @@ class Attention(Projections):
             set_weights(self.value, self.value.weight, None)
         return self
 
+    def _take_layers(self, other: Attention) -> bool:
+        names = ("query", "key", "value", "project")
+        if any(type(getattr(self, name)) is not type(getattr(other, name)) for name in names):
+            return False
+        for name in names:
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+        return True
+
     def _absorb_input(self, layers: Iterable[nn.Module], scale: Channels, shift: Channels | None) -> bool:
         for layer in layers:
             absorb_input(layer, scale, shift)
@@ -169,6 +177,18 @@ class EfficientAttention(Attention):
     def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         return keys_out_of_reach(size[0] // options["reduction"], size[1] // options["reduction"])
 
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Be the same as plain attention without reduction; with one, attend to averages."""
+        if not isinstance(other, MultiHeadSelfAttention) or not self._take_layers(other):
+            return False
+        if isinstance(self.reduce, nn.Sequential):
+            conv = self.reduce[0]
+            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None] / conv.weight[0, 0].numel())
+            conv.bias.zero_()
+        return True
+
     def forward(self, x: Tensor) -> Tensor:
         return as_map(self.attend(tokens(x), tokens(self.reduce(x))), x)
 
@@ -194,6 +214,10 @@ class MultiHeadSelfAttention(Attention):
     @staticmethod
     def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         return keys_out_of_reach(*size)
+
+    def take(self, other: Block) -> bool:
+        """Be the same as efficient attention without reduction; else attend to what that reduces."""
+        return isinstance(other, EfficientAttention) and self._take_layers(other)
 
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)
