@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
+import sys
 import time
-from argparse import Namespace
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HELD_OUT = "0006R0"
+from camvid_jobs import CamVid, arguments, device_named, finished, loaders, opened, parse, run_all, spread
+
 SCOUTED = 1200
 """Iterations of trainings that try a change."""
 FULL = 4000
@@ -47,6 +46,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "auxiliary": {"loss": {"auxiliary": 0.4}},
     "at logits": {"loss": {"resolution": "logits"}},
 }
+
+
 _OFF = {"logits": 0.0, "channels": 0.0, "stages": 0.0}
 TAUGHT: dict[str, dict[str, Any] | None] = {
     "no teacher": None,
@@ -77,115 +78,83 @@ class Job:
         return f"{self.group}/{self.arm}/{self.network}/{self.seed}"
 
 
-def parts(options: Namespace) -> tuple[Any, Any, Any]:
-    """Open the images to train on, to validate on, and the held-out ones."""
-    from boostformer.data import DataConfig, open_split
-    from boostformer.data.part import Part
-
-    data = DataConfig(root=options.root.resolve(), kind="ade20k", size=options.size, ignore=(0, 255))
-    whole, validation = (open_split(data, split, options.cache) for split in ("training", "validation"))
-    sides: dict[bool, list[int]] = {False: [], True: []}
-    for index in range(len(whole)):
-        sides[whole.name(index).startswith(HELD_OUT)].append(index)
-    return Part(whole, sides[False]), validation, Part(whole, sides[True])
-
-
-def recipe_of(job: Job, options: Namespace) -> Any:
-    """Make the recipe of a training."""
+def prepared(job: Job, options: argparse.Namespace, data: CamVid) -> tuple[Any, Any, Any]:
+    """Build a training's network, make its recipe, and open its teacher, None where it has none."""
     import torch
 
     from boostformer import recipes
-
-    loaders = 1 if torch.cuda.is_available() else 0
-    return recipes.load("small-data", workers=loaders, seed=job.seed, precision=options.precision, **job.changes)
-
-
-def network_of(job: Job, training: Any, drop_path: float) -> Any:
-    """Build a training's network."""
-    import torch
-
     from boostformer.model import build
-    from search.cli.arch_argument import read_architecture
-
-    torch.manual_seed(job.seed)
-    architecture = read_architecture(job.network).replace(classes=training.num_classes, size=training.size)
-    return build(architecture, drop_path)
-
-
-def teaching_of(job: Job, options: Namespace, training: Any) -> Any:
-    """Open the teacher of a training; None where it has none."""
     from boostformer.teachers.opening import open_teacher
     from boostformer.training.taught import Teaching
+    from search.cli.arch_argument import read_architecture
 
-    if not job.taught:
-        return None
-    names = [training.name(index) for index in range(len(training))]
-    return Teaching(open_teacher(options.out / "teacher", training.size, names))
+    recipe = recipes.load("small-data", workers=loaders(), seed=job.seed, precision=options.precision, **job.changes)
+    torch.manual_seed(job.seed)
+    architecture = read_architecture(job.network).replace(classes=data.training.num_classes, size=data.size)
+    model, teaching = build(architecture, recipe.drop_path), None
+    if job.taught:
+        names = [data.training.name(index) for index in range(len(data.training))]
+        teaching = Teaching(open_teacher(options.out / "teacher", data.size, names))
+    return model, recipe, teaching
 
 
-def run(job: Job, options: Namespace) -> dict[str, Any]:
+def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     """Train and score one network."""
     import torch
 
-    from boostformer.training import evaluate, train
+    from boostformer.training import train
 
     torch.set_num_threads(1)
-    training, validation, held_out = parts(options)
-    recipe = recipe_of(job, options)
-    model = network_of(job, training, recipe.drop_path)
-    report = train(model, training, recipe, size=training.size, teaching=teaching_of(job, options, training))
-    splits = {"val": validation, "test": held_out}
-    scores = {name: evaluate(model, split, size=training.size) for name, split in splits.items()}
+    data = opened(options.root, options.size, options.cache)
+    model, recipe, teaching = prepared(job, options, data)
+    report = train(model, data.training, recipe, size=data.size, teaching=teaching)
+    found = data.scores(model)
+    scores = {"val": found["validation"], "test": found["sequence"]}
     if job.group == "teacher":
-        model.labels = training.labels
+        model.labels = data.training.labels
         model.save_pretrained(options.out / "teacher")
     return {
         "key": job.key,
         **{"group": job.group, "arm": job.arm, "network": job.network, "seed": job.seed, "id": model.architecture.id},
-        **{f"{name}_miou": found.miou for name, found in scores.items()},
-        **{f"{name}_accuracy": found.accuracy for name, found in scores.items()},
+        **{f"{name}_miou": score.miou for name, score in scores.items()},
+        **{f"{name}_accuracy": score.accuracy for name, score in scores.items()},
         **{"iterations": report.iterations, "seconds": round(report.seconds, 1), "changes": job.changes},
-        "device": torch.cuda.get_device_name() if report.device.startswith("cuda") else report.device,
+        "device": device_named(report.device),
     }
 
 
-def paces(options: Namespace) -> dict[str, float]:
+def paces(options: argparse.Namespace) -> dict[str, float]:
     """Give the seconds of a step of each arm of ``taught`` for each pick, measured once and kept."""
+    from accelerate import PartialState
+
     from boostformer.training import loop, train
 
     file = options.out / "paces.json"
     known: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
-    training = parts(options)[0]
+    data = opened(options.root, options.size, options.cache)
     few = {"iterations": 120, "warmup_iterations": 0, "lr": 1e-12}
     for network in options.pick:
         for arm, weights in TAUGHT.items():
             if (key := f"{arm}/{network}") in known:
                 continue
             job = Job("taught", arm, network, 0, few | distilled(weights), weights is not None)
-            recipe, times = recipe_of(job, options), []
+            model, recipe, teaching = prepared(job, options, data)
+            times: list[tuple[int, float]] = []
             told = lambda done, *_: times.append((done, time.perf_counter()))  # noqa: B023, E731
-            teaching = teaching_of(job, options, training)
-            model = network_of(job, training, recipe.drop_path)
-            train(model, training, recipe, size=training.size, progress=told, teaching=teaching)
-            warm = next(index for index, (done, _) in enumerate(times) if done >= 2 * loop.report_every(device()))
-            (first, began), (last, ended) = times[warm], times[-1]
+            train(model, data.training, recipe, size=data.size, progress=told, teaching=teaching)
+            every = loop.report_every(PartialState().device)
+            (first, began), (last, ended) = next(told for told in times if told[0] >= 2 * every), times[-1]
             known[key] = (ended - began) / (last - first)
             file.write_text(json.dumps(known, indent=1))
             print(f"{key}: {1000 * known[key]:.1f} ms a step", flush=True)
     return known
 
 
-def device() -> Any:
-    from accelerate import PartialState
-
-    return PartialState().device
-
-
 def distilled(weights: dict[str, Any] | None) -> dict[str, Any]:
     return {} if weights is None else {"distillation": weights}
 
 
-def taught_jobs(options: Namespace) -> list[Job]:
+def taught_jobs(options: argparse.Namespace) -> list[Job]:
     """List the trainings with a teacher, all of the same wall-clock."""
     known, found = paces(options), []
     for network in options.pick:
@@ -194,12 +163,6 @@ def taught_jobs(options: Namespace) -> list[Job]:
             changes = {"iterations": count} | distilled(weights)
             found += [Job("taught", arm, network, seed, changes, weights is not None) for seed in SEEDS]
     return sorted(found, key=lambda job: job.seed)
-
-
-def finished(out: Path) -> list[dict[str, Any]]:
-    """Read the trainings that are done."""
-    file = out / "results.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
 def helping(done: list[dict[str, Any]]) -> dict[str, Any]:
@@ -225,8 +188,8 @@ def helping(done: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def jobs(options: Namespace) -> list[Job]:
-    """List the trainings that are asked for and not done, the longest first within a group."""
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """List the trainings that are asked for, the longest first within a group."""
     found: list[Job] = []
     for group in options.groups:
         if group in ("recipes", "losses"):
@@ -246,8 +209,7 @@ def jobs(options: Namespace) -> list[Job]:
         best = {"iterations": FULL} | helping(finished(options.out))
         networks = ["segformer_b0", "boostformer_b0", *options.pick]
         found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
-    known = {row["key"] for row in finished(options.out)}
-    return [job for job in found if job.key not in known]
+    return found
 
 
 def table(out: Path) -> None:
@@ -256,61 +218,21 @@ def table(out: Path) -> None:
     for row in finished(out):
         rows.setdefault((row["group"], row["arm"], row["network"]), []).append(row)
     for (group, arm, network), some in rows.items():
-        said = []
-        for key in ("val_miou", "test_miou"):
-            values = [100 * row[key] for row in some]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            said.append(f"{key[:-5]} {statistics.mean(values):.2f} ± {spread:.2f}")
+        said = [f"{key} {spread(row[f'{key}_miou'] for row in some)}" for key in ("val", "test")]
         print(f"{group:9} {arm:20} {network:28} {', '.join(said)}, {len(some)} seeds", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, metavar="CAMVID")
-    parser.add_argument("out", type=Path, metavar="OUT")
+    parser = arguments(__doc__.splitlines()[0], size="128x192")
     parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "main", "teacher", "taught"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
-    parser.add_argument("--size", default="128x192", help="HxW")
-    parser.add_argument("--precision", default="fp32", help="fp32 or bf16")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
-    parser.add_argument("--minutes", type=float, default=60.0, help="after which nothing new begins")
-    parser.add_argument("--cache", type=Path, help="folder for decoded images; by default in OUT")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    options.cache = options.cache or options.out / "cache"
-    until = time.monotonic() + 60 * options.minutes
-    waiting = jobs(options)
-    print(
-        f"{len(waiting)} trainings to do, {options.jobs} at once, for at most {options.minutes:g} minutes", flush=True
-    )
-    context = multiprocessing.get_context("spawn")
-    failed = 0
-    with ProcessPoolExecutor(options.jobs, context) as pool:
-        running = {}
-        for job in waiting:
-            running[pool.submit(run, job, options)] = job
-        try:
-            for future in as_completed(running, timeout=max(0.0, until - time.monotonic())):
-                if (error := future.exception()) is not None:  # of the others nothing is lost
-                    failed += 1
-                    print(f"{running[future].key}: {type(error).__name__}: {error}", flush=True)
-                    continue
-                row = future.result()
-                with (options.out / "results.jsonl").open("a") as stream:
-                    stream.write(json.dumps(row) + "\n")
-                print(
-                    f"{row['key']}: val {row['val_miou']:.2%}, test {row['test_miou']:.2%}, {row['seconds']} s",
-                    flush=True,
-                )
-        except TimeoutError:
-            print("time is up; the same command goes on", flush=True)
-            for process in list(pool._processes.values()):
-                process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+    options = parse(parser)
+    said = lambda row: f"val {row['val_miou']:.2%}, test {row['test_miou']:.2%}"  # noqa: E731
+    failed = run_all(jobs(options), run, options, said)
     table(options.out)
     if failed:
-        raise SystemExit(f"{failed} trainings failed")
+        sys.exit(f"{len(failed)} trainings failed")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from boostformer.errors import UserError
 from boostformer.inheritance import inherit
 from boostformer.model import Network, import_checkpoint
 from boostformer.names import are_numbers
+from boostformer.slices import overlaid
 from boostformer.weights import checkpoint, importers
 from boostformer.weights.licence import licence_of
 
@@ -89,10 +90,10 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
     for name in [name for name in found.state if name.startswith("decoder.classifier.")]:
         fresh, theirs = model.state_dict()[name], trained.weights.get(name)
         rows = _rows(theirs, fresh, trained.labels, labels) if theirs is not None else None
-        found.state[name] = fresh if rows is None else rows
+        found.state[name] = fresh if rows is None else rows[0]
         found.taken.pop(name, None)
         if rows is not None:
-            found.taken[name] = rows.numel()
+            found.taken[name] = rows[1]
             shared = sum(label in trained.labels for label in labels)
             remark = f"; {shared} of {len(labels)} classes known by name" if trained.labels != labels else ""
     whole = {name: value.numel() for name, value in found.state.items()}
@@ -106,7 +107,7 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
         )
     model.load_state_dict(found.state)
     share = sum(found.taken.values()) / sum(whole.values())
-    said = f"starts from {trained.id}: {share:.1%} of its numbers{remark}"
+    said = f"starts from {trained.id}: {share:.1%} of its numbers{_by_part(found.taken, whole)}{remark}"
     partly = {_group(name) for name, count in found.taken.items() if count < whole[name]}
     fresh_parts = {_group(name) for name in whole if name not in found.taken}
     if partly:
@@ -116,25 +117,36 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
     return said
 
 
+def _by_part(taken: dict[str, int], whole: dict[str, int]) -> str:
+    """Say what share of each part's numbers is taken; nothing where it is all."""
+    shares: dict[str, tuple[int, int]] = {}
+    for name, count in whole.items():
+        parts = name.split(".")
+        part = f"stage {int(parts[2]) + 1}" if parts[:2] == ["encoder", "stages"] else parts[parts[0] == "encoder"]
+        before = shares.get(part, (0, 0))
+        shares[part] = before[0] + taken.get(name, 0), before[1] + count
+    if all(some == every for some, every in shares.values()):
+        return ""
+    return " (" + ", ".join(f"{part} {some / every:.0%}" for part, (some, every) in shares.items()) + ")"
+
+
 def _listed(groups: set[str]) -> str:
     more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
     return ", ".join(sorted(groups)[:_LISTED]) + more
 
 
-def _rows(theirs: Tensor, own: Tensor, their_labels: list[str], labels: list[str]) -> Tensor | None:
-    """Give the classifier's tensor with the rows of known classes; None when nothing can be taken."""
-    if theirs.shape[1:] != own.shape[1:]:
-        return None
+def _rows(theirs: Tensor, own: Tensor, their_labels: list[str], labels: list[str]) -> tuple[Tensor, int] | None:
+    """Give the classifier's tensor with the rows of known classes, and how many numbers are taken; None for none."""
     if are_numbers(their_labels) or are_numbers(labels) or their_labels == labels:
-        return theirs if theirs.shape == own.shape else None
+        return overlaid(own, theirs) if len(theirs) == len(own) else None
     found = {label: number for number, label in enumerate(their_labels)}
-    if not any(label in found for label in labels):
+    known = [number for number, label in enumerate(labels) if label in found]
+    laid = overlaid(own[known], theirs[[found[labels[number]] for number in known]]) if known else None
+    if laid is None:
         return None
     rows = own.clone()
-    for number, label in enumerate(labels):
-        if label in found:
-            rows[number] = theirs[found[label]]
-    return rows
+    rows[known] = laid[0]
+    return rows, laid[1]
 
 
 def _group(name: str) -> str:

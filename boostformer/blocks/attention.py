@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.block import Block, Channels, Options, Runs, Size
 from boostformer.blocks.folding import absorb_input, absorb_output, set_weights
 from boostformer.blocks.norms import LayerNorm2d
 from boostformer.blocks.registry import OneOf, register
@@ -71,6 +71,11 @@ def keys_out_of_reach(height: int, width: int) -> str | None:
     return None
 
 
+def in_runs(layers: Iterable[str], runs: Runs) -> dict[str, tuple[Runs, Runs]]:
+    """Say that the outputs of these layers lie in ``runs``."""
+    return {f"{layer}.{name}": (runs, ()) for layer in layers for name in ("weight", "bias")}
+
+
 class Projections(Block):
     """Base of attention in ``heads``: linear layers to queries, keys and values, and with ``project`` one behind."""
 
@@ -85,6 +90,14 @@ class Projections(Block):
     @staticmethod
     def refusal(width: int, size: Size, options: Options) -> str | None:
         return heads_refusal(width, options["heads"])
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Heads; without a last layer the values' channels are those of the trunk."""
+        width = self.query.in_features
+        heads: Runs = (width // self.heads,) * self.heads
+        if not isinstance(self.project, nn.Linear):
+            return in_runs(("query", "key"), heads)
+        return in_runs(("query", "key", "value"), heads) | {"project.weight": ((), heads)}
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C/heads)."""
@@ -109,6 +122,14 @@ class Attention(Projections):
             set_weights(self.project, self.project.weight, self.project.bias.double() + passed)
             set_weights(self.value, self.value.weight, None)
         return self
+
+    def _take_layers(self, other: Attention) -> bool:
+        names = ("query", "key", "value", "project")
+        if any(type(getattr(self, name)) is not type(getattr(other, name)) for name in names):
+            return False
+        for name in names:
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+        return True
 
     def _absorb_input(self, layers: Iterable[nn.Module], scale: Channels, shift: Channels | None) -> bool:
         for layer in layers:
@@ -156,6 +177,18 @@ class EfficientAttention(Attention):
     def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         return keys_out_of_reach(size[0] // options["reduction"], size[1] // options["reduction"])
 
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Be the same as plain attention without reduction; with one, attend to averages."""
+        if not isinstance(other, MultiHeadSelfAttention) or not self._take_layers(other):
+            return False
+        if isinstance(self.reduce, nn.Sequential):
+            conv = self.reduce[0]
+            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None] / conv.weight[0, 0].numel())
+            conv.bias.zero_()
+        return True
+
     def forward(self, x: Tensor) -> Tensor:
         return as_map(self.attend(tokens(x), tokens(self.reduce(x))), x)
 
@@ -181,6 +214,10 @@ class MultiHeadSelfAttention(Attention):
     @staticmethod
     def out_of_reach(stage: int, size: Size, options: Options) -> str | None:
         return keys_out_of_reach(*size)
+
+    def take(self, other: Block) -> bool:
+        """Be the same as efficient attention without reduction; else attend to what that reduces."""
+        return isinstance(other, EfficientAttention) and self._take_layers(other)
 
     def forward(self, x: Tensor) -> Tensor:
         x_tokens = tokens(x)

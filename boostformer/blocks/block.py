@@ -11,6 +11,8 @@ Size = tuple[int, int]
 """(H, W) of a map, in positions."""
 Options = Mapping[str, Any]
 """The value of every option of a block, by name."""
+Runs = tuple[int, ...]
+"""Lengths of the runs that an axis of a weight is made of, in their order; () for a single one."""
 Channels = Tensor
 """(C,), float64: a number for each channel."""
 
@@ -80,6 +82,22 @@ class Block(Foldable):
         method is taken for linear.
         """
         raise NotImplementedError(f"{type(self).__name__} is no linear fusion")
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Name the weights whose rows or columns lie in several runs, such as heads, with the lengths of the runs.
+
+        Of each weight by name: the runs of its outputs and those of its inputs. A network of another width inherits
+        run by run (:mod:`boostformer.inheritance`).
+        """
+        return {}
+
+    def take(self, other: Block) -> bool:
+        """Compute what ``other`` does, or nearly: a trained block of another kind that is built for the same shape.
+
+        Options that both have are equal, unless one does not allow the other's value. Return True after changing the
+        weights so, or False after changing nothing.
+        """
+        return False
 
     @classmethod
     def is_linear(cls) -> bool:

@@ -58,6 +58,11 @@ class ReparamDepthwise(Block):
     def forward(self, x: Tensor) -> Tensor:
         return self.wide(x) + self.point(x) + self.skip(x)
 
+    def absorb_output(self, scale: Channels, shift: Channels | None) -> bool:
+        return absorb_output(self.skip, scale, shift) and all(
+            absorb_output(branch, scale) for branch in (self.wide, self.point)
+        )
+
     @torch.no_grad()
     def fold(self) -> nn.Module:
         """Become one convolution: the narrow branches are filters that are zero but for the middle."""

@@ -78,5 +78,5 @@ class CrossCovarianceAttention(Projections):
 def unit(x: Tensor) -> Tensor:
     """(B, N, C) with every channel of length one over the tokens."""
     exact = at_least_single(x)
-    length = exact.square().sum(dim=1, keepdim=True).sqrt().clamp(min=EPS)
+    length = exact.square().sum(dim=1, keepdim=True).clamp(min=EPS**2).sqrt()  # which has no gradient at 0
     return (exact / length).to(x.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.block import Block, Channels
+from boostformer.blocks.block import Block, Channels, Runs
 from boostformer.blocks.folding import absorb_output
 from boostformer.blocks.registry import OneOf, register
 
@@ -45,6 +45,20 @@ class ConcatFusion(Block):
     def _weights(self) -> tuple[Tensor, ...]:
         """The weights (width, width, 1, 1) of each map, finest first."""
         return self.linear.weight.chunk(self.maps, dim=1)[::-1]
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Maps."""
+        return {"linear.weight": ((), (self.linear.out_channels,) * self.maps)}
+
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Be the same sum as any linear fusion."""
+        if not other.is_linear():
+            return False
+        one = torch.eye(self.linear.out_channels, dtype=torch.float64)
+        parts = [part if part.dim() else part * one for part in other.linear_parts()]
+        self.linear.weight.copy_(torch.cat(parts[::-1], dim=1)[:, :, None, None])
+        return True
 
     def linear_parts(self) -> list[Tensor]:
         return [weight.detach().double().flatten(1) for weight in self._weights()]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.block import Block, Channels, Foldable, Options, Size
+from boostformer.blocks.block import Block, Channels, Foldable, Options, Runs, Size
 from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import absorb_input, absorb_output, affine_of, merge, set_weights
 from boostformer.blocks.registry import OneOf, register
@@ -58,6 +58,48 @@ class _Depthwise(_ExpandProject):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.activation(self.depthwise(self.expand(x))))
+
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Be the same as an FFN without neighbours or with halves, so far as the kernel reaches."""
+        found = _plain(other)
+        if found is None or found.expand.weight.shape != self.expand.weight.shape:
+            return False
+        for own, theirs in ((self.expand, found.expand), (self.project, found.project)):
+            own.load_state_dict(theirs.state_dict())
+        self.depthwise.weight.copy_(_centred(found.depthwise.weight, self.depthwise.kernel_size[0]))
+        assert self.depthwise.bias is not None and found.depthwise.bias is not None
+        self.depthwise.bias.copy_(found.depthwise.bias)
+        return True
+
+
+def _centred(weight: Tensor, side: int) -> Tensor:
+    """Give filters (..., k, k) a kernel of ``side``: zeros around it, or its centre."""
+    return functional.pad(weight, [(side - weight.shape[-1]) // 2] * 4)
+
+
+@torch.no_grad()
+def _plain(ffn: Block) -> _Depthwise | None:
+    """Make the FFN with one depthwise convolution that computes the same in eval mode; None where there is none."""
+    if isinstance(ffn, _Depthwise):
+        return ffn
+    if isinstance(ffn, ConvMLP):
+        conv = depthwise(ffn.expand.out_channels, 1)
+        assert conv.bias is not None
+        nn.init.ones_(conv.weight)
+        nn.init.zeros_(conv.bias)
+        return _Depthwise(ffn.expand, conv, ffn.activation, ffn.project)
+    if not isinstance(ffn, MixCFN):
+        return None
+    halves = copy.deepcopy(ffn).eval()
+    merge(halves.expand, halves.norm1)
+    conv = depthwise(halves.expand.out_channels, 5)
+    near, far = halves.depthwise3, halves.depthwise5
+    conv.weight.copy_(torch.cat([_centred(near.weight, 5), far.weight]))
+    assert conv.bias is not None and near.bias is not None and far.bias is not None
+    conv.bias.copy_(torch.cat([near.bias, far.bias]))
+    merge(conv, halves.norm2)
+    return _Depthwise(halves.expand, conv, ffn.activation, halves.project)
 
 
 @register("ffn", "mix_ffn", source="SegFormer, Xie et al. 2021")
@@ -108,6 +150,36 @@ class MixCFN(_ExpandProject):
         if options["ratio"] * width % 2:
             return f"ratio {options['ratio']} times width {width} is odd: its two halves would differ"
         return None
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Halves."""
+        halves: Runs = (self.depthwise3.out_channels,) * 2
+        norms = {
+            f"{norm}.{name}": (halves, ())
+            for norm in ("norm1", "norm2")
+            for name in ("weight", "bias", "running_mean", "running_var")
+        }
+        return norms | {
+            "expand.weight": (halves, ()),
+            "expand.bias": (halves, ()),
+            "project.weight": ((), halves),
+        }
+
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Be the same as an FFN with one kernel, until BatchNorm sees a batch; half of a larger kernel is lost."""
+        found = _plain(other)
+        if found is None or found.expand.weight.shape != self.expand.weight.shape:
+            return False
+        for own, theirs in ((self.expand, found.expand), (self.project, found.project)):
+            own.load_state_dict(theirs.state_dict())
+        assert found.depthwise.bias is not None
+        weights, biases = found.depthwise.weight.chunk(2), found.depthwise.bias.chunk(2)
+        for conv, weight, bias in zip((self.depthwise3, self.depthwise5), weights, biases, strict=True):
+            assert conv.bias is not None
+            conv.weight.copy_(_centred(weight, conv.kernel_size[0]))
+            conv.bias.copy_(bias)
+        return True
 
     def forward(self, x: Tensor) -> Tensor:
         near, far = self.norm1(self.expand(x)).chunk(2, dim=1)
@@ -166,6 +238,20 @@ class ConvMLP(_ExpandProject):
         self.expand = nn.Conv2d(width, ratio * width, 1)
         self.activation = ACTIVATIONS[activation]
         self.project = nn.Conv2d(ratio * width, width, 1)
+
+    @torch.no_grad()
+    def take(self, other: Block) -> bool:
+        """Sum the filters of an FFN that sees neighbours: the same on a map that is smooth."""
+        found = _plain(other)
+        if found is None or found.expand.weight.shape != self.expand.weight.shape:
+            return False
+        self.expand.load_state_dict(found.expand.state_dict())
+        self.project.load_state_dict(found.project.state_dict())
+        assert self.expand.bias is not None and found.depthwise.bias is not None
+        factor = found.depthwise.weight.sum(dim=(1, 2, 3))
+        self.expand.weight.mul_(factor[:, None, None, None])
+        self.expand.bias.mul_(factor).add_(found.depthwise.bias)
+        return True
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.activation(self.expand(x)))

@@ -30,6 +30,11 @@ def absorb_output(module: nn.Module, scale: Channels, shift: Channels | None = N
             bias = shift if bias is None else bias + shift
         set_weights(module, weight, bias)
         return True
+    if isinstance(module, nn.BatchNorm2d):
+        bias = module.bias.double() * scale
+        module.weight = _frozen(module.weight.double() * scale, module.weight)
+        module.bias = _frozen(bias if shift is None else bias + shift, module.bias)
+        return True
     return isinstance(module, Foldable) and module.absorb_output(scale, shift)
 
 
@@ -60,8 +65,13 @@ def absorb_input(module: nn.Module, scale: Channels, shift: Channels | None = No
 @torch.no_grad()
 def set_weights(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
     """Give a layer these weights, in its own precision, and a bias or none."""
-    layer.weight = nn.Parameter(weight.to(layer.weight.dtype), requires_grad=False)
-    layer.bias = None if bias is None else nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)
+    layer.weight, before = _frozen(weight, layer.weight), layer.weight
+    layer.bias = None if bias is None else _frozen(bias, before)
+
+
+def _frozen(value: Tensor, like: Tensor) -> nn.Parameter:
+    """Make a parameter of the precision of ``like`` that is not trained."""
+    return nn.Parameter(value.to(like.dtype), requires_grad=False)
 
 
 def merge(layer: nn.Module, norm: nn.Module) -> nn.Module:

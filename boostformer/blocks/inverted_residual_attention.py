@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.blocks.attention import HEADS, heads_refusal, tokens
-from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.attention import HEADS, heads_refusal, in_runs, tokens
+from boostformer.blocks.block import Block, Channels, Options, Runs, Size
 from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import absorb_input, absorb_output
 from boostformer.blocks.registry import OneOf, register
@@ -53,6 +53,16 @@ class InvertedResidualAttention(Block):
     def forward(self, x: Tensor) -> Tensor:
         x = self.attend(x)
         return self.project(x + self.local(x))
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Heads, in the queries, the keys and the values."""
+        query, _, value = ((width // self.heads,) * self.heads for width in self.widths)
+        local = {f"local.1.{name}": (value, ()) for name in ("weight", "bias", "running_mean", "running_var")}
+        return (
+            in_runs(["qkv"], query + query + value)
+            | local
+            | {"local.0.weight": (value, ()), "project.weight": ((), value)}
+        )
 
     def attend(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, ratio*C, H, W)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from boostformer.blocks.attention import as_map, tokens
-from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.block import Block, Channels, Options, Runs, Size
 from boostformer.blocks.convolution import depthwise
 from boostformer.blocks.folding import absorb_input, absorb_output
 from boostformer.blocks.precision import as_they_are, at_least_single
@@ -51,6 +51,14 @@ class LiteMLA(Block):
         if width % options["dim"]:
             return f"heads of width {options['dim']} do not divide width {width}"
         return None
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Queries, keys and values; their heads are of one width, whatever the width."""
+        width = self.qkv.in_channels
+        inner: Runs = (width,) * 3
+        scales: Runs = (width,) * (1 if self.coarser is None else 2)
+        coarser = {f"coarser.{layer}.weight": (inner, ()) for layer in (0, 1)} if self.coarser is not None else {}
+        return {"qkv.weight": (inner, ()), "project.0.weight": ((), scales)} | coarser
 
     def forward(self, x: Tensor) -> Tensor:
         scales = [self.qkv(x)]

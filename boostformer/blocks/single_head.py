@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boostformer.blocks.attention import as_map, keys_out_of_reach, tokens
-from boostformer.blocks.block import Block, Channels, Options, Size
+from boostformer.blocks.block import Block, Channels, Options, Runs, Size
 from boostformer.blocks.folding import absorb_output
 from boostformer.blocks.norms import GroupNorm1
 from boostformer.blocks.registry import OneOf, register
@@ -46,6 +46,14 @@ class SingleHeadAttention(Block):
         if stage < 2:
             return "single-head attention is for the third stage and the fourth"
         return keys_out_of_reach(*size)
+
+    def runs(self) -> dict[str, tuple[Runs, Runs]]:
+        """Queries, keys and values."""
+        inner: Runs = (self.dim, self.dim, self.attending)
+        norm: dict[str, tuple[Runs, Runs]] = {
+            f"qkv.1.{name}": (inner, ()) for name in ("weight", "bias", "running_mean", "running_var")
+        }
+        return {"qkv.0.weight": (inner, ())} | norm
 
     def forward(self, x: Tensor) -> Tensor:
         part, rest = x.split((self.attending, x.shape[1] - self.attending), dim=1)

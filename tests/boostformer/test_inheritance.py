@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from boostformer import presets
 from boostformer.architecture import Architecture
-from boostformer.inheritance import inherit, overlaid
+from boostformer.inheritance import inherit
 from boostformer.model import BoostFormer, build
+from boostformer.slices import overlaid
 from search_space import read_space
 
 SIZE = (64, 64)
