@@ -49,12 +49,15 @@ class SearchSpace:
         classes: number of classes.
         domains: the allowed scalars or blocks of each of :data:`SLOT_NAMES`.
         bands: of the input images.
+        within_reach: paths such as "stages.0.mixer.mhsa" of blocks that no search would try by itself, but which this
+            space may hold, because a network that it is made around has them.
     """
 
     size: tuple[int, int]
     classes: int
     domains: dict[str, Domain]
     bands: int = RGB_BANDS
+    within_reach: tuple[str, ...] = ()
 
     # What may be chosen
 
@@ -160,10 +163,12 @@ class SearchSpace:
 
         Raises :class:`UserError` for a block that is illegal at that size.
         """
-        for path, reason in illegal(self.domains, size or self.size, bands or self.bands):
+        for path, reason in illegal(self.domains, size or self.size, bands or self.bands, self.within_reach):
             height, width = size or self.size
             raise UserError(f"at {height}x{width}: {path}: {reason}")
-        return SearchSpace(size or self.size, classes or self.classes, self.domains, bands or self.bands)
+        return dataclasses.replace(
+            self, size=size or self.size, classes=classes or self.classes, bands=bands or self.bands
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give the YAML form, everything spelled out; :func:`search_space.space_from_dict` reads it back."""
@@ -179,6 +184,7 @@ class SearchSpace:
             "size": f"{height}x{width}",
             "classes": self.classes,
             **({"bands": self.bands} if self.bands != RGB_BANDS else {}),  # as an architecture does
+            **({"within_reach": list(self.within_reach)} if self.within_reach else {}),
             "stem": listed(self.domains["stem"]),
             "stages": [
                 {field: listed(self.domains[f"stages.{i}.{field}"]) for field in STAGE_FIELDS}
