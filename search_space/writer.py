@@ -29,17 +29,18 @@ def space_to_yaml(space: SearchSpace, remarks: tuple[str, ...] = ()) -> str:
 def _entry(key: str, value: Any) -> list[str]:
     """Write one key: several blocks below one another, all else on one line."""
     if isinstance(value, dict) and len(value) > 1:
-        return [f"{key}:", *(f"  {name}: {_flow(options)}" for name, options in value.items())]
-    return [f"{key}: {_flow(value)}"]
+        return [f"{key}:", *(f"  {name}: {flow(_plain(options))}" for name, options in value.items())]
+    return [f"{key}: {flow(_plain(value))}"]
 
 
-def _flow(value: Any) -> str:
-    """Write a value on one line, single values without a list around them."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-    text: str = yaml.safe_dump(plain(value), default_flow_style=True, sort_keys=False, width=math.inf)
+def flow(value: Any) -> str:
+    """Write a value of plain YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    """Take the lists from around single values."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
