@@ -113,7 +113,7 @@ def lighten(
     wish = Wish(start, _at(config, images), images, limits, device, space, trial, trials or TRIALS, seed or 0)
     folder = Folder(out, wish.asked())
     with _going_on():
-        if not folder.is_set_up:
+        if not folder.is_set_up():
             write_files(folder, wish)
         before = _scored(start, images)
         recipe_changes = given(iterations=iterations, seed=seed, threads=threads) | set_values(sets)

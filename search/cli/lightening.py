@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boostformer.errors import UserError
+from boostformer.errors import UserError, short
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
@@ -41,8 +40,10 @@ class Limits:
             try:
                 # A share of milliseconds is one as any other; a run file has the milliseconds that it comes to.
                 limit = Limit.read("params" if self.is_share(name) else name, text)
-            except ValueError as error:
-                raise UserError(f"{LIMITED[name]}: {error}") from None
+            except ValueError:
+                absolute = "20 or '20 ms'" if name == "latency_ms" else "3M, 1.5G or 2500000"
+                allowed = f"a share of the network's own, such as 60%, or {absolute}"
+                raise UserError(f"{LIMITED[name]}: {short(text)} is not a limit; allowed: {allowed}") from None
             if limit.is_share and limit.number >= 100:
                 raise UserError(f"{LIMITED[name]}: {text} is not lighter; allowed: a share below 100%")
 
@@ -105,13 +106,14 @@ class Folder:
         """The search's folder."""
         return self.path / SEARCH
 
-    @cached_property
     def is_set_up(self) -> bool:
-        """Tell whether its files were written before.
+        """Tell whether its files were written before for what is asked now; until the search began that may change.
 
-        :class:`UserError` when they were written for something else, or it is another folder that is not empty.
+        :class:`UserError` when a search was begun for something else, or it is another folder that is not empty.
         """
         from boostformer.files import read_json
+        from results.storage.location import is_run
+        from search.config.experiment import difference
 
         file = self.path / ASKED
         if not file.is_file():
@@ -122,13 +124,10 @@ class Folder:
         known = read_json(file)
         if not isinstance(known, dict) or known.get("version") != VERSION or not isinstance(known.get("asked"), dict):
             raise UserError(f"{file}: not written by this version; choose another --out")
-        for name, value in self.asked.items():
-            if (before := known["asked"].get(name)) != value:
-                said = f"--{name} was {_shown(before)} there, {_shown(value)} here"
-                if name == "start":
-                    said = "was begun with other weights"
-                raise UserError(f"{self.path}: {said}; give the same, or choose another --out")
-        return True
+        differs = difference(known["asked"], self.asked)
+        if differs and is_run(self.search):
+            raise UserError(f"{self.path}: was begun with other options: {differs}; choose another --out")
+        return not differs
 
     def write(self, run: str, space: str | None) -> None:
         """Write its files, on which the search is run.
@@ -144,10 +143,6 @@ class Folder:
         for name, text in texts.items():  # the last one tells that all are there
             with replacing(self.path / name, parents=True) as part:
                 part.write_text(text, encoding="utf-8")
-
-
-def _shown(value: Any) -> str:
-    return "not given" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,7 @@ class Wish:
         named = {option[2:]: self.limits.written.get(name) for name, option in LIMITED.items()}
         return {
             "start": self.config.weights_sha256,
-            "data": self.data.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json", exclude_defaults=True),
             **named,
             "device": self.device,
             "space": self.space,
@@ -206,7 +201,7 @@ def write_files(folder: Folder, wish: Wish) -> None:
     remarks = {"space": "the networks: an own space file, or the name of a shipped space"}
     if latency is not None:
         remarks["budgets"] = f"the start takes {latency.ms:.4g} ms ({latency.provenance})"
-    data = wish.data.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    data = wish.data.model_dump(mode="json", exclude_defaults=True)
     sections: dict[str, Any] = {
         "space": wish.space if _is_shipped(wish.space) else SPACE,
         "data": data | {"size": f"{height}x{width}"},
@@ -222,7 +217,7 @@ def write_files(folder: Folder, wish: Wish) -> None:
     ]
     for name, section in sections.items():
         if section:
-            lines += [f"# {remarks[name]}"] * (name in remarks) + [f"{name}: {flow(section)}"]
+            lines += [f"# {remark}" for remark in filter(None, [remarks.get(name)])] + [f"{name}: {flow(section)}"]
     folder.write("\n".join(lines) + "\n", _space_text(wish))
 
 
@@ -244,5 +239,5 @@ def _space_text(wish: Wish) -> str | None:
             return None if _is_shipped(wish.space) else read_text(wish.space)
     arch = wish.config.architecture
     found = space_around(arch)
-    said = f"Around {wish.start.resolve().name} ({arch.id}): what it has, and lighter alternatives; {found.count:.2g} networks."
-    return space_to_yaml(found, (said,))
+    name, count = wish.start.resolve().name, f"{found.count:.2g} networks"
+    return space_to_yaml(found, (f"Around {name} ({arch.id}): what it has, and lighter alternatives; {count}.",))
