@@ -52,6 +52,13 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Networks begin from trained weights: the first ones from ``start``'s, if the search has one."""
+
+    start: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A network to try, what its training begins from, and the networks that may yet be a parent after it."""
 
@@ -182,16 +189,10 @@ class Strategy(ABC):
     startup: ClassVar[int] = 10
     """The number of networks that are drawn at random first."""
 
-    def __init__(self, candidates: Candidates, seed: int, *, inherits: bool = False, start: Key | None = None) -> None:
-        """Begin with an empty history.
-
-        Args:
-            candidates: what may be proposed.
-            seed: of all that is random.
-            inherits: whether networks begin from the weights of others.
-            start: the trained network that a search with inheritance begins with.
-        """
-        self.candidates, self.seed, self.inherits, self.start = candidates, seed, inherits, start
+    def __init__(self, candidates: Candidates, seed: int, inheritance: Inheritance | None = None) -> None:
+        """Begin with an empty history; without ``inheritance`` every network has random weights at first."""
+        self.candidates, self.seed, self.inheritance = candidates, seed, inheritance
+        self.start = None if inheritance is None else inheritance.start
         self.history = History(candidates)
 
     def learn(self, history: Sequence[Observation]) -> None:
@@ -204,7 +205,7 @@ class Strategy(ABC):
     def propose(self) -> Proposal:
         """Propose a network within the budgets that is not in the history; raises :class:`Exhausted`."""
         key = self._network(np.random.default_rng([self.seed, len(self.history)]))
-        if not self.inherits:
+        if self.inheritance is None:
             return Proposal(key)
         breeding = self.breeding()
         [row] = self.parents_of(np.array([key], dtype=np.int16).reshape(1, -1), breeding)

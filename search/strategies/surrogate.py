@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from results.trial import Status
-from search.strategies.base import PATIENCE, Candidates, History, Key, Strategy
+from search.strategies.base import PATIENCE, Candidates, History, Inheritance, Key, Strategy
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
 from search.strategies.improvement import Improvement
 from search.strategies.kernel import Inputs, Kernel
@@ -42,8 +42,8 @@ DRAWN, BRED, ROUNDS, PARENTS = 200, 300, 5, 60
 class Surrogate(Strategy):
     """Evolution on the expected hypervolume improvement under a Gaussian process."""
 
-    def __init__(self, candidates: Candidates, seed: int) -> None:
-        super().__init__(candidates, seed)
+    def __init__(self, candidates: Candidates, seed: int, inheritance: Inheritance | None = None) -> None:
+        super().__init__(candidates, seed, inheritance)
         self._few = TPE(candidates, seed)
         self._kernels: dict[bytes, Kernel] = {}
 

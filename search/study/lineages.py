@@ -75,7 +75,7 @@ class Lineages:
         if parent.id == START:
             start = self.opened.start
             assert start is not None
-            return Beginning(start.id, start.digest, lambda: start)
+            return Beginning(START, start.digest, lambda: start)
         arch, labels = self.state.architectures[parent.id], list(self.opened.experiment.labels)
 
         def read() -> Trained:

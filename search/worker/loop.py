@@ -23,7 +23,7 @@ from results.trial import Status, Trial
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
 from search.strategies import strategy_class
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Inheritance, Observation, Proposal
 from search.study.claim import KILLER, Claim
 from search.study.queue import Queue
 from search.study.state import Scored
@@ -74,9 +74,8 @@ def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: E
     """
     evaluator = evaluator or opened.proxy
     problem, search = opened.problem, opened.experiment.search
-    inherits = opened.experiment.inherit
-    make = strategy_class(search.strategy)
-    strategy = make(problem, search.seed, inherits=inherits, start=opened.start_key if inherits else None)
+    inheritance = Inheritance(opened.start_key) if opened.experiment.inherit else None
+    strategy = strategy_class(search.strategy)(problem, search.seed, inheritance)
     problem.share(draws=1)  # the first use prepares the tables: not while others wait for their turn
 
     def propose(history: Sequence[Observation]) -> Proposal:

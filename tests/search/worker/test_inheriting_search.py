@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,18 @@ from search_factories import Watcher, opened, small
 
 from boostformer.data import DataConfig, SceneCounts
 from boostformer.errors import UserError
+from boostformer.model import BoostFormer
+from boostformer.start import LostWeights, read_trained
+from boostformer.training import evaluate
+from boostformer.training.threads import using
+from evaluators.costs.table import CostTable
 from results.run import read_run
-from results.trial import Status, Trial
+from results.trial import START, Parent, Status, Trial
+from search.cli.announce import announcement
+from search.config.experiment import Start
 from search.config.opening import OpenExperiment, image_counts, open_proxy
 from search.study.folder import set_up
+from search.study.queue import Queue
 from search.study.weights import WEIGHTS, Weights, weights_of
 from search.worker.loop import work
 
@@ -25,12 +34,17 @@ def searched(folder: Path, trials: int, this: OpenExperiment) -> list[Trial]:
     return read_run(folder).trials
 
 
-def inheriting(**changes: object) -> OpenExperiment:
+def inheriting(**changes: Any) -> OpenExperiment:
     """Trainings of two iterations on six scenes; evolution breeds after two networks."""
     data = DataConfig(kind="scenes", size=(32, 64), scenes=SceneCounts(training=6, validation=2))
     space = small().replace(size=(32, 64), classes=8)
-    values = {"strategy": "evolution", "inherit": True, "data": data, "proxy": {"batch_size": 2}} | changes
-    made = opened(space, {"params": 60_000}, **values)
+    values: dict[str, Any] = {
+        "strategy": "evolution",
+        "inherit": True,
+        "data": data,
+        "proxy": {"batch_size": 2},
+    } | changes
+    made = opened(space, values.pop("limits", {"params": 60_000}), **values)
     proxy = open_proxy(made.experiment)
     facts = {"labels": tuple(proxy.labels), "images": image_counts(proxy), "content": proxy.content}
     return OpenExperiment(made.experiment.model_copy(update=facts), proxy=proxy)
@@ -64,9 +78,6 @@ def test_the_weights_of_a_trial_are_those_it_was_scored_with(tmp_path: Path) -> 
     found = weights_of(tmp_path, trial)
     model = this.proxy.network(found.architecture, this.proxy.recipes[0])
     model.load_state_dict(found.weights)
-    from boostformer.training import evaluate
-    from boostformer.training.threads import using
-
     with using(1):
         assert evaluate(model, this.proxy.validation, size=(32, 64)).miou == trial.miou
     assert found.labels == this.proxy.labels
@@ -84,8 +95,6 @@ def test_a_search_from_scratch_keeps_no_weights(tmp_path: Path) -> None:
 
 
 def test_stored_weights_are_verified_when_they_are_read(tmp_path: Path) -> None:
-    from boostformer.start import LostWeights
-
     store = Weights.of(tmp_path)
     digest = store.keep({"a": torch.ones(3)})
     assert torch.equal(store.read(digest)["a"], torch.ones(3)) and store.digests() == {digest}
@@ -96,3 +105,21 @@ def test_stored_weights_are_verified_when_they_are_read(tmp_path: Path) -> None:
     assert digest not in store
     with pytest.raises(LostWeights, match="gone"):
         store.read(digest)
+
+
+def test_a_search_begins_with_its_start_and_walks_into_the_budgets(tmp_path: Path) -> None:
+    """The largest network of the space is given; what is tried first is near it, and begins from it."""
+    space = small().replace(size=(32, 64), classes=8)
+    largest = max(space, key=lambda arch: CostTable().cost(arch).params)
+    BoostFormer(largest).save_pretrained(tmp_path / "net")
+    trained = read_trained(tmp_path / "net")
+    start = Start(place=str(tmp_path / "net"), weights=trained.digest, architecture=largest.to_dict())
+    limits = {"params": int(0.9 * CostTable().cost(largest).params)}
+    this = inheriting(start=start, limits=limits, strategy="surrogate")
+    trials = searched(tmp_path / "run", 4, this)
+    assert trials[0].parent == Parent(START, trained.digest, 0)
+    assert "inherited from start (" in trials[0].provenance
+    assert {trial.parent.id for trial in trials if trial.parent} <= {START, *(trial.id for trial in trials)}
+    assert all(trial.parent is not None and trial.params <= limits["params"] for trial in trials)
+    line = announcement(this, Queue(tmp_path / "run", this).standing())
+    assert "start from" in line and "MB each" in line
