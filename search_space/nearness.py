@@ -16,17 +16,22 @@ OPTION = 0.5
 """What another value of a block's option weighs, where another block or width weighs 1."""
 
 
-def distances(space: GeneSpace, one: Genes, others: Genes) -> NDArray[np.float64]:
-    """Share of the choices, (P, G) and (Q, G) -> (P, Q), in which networks differ: 0 for equal ones, at most 1.
+def apart(space: GeneSpace, one: Genes, others: Genes) -> NDArray[np.float64]:
+    """Share of the choices in which networks differ, (…, G) and (…, G) -> (…): 0 for equal ones, at most 1.
 
     Where two have different blocks, their options do not count.
     """
-    found = np.zeros((len(one), len(others)))
+    found = np.zeros(np.broadcast_shapes(one.shape[:-1], others.shape[:-1]))
     for column, parent in enumerate(space.parents):
-        a, b = one[:, column, None], others[None, :, column]
+        a, b = one[..., column], others[..., column]
         differs = (a != b) & (a != INACTIVE) & (b != INACTIVE)
         found += differs * (1.0 if parent is None else OPTION)
     return found / max(1.0, sum(1.0 if parent is None else OPTION for parent in space.parents))
+
+
+def distances(space: GeneSpace, one: Genes, others: Genes) -> NDArray[np.float64]:
+    """Give how far :func:`apart` each network is from each other one, (P, G) and (Q, G) -> (P, Q)."""
+    return apart(space, one[:, None], others[None])
 
 
 def nearest_genes(space: SearchSpace, arch: Architecture) -> tuple[int, ...]:

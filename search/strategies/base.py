@@ -19,7 +19,7 @@ from results.trial import START, Status
 from search.config.problem import Key
 from search.strategies.ranking import best_first
 from search_space.genes import Genes, GeneSpace, keys
-from search_space.nearness import distances
+from search_space.nearness import apart, distances
 
 PATIENCE = 20
 """The number of guesses in a row that may be refused before a random network is taken."""
@@ -28,6 +28,9 @@ BEST, YOUNGEST = 30, 20
 NEAR, MOST_STEPS = (2, 33), 300
 """On the way from the start into the budgets: of how many changes, at random between these, the cheapest is taken each
 time; and the number of changes after which a way leads nowhere."""
+
+_STARTS_SCORE = 0.5
+"""Stands for the score of the start, which is not known."""
 
 ParentKey = Key | Literal["start"] | None
 """What a training begins from: a network of the history, the search's start, or random weights."""
@@ -149,6 +152,12 @@ class History:
         return np.array([o.status is Status.OVER_BUDGET for o in self.observations], dtype=bool)
 
     @property
+    def parents(self) -> NDArray[np.int64]:
+        """Indices (N,) of what the networks began from; -1 for the start, and for random weights."""
+        found = [o.parent for o in self.observations]
+        return np.array([self.known.get(key, -1) if isinstance(key, tuple) else -1 for key in found], dtype=np.int64)
+
+    @property
     def heritable(self) -> NDArray[np.int64]:
         """Indices of the scored networks whose trained weights others can begin from."""
         return np.array([i for i in self.scored if self.observations[i].heritable], dtype=np.int64)
@@ -254,13 +263,32 @@ class Strategy(ABC):
         rows = breeding[np.lexsort((-breeding, -self.history.miou[breeding]))]
         if self.start is None and len(self.history) < self.startup:
             rows = rows[:0]
-        apart = distances(self.candidates.genes, genes, self.history.genes[rows])
+        unlike = distances(self.candidates.genes, genes, self.history.genes[rows])
         if self.start is not None:  # last: where another is as near, its training went on from there
             begin = np.array([self.start], dtype=np.int16).reshape(1, -1)
-            apart = np.hstack([apart, distances(self.candidates.genes, genes, begin)])
-        if not apart.shape[1]:
+            unlike = np.hstack([unlike, distances(self.candidates.genes, genes, begin)])
+        if not unlike.shape[1]:
             return np.full(len(genes), -1)
-        return np.append(rows, -1)[apart.argmin(axis=1)]
+        return np.append(rows, -1)[unlike.argmin(axis=1)]
+
+    def ancestry(self, genes: Genes, rows: _Rows) -> NDArray[np.float64]:
+        """Describe what networks (P, G) begin from -> (P, 3): iterations behind it, what has changed, its score.
+
+        All three are about standard normal. Random weights have nothing behind them, all changed, and a score of 0.
+
+        Args:
+            genes: of the networks.
+            rows: of their parents (P,), as :meth:`parents_of` gives them.
+        """
+        seen, has = self.history, rows >= 0
+        changed = np.ones(len(genes))
+        if self.start is not None:
+            changed = apart(self.candidates.genes, genes, np.array(self.start, dtype=np.int16))
+        behind, score = np.zeros(len(genes)), np.full(len(genes), 0.0 if self.start is None else _STARTS_SCORE)
+        behind[has] = np.array([seen.observations[row].behind for row in rows[has]])
+        changed[has] = apart(self.candidates.genes, genes[has], seen.genes[rows[has]])
+        score[has] = seen.miou[rows[has]]
+        return np.column_stack([(np.log1p(behind) - 5) / 2, (changed - 0.3) / 0.3, (score - 0.3) / 0.2])
 
     def _near_start(self, rng: np.random.Generator) -> Iterator[Key]:
         """Yield the start, then ends of ways that lead from it into the budgets by a change at a time."""

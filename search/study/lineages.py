@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from boostformer.architecture import Architecture
 from boostformer.start import Trained
 from evaluators.proxy import Beginning
+from results.pareto import front
 from results.trial import START, Parent, Trial, TrialKey
 from search.config.opening import OpenExperiment
+from search.config.problem import Key
 from search.strategies.base import ParentKey, nearest
 from search.study.state import State
 from search.study.weights import Weights
@@ -25,7 +26,7 @@ class Lineages:
         weights: the stored ones.
         opened: the experiment.
         state: of the run.
-        say: is told a line for people when weights are lost.
+        say: is told a line for people when the weights are gone that a training began from before.
     """
 
     weights: Weights
@@ -51,21 +52,42 @@ class Lineages:
         """
         state, opened = self.state, self.opened
         parent = state.parent_of(key)
-        while needed and parent is not None and not self.has(parent):
-            arch = state.architectures[key.arch_id]
-            self.lose(parent, arch)
-            own = opened.problem.key(arch)
-            parent = self.stored(nearest(opened.problem.genes, own, state.history, opened.start_key))
-        return parent
+        if parent is None or not needed or parent.id == START or parent.weights in state.stored:
+            return parent
+        own = opened.problem.key(state.architectures[key.arch_id])
+        found = self.stored(nearest(opened.problem.genes, own, state.history, opened.start_key))
+        instead = "from scratch" if found is None else f"from {found.id}"
+        self.say(f"the weights of {parent.id} are gone: {key.arch_id} begins {instead}")
+        return found
 
-    def has(self, parent: Parent) -> bool:
-        """Tell whether a parent's weights are there."""
-        return parent.id == START or parent.weights in self.weights
+    def look(self) -> None:
+        """Tell the state which weights are there."""
+        if self.opened.experiment.inherit:
+            self.state.see(self.weights.digests())
 
-    def lose(self, parent: Parent, child: Architecture) -> None:
-        """Note that a parent's weights are gone, and say so."""
-        self.state.lose(parent.weights)
-        self.say(f"the weights of {parent.id} are gone: {child.id} begins from the next best network")
+    def prune(self, parents: Collection[Key]) -> None:
+        """Remove the weights of networks that are neither on the front nor can be a parent.
+
+        Those that a worker has just stored are not told of yet, and stay. To be called in turn.
+
+        Args:
+            parents: the networks that can.
+        """
+        experiment, state = self.opened.experiment, self.state
+        best = front(state.finished, experiment.objectives)
+        kept = state.in_use | {trial.weights for trial in best}
+        if experiment.search.final_seeds > 1:  # these begin where the first did
+            kept |= {trial.parent.weights for trial in best if trial.parent is not None}
+        kept |= {found.weights for key in parents if (found := self.stored(key)) is not None}
+        known = {score.weights for score in state.scores.values()}
+        for digest in state.stored & (known - kept):
+            self.weights.remove(digest)
+
+    def prune_orphans(self) -> None:
+        """Remove the weights of workers that died before they told of them, once all trainings are concluded."""
+        known = {score.weights for score in self.state.scores.values()}
+        for digest in self.weights.digests() - known if self.opened.experiment.inherit else ():
+            self.weights.remove(digest)
 
     def beginning(self, trial: Trial) -> Beginning | None:
         """Open what a claimed training begins from; None for random weights."""

@@ -117,6 +117,7 @@ class Queue:
     def _forget_states(self) -> None:
         """Remove the states of a concluded run; a network promoted later is trained anew, to the same score."""
         shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
+        self.lineages.prune_orphans()
 
     def begin_no_more(self, reason: str) -> None:
         """Begin no further network, for this ``reason``; the search ends once those begun are done."""
@@ -169,6 +170,7 @@ class Queue:
         self._read_target()
         with self._leases.exclusive() as check:
             standing = self._standing()
+            self.lineages.look()
             chosen = self._choose(standing, propose)
             if chosen is None:
                 return standing.owners
@@ -193,14 +195,11 @@ class Queue:
         return None
 
     def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
-        """Ask for a network until the weights of its parent are there."""
-        while True:
-            proposal = propose(self._state.history)
-            arch = self.problem.space.decode(proposal.genes)
-            parent = self.lineages.stored(proposal.parent)
-            if parent is None or self.lineages.has(parent):
-                return TrialKey(arch.id, 0, seed), arch, parent
-            self.lineages.lose(parent, arch)
+        proposal = propose(self._state.history)
+        arch = self.problem.space.decode(proposal.genes)
+        if self.experiment.inherit:
+            self.lineages.prune(proposal.parents)
+        return TrialKey(arch.id, 0, seed), arch, self.lineages.stored(proposal.parent)
 
     def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
         """Begin a training of a known network once more, or a further one."""

@@ -86,7 +86,7 @@ class State:
         latencies: measured latency of a network, by any of its trials.
         ended: the trial that concluded each training.
         parents: what each training began from, by its last trial.
-        lost: digests of stored weights that turned out to be gone or damaged.
+        stored: digests of the trained weights that are there.
         count: how many trials there are.
         used_up: whether there is no further network to begin.
     """
@@ -103,7 +103,7 @@ class State:
     latencies: dict[str, Latency] = field(default_factory=dict)
     ended: dict[TrialKey, Trial] = field(default_factory=dict)
     parents: dict[TrialKey, Parent | None] = field(default_factory=dict)
-    lost: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
     count: int = 0
     used_up: bool = False
 
@@ -174,13 +174,13 @@ class State:
         first = [key for key in interrupted if self.scheduler.is_first(key)]
         return [key for key in interrupted if key not in first or first.index(key) < room]
 
-    def lose(self, digest: str) -> None:
-        """Note that stored weights are gone: nothing can begin from them any more."""
-        self.lost.add(digest)
-        for arch_id, known in self._history.items():
+    def see(self, stored: set[str]) -> None:
+        """Take in which trained weights are there: of the others' networks none can begin any more."""
+        changed, self.stored = stored ^ self.stored, stored
+        for arch_id, known in self._history.items() if changed else ():
             first = self.first(arch_id)
-            if first is not None and first.weights == digest:
-                self._history[arch_id] = replace(known, heritable=False)
+            if first is not None and first.weights in changed:
+                self._history[arch_id] = replace(known, heritable=first.weights in stored)
 
     @property
     def history(self) -> list[Observation]:
@@ -195,6 +195,11 @@ class State:
     def parent_of(self, key: TrialKey) -> Parent | None:
         """Return what a training began from, or would: what the network's first one did."""
         return self.parents.get(key, self.parents.get(TrialKey(key.arch_id, 0, self.scheduler.seed)))
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that concluded trainings with a score."""
+        return [trial for trial in self.ended.values() if trial.is_finished]
 
     @property
     def in_use(self) -> set[str]:
@@ -274,6 +279,6 @@ class State:
             parent = START if known.id == START else self._keys.get(known.id)
         observed = Observation(self._keys[key.arch_id], status, None, ms, parent)
         if finished is not None:
-            heritable = finished.weights is not None and finished.weights not in self.lost
+            heritable = finished.weights in self.stored
             observed = replace(observed, miou=finished.miou, behind=finished.behind, heritable=heritable)
         self._history[key.arch_id] = observed

@@ -10,6 +10,7 @@ from results.trial import START, Status
 from search.config.problem import Key, Problem
 from search.strategies import STRATEGIES, strategy_class
 from search.strategies.base import BEST, YOUNGEST, Inheritance, Observation, Proposal, Strategy, nearest
+from search.strategies.surrogate import Surrogate, _Belief
 from search_space.genes import keys
 from search_space.nearness import distances
 
@@ -119,3 +120,44 @@ def test_where_no_way_leads_from_the_start_random_networks_are_tried(
     big = max(keys(task.genes.sample(np.random.default_rng(0), 50)), key=lambda k: float(task.excess(np.array([k]))[0]))
     history, proposals = grow(make(name, task, big), 3)
     assert all(task.fits(o.genes) for o in history) and {p.parent for p in proposals[:1]} == {START}
+
+
+def test_what_a_network_begins_from_is_described_by_its_age_its_changes_and_its_score() -> None:
+    task = problem()
+    rows = task.genes.sample(np.random.default_rng(0), 3)
+    one, two, three = keys(rows)
+    strategy = make("surrogate", task)
+    old = Observation(one, Status.FINISHED, 0.6, behind=3000, heritable=True)
+    strategy.learn([old, Observation(two, Status.RUNNING, parent=one), Observation(three, Status.RUNNING)])
+    assert strategy.history.parents.tolist() == [-1, 0, -1]
+    found = strategy.ancestry(rows, strategy.history.parents)
+    scratch, child = found[0], found[1]
+    assert (found[2] == scratch).all()
+    assert child[0] > scratch[0] and child[1] < scratch[1] and child[2] > scratch[2]
+    begun = make("surrogate", task, one)
+    begun.learn([old])
+    assert begun.ancestry(rows[:1], np.array([-1]))[0, 1] < child[1], "the start itself has not changed"
+
+
+def test_the_surrogate_learns_what_a_parent_is_worth() -> None:
+    """Scores that follow from the parents' alone: of equal networks that with the better parent should win."""
+    task, rng = problem(), np.random.default_rng(0)
+    rows = keys(task.genes.sample(rng, 60))
+    history = [
+        Observation(key, Status.FINISHED, s, heritable=True) for key, s in zip(rows[:10], rng.random(10), strict=True)
+    ]
+    for key in rows[10:]:
+        parent = history[int(rng.integers(10))]
+        assert parent.miou is not None
+        history.append(Observation(key, Status.FINISHED, parent.miou / 2 + 0.3, None, parent.genes, 20, True))
+    strategy = make("surrogate", task)
+    assert isinstance(strategy, Surrogate)
+    strategy.learn(history)
+    belief = _Belief(strategy, strategy._usual_costs, strategy._kernel)
+    genes = task.genes.sample(rng, 20)
+    inputs = belief._seen(genes)[0]
+    ranked = sorted(range(10), key=lambda i: history[i].miou or 0.0)
+    worst, best = (
+        belief._score.predict(belief._with_ancestry(inputs, genes, np.full(20, i)))[0] for i in (ranked[0], ranked[-1])
+    )
+    assert (best > worst).mean() > 0.9 and (best - worst).mean() > 0.1
