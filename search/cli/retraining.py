@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,7 +147,11 @@ def inherited(run_dir: Path, run: Run, experiment: Experiment, chosen: Trial) ->
 
     if not experiment.inherit:
         return None
-    found = weights_of(run_dir, chosen)
+    try:
+        found = weights_of(run_dir, chosen)
+    except UserError as error:
+        otherwise = shlex.join(["boostformer", "retrain", str(run_dir), "--trial", str(chosen.number)])
+        raise UserError(f"{error}: {otherwise} --from-scratch --out CKPT") from None
     line = told(lineage(run.trials, chosen))
     note(f"goes on from the weights of trial {chosen.number}, {chosen.behind} iterations behind them: {line}")
     return replace(found, licence=_licence(experiment))
