@@ -63,7 +63,7 @@ class Simulated:
         """Nothing was left."""
 
 
-def train(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
+def train(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path, start: Any = None) -> Score:
     end = time.perf_counter() + 0.02
     while time.perf_counter() < end:
         progress(1, 2, 0.0)

@@ -184,7 +184,7 @@ def clock_set_back(ground: Ground) -> None:
 def bad_candidates(ground: Ground) -> None:
     """A tenth of the networks each scores NaN, runs out of memory, or has its worker killed by the kernel."""
 
-    def evaluate(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
+    def evaluate(arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path, start: Any = None) -> Score:
         luck = chance(arch)
         if luck < 0.1:
             return Score(float("nan"), 0.0, "")

@@ -79,7 +79,9 @@ class Sleeping:
 
     seconds: float
 
-    def evaluate(self, arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path) -> Score:
+    def evaluate(
+        self, arch: Architecture, seed: int, progress: Any, *, rung: int, folder: Path, start: Any = None
+    ) -> Score:
         time.sleep(self.seconds)
         return Score(int(hashlib.sha256(arch.id.encode()).hexdigest()[:4], 16) / 0xFFFF, self.seconds, "simulated")
 

@@ -36,6 +36,11 @@ class Inherited:
     state: dict[str, Tensor]
     taken: dict[str, int]
 
+    @property
+    def share(self) -> float:
+        """Share of the child's numbers that are the parent's."""
+        return sum(self.taken.values()) / sum(value.numel() for value in self.state.values())
+
 
 def inherit(child: Network, parent: Architecture, weights: Mapping[str, Tensor]) -> Inherited:
     """Give the weights that ``child``, freshly built, starts from, and set what only it has to start small.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from boostformer.inheritance import inherit
+from boostformer.inheritance import Inherited, inherit
 from boostformer.model import Network, import_checkpoint
 from boostformer.names import are_numbers
 from boostformer.slices import overlaid
@@ -22,9 +22,14 @@ from boostformer.weights.licence import licence_of
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = [checkpoint.WEIGHTS, checkpoint.CONFIG, "pytorch_model.bin", "README.md"]
+_CLASSIFIER = "decoder.classifier."
 _LISTED = 6
 LEAST = 0.05
 """Share of the encoder that must fit, for less is hardly what was meant."""
+
+
+class LostWeights(Exception):
+    """Weights that a training was to start from are not there any more, or damaged; says which."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,7 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
     names (``labels`` are those of ``model``), and as they are where one has none. UserError when next to nothing of the
     encoder is taken: then it is no start.
     """
-    found = inherit(model, trained.architecture, trained.weights)
-    remark = ""
-    for name in [name for name in found.state if name.startswith("decoder.classifier.")]:
-        fresh, theirs = model.state_dict()[name], trained.weights.get(name)
-        rows = _rows(theirs, fresh, trained.labels, labels) if theirs is not None else None
-        found.state[name] = fresh if rows is None else rows[0]
-        found.taken.pop(name, None)
-        if rows is not None:
-            found.taken[name] = rows[1]
-            shared = sum(label in trained.labels for label in labels)
-            remark = f"; {shared} of {len(labels)} classes known by name" if trained.labels != labels else ""
+    found = _inherited(model, trained, labels)
     whole = {name: value.numel() for name, value in found.state.items()}
     fitting, encoder = (
         sum(count for name, count in counts.items() if name.startswith("encoder.")) for counts in (found.taken, whole)
@@ -106,8 +101,10 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
             "needed to start from; is it another network?"
         )
     model.load_state_dict(found.state)
-    share = sum(found.taken.values()) / sum(whole.values())
-    said = f"starts from {trained.id}: {share:.1%} of its numbers{_by_part(found.taken, whole)}{remark}"
+    shared = sum(label in trained.labels for label in labels)
+    has_rows = any(name.startswith(_CLASSIFIER) for name in found.taken)
+    remark = f"; {shared} of {len(labels)} classes known by name" if has_rows and trained.labels != labels else ""
+    said = f"starts from {trained.id}: {found.share:.1%} of its numbers{_by_part(found.taken, whole)}{remark}"
     partly = {_group(name) for name, count in found.taken.items() if count < whole[name]}
     fresh_parts = {_group(name) for name in whole if name not in found.taken}
     if partly:
@@ -115,6 +112,25 @@ def start_from(model: Network, trained: Trained, labels: list[str]) -> str:
     if fresh_parts:
         said += f"; fresh: {_listed(fresh_parts)}"
     return said
+
+
+def take_over(model: Network, trained: Trained, labels: list[str]) -> float:
+    """Let ``model`` inherit as :func:`start_from` does, be it ever so little; give the share of its numbers taken."""
+    found = _inherited(model, trained, labels)
+    model.load_state_dict(found.state)
+    return found.share
+
+
+def _inherited(model: Network, trained: Trained, labels: list[str]) -> Inherited:
+    found = inherit(model, trained.architecture, trained.weights)
+    for name in [name for name in found.state if name.startswith(_CLASSIFIER)]:
+        fresh, theirs = model.state_dict()[name], trained.weights.get(name)
+        rows = _rows(theirs, fresh, trained.labels, labels) if theirs is not None else None
+        found.state[name] = fresh if rows is None else rows[0]
+        found.taken.pop(name, None)
+        if rows is not None:
+            found.taken[name] = rows[1]
+    return found
 
 
 def _by_part(taken: dict[str, int], whole: dict[str, int]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.data import DataConfig, open_splits
@@ -19,10 +21,11 @@ from boostformer.data.part import Part
 from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, build
+from boostformer.start import LostWeights, Trained, take_over
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
-from boostformer.training.state import keep_state
+from boostformer.training.state import keep_state, saved_after
 from boostformer.training.taught import Teaching
 from boostformer.training.threads import using
 
@@ -40,6 +43,7 @@ class Score:
         provenance: how the score came about, in words.
         iterations: all that the network was trained for.
         resumed_from: how many of them an earlier evaluation had made, in its own time.
+        weights: of the trained network by name, on the CPU.
     """
 
     miou: float
@@ -47,6 +51,22 @@ class Score:
     provenance: str
     iterations: int = 0
     resumed_from: int = 0
+    weights: dict[str, Tensor] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A trained network that a training begins from.
+
+    Attributes:
+        id: its name in words.
+        digest: which weights they are.
+        read: gives them; raises :class:`boostformer.start.LostWeights`.
+    """
+
+    id: str
+    digest: str
+    read: Callable[[], Trained]
 
 
 class Proxy:
@@ -113,11 +133,12 @@ class Proxy:
         *,
         rung: int = 0,
         folder: Path | None = None,
+        start: Beginning | None = None,
     ) -> Score:
         """Train a network and score it.
 
-        Raises :class:`boostformer.training.TrainingFailure`, which has the reason, and UserError when ``folder`` holds
-        another training or cannot be written.
+        Raises :class:`boostformer.training.TrainingFailure`, which has the reason, UserError when ``folder`` holds
+        another training or cannot be written, and LostWeights when those of ``start`` are needed and not there.
 
         Args:
             arch: the network.
@@ -127,12 +148,24 @@ class Proxy:
             folder: where the training's state is kept about every minute, for this network and seed alone. The next
                 call goes on from there, for this rung or the next, to the same score. :meth:`tidy` it once the score is
                 recorded.
+            start: what the network inherits from, as far as it goes; by default it has random weights. A training that
+                goes on from its own state does not need it any more.
         """
         started = time.perf_counter()
         recipe = self.recipes[rung].model_copy(update={"seed": seed})
         about = {"architecture": arch.id, "data": self._identity(), IMAGES_AND_MASKS: self.content["training"]}
         torch.manual_seed(seed)
         model = self.network(arch, recipe)
+        begun, lost = "from scratch", None
+        if start is not None:
+            about["parent"] = start.digest
+            try:
+                share = take_over(model, start.read(), self.labels)
+                begun = f"inherited from {start.id} ({share:.0%} of its numbers)"
+            except LostWeights as error:
+                if folder is None or not saved_after(folder):
+                    raise
+                begun, lost = f"inherited from {start.id}", error
         try:
             report = train(
                 model,
@@ -147,11 +180,17 @@ class Proxy:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
+        if lost is not None and not report.resumed_from:  # the state was damaged: this began from random weights
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise lost
         with using(report.threads):
             metrics = evaluate(model, self.validation, size=self.data.size)
-        start = f"carried on from {report.resumed_from}" if report.resumed_from else "from scratch"
-        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {start}"
-        return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from)
+        carried = f"carried on from {report.resumed_from}" if report.resumed_from else ""
+        words = [carried, begun] if start is not None else [carried or begun]
+        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {', '.join(filter(None, words))}"
+        weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+        return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from, weights)
 
     def tidy(self, folder: Path, rung: int) -> None:
         """Remove from ``folder`` all but what the rung after ``rung`` goes on from; after the last rung, all."""

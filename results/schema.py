@@ -11,12 +11,13 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency
-from results.trial import COUNTED, Status, Trial, TrialKey, objective
+from results.trial import COUNTED, START, Parent, Status, Trial, TrialKey, objective
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,6 +26,7 @@ FORMAT_VERSION = 4
 """Version of a stored study. 2 counts costs of the deployed network; 3 has rungs and seeds; 4 has statuses."""
 NETWORK, LATENCY, SCORE, END = "network", "latency", "score", "end"
 _WORKER = re.compile(r"(?!.{201})[\w-]*(\.[\w-]+)*", re.ASCII)  # becomes the name of a lock's file
+_ID, _SHA256 = re.compile("[0-9a-f]{12}"), re.compile("[0-9a-f]{64}")
 
 
 # Writing
@@ -42,12 +44,16 @@ def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
         "feasible": trial.feasible,
         "owner": trial.owner,
         "reached": trial.reached,
+        **({"parent": asdict(trial.parent)} if trial.parent is not None else {}),
     }
 
 
-def score_attribute(miou: float, seconds: float, provenance: str) -> tuple[str, dict[str, Any]]:
-    """Return name and value of the attribute that keeps a score."""
-    return SCORE, {"miou": miou, "seconds": seconds, "provenance": provenance}
+def score_attribute(
+    miou: float, seconds: float, provenance: str, weights: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return name and value of the attribute that keeps a score; the parameters are fields of :class:`Trial`."""
+    kept = {} if weights is None else {"weights": weights}
+    return SCORE, {"miou": miou, "seconds": seconds, "provenance": provenance} | kept
 
 
 def latency_attribute(latency: Latency) -> tuple[str, dict[str, Any]]:
@@ -72,7 +78,7 @@ def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
     if trial.latency is not None:
         groups |= [latency_attribute(trial.latency)]
     if trial.miou is not None and trial.seconds is not None:
-        groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance)]
+        groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance, trial.weights)]
     if trial.status not in (Status.RUNNING, Status.FINISHED):
         groups |= [end_attribute(trial.status, trial.reason, trial.seconds)]
     states = {Status.RUNNING: TrialState.RUNNING, Status.FINISHED: TrialState.COMPLETE}
@@ -159,7 +165,21 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         owner=network["owner"],
         reached=_count(network, "reached"),
         abandoned=state == "FAIL" and not end,
+        parent=_parent(network["parent"]) if network.get("parent") is not None else None,
+        weights=_digest(score["weights"]) if score.get("weights") is not None else None,
     )
+
+
+def _parent(values: Mapping[str, Any]) -> Parent:
+    if values["id"] != START and not _ID.fullmatch(values["id"]):
+        raise ValueError(f"parent {values['id']!r} is neither a network's id nor {START!r}")
+    return Parent(values["id"], _digest(values["weights"]), _count(values, "behind"))
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):  # becomes the name of a file
+        raise ValueError(f"weights {value!r} are no SHA-256")
+    return value
 
 
 def _status(state: str, end: Mapping[str, Any]) -> Status:

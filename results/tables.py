@@ -36,12 +36,12 @@ COLUMNS = (
     *(name for name in COUNTED if name not in OBJECTIVES),
     *("latency_low_ms", "latency_high_ms", "latency_provenance"),
     *("final_latency_ms", "final_low_ms", "final_high_ms", "final_labels_ms", "final_provenance"),
-    *("seed", "seconds", "status", "feasible", "reason", "provenance", "architecture"),
+    *("seed", "seconds", "status", "feasible", "reason", "provenance", "parent", "behind", "architecture"),
 )
 # What a person wants to see side by side; the other columns are in JSON and CSV.
 _SHOWN = (
     *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS),
-    *("final_latency_ms", "final_labels_ms", "seconds", "status", "reason", "architecture"),
+    *("final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
 )
 
 
@@ -58,6 +58,7 @@ def flat(trial: Trial) -> dict[str, Any]:
     """Return a trial's values by the names of ``COLUMNS``, with those of its key and latencies among them."""
     own = {name: getattr(trial, name, None) for name in COLUMNS}
     own |= {"trial": trial.number, "status": trial.status.value, "rung": trial.key.rung, "seed": trial.key.seed}
+    own |= {"parent": None if trial.parent is None else trial.parent.id}
     if (found := trial.latency) is not None:
         own |= {"latency_low_ms": found.figure.low, "latency_high_ms": found.figure.high}
         own |= {"latency_provenance": str(found.provenance)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from boostformer.errors import UserError, nearest
 from boostformer.figures import Latency
@@ -41,6 +41,25 @@ class TrialKey:
     seed: int
 
 
+START: Final = "start"
+"""Stands, in place of a network's id, for the trained network that the search began with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The network whose trained weights a training began from.
+
+    Attributes:
+        id: of a network of the run, whose first training they are of; or :data:`START`.
+        weights: SHA-256 of these weights, by which they are found.
+        behind: iterations that lie behind them, those of its own ancestors included, but none of the start's.
+    """
+
+    id: str
+    weights: str
+    behind: int
+
+
 @dataclass(frozen=True)
 class Trial:
     """One attempt at training one network: its costs and its score.
@@ -62,6 +81,8 @@ class Trial:
         owner: the worker that claimed it.
         reached: iterations saved by an earlier worker that died, from which this trial goes on.
         abandoned: whether the worker of an interrupted trial died, rather than giving the trial back.
+        parent: what the training began from; None for random weights.
+        weights: SHA-256 of the trained weights, where they were stored.
     """
 
     number: int
@@ -86,11 +107,18 @@ class Trial:
     owner: str = ""
     reached: int = 0
     abandoned: bool = False
+    parent: Parent | None = None
+    weights: str | None = None
 
     @property
     def id(self) -> str:
         """The network's id."""
         return self.key.arch_id
+
+    @property
+    def behind(self) -> int:
+        """The iterations that lie behind the score, those of the network's ancestors included."""
+        return (self.iterations or 0) + (self.parent.behind if self.parent is not None else 0)
 
     @property
     def latency_ms(self) -> float | None:

@@ -7,7 +7,7 @@ options with each width of its stage and each map size that a stem may leave.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import boostformer.blocks  # noqa: F401  (registers the blocks)
@@ -17,12 +17,23 @@ from search_space.encoding import Block, Domain
 
 STAGE_BLOCKS = ("embed", "mixer", "ffn")
 DECODER_BLOCKS = ("fusion",)
+BLURRED = "stages.0.embed.pooling"
+"""Path of the embed that no space may have without a stem before it."""
 
 
-def illegal(domains: Mapping[str, Domain], size: tuple[int, int], bands: int = RGB_BANDS) -> Iterator[tuple[str, str]]:
+def illegal(
+    domains: Mapping[str, Domain],
+    size: tuple[int, int],
+    bands: int = RGB_BANDS,
+    within_reach: Collection[str] = (),
+) -> Iterator[tuple[str, str]]:
     """Yield ``("stages.0.mixer.mhsa", reason)`` for all that may not be in a space for such inputs.
 
-    ``size`` is (H, W) of the input, ``bands`` how many it has.
+    Args:
+        domains: what may stand in each slot.
+        size: (H, W) of the input.
+        bands: how many it has.
+        within_reach: paths of blocks that no search would try by itself, and this one may.
     """
     sizes = _map_sizes(domains["stem"], size)
     for block in _blocks(domains["stem"]):
@@ -33,22 +44,40 @@ def illegal(domains: Mapping[str, Domain], size: tuple[int, int], bands: int = R
         widths = domains[f"stages.{i}.width"]
         for kind in STAGE_BLOCKS:
             for block in _blocks(domains[f"stages.{i}.{kind}"]):
-                if reason := _refusal(kind, block, widths, [maps[i] for maps in sizes], i):
-                    yield f"stages.{i}.{kind}.{block.name}", reason
-    if reason := _only_blurred(domains):
-        yield "stages.0.embed.pooling", reason
+                path = f"stages.{i}.{kind}.{block.name}"
+                if reason := _refusal(kind, block, widths, [maps[i] for maps in sizes], i, path in within_reach):
+                    yield path, reason
+    if BLURRED not in within_reach and (reason := _only_blurred(domains)):
+        yield BLURRED, reason
     for block in _blocks(domains["decoder.fusion"]):
-        if reason := _refusal("fusion", block, domains["decoder.width"], [maps[0] for maps in sizes], None):
+        if reason := _refusal("fusion", block, domains["decoder.width"], [maps[0] for maps in sizes]):
             yield f"decoder.fusion.{block.name}", reason
 
 
-def _refusal(kind: str, block: Block, widths: Domain, sizes: list[tuple[int, int]], stage: int | None) -> str | None:
+def _refusal(
+    kind: str,
+    block: Block,
+    widths: Domain,
+    sizes: list[tuple[int, int]],
+    stage: int | None = None,
+    within_reach: bool = False,
+) -> str | None:
+    """Give the reason why a block may not be in a space; None where it may.
+
+    Args:
+        kind: of block.
+        block: with the values of its options.
+        widths: of the map that it works on, in channels.
+        sizes: (H, W) that this map may have.
+        stage: the stage that it stands in, from 0, if any.
+        within_reach: whether what no search would try is allowed.
+    """
     declaration = registry.get(kind, block.name)
     for options, size in itertools.product(_options(block), sizes):
         for width in widths:
             if reason := declaration.refusal(width, size, options):  # type: ignore[arg-type]
                 return f"width {width} with {_given(options)} is not allowed: {reason}"
-        if stage is not None and (reason := declaration.out_of_reach(stage, size, options)):
+        if stage is not None and not within_reach and (reason := declaration.out_of_reach(stage, size, options)):
             return f"{_given(options)} is out of reach in stage {stage + 1}: {reason}"
     return None
 

@@ -98,7 +98,7 @@ def _space(top: Place) -> SearchSpace:
     entries = top.entries(f"the keys {', '.join(_TOP)}")
     if "version" in entries and (found := entries["version"].scalar()) != FORMAT_VERSION:
         raise entries["version"].error(f"version {show(found)} cannot be read, allowed: {FORMAT_VERSION}")
-    entries = _keys(top, _TOP, ("bands", "stem"))
+    entries = _keys(top, _TOP, ("bands", "within_reach", "stem"))
     stages = entries["stages"].items(f"{len(STRIDES)} stages")
     if len(stages) != len(STRIDES):
         raise entries["stages"].error(f"{len(stages)} given, exactly {len(STRIDES)} must be listed")
@@ -109,10 +109,14 @@ def _space(top: Place) -> SearchSpace:
     for place in stages:
         domains |= _fields(place, _STAGE_SCALARS, STAGE_BLOCKS)
     domains |= _fields(entries["decoder"], _DECODER_SCALARS, DECODER_BLOCKS)
-    for path, reason in illegal(domains, size, bands):
+    listed = [
+        f"{slot}.{block.name}" for slot, domain in domains.items() for block in domain if isinstance(block, Block)
+    ]
+    within_reach = _values(entries["within_reach"], _one_of(listed)) if "within_reach" in entries else ()
+    for path, reason in illegal(domains, size, bands, within_reach):
         keys = [int(key) if key.isdigit() else key for key in path.split(".")]
         raise top.at(*keys).error(reason)
-    return SearchSpace(size, classes, domains, bands)
+    return SearchSpace(size, classes, domains, bands, within_reach)
 
 
 def _keys(place: Place, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Place]:

@@ -49,12 +49,15 @@ class SearchSpace:
         classes: number of classes.
         domains: the allowed scalars or blocks of each of :data:`SLOT_NAMES`.
         bands: of the input images.
+        within_reach: paths such as "stages.0.mixer.mhsa" of blocks that no search would try by itself, but which this
+            space may hold, because a network that it is made around has them.
     """
 
     size: tuple[int, int]
     classes: int
     domains: dict[str, Domain]
     bands: int = RGB_BANDS
+    within_reach: tuple[str, ...] = ()
 
     # What may be chosen
 
@@ -124,7 +127,7 @@ class SearchSpace:
     def _genes(self, arch: Architecture) -> list[int]:
         if reason := self._outside(arch):
             raise UserError(f"architecture {arch.id} is outside the search space: {reason}")
-        fields = zip(self.layout, self._fields(arch), strict=True)
+        fields = zip(self.layout, slot_values(arch), strict=True)
         return [gene for slot, value in fields for gene in slot.genes_of[value]]
 
     def _outside(self, arch: Architecture) -> str | None:
@@ -132,17 +135,12 @@ class SearchSpace:
         for name in ("size", "classes", "bands"):
             if getattr(arch, name) != getattr(self, name):
                 return f"{name} {getattr(arch, name)}, the space has {getattr(self, name)}"
-        for slot, value in zip(self.layout, self._fields(arch), strict=True):
+        for slot, value in zip(self.layout, slot_values(arch), strict=True):
             if value not in slot.genes_of:
                 if isinstance(value, BlockSpec):
                     return f"{slot.name} {value.to_dict()} is not among its {len(slot.variants)} variants"
                 return f"{slot.name} {value}, allowed: {', '.join(map(str, slot.variants))}"
         return None
-
-    @staticmethod
-    def _fields(arch: Architecture) -> list[Any]:
-        stages = [value for stage in arch.stages for value in _stage_fields(stage)]
-        return [arch.stem, *stages, *_decoder_fields(arch.decoder)]
 
     def _assemble(self, values: Sequence[Any]) -> Architecture:
         """Make the network with these values in the slots."""
@@ -160,10 +158,12 @@ class SearchSpace:
 
         Raises :class:`UserError` for a block that is illegal at that size.
         """
-        for path, reason in illegal(self.domains, size or self.size, bands or self.bands):
+        for path, reason in illegal(self.domains, size or self.size, bands or self.bands, self.within_reach):
             height, width = size or self.size
             raise UserError(f"at {height}x{width}: {path}: {reason}")
-        return SearchSpace(size or self.size, classes or self.classes, self.domains, bands or self.bands)
+        return dataclasses.replace(
+            self, size=size or self.size, classes=classes or self.classes, bands=bands or self.bands
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give the YAML form, everything spelled out; :func:`search_space.space_from_dict` reads it back."""
@@ -179,6 +179,7 @@ class SearchSpace:
             "size": f"{height}x{width}",
             "classes": self.classes,
             **({"bands": self.bands} if self.bands != RGB_BANDS else {}),  # as an architecture does
+            **({"within_reach": list(self.within_reach)} if self.within_reach else {}),
             "stem": listed(self.domains["stem"]),
             "stages": [
                 {field: listed(self.domains[f"stages.{i}.{field}"]) for field in STAGE_FIELDS}
@@ -198,6 +199,12 @@ def _probabilities(domain: Domain) -> list[float]:
     """Give the probability of each variant: blocks are equally likely, and so are the variants of one block."""
     counts = [len(block.specs()) if isinstance(block, Block) else 1 for block in domain]
     return [1 / len(domain) / count for count in counts for _ in range(count)]
+
+
+def slot_values(arch: Architecture) -> list[Any]:
+    """Give what a network has in each of the slots, in the order of :data:`SLOT_NAMES`."""
+    stages = [value for stage in arch.stages for value in _stage_fields(stage)]
+    return [arch.stem, *stages, *_decoder_fields(arch.decoder)]
 
 
 def slot_indices(space: SearchSpace, genes: Genes) -> dict[str, NDArray[np.int32]]:

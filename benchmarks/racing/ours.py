@@ -15,7 +15,7 @@ def run_ours(contest: Contest, name: str) -> None:
     history: list[Observation] = []
     while True:
         strategy.learn(history)
-        key = strategy.propose()
+        key = strategy.propose().genes
         history.append(Observation(key, Status.FINISHED, contest.train(key)))
 
 

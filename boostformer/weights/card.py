@@ -111,8 +111,10 @@ def _header(about: Described) -> dict[str, Any]:
     known = about.provenance
     segments = about.kind == "segmenter"
     results = _if_known(_results, known)
+    licence, *name = _if_known(_licence, known) or [UNKNOWN]
     return {
-        "license": next(iter(_if_known(_licence, known)), UNKNOWN),
+        "license": licence,
+        **({"license_name": ", ".join(name)} if name else {}),
         "library_name": "boostformer",
         "pipeline_tag": "image-segmentation" if segments else "image-classification",
         "tags": ["boostformer", "semantic-segmentation"] if segments else ["boostformer", "pre-training"],
@@ -123,7 +125,7 @@ def _header(about: Described) -> dict[str, Any]:
 def _licence(known: Values) -> list[str]:
     start = known.get("initialised_from") or {}
     found = known.get("licence") or start.get("licence")
-    return [str(found).split(",")[0]] if found else []
+    return str(found).split(", ") if found else []
 
 
 def _results(known: Values) -> list[Any]:

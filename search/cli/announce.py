@@ -8,9 +8,11 @@ import numpy as np
 
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
+from evaluators.costs.table import CostTable
 from results.summary import human
 from results.trial import Trial
 from search.config.opening import OpenExperiment
+from search.strategies.base import BEST, YOUNGEST
 from search.study.scheduler import Train
 from search.study.state import Standing
 from search.worker.progress import duration
@@ -42,6 +44,8 @@ def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -
         ("proxy", _trainings(opened, standing)),
         ("search", f"{search.strategy}, seed {search.seed}, for {', '.join(experiment.objectives)}: {done}"),
     ]
+    if experiment.inherit:
+        lines.append(("weights", _weights(opened)))
     if workers > 1:
         order = "so what is proposed depends on who ends first; --workers 1 repeats exactly"
         lines.append(("workers", f"{workers}, {order}"))
@@ -90,13 +94,32 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, worker
 def _trainings(opened: OpenExperiment, standing: Standing) -> str:
     proxy, seeds = opened.experiment.proxy, opened.experiment.search.final_seeds
     first, *longer = zip(proxy.rungs, _most(standing), strict=False)
-    text = f"{first[0]} iterations of {proxy.batch_size} images, from scratch"
+    begun = "from scratch"
+    if opened.experiment.inherit:
+        begun = "from the weights of the start and of one another"
+        begun = begun if opened.experiment.start else "from one another's weights"
+    text = f"{first[0]} iterations of {proxy.batch_size} images, {begun}"
     if longer:
         further = [f"to {iterations} for up to {count}" for iterations, count in longer]
         text += f", for {first[1]} networks; carried on {_listed(further)} of them"
     if seeds > 1:
         text += f"; at the end {seeds} seeds for each network on the front"
     return text
+
+
+def _weights(opened: OpenExperiment) -> str:
+    """Say what the networks begin from, and how much disk the weights take that are kept for them."""
+    start, trained = opened.experiment.start, CostTable(deployed=False)
+    largest = 4 * max(trained.cost(arch).params for arch in _drawn(opened))
+    parents, mega = BEST + YOUNGEST, 1e-6 * largest
+    each = f"some {mega:.2g} MB each, {parents * mega:.2g} MB and the front's"
+    kept = f"those of {parents} parents and of the front are kept, {each}"
+    if start is None:
+        return kept
+    own, space = Architecture.from_dict(start.architecture, start.place), opened.experiment.space
+    cost = opened.table.cost(own.replace(classes=space.classes, size=space.size, bands=space.bands))
+    found = f"{human('params', cost.params)} params, {human('macs', cost.macs)} MACs"
+    return f"start from {start.place} ({found}); {kept}"
 
 
 def _most(standing: Standing) -> list[int]:
@@ -123,10 +146,14 @@ def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[fl
 
 
 def _typical(opened: OpenExperiment) -> Architecture:
-    rng, problem = np.random.default_rng(0), opened.problem
-    candidates = [problem.space.decode(problem.random(rng, ())) for _ in range(15)]
-    candidates.sort(key=lambda arch: problem.table.cost(arch).macs)
+    candidates = sorted(_drawn(opened), key=lambda arch: opened.problem.table.cost(arch).macs)
     return candidates[len(candidates) // 2]
+
+
+def _drawn(opened: OpenExperiment) -> list[Architecture]:
+    """Draw some networks within the budgets."""
+    rng, problem = np.random.default_rng(0), opened.problem
+    return [problem.space.decode(problem.random(rng, ())) for _ in range(15)]
 
 
 def _listed(items: list[str]) -> str:

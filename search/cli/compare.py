@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +10,12 @@ import typer
 
 from boostformer.errors import UserError, nearest
 from results.tables import Format
-from search.cli.data_argument import HELP, data_in, data_of
+from search.cli.data_argument import HELP
 from search.cli.output import emit, note
-from search.cli.scoring import SplitOption, checked_split, ending_without_result, load, open_images
+from search.cli.scoring import SplitOption, checked_split
 
 if TYPE_CHECKING:
-    from boostformer.data.config import DataConfig
-    from boostformer.figures import Latency
     from boostformer.weights.checkpoint import Config
-    from results.comparison import Entry, Scored
 
 
 class PaperFormat(StrEnum):
@@ -65,9 +61,9 @@ def compare(
     Scores are those that the checkpoints keep, which are of training's own validation part, unless --evaluate is given.
     Scores of different images, masks, sizes or parts are refused.
     """
-    from results.comparison import COLUMNS, differences, shown
-    from results.comparison import compare as side_by_side
-    from results.publication import FORMATS, typeset
+    from results.comparison import COLUMNS, differences
+    from results.publication import FORMATS
+    from search.cli.side_by_side import Comparison, entry_of, evaluated, latencies, own_data, stored
 
     checked_split(split)
     if data is not None and not evaluate:
@@ -80,10 +76,10 @@ def compare(
     entries = []
     for name, folders in named.items():
         if evaluate:
-            scores = [_evaluated(folder, data, split) for folder in folders]
+            scores = [evaluated(folder, own_data(folder, data), split) for folder in folders]
         else:
-            scores = [_stored(*pair, split) for pair in zip(folders, configs[name], strict=True)]
-        entries.append(_entry(name, configs[name], scores))
+            scores = [stored(*pair, split) for pair in zip(folders, configs[name], strict=True)]
+        entries.append(entry_of(name, configs[name], scores))
     unlike = differences(entries)
     if unlike and not force:
         raise UserError(
@@ -94,29 +90,18 @@ def compare(
         note(line)
     for line in unlike:
         note(f"compared by --force although the scores were not made alike: {line}")
-    latencies = _latencies({name: own[0] for name, own in configs.items()}, device)
-    entries = [replace(entry, latency=latencies.get(entry.name)) for entry in entries]
-    rows = side_by_side(entries, first)
-    how = f"scored anew ({split})" if evaluate else f"scores that the checkpoints keep ({split})"
-    provenance = str(next(iter(latencies.values())).provenance) if latencies else None
-    cells, columns = shown(rows)
-    caption = f"{how}; reductions relative to {first}" + (f"\nlatency: {provenance}" if provenance else "")
+    times = latencies({name: own[0] for name, own in configs.items()}, device)
+    found = Comparison(entries, first, times, "evaluated" if evaluate else "stored", split)
     if fmt in FORMATS:
-        note(caption)
-        print(typeset(cells, columns, fmt), end="", flush=True)
+        note(found.caption)
+        print(found.typeset(fmt), end="", flush=True)
         return
-    document = {
-        "baseline": first,
-        "scores": "evaluated" if evaluate else "stored",
-        "split": split,
-        "differences": unlike,
-        "latency_provenance": provenance,
-        "networks": [row | {"checkpoints": _checkpoints(entry)} for row, entry in zip(rows, entries, strict=True)],
-    }
+    cells, columns = found.shown()
     plain = fmt is PaperFormat.table
-    emit(Format(fmt), document, cells if plain else rows, columns=columns if plain else COLUMNS, caption=caption)
-    if fmt is not PaperFormat.table:
-        note(caption)
+    shown = (cells, columns) if plain else (found.rows, COLUMNS)
+    emit(Format(fmt), found.document(), shown[0], columns=shown[1], caption=found.caption)
+    if not plain:
+        note(found.caption)
 
 
 def _named(networks: list[str]) -> dict[str, list[Path]]:
@@ -181,95 +166,3 @@ def _training(config: Config) -> dict[str, Any]:
     recipe = known.get("recipe")
     origins = {key: (known.get(key) or {}).get("sha256") for key in ("initialised_from", "teacher")}
     return {**(recipe if isinstance(recipe, dict) else {}), **origins, "chosen": "best" in known}
-
-
-def _stored(folder: Path, config: Config, split: str) -> Scored:
-    """Read the scores that a checkpoint keeps."""
-    from results.comparison import Scored
-
-    metrics, data = config.provenance.get("metrics"), data_in(config.provenance)
-    if not isinstance(metrics, dict) or metrics.get("split") != split:
-        raise UserError(f"{folder}: keeps no scores of its {split} part; --evaluate scores it")
-    content = config.provenance.get("content")
-    basis = {
-        "data": content.get(split) if isinstance(content, dict) else None,
-        "split": split,
-        "size": list(data.size) if data else None,
-        "fit": _fit(data) if data else None,
-        "classes": config.architecture.classes,
-    }
-    try:
-        return Scored(str(folder), float(metrics["miou"]), float(metrics["accuracy"]), basis)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}: its scores cannot be read ({error}); --evaluate scores it") from None
-
-
-def _evaluated(folder: Path, data: str | None, split: str) -> Scored:
-    """Score a checkpoint now."""
-    from boostformer.training import evaluate
-    from boostformer.training.devices import computing
-    from results.comparison import Scored
-
-    model, place = load(folder, "auto", "fp32")
-    config = data_of(data, None, data_in(model.provenance), model.architecture.size)
-    images, content = open_images(model, folder, config, split)
-    note(f"scoring {folder} on {len(images)} images …")
-    with computing(place), ending_without_result():
-        metrics = evaluate(model, images, size=config.size)
-    basis = {
-        "data": content(),
-        "split": split,
-        "size": list(config.size),
-        "fit": _fit(config),
-        "classes": model.architecture.classes,
-    }
-    return Scored(str(folder), metrics.miou, metrics.accuracy, basis)
-
-
-def _fit(data: DataConfig) -> str:
-    return f"tile, overlap {data.overlap:g}" if data.fit == "tile" else data.fit
-
-
-def _entry(name: str, configs: list[Config], scores: list[Scored]) -> Entry:
-    from evaluators.costs.table import CostTable
-    from results.comparison import Entry
-
-    network = configs[0].architecture
-    trained, deployed = CostTable(deployed=False).cost(network), CostTable().cost(network)
-    return Entry(name, network.id, trained.params, deployed.params, deployed.macs, scores)
-
-
-def _latencies(configs: dict[str, Config], device: str | None) -> dict[str, Latency]:
-    """Give latencies by the networks' names: on a device, or as the checkpoints keep them, of one provenance alone."""
-    if device is not None:
-        from evaluators.latency.devices import find
-        from search.cli.latency import reachable
-
-        entry = find(device)
-        with reachable():
-            backend = entry.open()
-            return {
-                name: backend.latency(config.architecture, labels=False, builds=1, say=note)
-                for name, config in configs.items()
-            }
-    kept = {name: found for name, config in configs.items() if (found := _kept(name, config)) is not None}
-    if len({str(found.provenance) for found in kept.values()}) > 1:
-        told = "; ".join(f"{name}: {found.provenance}" for name, found in kept.items())
-        note(f"latencies are left out, since they are of different provenance: {told}; --device NAME gives all on one")
-        return {}
-    return kept
-
-
-def _kept(name: str, config: Config) -> Latency | None:
-    from boostformer.figures import Latency
-
-    searched = config.provenance.get("searched") or {}
-    try:
-        found = searched.get("final") or searched.get("latency")
-        return None if found is None else Latency.from_dict(found)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{name}: the latency in its checkpoint's provenance cannot be read: {error}") from None
-
-
-def _checkpoints(entry: Entry) -> list[dict[str, Any]]:
-    return [{"checkpoint": s.checkpoint, "miou": s.miou, "accuracy": s.accuracy, **s.basis} for s in entry.scores]

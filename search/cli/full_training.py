@@ -37,7 +37,8 @@ class FullTraining:
         data: images to train and to score on.
         recipe: how to train.
         out: folder of the checkpoint.
-        init: what to start from (see :func:`boostformer.start.read_trained`); None for random weights.
+        init: trained weights to start from, or where they are read (see :func:`boostformer.start.read_trained`); None
+            for random ones.
         origin: what the checkpoint keeps of where the network came from.
         remark: what else is to be said before it begins.
         teacher: what to learn from beside the labels, if anything (:func:`boostformer.teachers.opening.open_teacher`).
@@ -49,7 +50,7 @@ class FullTraining:
     data: DataConfig
     recipe: Recipe
     out: Path
-    init: str | None = None
+    init: str | Trained | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     remark: str | None = None
     teacher: str | None = None
@@ -133,9 +134,10 @@ class FullTraining:
         taught = f", taught by {self.teacher}" if self.teacher else ""
         taught += f" on {self.unlabelled.name} too" if self.unlabelled else ""
         others = f", {', '.join(f'{key} {value}' for key, value in changed.items())}" if changed else ""
+        start = self.init if isinstance(self.init, str | None) else self.init.id
         return (
             f"retrained on {name} at {height}x{width}, {recipe.batch_size} images a step, rate {recipe.lr:g}, "
-            f"{recipe.schedule}, {recipe.precision}, from {self.init or 'scratch'}{taught}{others}"
+            f"{recipe.schedule}, {recipe.precision}, from {start or 'scratch'}{taught}{others}"
         )
 
     def _network(self, proxy: Proxy) -> tuple[BoostFormer, Trained | None]:
@@ -148,8 +150,10 @@ class FullTraining:
         model = proxy.network(own, self.recipe)
         if self.init is None:
             return model, None
-        with about_option("--init"):
-            trained = read_trained(self.init)
+        trained = self.init
+        if isinstance(trained, str):
+            with about_option("--init"):
+                trained = read_trained(trained)
         note(start_from(model, trained, proxy.labels))
         return model, trained
 

@@ -55,6 +55,19 @@ def pareto(
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:
     """Measure the finalists; then print the front, how far to trust it, and what to type next."""
+    if not (count := show_end(run_dir, latency)):
+        note(f"{so_far(run_dir)}; the front is empty")
+        return
+    folder = shlex.quote(str(run_dir))
+    note(
+        f"{so_far(run_dir)}; {count} on the front. Next:\n"
+        f"  boostformer pareto {folder} --plot front.html\n"
+        f"  boostformer retrain {folder} --pick knee --out checkpoint"
+    )
+
+
+def show_end(run_dir: Path, latency: Timing | None) -> int:
+    """Measure the finalists; then print the front and how far to trust it, and give the number of its networks."""
     from results.agreement import trust_lines
     from results.pareto import front
     from results.run import read_run
@@ -71,15 +84,7 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     _say_latency(members)
     for line in trust_lines(run):
         note(line)
-    if not members:
-        note(f"{so_far(run_dir)}; the front is empty")
-        return
-    folder = shlex.quote(str(run_dir))
-    note(
-        f"{so_far(run_dir)}; {len(members)} on the front. Next:\n"
-        f"  boostformer pareto {folder} --plot front.html\n"
-        f"  boostformer retrain {folder} --pick knee --out checkpoint"
-    )
+    return len(members)
 
 
 def so_far(run_dir: Path) -> str:

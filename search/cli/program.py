@@ -26,8 +26,10 @@ from search.cli import (
     inspect,
     latency,
     launch,
+    lighten,
     outcome,
     recipes,
+    retraining,
     run,
     train,
     trust,
@@ -44,7 +46,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the boxes of typer's take a quarter of a second to import
 )
-for group in (run, launch, outcome, trust, train, recipes, evaluate, compare, use, data, inspect, latency):
+for group in (
+    run,
+    lighten,
+    launch,
+    outcome,
+    trust,
+    retraining,
+    train,
+    recipes,
+    evaluate,
+    compare,
+    use,
+    data,
+    inspect,
+    latency,
+):
     group.register(app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from search.cli.data_argument import HELP
 if TYPE_CHECKING:
     from boostformer.training import Recipe
 
+OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
 DataOption = Annotated[str | None, typer.Option("--data", help=HELP)]
 SizeOption = Annotated[str | None, typer.Option("--size", help="HxW at which the network sees the images.")]
 IterationsOption = Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")]

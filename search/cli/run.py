@@ -21,6 +21,7 @@ from search.cli.output import note
 
 if TYPE_CHECKING:
     from results.storage.location import Database
+    from search.config.experiment import Experiment
 
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
@@ -52,6 +53,34 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
+    if study and storage is None:
+        raise UserError("--study names a search in a database: --storage is missing")
+    database = _database(storage, study or out.resolve().name) if storage is not None else None
+    run = run_search(run_file, out, trials, workers, database)
+    if run is None:
+        note(f"set up. Next:\n{_joining(out)}")
+        return
+    with resumable(out):
+        conclude(out, run.latency)
+
+
+def run_search(
+    run_file: Path, out: Path, trials: int | None = None, workers: int | None = None, database: Database | None = None
+) -> Experiment | None:
+    """Set a search up or resume it, say what it will cost, and run it to its end.
+
+    Exits with code 1 where workers failed, and 130 on Ctrl-C, after a line that says how to go on.
+
+    Args:
+        run_file: what to search.
+        out: the run's folder.
+        trials: networks to try in all, instead of the run file's number.
+        workers: processes on this machine; by default as many as pay; 0 only sets the run up.
+        database: keeps the study; by default it stays where it is, else in a journal in the folder.
+
+    Returns:
+        The search, or None where it was only set up and something is left to do.
+    """
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.config.opening import resolve
@@ -60,9 +89,6 @@ def search(
     from search.worker.local import default_workers, threads_of_one_worker
     from search.worker.progress import ConsoleReporter
 
-    database = _database(storage, study or out.resolve().name) if storage is not None else None
-    if study and storage is None:
-        raise UserError("--study names a search in a database: --storage is missing")
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
         opened, asked = resolve(run_file, earlier_experiment(out, database))
@@ -74,7 +100,7 @@ def search(
     elif workers > 1 and latency is not None and is_disturbed:
         others = f"while {workers - 1} others train here: --workers 1 is quieter"
         note(f"latencies on '{latency.device}' are measured {others}")
-    with _resumable(out):
+    with resumable(out):
         standing = Queue(out, opened, note).standing()
         keep_summary(out, opened.proxy.training)
         say_data(opened.proxy.training)
@@ -85,8 +111,7 @@ def search(
             if price := cost(opened, read_run(out).trials, standing, workers):
                 note(price)
         if workers == 0 and not standing.is_complete:
-            note(f"set up. Next:\n{_joining(out)}")
-            return
+            return None
         with ConsoleReporter(workers) as reporter:
             if workers == 1:
                 from search.worker.loop import work
@@ -99,7 +124,7 @@ def search(
                 if failed := run_workers(out, workers, reporter):
                     note(f"{failed} of {workers} workers failed: {so_far(out)}; the same command resumes")
                     raise typer.Exit(1)
-        conclude(out, latency)
+    return opened.experiment
 
 
 def worker(
@@ -180,7 +205,7 @@ def _busy(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _resumable(run_dir: Path) -> Iterator[None]:
+def resumable(run_dir: Path) -> Iterator[None]:
     """Say on Ctrl-C, in one line, how far the run is and how to resume it."""
     try:
         with _full_disk(run_dir):

@@ -1,14 +1,13 @@
-"""Commands that train one network in full: ``train``, ``retrain``, ``pretrain``."""
+"""Commands that train a network in full: ``train``, ``pretrain``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from boostformer.errors import UserError, nearest
 from boostformer.files import expanded
 from search.cli.data_argument import (
     BackgroundOption,
@@ -21,7 +20,7 @@ from search.cli.data_argument import (
     with_meaning,
 )
 from search.cli.full_training import FullTraining
-from search.cli.output import RunDir, note
+from search.cli.output import note
 from search.cli.recipe_options import (
     BatchOption,
     DataOption,
@@ -29,13 +28,13 @@ from search.cli.recipe_options import (
     IterationsOption,
     LogOption,
     LrOption,
+    OutOption,
     PrecisionOption,
     RecipeOption,
     SeedOption,
     SetOption,
     SizeOption,
     ThreadsOption,
-    checked,
     classification_recipe,
     given,
     segmentation_recipe,
@@ -44,103 +43,11 @@ from search.cli.recipe_options import (
 from search.cli.sitting import sitting
 from search.cli.teaching import TeacherOption, UnlabelledOption
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="CKPT", help="Folder of the new checkpoint.")]
-RETRAIN_FACTOR = 10
-"""Length of ``retrain`` as a multiple of the longest proxy training, with the same recipe."""
-
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the program."""
-    app.command()(retrain)
     app.command()(train)
     app.command()(pretrain)
-
-
-def retrain(
-    run_dir: RunDir,
-    out: OutOption,
-    recipe: RecipeOption = None,
-    trial: Annotated[str | None, typer.Option(help="A trial's number, or an architecture's id.")] = None,
-    pick: Annotated[
-        str | None, typer.Option(help="knee, which is the default, best-miou, smallest or fastest, on the front.")
-    ] = None,
-    data: DataOption = None,
-    size: SizeOption = None,
-    iterations: IterationsOption = None,
-    batch_size: BatchOption = None,
-    lr: LrOption = None,
-    precision: PrecisionOption = None,
-    seed: SeedOption = None,
-    threads: ThreadsOption = None,
-    sets: SetOption = None,
-    log: LogOption = "tensorboard",
-    init: InitOption = None,
-    teacher: TeacherOption = None,
-    unlabelled: UnlabelledOption = None,
-) -> None:
-    """Train a searched network in full: by default with the search's own recipe, ten times as long.
-
-    The run keeps its mIoU for `boostformer trust`.
-    """
-    from boostformer.architecture import Architecture
-    from boostformer.training.log import trackers_of
-    from boostformer.training.recipes import with_changes
-    from results.pareto import PICKS
-    from results.pareto import pick as choose
-    from results.run import Retraining, note_retraining, read_run
-    from search.cli.arch_argument import trial_named
-    from search.study.folder import read_experiment
-
-    trackers = trackers_of(log)
-    if trial is not None and pick is not None:
-        raise UserError("--trial, --pick: give one of them")
-    if pick is not None and pick not in PICKS:
-        raise UserError(f"--pick: unknown rule '{pick}'; {nearest(pick, PICKS)}")
-    run = read_run(run_dir)
-    rule = pick or "knee"
-    wanted = rule if trial is None else trial_named(trial)
-    chosen = choose(run.trials, run.objectives, wanted)
-    experiment = read_experiment(run_dir)
-    changes = given(
-        iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
-    ) | set_values(sets)
-    if recipe is None:
-        own = experiment.proxy.recipe()
-        # A search's trainings share the cores; this one uses them all.
-        longer = {"iterations": experiment.proxy.rungs[-1] * RETRAIN_FACTOR, "threads": None}
-        wanted_recipe = checked(lambda: with_changes(own, longer | changes))
-    else:
-        wanted_recipe = segmentation_recipe(recipe, {"seed": experiment.proxy.seed} | changes)
-    config = data_of(data, size, experiment.data, experiment.data.size)
-    origin: dict[str, Any] = {
-        "run": run_dir.name,
-        "trial": chosen.number,
-        "id": chosen.id,
-        "picked": f"the {rule} of the front" if trial is None else "as asked",
-        "proxy_miou": chosen.miou,
-        "budgets": experiment.budgets,
-        "counted": experiment.counted,
-    }
-    origin |= {name: found.to_dict() for name in ("latency", "final") if (found := getattr(chosen, name)) is not None}
-    searched = experiment.content if data is None else None
-    architecture = Architecture.from_dict(chosen.architecture)
-    plan = FullTraining(
-        architecture,
-        config,
-        wanted_recipe,
-        out,
-        init,
-        {"searched": origin},
-        teacher=teacher,
-        unlabelled=unlabelled,
-        trackers=trackers,
-    )
-    metrics, content = plan.run(searched)
-    trained = Retraining(chosen.id, metrics.miou, wanted_recipe.iterations, wanted_recipe.seed, plan.how(content))
-    try:
-        note_retraining(run_dir, trained)
-    except (UserError, OSError) as error:  # the disk may be full, but the checkpoint is saved
-        note(f"the run does not learn of this training: {error}")
 
 
 def train(

@@ -105,6 +105,11 @@ def import_(
     out: Annotated[Path, typer.Option(metavar="CKPT", help="Folder of the new checkpoint.")],
 ) -> None:
     """Read a transformers SegFormer or MiT checkpoint, or the publication's BoostFormer."""
+    import_into(folder, out)
+
+
+def import_into(folder: Path, out: Path) -> None:
+    """Read a foreign checkpoint and write it as one of ours; UserError when it cannot be read."""
     from boostformer.model import import_checkpoint
     from boostformer.weights import checkpoint
     from boostformer.weights.licence import licence_of

@@ -38,6 +38,20 @@ Space = Annotated[SearchSpace, BeforeValidator(_space), PlainSerializer(SearchSp
 StoredProxy = Annotated[ProxyConfig, PlainSerializer(ProxyConfig.stored)]
 
 
+class Start(Section):
+    """The trained network that a search begins with.
+
+    Attributes:
+        place: where it lay when the search began.
+        weights: SHA-256 of its weights' file.
+        architecture: as ``Architecture.to_dict`` writes it, at its own size and for its own classes.
+    """
+
+    place: str
+    weights: str
+    architecture: dict[str, Any]
+
+
 class Experiment(Section):
     """A search: the resolved run file, and the facts that were found when it began.
 
@@ -47,6 +61,8 @@ class Experiment(Section):
         counted: form of the network whose costs are counted, ``deployed`` or ``trained``.
         budgets: largest cost by name.
         latency: the device as it was when the search began.
+        inherit: whether networks begin from the trained weights of others.
+        start: the first of these, if it was given.
         labels: class names, in the order of the masks' values.
         images: number of images in each split.
         content: digest of each split's images and masks, wherever they lie.
@@ -66,6 +82,8 @@ class Experiment(Section):
     counted: Counted
     latency: Timing | None = None
     search: SearchConfig
+    inherit: bool = False
+    start: Start | None = None
     proxy: StoredProxy
     space: Space
     versions: dict[str, str] = {}
@@ -118,10 +136,12 @@ def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str
     """Name the first key, in the order of ``old``, whose values differ: ``a.b is 1 there, 2 here``."""
     for key in [*old, *(key for key in new if key not in old)]:
         before, after, name = old.get(key), new.get(key), f"{above}{key}"
-        if name == "versions" or before == after:
+        if name in ("versions", "start.place") or before == after:
             continue
         if name == "space_name" and old["space"] == new["space"]:  # the same space by another path
             continue
+        if name == "start.weights":
+            return "the weights of the network that it starts from have changed since it began"
         if above == "content.":
             return f"the {key} images or masks have changed since it began"
         if isinstance(before, dict) and isinstance(after, dict):

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from boostformer import presets
+from boostformer.architecture import Architecture
 from boostformer.data.cache import data_cache
 from boostformer.errors import UserError, nearest
+from boostformer.start import Trained, read_trained
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend
 from evaluators.proxy import Proxy
-from search.config.experiment import Experiment, versions
-from search.config.problem import Problem
+from results.trial import START
+from search.config.experiment import Experiment, Start, versions
+from search.config.problem import Key, Problem
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
 from search_space import SearchSpace, read_space, shipped_spaces
+from search_space.nearness import nearest_genes
 
 
 class OpenExperiment:
@@ -34,6 +38,7 @@ class OpenExperiment:
         table: CostTable | None = None,
         proxy: Proxy | None = None,
         backend: Backend | None = None,
+        start: Trained | None = None,
     ) -> None:
         """Take over the parts that are open already.
 
@@ -42,9 +47,10 @@ class OpenExperiment:
             table: costs, counted as the experiment counts them.
             proxy: the evaluator on the experiment's data.
             backend: the device of the experiment's latency.
+            start: the trained network that the experiment begins with.
         """
         self.experiment = experiment
-        self._table, self._proxy, self._backend = table, proxy, backend
+        self._table, self._proxy, self._backend, self._start = table, proxy, backend, start
 
     @cached_property
     def table(self) -> CostTable:
@@ -61,6 +67,28 @@ class OpenExperiment:
         experiment = self.experiment
         latency = self.backend if isinstance(self.backend, Additive) else None
         return Problem(experiment.space, experiment.objectives, experiment.budget, self.table, latency)
+
+    @cached_property
+    def start(self) -> Trained | None:
+        """The trained network that the search begins with; :class:`UserError` when it is away, or another now."""
+        known = self.experiment.start
+        if known is None:
+            return None
+        found = self._start or read_trained(known.place)
+        if found.digest != known.weights:
+            raise UserError(
+                f"{known.place}: its weights are not those that the search began with; put those back, or begin "
+                "another search"
+            )
+        return found
+
+    @cached_property
+    def start_key(self) -> Key | None:
+        """The genes of the start, or of the network of the space that is most like it; None without a start."""
+        known, space = self.experiment.start, self.experiment.space
+        if known is None:
+            return None
+        return nearest_genes(space, Architecture.from_dict(known.architecture, known.place))
 
     @cached_property
     def proxy(self) -> Proxy:
@@ -106,6 +134,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
         space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
         raise top.at("space").error(f"{config.space} {error}") from None
+    start = _start(file)
     table = CostTable(deployed=config.budgets.counted == "deployed")
     timing, backend = _timing(file, earlier)
     experiment = Experiment(
@@ -115,17 +144,30 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
         images=image_counts(proxy),
         content=proxy.content,
         objectives=tuple(config.objectives),
-        budgets=dict(_budget(file, table, space).limits),
+        budgets=dict(_budget(file, table, space, start).limits),
         counted=config.budgets.counted,
         latency=timing,
         search=config.search.of_experiment(),
+        inherit=config.search.inherits,
+        start=None
+        if start is None
+        else Start(place=start.id, weights=start.digest, architecture=start.architecture.to_dict()),
         proxy=config.proxy,
         space=space,
         versions=versions(),
     )
-    opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend)
+    opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend, start=start)
     _check(opened, file)
     return opened, config.search.trials
+
+
+def _start(file: RunFile) -> Trained | None:
+    if (place := file.config.search.start) is None:
+        return None
+    try:
+        return read_trained(place)
+    except UserError as error:
+        raise file.top.at("search", "start").error(str(error)) from None
 
 
 def _check(opened: OpenExperiment, file: RunFile) -> None:
@@ -152,11 +194,20 @@ def _timing(file: RunFile, earlier: Experiment | None) -> tuple[Timing | None, B
         raise file.top.at("latency", "device").error(str(error)) from None
 
 
-def _budget(file: RunFile, table: CostTable, space: SearchSpace) -> Budget:
-    """Resolve the limits; shares refer to a baseline at the run's size and for its classes."""
+def _budget(file: RunFile, table: CostTable, space: SearchSpace, start: Trained | None) -> Budget:
+    """Resolve the limits; shares refer to a baseline at the run's size and for its classes.
+
+    Args:
+        file: the run file.
+        table: counts costs.
+        space: has size and classes.
+        start: the network that the search begins with, if any.
+    """
     budgets = file.config.budgets
     costs: Any = None
-    if budgets.baseline is not None:
+    if budgets.baseline == START and start is not None:
+        costs = table.cost(start.architecture.replace(classes=space.classes, size=space.size, bands=space.bands))
+    elif budgets.baseline is not None:
         costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands))
     limits: list[tuple[str, float]] = []
     for name, limit in budgets.limits.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from boostformer.files import read_text
+from boostformer.files import expanded, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from search.config.sections import RunConfig
@@ -38,6 +38,9 @@ def read_run_file(path: Path) -> RunFile:
         changes["data"] = config.data.model_copy(update={"root": (folder / config.data.root).resolve()})
     if (folder / config.space).is_file():
         changes["space"] = str(folder / config.space)
+    start = config.search.start
+    if start is not None and (folder / expanded(start)).is_dir():  # else perhaps a repository of the hub
+        changes["search"] = config.search.model_copy(update={"start": str((folder / expanded(start)).resolve())})
     if "seed" not in (values.get("proxy") or {}):  # the search's, unless the training has one of its own
         changes["proxy"] = config.proxy.model_copy(update={"seed": config.search.seed})
     return RunFile(config.model_copy(update=changes), top)

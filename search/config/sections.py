@@ -10,13 +10,15 @@ from boostformer import presets, recipes
 from boostformer.data.config import DataConfig
 from boostformer.errors import nearest
 from boostformer.training.recipes import Recipe
-from results.trial import COSTS, MIOU, OBJECTIVES
+from results.trial import COSTS, MIOU, OBJECTIVES, START
 from search.config.limits import Limit
 
 PROXY = "proxy"
 """Name of the recipe that gives what the run file's ``proxy`` leaves open."""
 Strategy = Literal["surrogate", "tpe", "nsga2", "evolution", "random"]
 """The registered strategies; their classes stand in :mod:`search.strategies`."""
+Inherit = Literal["auto", "always", "never"]
+"""Whether networks begin from trained weights; ``auto`` is yes when the search has a start, and no otherwise."""
 Counted = Literal["deployed", "trained"]
 """The network whose costs are meant: the folded one, or the one that is trained."""
 
@@ -41,13 +43,33 @@ class SearchConfig(Section):
 
 
 class RunSearchConfig(SearchConfig):
-    """The same in a run file, which also says how many networks are tried."""
+    """The same in a run file, which also says how many networks are tried, and what they begin from.
+
+    ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent.
+    """
 
     trials: int = Field(default=60, ge=1)
+    start: str | None = None
+    inherit: Inherit = "auto"
+
+    @model_validator(mode="after")
+    def _parents(self) -> RunSearchConfig:
+        if self.start is not None and self.inherit == "never":
+            _refuse(
+                "inherit",
+                self.inherit,
+                "'never' leaves nothing for `start` to be inherited by; allowed beside it: auto, always",
+            )
+        return self
+
+    @property
+    def inherits(self) -> bool:
+        """Tell whether networks begin from the weights of others."""
+        return self.inherit == "always" or (self.inherit == "auto" and self.start is not None)
 
     def of_experiment(self) -> SearchConfig:
-        """Give what decides what a search finds."""
-        return SearchConfig(**self.model_dump(exclude={"trials"}))
+        """Give what decides what a search finds, but for what networks begin from."""
+        return SearchConfig(**self.model_dump(include=set(SearchConfig.model_fields)))
 
 
 class LatencyConfig(Section):
@@ -95,7 +117,7 @@ class ProxyConfig(Recipe):
 
 
 class BudgetsConfig(Section):
-    """Hard upper limits on costs, absolute or as a share of a ``baseline`` preset's.
+    """Hard upper limits on costs, absolute or as a share of a ``baseline`` 's: a preset, or the search's ``start``.
 
     ``counted`` says of which network the costs are counted, in budgets and objectives: the folded or the trained one.
     """
@@ -121,15 +143,17 @@ class BudgetsConfig(Section):
                 except ValueError as error:
                     _refuse(key, given[key], str(error))
                 if limits[key].is_share and given.get("baseline") is None:
-                    share = f"{given[key]!r} is a share, which needs `baseline` with a preset's name beside it"
+                    share = (
+                        f"{given[key]!r} is a share, which needs `baseline` with a preset's name beside it, or start"
+                    )
                     _refuse(key, given[key], share)
         return found | {"limits": limits}
 
     @field_validator("baseline")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
-        if name is not None and name not in presets.names():
-            raise ValueError(f"unknown preset '{name}'; {nearest(name, presets.names())}")
+        if name not in (None, START, *presets.names()):
+            raise ValueError(f"unknown preset '{name}'; {nearest(str(name), [START, *presets.names()])}")
         return name
 
     @model_validator(mode="after")
@@ -161,6 +185,14 @@ class RunConfig(Section):
         if MIOU not in names:
             raise ValueError(f"'{MIOU}' must be among them: it is what the proxy training measures")
         return names
+
+    @model_validator(mode="after")
+    def _baseline(self) -> RunConfig:
+        if self.budgets.baseline == START and self.search.start is None:
+            _refuse(
+                "budgets", START, "the baseline start needs `search: {start: CKPT}`, the trained network that is meant"
+            )
+        return self
 
     @model_validator(mode="after")
     def _device(self) -> RunConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.strategies.base import Key, Strategy
 from search.strategies.ranking import best_first
@@ -18,9 +19,12 @@ POPULATION, TOURNAMENT = 50, 10
 
 
 class Evolution(Strategy):
-    """Mutates one choice of the winner of a tournament among the youngest networks."""
+    """Mutates one choice of the winner of a tournament among the youngest networks; they alone are parents."""
 
     startup = 20
+
+    def breeding(self) -> NDArray[np.int64]:
+        return self.history.heritable[-POPULATION:]
 
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
         alive = self.history.scored[-POPULATION:]

@@ -3,12 +3,16 @@
 Costs are known; a latency that only a board can tell is predicted by a model too. Evolution finds networks with the
 largest expected improvement of the hypervolume. Networks in training count with their expected score, so that workers
 spread out.
+
+Where networks inherit, the model of the score also sees what each begins from, so that a candidate is judged as the
+child of the parent that it would have.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -17,7 +21,7 @@ from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from results.trial import Status
-from search.strategies.base import PATIENCE, Candidates, History, Key, Strategy
+from search.strategies.base import PATIENCE, Candidates, Inheritance, Key, Strategy
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
 from search.strategies.improvement import Improvement
 from search.strategies.kernel import Inputs, Kernel
@@ -42,8 +46,8 @@ DRAWN, BRED, ROUNDS, PARENTS = 200, 300, 5, 60
 class Surrogate(Strategy):
     """Evolution on the expected hypervolume improvement under a Gaussian process."""
 
-    def __init__(self, candidates: Candidates, seed: int) -> None:
-        super().__init__(candidates, seed)
+    def __init__(self, candidates: Candidates, seed: int, inheritance: Inheritance | None = None) -> None:
+        super().__init__(candidates, seed, inheritance)
         self._few = TPE(candidates, seed)
         self._kernels: dict[bytes, Kernel] = {}
 
@@ -52,7 +56,7 @@ class Surrogate(Strategy):
             self._few.history = self.history
             return self._few.guesses(rng)
         with _blas().limit(limits=1):
-            return self._promising(_Belief(self.candidates, self.history, self._usual_costs, self._kernel), rng)
+            return self._promising(_Belief(self, self._usual_costs, self._kernel), rng)
 
     @cached_property
     def _usual_costs(self) -> Matrix:
@@ -68,6 +72,8 @@ class Surrogate(Strategy):
             count = more
         first = rows[:count]
         known = self.history.genes[first].tobytes() + values[:count].tobytes()
+        if self.inheritance is not None:
+            known += self.history.parents[first].tobytes()
         if known not in self._kernels:
             self._kernels[known] = learn_kernel(self.candidates.genes, seen(first), shaped(values[:count]))
         return self._kernels[known]
@@ -101,28 +107,34 @@ def _blas() -> ThreadpoolController:
 class _Belief:
     """Models of score and latency, fitted to the history."""
 
-    def __init__(self, candidates: Candidates, history: History, usual_costs: Matrix, learnt: Learnt) -> None:
-        self._candidates, self._history = candidates, history
+    def __init__(self, strategy: Strategy, usual_costs: Matrix, learnt: Learnt) -> None:
+        self._strategy, self._candidates, self._history = strategy, strategy.candidates, strategy.history
+        history = self._history
+        if strategy.inheritance is not None:
+            self._breeding, self._parents = strategy.breeding(), history.parents
         self._told = ~np.isnan(usual_costs).any(axis=0)
         logs = np.log(usual_costs[:, self._told])
         self._centre, self._spread = logs.mean(axis=0), logs.std(axis=0) + 1e-9
         self._latency: GaussianProcess | None = None
         measured = np.flatnonzero(~np.isnan(history.latency))
         if len(measured):
-            self._latency = self._model(measured, history.latency[measured], np.log, learnt)
+            latencies = history.latency[measured]
+            self._latency = self._model(
+                lambda rows: self._seen(history.genes[rows])[0], measured, latencies, np.log, learnt
+            )
 
         scored = history.scored
         chosen = np.sort(_spread(history.values(scored)))
         examples = scored[chosen]
-        self._score = self._model(scored, history.miou[scored], _floored, learnt, chosen)
+        self._score = self._model(self._known, scored, history.miou[scored], _floored, learnt, chosen)
 
         running = np.array(
             [i for i, o in enumerate(history.observations) if o.status is Status.RUNNING], dtype=np.int64
         )
         self._rows = np.concatenate([examples, running])
-        inputs, costs = self._seen(history.genes[self._rows])
+        costs = self._seen(history.genes[self._rows])[1]
         costs = np.where(np.isnan(history.costs[self._rows]), costs, history.costs[self._rows])
-        expected = self._score.predict(inputs)[0]
+        expected = self._score.predict(self._known(self._rows))[0]
         self._values = np.column_stack([-expected, costs])
         front = front_of(self._values)
         usual = np.concatenate([costs[front], usual_costs[~np.isnan(usual_costs).any(axis=1)]])
@@ -138,7 +150,10 @@ class _Belief:
         if not len(genes):
             return np.empty(0)
         inputs, costs = self._seen(genes)
-        found = self._improvement.expected(*self._score.predict(inputs), self._scaled(costs))
+        whole = inputs
+        if self._strategy.inheritance is not None:
+            whole = self._with_ancestry(inputs, genes, self._strategy.parents_of(genes, self._breeding))
+        found = self._improvement.expected(*self._score.predict(whole), self._scaled(costs))
         if self._latency is not None and (over := self._history.latency[self._history.rejected]).size:
             mean, deviation = self._latency.predict(inputs)
             found = found * ndtr((np.log(over.min()) - mean) / deviation)
@@ -153,22 +168,37 @@ class _Belief:
             costs[:, ~self._told] = np.exp(self._latency.predict(inputs)[0])[:, None]
         return inputs, costs
 
+    def _known(self, rows: Rows) -> Inputs:
+        """Give networks of the history as the model of the score sees them."""
+        genes = self._history.genes[rows]
+        inputs = self._seen(genes)[0]
+        if self._strategy.inheritance is None:
+            return inputs
+        return self._with_ancestry(inputs, genes, self._parents[rows])
+
+    def _with_ancestry(self, inputs: Inputs, genes: Genes, parents: Rows) -> Inputs:
+        more = self._strategy.ancestry(genes, parents).astype(np.float32)
+        return replace(inputs, numbers=np.hstack([inputs.numbers, more]))
+
+    @staticmethod
     def _model(
-        self, rows: Rows, values: Matrix, shaped: Shaped, learnt: Learnt, chosen: Rows | slice = slice(-EXAMPLES, None)
+        seen: Callable[[Rows], Inputs],
+        rows: Rows,
+        values: Matrix,
+        shaped: Shaped,
+        learnt: Learnt,
+        chosen: Rows | slice = slice(-EXAMPLES, None),
     ) -> GaussianProcess:
         """Fit a model.
 
         Args:
+            seen: gives networks of the history as the model sees them.
             rows: indices (R,) of networks of the history.
             values: what the model predicts, known of these networks (R,).
             shaped: how values are transformed before.
             learnt: learns the kernel, from all of these networks.
             chosen: which of these networks the model is fitted to.
         """
-
-        def seen(rows: Rows) -> Inputs:
-            return self._seen(self._history.genes[rows])[0]
-
         kernel = learnt(seen, rows, values, shaped)
         return GaussianProcess(kernel, seen(rows[chosen]), shaped(values)[chosen])
 

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from results.trial import OBJECTIVES, Status
-from search.strategies.base import Candidates, Key, Observation, Strategy
+from search.strategies.base import Candidates, Inheritance, Key, Observation, Strategy
 from search_space.encoding import INACTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -27,8 +27,8 @@ class TPE(Strategy):
     with the value that is known. (Told as failed, they would be guessed for ever.)
     """
 
-    def __init__(self, candidates: Candidates, seed: int) -> None:
-        super().__init__(candidates, seed)
+    def __init__(self, candidates: Candidates, seed: int, inheritance: Inheritance | None = None) -> None:
+        super().__init__(candidates, seed, inheritance)
         self._distributions = [CategoricalDistribution(tuple(range(size))) for size in candidates.genes.sizes]
         self._slowest = 1.0
         self._mirrors: dict[tuple[Observation, tuple[float, ...]], FrozenTrial] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
-from results.trial import COUNTED, Status, Trial, TrialKey
+from results.trial import COUNTED, Parent, Status, Trial, TrialKey
 from search.config.problem import Problem
 from search.study.state import Standing
 
@@ -46,7 +46,12 @@ class Claim:
 
 
 def new_trial(
-    key: TrialKey, iterations: int, arch: Architecture, problem: Problem, measured: Latency | None = None
+    key: TrialKey,
+    iterations: int,
+    arch: Architecture,
+    problem: Problem,
+    measured: Latency | None = None,
+    parent: Parent | None = None,
 ) -> Trial:
     """Make a trial that begins.
 
@@ -56,6 +61,7 @@ def new_trial(
         arch: the network.
         problem: counts its costs, and predicts its latency where it can.
         measured: its latency where that was measured before.
+        parent: what it begins from, if not random weights.
     """
     cost = problem.table.cost(arch)
     latency = problem.latency.latency(arch) if problem.latency is not None else measured
@@ -68,4 +74,5 @@ def new_trial(
         feasible=problem.affords(arch, None if latency is None else latency.ms),
         iterations=iterations,
         latency=latency,
+        parent=parent,
     )

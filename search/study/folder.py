@@ -8,20 +8,22 @@ from typing import Any
 import optuna
 
 from boostformer import presets
+from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
 from results.run import DATA_SUMMARY, check_study
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
-from results.trial import COSTS, COUNTED, OBJECTIVES
+from results.trial import COSTS, COUNTED, OBJECTIVES, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
 from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
+from search.study.weights import WEIGHTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, DATA_SUMMARY}
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
@@ -88,7 +90,8 @@ def _set_up(
     attributes = study.user_attrs
     if "config" in attributes:
         check_study(attributes, str(where))
-        if differs := difference(attributes["config"], config):
+        known = Experiment.from_dict(attributes["config"], str(where)).to_dict()  # with what older ones do not say
+        if differs := difference(known, config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(attributes["code"], code, str(where), any_version=True)
     study.set_user_attr("trials", trials)
@@ -101,11 +104,14 @@ def _set_up(
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:
-    """Cost the presets at the experiment's size and for its classes, to draw them beside the front."""
+    """Cost the start and the presets at the experiment's size and for its classes, to draw them beside the front."""
     found: list[dict[str, Any]] = []
-    space, latency = opened.experiment.space, opened.problem.latency
-    for name in presets.names():
-        arch = presets.load(name, classes=space.classes, size=space.size)
+    space, latency, start = opened.experiment.space, opened.problem.latency, opened.experiment.start
+    networks = {name: presets.load(name, classes=space.classes, size=space.size) for name in presets.names()}
+    if start is not None:
+        own = Architecture.from_dict(start.architecture, start.place)
+        networks[START] = own.replace(classes=space.classes, size=space.size, bands=space.bands)
+    for name, arch in networks.items():
         cost = opened.table.cost(arch)
         found.append({"name": name} | {key: getattr(cost, key) for key in COSTS if key in COUNTED})
         if latency is not None and latency.can_tell(arch):

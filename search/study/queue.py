@@ -31,19 +31,21 @@ from results.schema import (
     stored_values,
 )
 from results.storage.location import storage_of
-from results.trial import Status, Trial, TrialKey
+from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
-from search.strategies.base import Observation
+from search.strategies.base import Observation, Proposal
 from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
 from search.study.leases import open_leases
+from search.study.lineages import Lineages
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
+from search.study.weights import Weights
 
-Proposer = Callable[[Sequence[Observation]], Architecture]
+Proposer = Callable[[Sequence[Observation]], Proposal]
 
 
 class Queue:
@@ -63,10 +65,12 @@ class Queue:
         known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
         check_study(known, str(where))
         check_code(known["code"], code_of(opened), str(where))
-        timing = self.experiment.latency
+        timing, start = self.experiment.latency, self.experiment.start
         scheduler = Scheduler.of(self.experiment, known["trials"])
-        self._state = State(self.problem, scheduler, str(where), None if timing is None else timing.provenance)
+        provenance = None if timing is None else timing.provenance
+        self._state = State(self.problem, scheduler, str(where), provenance, start.weights if start else None)
         self._leases = open_leases(where, run_dir, self._storage)
+        self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
         self._say = say
         self._current: int | None = None
         self._device_answers = False  # when it was last asked
@@ -113,6 +117,7 @@ class Queue:
     def _forget_states(self) -> None:
         """Remove the states of a concluded run; a network promoted later is trained anew, to the same score."""
         shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
+        self.lineages.prune_orphans()
 
     def begin_no_more(self, reason: str) -> None:
         """Begin no further network, for this ``reason``; the search ends once those begun are done."""
@@ -165,33 +170,46 @@ class Queue:
         self._read_target()
         with self._leases.exclusive() as check:
             standing = self._standing()
+            self.lineages.look()
             chosen = self._choose(standing, propose)
             if chosen is None:
                 return standing.owners
             check()
             return self._create(*chosen, standing)
 
-    def _choose(self, standing: Standing, propose: Proposer) -> tuple[TrialKey, Architecture] | None:
-        architectures = self._state.architectures
+    def _choose(self, standing: Standing, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None] | None:
         if standing.interrupted:
-            key = standing.interrupted[0]
-            return key, architectures[key.arch_id]
+            return self._again(standing.interrupted[0])
         step = standing.step
         if isinstance(step, Propose):
             try:
-                arch = propose(standing.history)
+                return self._proposed(step.seed, propose)
             except Exhausted as error:
                 self.begin_no_more(str(error))
                 step = self._state.step()
-            else:
-                return TrialKey(arch.id, 0, step.seed), arch
         # If the device is back, measure before others are promoted in its place.
         if standing.waiting and (not isinstance(step, Train) or self._device_answers):
-            key = standing.waiting[0]
-            return key, architectures[key.arch_id]
+            return self._again(standing.waiting[0])
         if isinstance(step, Train):
-            return step.key, architectures[step.key.arch_id]
+            return self._again(step.key)
         return None
+
+    def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
+        proposal = propose(self._state.history)
+        arch = self.problem.space.decode(proposal.genes)
+        if self.experiment.inherit:
+            self.lineages.prune(proposal.parents)
+        return TrialKey(arch.id, 0, seed), arch, self.lineages.stored(proposal.parent)
+
+    def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
+        """Begin a training of a known network once more, or a further one."""
+        resumes = key in self._state.scores or newest_state(self.folder(key)) > 0
+        return key, self._state.architectures[key.arch_id], self.lineages.again(key, needed=not resumes)
+
+    def orphan(self, claim: Claim, reason: str) -> Trial:
+        """Give back a training whose parent's weights turned out to be gone, to begin from another network."""
+        shutil.rmtree(self.folder(claim.key), ignore_errors=True)
+        return self._end(claim, Status.INTERRUPTED, reason)
 
     def finish(self, claim: Claim, score: Scored) -> Trial:
         """End a trial that is scored and, where its latency is asked for, measured."""
@@ -212,9 +230,8 @@ class Queue:
 
     def scored(self, claim: Claim, score: Scored) -> Claim:
         """Store a score before anything else that may take long; return the claim with it."""
-        self._tell(claim, *score_attribute(score.miou, score.seconds, score.provenance))
-        known = replace(claim.trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)
-        return replace(claim, trial=known)
+        self._tell(claim, *score_attribute(score.miou, score.seconds, score.provenance, score.weights))
+        return replace(claim, trial=replace(claim.trial, **vars(score)))
 
     def measured(self, claim: Claim, latency: Latency) -> Claim:
         """Store a latency; return the claim with it."""
@@ -291,16 +308,15 @@ class Queue:
         done = [frozen for frozen in self._trials() if frozen.state is TrialState.COMPLETE]
         return any(self._owns(frozen) for frozen in done if key_of(frozen) == key)
 
-    def _create(self, key: TrialKey, arch: Architecture, standing: Standing) -> Claim:
+    def _create(self, key: TrialKey, arch: Architecture, parent: Parent | None, standing: Standing) -> Claim:
         state = self._state
-        trial = new_trial(
-            key, self.experiment.proxy.rungs[key.rung], arch, self.problem, state.latencies.get(key.arch_id)
-        )
+        iterations, measured = self.experiment.proxy.rungs[key.rung], state.latencies.get(key.arch_id)
+        trial = new_trial(key, iterations, arch, self.problem, measured, parent)
         reached = newest_state(self.folder(key)) if state.deaths.get(key) else 0
         # No other worker makes trials in this turn, so the count is the number; asking for it would take as long again.
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
-            trial = replace(trial, miou=score.miou, seconds=score.seconds, provenance=score.provenance)
+            trial = replace(trial, **vars(score))
         trial_id = self._storage.create_new_trial(self._study_id, frozen_trial(trial, self.experiment.objectives))
         patient = key in standing.waiting and not isinstance(standing.step, Propose | Train)
         return Claim(trial_id, arch, trial, standing, patient, state.deaths_at(key, reached))

@@ -15,9 +15,9 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency, Provenance
 from results.schema import read_trial
-from results.trial import Status, Trial, TrialKey
+from results.trial import START, Parent, Status, Trial, TrialKey
 from search.config.problem import Key, Problem
-from search.strategies.base import Observation
+from search.strategies.base import Observation, ParentKey
 from search.study.scheduler import Done, Scheduler, Step
 
 
@@ -61,11 +61,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class Scored:
-    """Score of a training that was interrupted or had to wait."""
+    """Score of a training that was interrupted or had to wait; ``weights`` is the digest of those that were stored."""
 
     miou: float
     seconds: float
     provenance: str
+    weights: str | None = None
 
 
 @dataclass
@@ -77,12 +78,15 @@ class State:
         scheduler: chooses what comes next.
         source: names the study in messages.
         provenance: of the run's latencies, if it has any.
+        start: digest of the weights that the search begins with, if any.
         architectures: every network that was tried.
         deaths: how many workers in a row died at a training without getting further.
         reached: iterations after which a training's state was saved when it was last taken over from a dead worker.
         scores: what is known of trainings that did not end.
         latencies: measured latency of a network, by any of its trials.
         ended: the trial that concluded each training.
+        parents: what each training began from, by its last trial.
+        stored: digests of the trained weights that are there.
         count: how many trials there are.
         used_up: whether there is no further network to begin.
     """
@@ -91,12 +95,15 @@ class State:
     scheduler: Scheduler
     source: str
     provenance: Provenance | None = None
+    start: str | None = None
     architectures: dict[str, Architecture] = field(default_factory=dict)
     deaths: dict[TrialKey, int] = field(default_factory=dict)
     reached: dict[TrialKey, int] = field(default_factory=dict)
     scores: dict[TrialKey, Scored] = field(default_factory=dict)
     latencies: dict[str, Latency] = field(default_factory=dict)
     ended: dict[TrialKey, Trial] = field(default_factory=dict)
+    parents: dict[TrialKey, Parent | None] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
     count: int = 0
     used_up: bool = False
 
@@ -148,7 +155,7 @@ class State:
             ),
             finished=counts[Status.FINISHED],
             failed=counts[Status.FAILED],
-            history=list(self._history.values()),
+            history=self.history,
             owners=owners,
             interrupted=self._to_repeat(interrupted),
             waiting=[trial.key for trial in waiting],
@@ -166,6 +173,39 @@ class State:
         room = self.scheduler.target - sum(self.scheduler.is_first(trial.key) for trial in self._begun)
         first = [key for key in interrupted if self.scheduler.is_first(key)]
         return [key for key in interrupted if key not in first or first.index(key) < room]
+
+    def see(self, stored: set[str]) -> None:
+        """Take in which trained weights are there: of the others' networks none can begin any more."""
+        changed, self.stored = stored ^ self.stored, stored
+        for arch_id, known in self._history.items() if changed else ():
+            first = self.first(arch_id)
+            if first is not None and first.weights in changed:
+                self._history[arch_id] = replace(known, heritable=first.weights in stored)
+
+    @property
+    def history(self) -> list[Observation]:
+        """Every network once, in the order of their first trials."""
+        return list(self._history.values())
+
+    def first(self, arch_id: str) -> Trial | None:
+        """Return the first training of a network, if it is finished."""
+        found = self.ended.get(TrialKey(arch_id, 0, self.scheduler.seed))
+        return found if found is not None and found.is_finished else None
+
+    def parent_of(self, key: TrialKey) -> Parent | None:
+        """Return what a training began from, or would: what the network's first one did."""
+        return self.parents.get(key, self.parents.get(TrialKey(key.arch_id, 0, self.scheduler.seed)))
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that concluded trainings with a score."""
+        return [trial for trial in self.ended.values() if trial.is_finished]
+
+    @property
+    def in_use(self) -> set[str]:
+        """Digests of the weights from which trainings that are begun and not ended may yet begin once more."""
+        unended = {key: parent for key, parent in self.parents.items() if key not in self.ended}
+        return {parent.weights for parent in unended.values() if parent is not None}
 
     def is_finished(self, key: TrialKey) -> bool:
         return key in self.ended and self.ended[key].is_finished
@@ -186,6 +226,8 @@ class State:
             if self.provenance is None:
                 raise UserError(f"{where}: has a latency, which the run does not ask for")
             self.provenance.require_same(trial.latency.provenance, where)
+        if trial.parent is not None:
+            self._check(trial.parent, where)
         if key.arch_id not in self.architectures:
             arch = Architecture.from_dict(trial.architecture, where)
             try:
@@ -196,14 +238,21 @@ class State:
         if trial.latency is not None:
             self.latencies[key.arch_id] = trial.latency
         if trial.miou is not None and trial.seconds is not None:
-            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance)
+            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights)
+        self.parents[key] = trial.parent
+
+    def _check(self, parent: Parent, where: str) -> None:
+        if parent.id == START and parent.weights != self.start:
+            raise UserError(f"{where}: begins from a start that is not the run's")
+        if parent.id != START and parent.id not in self.architectures:
+            raise UserError(f"{where}: begins from network {parent.id}, which no earlier trial has")
 
     def _end(self, trial: Trial) -> None:
         key = trial.key
         match trial.status:
             case Status.FINISHED:
                 self.ended[key] = trial
-                self._observe(key, Status.FINISHED, trial.miou)
+                self._observe(key, Status.FINISHED, trial)
             case Status.INTERRUPTED | Status.WAITING:
                 self._left[key] = trial
                 self.deaths[key] = self.deaths_at(key, trial.reached) + trial.abandoned
@@ -217,11 +266,19 @@ class State:
                 self.ended[key] = trial
                 self._observe(key, Status.FAILED)
 
-    def _observe(self, key: TrialKey, status: Status, miou: float | None = None) -> None:
+    def _observe(self, key: TrialKey, status: Status, finished: Trial | None = None) -> None:
         """Tell strategies about comparable trainings only: a network's first, on the lowest rung."""
         if not self.scheduler.is_first(key):
             return
         # Predicted ones the problem knows itself.
         measured = self.latencies.get(key.arch_id) if self.problem.latency is None else None
         ms = None if measured is None else measured.ms
-        self._history[key.arch_id] = Observation(self._keys[key.arch_id], status, miou, ms)
+        known = self.parents.get(key)
+        parent: ParentKey = None
+        if known is not None:
+            parent = START if known.id == START else self._keys.get(known.id)
+        observed = Observation(self._keys[key.arch_id], status, None, ms, parent)
+        if finished is not None:
+            heritable = finished.weights in self.stored
+            observed = replace(observed, miou=finished.miou, behind=finished.behind, heritable=heritable)
+        self._history[key.arch_id] = observed

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Protocol
 
 from boostformer.architecture import Architecture
+from boostformer.start import LostWeights
 from boostformer.training import TrainingFailure
 from boostformer.training.loop import Progress
 from evaluators.latency.backend import MeasureFailure, Unavailable
-from evaluators.proxy import Score
+from evaluators.proxy import Beginning, Score
 from results.summary import human
 from results.trial import Status, Trial
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
 from search.strategies import strategy_class
-from search.strategies.base import Observation
+from search.strategies.base import Inheritance, Observation, Proposal
 from search.study.claim import KILLER, Claim
 from search.study.queue import Queue
 from search.study.state import Scored
@@ -35,8 +36,17 @@ HOPELESS = 200
 class Evaluator(Protocol):
     """Scoring of networks by training; :class:`evaluators.proxy.Proxy` is one."""
 
-    def evaluate(self, arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
-        """Score a network; raises TrainingFailure.
+    def evaluate(
+        self,
+        arch: Architecture,
+        seed: int,
+        progress: Progress,
+        *,
+        rung: int,
+        folder: Path,
+        start: Beginning | None,
+    ) -> Score:
+        """Score a network; raises TrainingFailure, and LostWeights when those of ``start`` are needed and not there.
 
         Args:
             arch: the network.
@@ -44,6 +54,7 @@ class Evaluator(Protocol):
             progress: is told the training's steps.
             rung: length of the training, from 0.
             folder: keeps the training's state, for a worker that takes over and for higher rungs.
+            start: the trained network that it begins from; None for random weights.
         """
 
     def tidy(self, folder: Path, rung: int) -> None:
@@ -63,12 +74,13 @@ def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: E
     """
     evaluator = evaluator or opened.proxy
     problem, search = opened.problem, opened.experiment.search
-    strategy = strategy_class(search.strategy)(problem, search.seed)
+    inheritance = Inheritance(opened.start_key) if opened.experiment.inherit else None
+    strategy = strategy_class(search.strategy)(problem, search.seed, inheritance)
     problem.share(draws=1)  # the first use prepares the tables: not while others wait for their turn
 
-    def propose(history: Sequence[Observation]) -> Architecture:
+    def propose(history: Sequence[Observation]) -> Proposal:
         strategy.learn(history)
-        return problem.space.decode(strategy.propose())
+        return strategy.propose()
 
     with Queue(run_dir, opened, reporter.says) as queue:
         evaluation = _Evaluation(opened, queue, evaluator, reporter)
@@ -124,6 +136,8 @@ class _Evaluation:
                 return queue.postpone(claim, str(error))
         except TrainingFailure as failure:
             return queue.fail(claim, failure.reason, time.perf_counter() - started)
+        except LostWeights as error:
+            return queue.orphan(claim, str(error))
         except MeasureFailure as failure:
             return queue.fail(claim, f"latency: {failure}", time.perf_counter() - started)
         return queue.finish(claim, score)
@@ -131,10 +145,17 @@ class _Evaluation:
     def _score(self, claim: Claim) -> Scored:
         known, key = claim.trial, claim.key
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
-            return Scored(known.miou, known.seconds, known.provenance)
-        folder = self.queue.folder(key)
-        found = self.evaluator.evaluate(claim.architecture, key.seed, self.reporter.step, rung=key.rung, folder=folder)
-        return Scored(found.miou, found.seconds, found.provenance)
+            return Scored(known.miou, known.seconds, known.provenance, known.weights)
+        found = self.evaluator.evaluate(
+            claim.architecture,
+            key.seed,
+            self.reporter.step,
+            rung=key.rung,
+            folder=self.queue.folder(key),
+            start=self.queue.lineages.beginning(claim.trial),
+        )
+        weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
+        return Scored(found.miou, found.seconds, found.provenance, weights)
 
     def _measured(self, claim: Claim, *, patient: bool) -> Claim:
         timing, backend = self.opened.experiment.latency, self.opened.backend

@@ -10,7 +10,7 @@ import torch
 from boostformer import presets
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, build
-from boostformer.start import Trained, find_folder, read_trained, start_from
+from boostformer.start import Trained, find_folder, read_trained, start_from, take_over
 
 SIZE = (64, 64)
 
@@ -56,6 +56,25 @@ def test_classes_are_known_by_name() -> None:
     before = same_count.decoder.classifier.weight.clone()
     said = start_from(same_count, trained(one, ["road", "sky", "tree"]), ["x", "y", "z"])
     assert torch.equal(same_count.decoder.classifier.weight, before) and "decoder.classifier" in said
+
+
+def test_a_narrower_decoder_keeps_the_classes_that_it_knows() -> None:
+    one = network(0)
+    values = one.architecture.to_dict()
+    values["decoder"]["width"] //= 2
+    torch.manual_seed(1)
+    other = build(type(one.architecture).from_dict(values))
+    width, theirs = values["decoder"]["width"], one.decoder.classifier.weight
+    assert 0 < take_over(other, trained(one, ["road", "sky", "tree"]), ["tree", "sky", "road"]) <= 1
+    assert torch.equal(other.decoder.classifier.weight, theirs[[2, 1, 0], :width])
+
+
+def test_as_little_as_there_is_can_be_taken_over() -> None:
+    model = network(0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    empty = Trained("net", "0", {}, [], model.architecture)
+    assert take_over(model, empty, []) == 0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_what_fits_nowhere_is_no_start() -> None:

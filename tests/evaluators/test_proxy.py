@@ -16,12 +16,13 @@ from boostformer import presets, recipes
 from boostformer.architecture import Architecture
 from boostformer.data import IGNORED, DataConfig, SceneCounts, open_split
 from boostformer.errors import UserError
-from boostformer.model import build
+from boostformer.model import BoostFormer, build
+from boostformer.start import LostWeights, Trained
 from boostformer.teachers.teacher import Identity, Teacher
 from boostformer.training import TrainingFailure, evaluate, loop, train
 from boostformer.training.taught import Teaching
 from boostformer.training.threads import using
-from evaluators.proxy import Proxy
+from evaluators.proxy import Beginning, Proxy
 
 DATA = DataConfig(kind="scenes", size=(32, 64), scenes=SceneCounts(training=6, validation=3))
 
@@ -176,3 +177,59 @@ def test_a_teacher_is_part_of_the_steps_that_are_timed(arch: Architecture, monke
     for each in (None, teaching, teaching):
         assert proxy.estimate_seconds(arch, teaching=each) > 0
     assert taught == [None, teaching]
+
+
+def beginning(model: BoostFormer, labels: list[str], *, lost: bool = False) -> Beginning:
+    def read() -> Trained:
+        if lost:
+            raise LostWeights("weights 12ab are gone")
+        return Trained("parent", "12ab", dict(model.state_dict()), labels, model.architecture)
+
+    return Beginning("parent", "12ab", read)
+
+
+@pytest.fixture
+def parent(arch: Architecture) -> BoostFormer:
+    torch.manual_seed(1)
+    return build(arch)
+
+
+def test_a_training_begins_from_what_it_inherits(arch: Architecture, parent: BoostFormer, tmp_path: Path) -> None:
+    """Next to no learning leaves the parent, whatever the seed; its own weights come out with the score."""
+    still = Proxy(DATA, recipes.load("proxy", iterations=1, batch_size=2, lr=1e-12, warmup_iterations=0))
+    scores = [still.evaluate(arch, seed, start=beginning(parent, still.labels)) for seed in (0, 1)]
+    for score in scores:
+        assert score.weights is not None and score.weights.keys() == parent.state_dict().keys()
+        kept = {name: value for name, value in score.weights.items() if not name.endswith(("_mean", "_var", "tracked"))}
+        assert all(torch.allclose(value, parent.state_dict()[name], atol=1e-6) for name, value in kept.items())
+        assert score.provenance.endswith(", inherited from parent (100% of its numbers)")
+    assert still.evaluate(arch, 0).weights is not None
+
+
+def test_a_training_goes_on_from_its_own_state_without_its_parent(
+    arch: Architecture, parent: BoostFormer, tmp_path: Path
+) -> None:
+    proxy, folder = carried((3, 6)), tmp_path / "f"
+    with pytest.raises(LostWeights):
+        proxy.evaluate(arch, 7, folder=folder, start=beginning(parent, proxy.labels, lost=True))
+    whole = proxy.evaluate(arch, 7, rung=1, start=beginning(parent, proxy.labels))
+    proxy.evaluate(arch, 7, folder=folder, start=beginning(parent, proxy.labels))
+    proxy.tidy(folder, 0)
+    score = proxy.evaluate(arch, 7, rung=1, folder=folder, start=beginning(parent, proxy.labels, lost=True))
+    assert (score.miou, score.resumed_from) == (whole.miou, 2)
+    assert score.provenance.endswith("carried on from 2, inherited from parent")
+    assert proxy.evaluate(arch, 7, rung=1).miou != whole.miou
+    with pytest.raises(UserError, match="another training, with other parent;"):
+        proxy.evaluate(arch, 7, rung=1, folder=folder)
+
+
+def test_a_damaged_state_is_no_excuse_to_begin_without_the_parent(
+    arch: Architecture, parent: BoostFormer, tmp_path: Path
+) -> None:
+    proxy, folder = carried((3, 6)), tmp_path / "f"
+    proxy.evaluate(arch, 7, folder=folder, start=beginning(parent, proxy.labels))
+    for file in folder.glob("*/*.safetensors"):
+        file.write_bytes(b"")
+    with pytest.raises(LostWeights):
+        proxy.evaluate(arch, 7, folder=folder, start=beginning(parent, proxy.labels, lost=True))
+    assert not folder.exists(), "else its wrong beginning would be carried on"

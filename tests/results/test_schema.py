@@ -17,7 +17,7 @@ from result_factories import OBJECTIVES, create_run, make_latency, make_trial, w
 from boostformer.errors import UserError
 from results.run import read_run
 from results.schema import end_attribute, frozen_trial, key_of, owner_of, read_trial, stored_values
-from results.trial import COSTS, Status, Trial, minimised_values, objective
+from results.trial import COSTS, START, Parent, Status, Trial, minimised_values, objective
 
 UNSCORED: dict[str, Any] = {"miou": None, "owner": "host.local-7-ab12cd34"}
 ENDINGS: dict[Status, dict[str, Any]] = {
@@ -70,6 +70,7 @@ def stored(trial: Trial) -> FrozenTrial:
 
 
 counts = st.integers(0, 2**63 - 1)
+digests = st.from_regex("[0-9a-f]{64}", fullmatch=True)
 milliseconds = st.floats(1e-6, 1e9)
 trials = st.builds(
     make_trial,
@@ -87,6 +88,8 @@ trials = st.builds(
     latency=st.none() | st.builds(make_latency, milliseconds, st.text(), labels_ms=st.none() | milliseconds),
     owner=st.from_regex(r"[a-z0-9-]{1,40}(\.[a-z-]{1,10}){0,4}", fullmatch=True),
     reached=counts,
+    parent=st.none() | st.builds(Parent, st.sampled_from([START, "0123456789ab"]), digests, counts),
+    weights=st.none() | digests,
 )
 
 

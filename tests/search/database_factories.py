@@ -8,11 +8,10 @@ from typing import Any
 
 from search_factories import opened, propose, quality, usual
 
-from boostformer.architecture import Architecture
 from results.run import read_run
 from results.storage.location import Database
 from search.strategies import strategy_class
-from search.strategies.base import Observation
+from search.strategies.base import Observation, Proposal
 from search.study import leases
 from search.study.claim import Claim
 from search.study.folder import set_up
@@ -33,8 +32,8 @@ def claim(mine: Queue) -> Claim | None:
     search = mine.experiment.search
     strategy = strategy_class(search.strategy)(mine.problem, search.seed)
 
-    def next_network(history: Sequence[Observation]) -> Architecture:
-        return mine.problem.space.decode(propose(strategy, history))
+    def next_network(history: Sequence[Observation]) -> Proposal:
+        return Proposal(propose(strategy, history))
 
     return mine.claim(next_network)
 

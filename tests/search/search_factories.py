@@ -145,7 +145,7 @@ def simulate(strategy: Strategy, count: int, history: Sequence[Observation] = ()
 
 def propose(strategy: Strategy, history: Sequence[Observation]) -> Key:
     strategy.learn(history)
-    return strategy.propose()
+    return strategy.propose().genes
 
 
 def network(strategy: Strategy, key: Key) -> Architecture:

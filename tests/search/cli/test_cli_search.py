@@ -24,7 +24,7 @@ from results.pareto import front
 from results.run import read_run
 from results.storage.location import Database
 from search.cli import program as cli
-from search.cli.run import _resumable, worker
+from search.cli.run import resumable, worker
 from search.config.opening import OpenExperiment
 from search.study.folder import earlier_experiment, set_up
 
@@ -194,7 +194,7 @@ def test_a_stop_while_the_database_is_away_says_how_to_resume_and_no_password(
     Database("postgresql://me@127.0.0.1:9/x", "streets").note_in(tmp_path)
     typed = f"boostformer search r.yaml --out run {option}postgresql://me:p@ss@127.0.0.1:9/x"
     monkeypatch.setattr(sys, "argv", typed.split())
-    with pytest.raises(typer.Exit) as ended, _resumable(tmp_path):
+    with pytest.raises(typer.Exit) as ended, resumable(tmp_path):
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
     (said,) = capsys.readouterr().err.splitlines()

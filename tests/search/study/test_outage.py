@@ -12,13 +12,12 @@ from search_factories import propose, usual
 from tenacity import stop_after_attempt
 from throwaway_postgresql import Server
 
-from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from results.run import read_run
 from results.storage.database import outage
 from results.storage.location import Database
 from search.strategies import strategy_class
-from search.strategies.base import Observation
+from search.strategies.base import Observation, Proposal
 from search.study import retry
 from search.study.folder import earlier_experiment, read_experiment
 from search.study.queue import Queue
@@ -87,11 +86,11 @@ def test_a_turn_that_was_lost_creates_nothing(tmp_path: Path, database: Database
     with queue(tmp_path) as mine:
         cuts = []
 
-        def cut(history: Sequence[Observation]) -> Architecture:
+        def cut(history: Sequence[Observation]) -> Proposal:
             if not cuts:
                 cuts.append(server.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
             strategy = strategy_class("random")(mine.problem, 3)
-            return mine.problem.space.decode(propose(strategy, history))
+            return Proposal(propose(strategy, history))
 
         assert mine.claim(cut) is not None and cuts == ["t"]
     assert len(read_run(tmp_path).trials) == 1

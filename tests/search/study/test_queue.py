@@ -13,7 +13,6 @@ import optuna
 import pytest
 from search_factories import LIMITS, experiment, opened, propose, quality, run, usual
 
-from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.run import read_run
@@ -21,7 +20,7 @@ from results.storage.location import JOURNAL_NAME, storage_of
 from results.trial import Status
 from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
-from search.strategies.base import Observation
+from search.strategies.base import Observation, Proposal
 from search.study.claim import DEATHS, KILLER, Claim
 from search.study.folder import CHECKPOINTS, earlier_experiment, read_experiment, references, set_up
 from search.study.queue import Queue
@@ -41,10 +40,10 @@ def take(mine: Queue) -> Claim:
     return claim
 
 
-def proposer(mine: Queue) -> Callable[[Sequence[Observation]], Architecture]:
+def proposer(mine: Queue) -> Callable[[Sequence[Observation]], Proposal]:
     search = mine.experiment.search
     strategy = strategy_class(search.strategy)(mine.problem, search.seed)
-    return lambda history: mine.problem.space.decode(propose(strategy, history))
+    return lambda history: Proposal(propose(strategy, history))
 
 
 def claim_and_die(folder: Path) -> None:

@@ -67,7 +67,9 @@ def test_good_networks_are_trained_longer_and_finalists_again(tmp_path: Path) ->
     """Three lengths, of which each network that goes on has the same folder, and two more seeds for the front."""
     trained: list[tuple[str, int, int, Path]] = []
 
-    def evaluate(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+    def evaluate(
+        arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path, start: Any = None
+    ) -> Score:
         trained.append((arch.id, rung, seed, folder))
         folder.mkdir(parents=True, exist_ok=True)
         return Score(0.5 * quality(arch) + 0.1 * rung + 0.001 * seed, 1.0, "made up")
@@ -100,7 +102,9 @@ def test_workers_share_the_last_trainings(tmp_path: Path, monkeypatch: pytest.Mo
     set_up(tmp_path, this, 4)
     together = FORK.Barrier(2)
 
-    def evaluate(arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path) -> Score:
+    def evaluate(
+        arch: Architecture, seed: int, progress: Progress, *, rung: int, folder: Path, start: Any = None
+    ) -> Score:
         if seed != this.experiment.proxy.seed:
             together.wait(60)  # both further seeds of a network are trained at once, or this breaks
         return Score(quality(arch), 0.01, "made up")

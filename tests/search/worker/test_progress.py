@@ -14,6 +14,7 @@ from boostformer.figures import Figure, Latency, Provenance
 from evaluators.proxy import Score
 from results.run import read_run
 from results.trial import Status, Trial, TrialKey
+from search.strategies.base import Proposal
 from search.study.folder import set_up
 from search.study.queue import Queue
 from search.study.state import Scored
@@ -73,7 +74,7 @@ def test_what_others_did_counts(tmp_path: Path, capsys: pytest.CaptureFixture[st
     def meanwhile(*arguments: Any, **how: Any) -> Score:
         if len(read_run(tmp_path).trials) == 1:
             with Queue(tmp_path, opened()) as other:
-                claim = other.claim(lambda history: problem().space.decode(problem().random(rng, ())))
+                claim = other.claim(lambda history: Proposal(problem().random(rng, ())))
                 assert claim is not None
                 other.finish(claim, Scored(0.5, 1.0, ""))
         return quick(*arguments, **how)

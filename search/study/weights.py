@@ -1,0 +1,112 @@
+"""The trained weights of a run's networks, from which others begin: stored under their hash, verified when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from boostformer.architecture import Architecture
+from boostformer.errors import UserError
+from boostformer.files import replacing
+from boostformer.start import LostWeights, Trained
+from boostformer.weights.tensors import check_tensors
+from results.run import read_run
+from results.trial import Trial
+
+WEIGHTS = "weights"
+"""Folder of the run in which they lie."""
+_SUFFIX = ".safetensors"
+
+
+class Folder(FileSystemArtifactStore):
+    """Optuna's store in a folder, in which a file appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with replacing(self._folder / artifact_id, parents=True) as part:
+            part.write_bytes(content_body.read())
+
+    def names(self) -> list[str]:
+        """List what is stored."""
+        return sorted(file.name for file in self._folder.glob(f"*{_SUFFIX}"))
+
+
+class Weights:
+    """A run's stored weights, each under the SHA-256 of its content. OSError when the disk is full."""
+
+    def __init__(self, store: Folder) -> None:
+        self._store = store
+
+    @classmethod
+    def of(cls, run_dir: Path | str) -> Weights:
+        """Open those of a run."""
+        return cls(Folder(Path(run_dir) / WEIGHTS))
+
+    def keep(self, weights: Mapping[str, Tensor]) -> str:
+        """Store weights on the disk; give their digest."""
+        content = save({name: value.contiguous() for name, value in weights.items()})
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self:
+            self._store.write(digest + _SUFFIX, io.BytesIO(content))
+        return digest
+
+    def __contains__(self, digest: str) -> bool:
+        """Tell whether weights are there, whole or not."""
+        try:
+            with self._store.open_reader(digest + _SUFFIX):
+                return True
+        except (ArtifactNotFound, OSError):
+            return False
+
+    def read(self, digest: str) -> dict[str, Tensor]:
+        """Give weights by name; :class:`LostWeights` when they are gone or damaged, which are removed."""
+        name = digest + _SUFFIX
+        try:
+            with self._store.open_reader(name) as stream:
+                content = stream.read()
+        except (ArtifactNotFound, OSError):
+            raise LostWeights(f"weights {digest[:12]} are gone") from None
+        with suppress(SafetensorError, ValueError, UserError):
+            if hashlib.sha256(content).hexdigest() == digest:
+                return check_tensors(load(content), Path(name))
+        self.remove(digest)
+        raise LostWeights(f"weights {digest[:12]} are damaged")
+
+    def remove(self, digest: str) -> None:
+        """Remove weights, if they are there."""
+        with suppress(ArtifactNotFound, OSError):  # another worker was faster, or the folder is read-only now
+            self._store.remove(digest + _SUFFIX)
+
+    def digests(self) -> set[str]:
+        """List all that are stored."""
+        return {name.removesuffix(_SUFFIX) for name in self._store.names()}
+
+
+def weights_of(run_dir: Path | str, trial: Trial) -> Trained:
+    """Read the trained weights of a finished trial; :class:`UserError` when the run does not keep them (any more).
+
+    They are the network's at the end of this very training, for the run's classes and at its size.
+    """
+    where = f"{run_dir}: trial {trial.number}"
+    if trial.weights is None:
+        raise UserError(f"{where}: its trained weights were not kept; a search with `inherit: always` keeps them")
+    try:
+        weights = Weights.of(run_dir).read(trial.weights)
+    except LostWeights as error:
+        raise UserError(f"{where}: its {error}; those of the front are kept, train it from scratch otherwise") from None
+    labels = list(read_run(run_dir).config["labels"])
+    architecture = Architecture.from_dict(trial.architecture, where)
+    return Trained(f"{run_dir}:{trial.number}", trial.weights, weights, labels, architecture)
