@@ -169,7 +169,7 @@ def worker(
     if data is not None:
         experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": expanded(data)})})
     opened = OpenExperiment(experiment)
-    opened.proxy  # noqa: B018  # says at once when the data are others, or missing
+    opened.proxy, opened.start  # noqa: B018  # says at once when the data or the start are others, or missing
     try:
         with _full_disk(run_dir):
             if child:

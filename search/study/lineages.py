@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -27,12 +27,14 @@ class Lineages:
         opened: the experiment.
         state: of the run.
         say: is told a line for people when the weights are gone that a training began from before.
+        lost: digests of those that this worker could not read, whether they are there or not.
     """
 
     weights: Weights
     opened: OpenExperiment
     state: State
     say: Callable[[str], None]
+    lost: set[str] = field(default_factory=set)
 
     def stored(self, parent: ParentKey) -> Parent | None:
         """Give the reference to the trained weights of a network of the history, or of the start."""
@@ -63,7 +65,7 @@ class Lineages:
     def look(self) -> None:
         """Tell the state which weights are there."""
         if self.opened.experiment.inherit:
-            self.state.see(self.weights.digests())
+            self.state.see(self.weights.digests() - self.lost)
 
     def prune(self, parents: Collection[Key]) -> None:
         """Remove the weights of networks that are neither on the front nor can be a parent.

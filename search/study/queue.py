@@ -208,6 +208,8 @@ class Queue:
 
     def orphan(self, claim: Claim, reason: str) -> Trial:
         """Give back a training whose parent's weights turned out to be gone, to begin from another network."""
+        if claim.trial.parent is not None:
+            self.lineages.lost.add(claim.trial.parent.weights)
         shutil.rmtree(self.folder(claim.key), ignore_errors=True)
         return self._end(claim, Status.INTERRUPTED, reason)
 

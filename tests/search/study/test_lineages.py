@@ -20,7 +20,7 @@ from evaluators.proxy import Beginning, Score
 from results.pareto import front
 from results.run import read_run
 from results.schema import frozen_trial
-from results.storage.location import Journal
+from results.storage.location import Database, Journal
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.study.folder import set_up
@@ -106,6 +106,17 @@ def test_damaged_weights_are_removed_and_the_next_best_network_is_the_parent(tmp
     assert all("damaged" in (trial.reason or "") and not trial.abandoned for trial in given_up)
     assert len({trial.parent for trial in given_up}) == len(given_up) > 0
     assert any("begins from" in str(message) for message in watcher.messages)
+
+
+def test_weights_that_cannot_be_read_are_not_tried_for_ever(tmp_path: Path) -> None:
+    run(tmp_path, 8, heir, search=bred())
+    for file in (tmp_path / WEIGHTS).iterdir():
+        file.unlink()
+        file.mkdir()
+    run(tmp_path, 9, heir, search=bred())
+    trials = check(tmp_path)
+    assert trials[-1].is_finished and trials[-1].parent is None
+    assert all("gone" in (trial.reason or "") for trial in trials[8:-1]) and len(trials) > 9
 
 
 KILLED: dict[str, tuple[type, str]] = {
@@ -199,3 +210,15 @@ def test_parents_that_cannot_be_are_refused(tmp_path: Path, parent: Parent, said
 
     with pytest.raises(UserError, match=said):
         Queue(tmp_path, bred()).standing()
+
+
+def test_machines_that_share_no_folder_have_parents_of_their_own(tmp_path: Path, database: Database) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, trials in ((one, 6), (other, 10)):
+        set_up(folder, bred(), trials, database)
+        work(bred(), folder, Watcher(), MadeUp(heir))
+    trials = check(one)
+    assert len(trials) == 10 and trials[5].parent is not None
+    assert trials[6].parent is None and all(trial.parent is not None for trial in trials[7:])
+    mine = {trial.id for trial in trials[6:]}
+    assert {trial.parent.id for trial in trials[7:] if trial.parent} <= mine
