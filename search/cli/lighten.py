@@ -225,7 +225,7 @@ def _train_pick(
     from results.pareto import pick
     from results.run import read_run
     from search.cli.outcome import show_end
-    from search.cli.retraining import carry_out, inherited, origin
+    from search.cli.retraining import begins, carry_out, inherited, origin
     from search.cli.run import resumable
 
     search = folder.search
@@ -237,13 +237,15 @@ def _train_pick(
     if _is_trained(out, recipe):
         note(f"{out}: trial {chosen.number}, {PICK} of the front, is trained already")
         return out
+    start = inherited(search, experiment, chosen)
     plan = FullTraining(
         Architecture.from_dict(chosen.architecture),
         images,
         recipe,
         out,
-        inherited(search, run, experiment, chosen),
+        start,
         {"searched": origin(search, run, experiment, chosen, PICK)},
+        begins(run, chosen, start),
         teacher=teacher,
         trackers=trackers,
     )
