@@ -218,6 +218,12 @@ def _search(known: Values) -> list[str]:
         said = ", ".join(f"{escaped(name)} at most {limit:,}" for name, limit in limits.items())
         counted = f" (counted: {escaped(found['counted'])})" if "counted" in found else ""
         lines.append(f"within budgets: {said}{counted}")
+    if lineage := found.get("lineage"):
+        trials = [f"trial {number}" for number in (member["trial"] for member in lineage["trials"])]
+        start = [f"{escaped(Path(lineage['start']['place']).name)}"] if "start" in lineage else []
+        lines.append(f"inherited its weights: {' → '.join([*start, *trials])}, {lineage['iterations']:,} iterations")
+        if changed := lineage.get("changes"):
+            lines.append(f"changed since: {escaped('; '.join(changed))}")
     return lines
 
 

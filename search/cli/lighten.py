@@ -16,7 +16,7 @@ import typer
 from boostformer.errors import UserError
 from boostformer.files import expanded
 from search.cli.data_argument import data_in, data_of
-from search.cli.full_training import BEST, FullTraining
+from search.cli.full_training import BEST, FullTraining, watched
 from search.cli.lightening import SEARCH, START, TRIALS, Folder, Limits, Wish, write_files
 from search.cli.output import emit, note
 from search.cli.recipe_options import (
@@ -115,9 +115,11 @@ def lighten(
     with _going_on():
         if not folder.is_set_up():
             write_files(folder, wish)
+        run = read_run_file(folder.run_file).config  # which may have been changed since
+        images = run.data
         before = _scored(start, images)
-        recipe_changes = given(iterations=iterations, seed=seed, threads=threads) | set_values(sets)
-        full = recipe_of(read_run_file(folder.run_file).config.proxy, recipe, recipe_changes)
+        recipe_changes = given(batch_size=batch_size, iterations=iterations, seed=seed, threads=threads)
+        full = recipe_of(run.proxy, recipe, recipe_changes | set_values(sets))
         teacher = None if no_teacher else teacher or str(start)
         _say_cost_of_end(wish.config, images, full, teacher)
         if dry_run:
@@ -198,7 +200,7 @@ def _say_cost_of_end(config: Config, images: DataConfig, recipe: Recipe, teacher
     except TrainingFailure as failure:
         told = f"for a time that is unknown: {failure}"
     taught = f", taught by {teacher}" if teacher is not None else ""
-    note(f"at the end its best is trained for {recipe.iterations} iterations of {recipe.batch_size}{taught}: {told}")
+    note(f"at the end the best is trained for {recipe.iterations} iterations of {recipe.batch_size}{taught}: {told}")
 
 
 def _train_pick(
@@ -223,7 +225,7 @@ def _train_pick(
     from results.pareto import pick
     from results.run import read_run
     from search.cli.outcome import show_end
-    from search.cli.retraining import carry_out, inherited, origin
+    from search.cli.retraining import begins, carry_out, inherited, origin
     from search.cli.run import resumable
 
     search = folder.search
@@ -232,16 +234,18 @@ def _train_pick(
     run = read_run(search)
     chosen = pick(run.trials, run.objectives, PICK)
     out = folder.path / f"net-{chosen.id}"
-    if _is_trained(out):
+    if _is_trained(out, recipe):
         note(f"{out}: trial {chosen.number}, {PICK} of the front, is trained already")
         return out
+    start = inherited(search, experiment, chosen)
     plan = FullTraining(
         Architecture.from_dict(chosen.architecture),
         images,
         recipe,
         out,
-        inherited(search, run, experiment, chosen),
+        start,
         {"searched": origin(search, run, experiment, chosen, PICK)},
+        begins(run, chosen, start),
         teacher=teacher,
         trackers=trackers,
     )
@@ -249,21 +253,31 @@ def _train_pick(
     return out
 
 
-def _is_trained(net: Path) -> bool:
+def _is_trained(net: Path, recipe: Recipe) -> bool:
+    """Tell whether a training into ``net`` has ended; UserError when it was one by another recipe."""
     from boostformer.weights import checkpoint
+    from search.config.experiment import difference
 
-    return checkpoint.is_ours(net) and "metrics" in checkpoint.read_config(net).provenance
+    known = checkpoint.read_config(net).provenance if checkpoint.is_ours(net) else {}
+    if "metrics" not in known:
+        return False
+    if differs := difference(known.get("recipe", {}), watched(recipe).model_dump(mode="json")):
+        raise UserError(f"{net}: was trained by another recipe: {differs}; move it away to train it anew")
+    return True
 
 
 def _compare(out: Path, scores: dict[Path, Scored], images: DataConfig, device: str | None) -> None:
     """Print the networks side by side, the start first, and write the same as Markdown and JSON."""
     from boostformer.files import replacing
     from boostformer.weights import checkpoint
+    from results.comparison import differences
     from results.tables import Format, to_json
     from search.cli.side_by_side import Comparison, entry_of, latencies
 
     configs = {folder.name: _at(checkpoint.read_config(folder), images) for folder in scores}
     entries = [entry_of(folder.name, [configs[folder.name]], [score]) for folder, score in scores.items()]
+    for line in differences(entries):
+        note(f"the scores were not made alike: {line}")
     times = latencies(configs, device) if device is not None else {}
     found = Comparison(entries, entries[0].name, times, "evaluated", "validation")
     markdown = found.typeset("markdown") + "\n" + "\n".join(found.caption.splitlines()) + "\n"

@@ -104,13 +104,15 @@ def retrain(
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     ) | set_values(sets)
+    start = init or (None if from_scratch else inherited(run_dir, experiment, chosen))
     plan = FullTraining(
         Architecture.from_dict(chosen.architecture),
         data_of(data, size, experiment.data, experiment.data.size),
         recipe_of(experiment.proxy, recipe, changes),
         out,
-        init or (None if from_scratch else inherited(run_dir, run, experiment, chosen)),
+        start,
         {"searched": origin(run_dir, run, experiment, chosen, rule if trial is None else None)},
+        begins(run, chosen, start),
         teacher=teacher,
         unlabelled=unlabelled,
         trackers=trackers,
@@ -135,14 +137,13 @@ def recipe_of(proxy: ProxyConfig, name: str | None, changes: dict[str, Any]) -> 
     return checked(lambda: with_changes(proxy.recipe(), longer | changes))
 
 
-def inherited(run_dir: Path, run: Run, experiment: Experiment, chosen: Trial) -> Trained | None:
-    """Read the weights that a network has from a search whose networks inherit, and say it; None of another search.
+def inherited(run_dir: Path, experiment: Experiment, chosen: Trial) -> Trained | None:
+    """Read the weights that a network has from a search whose networks inherit; None of another search.
 
     :class:`UserError` when they should be there, and are not.
     """
     from dataclasses import replace
 
-    from results.lineage import lineage, told
     from search.study.weights import weights_of
 
     if not experiment.inherit:
@@ -152,9 +153,19 @@ def inherited(run_dir: Path, run: Run, experiment: Experiment, chosen: Trial) ->
     except UserError as error:
         otherwise = shlex.join(["boostformer", "retrain", str(run_dir), "--trial", str(chosen.number)])
         raise UserError(f"{error}: {otherwise} --from-scratch --out CKPT") from None
-    line = told(lineage(run.trials, chosen))
-    note(f"goes on from the weights of trial {chosen.number}, {chosen.behind} iterations behind them: {line}")
     return replace(found, licence=_licence(experiment))
+
+
+def begins(run: Run, chosen: Trial, init: Trained | str | None) -> str | None:
+    """Say what the training of a network of the run begins from; None where that is said when it is read."""
+    from results.lineage import lineage, told
+
+    if init is None:
+        return "starts from scratch"
+    if isinstance(init, str):
+        return None
+    line = told(lineage(run.trials, chosen))
+    return f"goes on from the weights of trial {chosen.number}, {chosen.behind} iterations behind them: {line}"
 
 
 def _licence(experiment: Experiment) -> str | None:
@@ -208,8 +219,6 @@ def carry_out(plan: FullTraining, run_dir: Path, searched: dict[str, str] | None
     """
     from results.run import Retraining, note_retraining
 
-    if plan.init is None:
-        note("starts from scratch")
     metrics, content = plan.run(searched)
     recipe, chosen = plan.recipe, plan.origin["searched"]["id"]
     trained = Retraining(chosen, metrics.miou, recipe.iterations, recipe.seed, plan.how(content))

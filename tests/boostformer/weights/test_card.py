@@ -88,6 +88,28 @@ def test_a_licence_that_is_known_is_said(model: BoostFormer, tmp_path: Path) -> 
     assert "started from owner/name, licence cc-by-4.0" in (tmp_path / CARD).read_text()
 
 
+def test_a_licence_with_a_name_of_its_own_keeps_it(model: BoostFormer, tmp_path: Path) -> None:
+    model.provenance = {"initialised_from": {"id": "owner/name", "sha256": "0" * 64, "licence": "other, theirs"}}
+    model.save_pretrained(tmp_path)
+    header = header_of((tmp_path / CARD).read_text())
+    assert (header["license"], header["license_name"]) == ("other", "theirs") and licence_of(
+        tmp_path
+    ) == "other, theirs"
+
+
+def test_a_lineage_is_told_without_places(model: BoostFormer) -> None:
+    lineage = {
+        "iterations": 1200,
+        "trials": [{"trial": 3, "id": "a" * 12, "miou": 0.4, "behind": 600}, {"trial": 8, "id": "b" * 12}],
+        "start": {"place": "/home/me/secret/net", "sha256": "0" * 64},
+        "changes": ["stages.0.width 32 → 24"],
+    }
+    model.provenance = {"searched": {"trial": 8, "run": "search", "picked": "as asked", "lineage": lineage}}
+    text = model.generate_model_card().content
+    assert "inherited its weights: net → trial 3 → trial 8, 1,200 iterations" in text and "secret" not in text
+    assert "changed since: stages.0.width 32 → 24" in text.replace("\\", "")
+
+
 def test_nothing_is_said_of_what_nobody_knows(tmp_path: Path) -> None:
     for network in (build(presets.load("boostformer_b0")), Classifier(presets.load("boostformer_b0"))):
         folder = tmp_path / network.kind

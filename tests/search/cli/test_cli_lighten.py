@@ -168,7 +168,7 @@ def test_until_the_search_begins_something_else_may_be_asked_for(folder: Path, t
 def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: subprocess.CompletedProcess[str]) -> None:
     (net,) = nets(folder / "out")
     for said in (
-        "at the end its best is trained for 4 iterations of 2, taught by net: at most about",
+        "at the end the best is trained for 4 iterations of 2, taught by net: at most about",
         "[3/3]",
         "goes on from the weights of trial",
         "teacher net: ",
@@ -198,6 +198,7 @@ def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: sub
     lineage = told["searched"]["lineage"]
     assert lineage["start"]["sha256"] == checkpoint.read_config(folder / "net").weights_sha256
     assert lineage["changes"] and lineage["iterations"] == chosen.behind
+    assert f"inherited its weights: net → trial {lineage['trials'][0]['trial']}" in (net / "README.md").read_text()
     assert after["miou"] == pytest.approx(told["metrics"]["miou"])
 
 
@@ -216,6 +217,9 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     assert (
         other.stderr == "error: out: was begun with other options: macs is 80% there, 70% here; choose another --out\n"
     )
+    longer = run_cli(*LIGHTEN, "--iterations", 5, cwd=folder)
+    assert longer.returncode == 2
+    assert "was trained by another recipe: iterations is 4 there, 5 here; move it away" in longer.stderr
     more = run_cli(*LIGHTEN, "--trials", 4, cwd=folder)
     assert more.returncode == 0 and "[4/4]" in more.stderr
     assert len(read_run(folder / "out" / "search").trials) == 4
