@@ -14,7 +14,7 @@ from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, image_si
 from boostformer.data.labels import ignored_label, label_dtype
 from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
-from boostformer.files import files_below
+from boostformer.files import files_below, is_folder
 
 
 class Unlabelled(SegmentationSplit):
@@ -23,7 +23,7 @@ class Unlabelled(SegmentationSplit):
     def __init__(self, folder: Path, labels: list[str], config: DataConfig) -> None:
         self.labels, self.size, self.fit = labels, config.size, config.fit
         with file_errors(folder):
-            if not folder.is_dir():
+            if not is_folder(folder):
                 raise UserError(f"{folder}: no such folder of images without masks")
             found = sorted(
                 path

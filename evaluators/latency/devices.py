@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 
 from boostformer.errors import UserError, nearest
-from boostformer.files import cache_folder, read_text
+from boostformer.files import cache_folder, exists, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from evaluators.latency.device import DeviceConfig, MeterConfig
@@ -79,7 +79,7 @@ def read_devices(file: Path | None = None) -> dict[str, Entry[DeviceConfig]]:
     named = os.environ.get(VARIABLE)
     if file is None:
         file = Path(named or DEFAULT)
-    own = _read(file, file.absolute().parent) if named or file.exists() else {}
+    own = _read(file, file.absolute().parent) if named or exists(file) else {}
     return _read(SHIPPED, cache_folder() / "latency") | own
 
 

@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from boostformer.errors import UserError, os_refusal
+from boostformer.files import exists, is_folder
 from boostformer.locks import FileLock
 
 # Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
@@ -76,11 +77,11 @@ def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
 
 def _refuse_foreign(path: Path) -> None:
     run_dir = path.parent
-    if not run_dir.exists():
+    if not exists(run_dir):
         raise UserError(f"run directory {run_dir} does not exist")
-    if not run_dir.is_dir():
+    if not is_folder(run_dir):
         raise UserError(f"{run_dir} is not a directory; a run directory is allowed")
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"{run_dir} is not a run directory: it holds no {path.name}")
     with path.open("rb") as file:
         start = file.read(len(_JOURNAL_START))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError
-from boostformer.files import expanded
+from boostformer.files import expanded, is_folder
 from boostformer.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         settings |= {key: getattr(default, key) for key in (*MEANING, *READING)}
     if text == "scenes":
         found = DataConfig(kind="scenes", **settings)
-    elif named.is_dir():
+    elif is_folder(named):
         found = DataConfig(root=named.resolve(), **settings)
     else:
         raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")

@@ -49,6 +49,8 @@ for group in (run, launch, outcome, trust, train, recipes, evaluate, compare, us
 
 
 _OUTSIDE = {
+    errno.EACCES: "",
+    errno.EPERM: "",
     errno.ENAMETOOLONG: "",
     errno.ELOOP: "",
     errno.EROFS: "",

@@ -12,6 +12,7 @@ from typing import Any
 from boostformer import presets
 from boostformer.data.cache import data_cache
 from boostformer.errors import UserError, nearest
+from boostformer.files import is_file
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
@@ -94,7 +95,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     """
     file = read_run_file(path)
     config, top = file.config, file.top
-    if config.space not in shipped_spaces() and not Path(config.space).is_file():
+    if config.space not in shipped_spaces() and not is_file(config.space):
         known = nearest(config.space, shipped_spaces())
         raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
     space = read_space(config.space)
