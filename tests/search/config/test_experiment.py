@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from run_files import FEW, GOOD, NANO, write
-from search_factories import MadeUp, Watcher, experiment
+from search_factories import SMALL, MadeUp, Watcher, experiment
 
 from boostformer import presets
 from boostformer.errors import UserError
@@ -78,6 +80,34 @@ def test_the_first_difference_is_named_with_both_values(folder: Path) -> None:
     assert difference(this, more) is None
     assert difference(this, this | {"versions": {"boostformer": "9"}, "space_name": "tiny.yaml"}) is None
     assert difference(this, this | {"new": 1}) == "new is None there, 1 here"
+
+
+def test_a_difference_deep_in_a_list_is_named_where_it_is(folder: Path) -> None:
+    this = resolved(folder, FEW).to_dict()
+    (folder / "small.yaml").write_text(SMALL.replace("heads: [1, 2]", "heads: [2]"))
+    assert difference(this, resolved(folder, FEW).to_dict()) == (
+        "space.stages.3.mixer.mhsa.heads is [1, 2] there, [2] here"
+    )
+    many = [f"a class with a long name, number {number}" for number in range(30)]
+    other = [*many[:-1], "another"]
+    assert difference(this | {"labels": many}, this | {"labels": other}) == (
+        "labels.29 is a class with a long name, number 29 there, another here"
+    )
+    assert difference(this | {"new": [1, "1"]}, this | {"new": [1, 1]}) == "new is [1, '1'] there, [1, 1] here"
+    assert difference(this | {"new": "1"}, this | {"new": 1}) == "new is '1' there, 1 here"
+    assert difference(this | {"labels": many}, this | {"labels": many[:-1]}) == (
+        "labels.29 is a class with a long name, number 29 there, None here"
+    )
+
+
+@given(st.text(min_size=1), st.text(), st.text(), st.text())
+def test_two_values_are_never_shown_equal(same: str, one: str, other: str, end: str) -> None:
+    before, after = 50 * same + one + end, 50 * same + other + end
+    assume(before != after)
+    shown = difference({"a": before, "space": 0}, {"a": after, "space": 0})
+    assert shown is not None and len(shown) < 250
+    there, here = shown.removeprefix("a is ").removesuffix(" here").split(" there, ", 1)
+    assert there != here
 
 
 @pytest.mark.parametrize(
