@@ -35,6 +35,18 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def located(path: str | Path, folder: Path | None = None) -> Path:
+    """Make ``path``, relative to ``folder`` or else to the one worked in, absolute.
+
+    Links are kept, since what they lead to may move; only a ``..`` is followed, as the system does.
+    """
+    whole = Path.cwd() / (folder or "") / path
+    if ".." not in whole.parts:
+        return whole
+    end = len(whole.parts) - whole.parts[::-1].index("..")
+    return Path(*whole.parts[:end]).resolve().joinpath(*whole.parts[end:])
+
+
 def is_folder(path: str | Path) -> bool:
     """Tell whether there is a folder at the ``path`` that a user gave; :class:`UserError` where one may not look."""
     mode = _mode(path)

@@ -5,7 +5,7 @@ a space) and ``reader`` (the YAML form and its errors).
 """
 
 from search_space.encoding import Block, Choice, Slot
-from search_space.reader import read_space, shipped_spaces, space_from_dict, space_from_yaml
+from search_space.reader import read_space, shipped_spaces, space_at, space_from_dict, space_from_yaml
 from search_space.space import SearchSpace, slot_indices
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "read_space",
     "shipped_spaces",
     "slot_indices",
+    "space_at",
     "space_from_dict",
     "space_from_yaml",
 ]

@@ -29,6 +29,7 @@ from search.cli import (
     outcome,
     recipes,
     run,
+    show,
     train,
     trust,
     use,
@@ -44,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the boxes of typer's take a quarter of a second to import
 )
-for group in (run, launch, outcome, trust, train, recipes, evaluate, compare, use, data, inspect, latency):
+for group in (run, launch, outcome, show, trust, train, recipes, evaluate, compare, use, data, inspect, latency):
     group.register(app)
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from importlib.metadata import version
 from os.path import commonprefix
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError, field_validator
@@ -25,6 +26,7 @@ from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
 
 PACKAGES = ("torch", "optuna", "numpy")
+DATA_PLACE = "data.root"
 LEGIBLE = 80
 """Characters of a value that are shown where two differ."""
 
@@ -98,6 +100,10 @@ class Experiment(Section):
         """Tell whether costs are counted of the folded network."""
         return self.counted == "deployed"
 
+    def with_data(self, root: Path) -> Experiment:
+        """Give the same search, with its data at another place."""
+        return self.model_copy(update={"data": self.data.at(root)})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the form that the study keeps; :meth:`from_dict` reads it back to an equal experiment."""
         return self.model_dump(mode="json")
@@ -119,7 +125,10 @@ def versions() -> dict[str, str]:
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """Name the first value, in the order of ``old``, that differs: ``a.3.b is 1 there, 2 here``."""
+    """Name the first value, in the order of ``old``, that differs: ``a.3.b is 1 there, 2 here``.
+
+    Where data lie is no difference: they are known by their content.
+    """
     for key, before, after in _pairs(old, new):
         if key == "versions" or (key == "space_name" and old["space"] == new["space"]):  # the same by another path
             continue
@@ -130,7 +139,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 def _differing(path: str, before: Any, after: Any) -> str | None:
     """Name the first difference of two values, as deep within them as they are alike."""
-    if before == after:
+    if before == after or path == DATA_PLACE:
         return None
     if path.startswith("content."):
         return f"the {path.removeprefix('content.')} images or masks have changed since it began"
@@ -142,7 +151,7 @@ def _differing(path: str, before: Any, after: Any) -> str | None:
         write = repr if str(before) == str(after) else str  # 1 and '1'
         there, here = _told_apart(write(before), write(after))
         return f"{path} is {there} there, {here} here"
-    return next(filter(None, (_differing(f"{path}.{key}", *values) for key, *values in pairs)))
+    return next(filter(None, (_differing(f"{path}.{key}", *values) for key, *values in pairs)), None)
 
 
 def _pairs(old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[tuple[Any, Any, Any]]:

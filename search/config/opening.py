@@ -22,7 +22,7 @@ from search.config.experiment import Experiment, versions
 from search.config.problem import Problem
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
-from search_space import SearchSpace, read_space, shipped_spaces
+from search_space import SearchSpace, read_space, shipped_spaces, space_at
 
 
 class OpenExperiment:
@@ -95,10 +95,7 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     """
     file = read_run_file(path)
     config, top = file.config, file.top
-    if config.space not in shipped_spaces() and not is_file(config.space):
-        known = nearest(config.space, shipped_spaces())
-        raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
-    space = read_space(config.space)
+    name, space = _space(file)
     try:
         proxy = Proxy(config.data, config.proxy.recipe(), data_cache(), config.proxy.rungs)
     except UserError as error:
@@ -106,11 +103,11 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     try:
         space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
-        raise top.at("space").error(f"{config.space} {error}") from None
+        raise top.at("space").error(f"{name} {error}") from None
     table = CostTable(deployed=config.budgets.counted == "deployed")
     timing, backend = _timing(file, earlier)
     experiment = Experiment(
-        space_name=config.space,
+        space_name=name,
         data=config.data,
         labels=tuple(proxy.labels),
         images=image_counts(proxy),
@@ -127,6 +124,16 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend)
     _check(opened, file)
     return opened, config.search.trials
+
+
+def _space(file: RunFile) -> tuple[str, SearchSpace]:
+    """Read the run's space, and name it: a space that stands in the run file by that."""
+    given, place = file.config.space, file.top.at("space")
+    if not isinstance(given, str):
+        return Path(file.top.source).name, space_at(place)
+    if given not in shipped_spaces() and not is_file(given):
+        raise place.error(f"'{given}' is neither a file nor a shipped space; {nearest(given, shipped_spaces())}")
+    return given, read_space(given)
 
 
 def _check(opened: OpenExperiment, file: RunFile) -> None:

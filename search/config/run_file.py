@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from boostformer.files import is_file, read_text
+from boostformer.files import is_file, located, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from search.config.sections import RunConfig
@@ -35,8 +35,8 @@ def read_run_file(path: Path) -> RunFile:
     folder = path.absolute().parent
     changes: dict[str, object] = {}
     if config.data.root is not None:
-        changes["data"] = config.data.model_copy(update={"root": (folder / config.data.root).resolve()})
-    if is_file(folder / config.space):
+        changes["data"] = config.data.at(located(config.data.root, folder))
+    if isinstance(config.space, str) and is_file(folder / config.space):
         changes["space"] = str(folder / config.space)
     if "seed" not in (values.get("proxy") or {}):  # the search's, unless the training has one of its own
         changes["proxy"] = config.proxy.model_copy(update={"seed": config.search.seed})

@@ -16,12 +16,13 @@ from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
 from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
+from search.study.places import PLACES, at_its_place, moved, note_data, require_data
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, DATA_SUMMARY}
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, DATA_SUMMARY, PLACES}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
@@ -48,6 +49,7 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
         database.note_in(run_dir)
+    note_data(run_dir, opened.experiment)
 
 
 def make_folder(run_dir: Path) -> None:
@@ -135,12 +137,29 @@ def earlier_experiment(run_dir: Path, database: Database | None = None) -> Exper
 
 
 def read_experiment(run_dir: Path) -> Experiment:
-    """Read the experiment of an existing run."""
+    """Read the experiment of an existing run, with its data where they are now."""
+    return read_frozen(run_dir)[0]
+
+
+def read_frozen(run_dir: Path) -> tuple[Experiment, int]:
+    """Read the experiment of an existing run, with its data where they are now, and how many networks it asks for."""
     where = storage_of(run_dir)
     storage = where.open()
     with where.answering():
         attributes = storage.get_study_user_attrs(where.study_id(storage))
-    return _experiment(attributes, where)
+    return at_its_place(_experiment(attributes, where), run_dir), attributes["trials"]
+
+
+def reopened(run_dir: Path, data: Path | None = None) -> tuple[OpenExperiment, int]:
+    """Open the experiment of an existing run to go on with it, and tell how many networks it asks for.
+
+    ``data`` is where its data lie now, if elsewhere than the run knows. :class:`UserError` when there is no such run,
+    or its data are missing or others.
+    """
+    experiment, trials = read_frozen(run_dir)
+    opened = OpenExperiment(moved(experiment, data) if data is not None else experiment)
+    require_data(opened)
+    return opened, trials
 
 
 def _experiment(attributes: dict[str, Any], where: Journal | Database) -> Experiment:
