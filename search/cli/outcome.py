@@ -51,6 +51,7 @@ def pareto(
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)
     _say_latency(members)
+    _say_refused(run.trials)
 
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:
@@ -69,6 +70,7 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
         emit_trials(Format.table, members)
     _say_compared(run.trials, members)
     _say_latency(members)
+    _say_refused(run.trials)
     for line in trust_lines(run):
         note(line)
     if not members:
@@ -115,3 +117,10 @@ def _say_latency(members: Sequence[Trial]) -> None:
         counts = Counter(str(found.provenance) for member in members if (found := which(member)) is not None)
         for provenance, count in sorted(counts.items()):
             note(f"{column}: {provenance} ({count} of {len(members)})")
+
+
+def _say_refused(trials: Sequence[Trial]) -> None:
+    """Say which finalists are off the front because their final figure is over the budget."""
+    refused = {trial.id: trial for trial in reversed(trials) if trial.final is not None and not trial.feasible}
+    for trial in sorted(refused.values(), key=attrgetter("number")):
+        note(f"not on the front: trial {trial.number}, {trial.reason}")
