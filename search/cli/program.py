@@ -92,7 +92,7 @@ def main() -> None:
             code = 1
         else:
             raise
-    except typer.Abort:  # what typer makes of Ctrl-C
+    except (typer.Abort, KeyboardInterrupt):  # typer makes the one of the other
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

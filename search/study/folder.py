@@ -15,13 +15,15 @@ from results.trial import COSTS, COUNTED, OBJECTIVES
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
-from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
+from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
 from search.study.places import PLACES, at_its_place, moved, note_data, require_data
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
+_ATTRIBUTES = {"trials", "code", "objectives", "budgets", "references", "config"}
+"""What a study is set up with."""
 _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, DATA_SUMMARY, PLACES}
 
 
@@ -35,7 +37,8 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         database: keeps the study; by default it stays where it is already, else in a journal in the folder.
 
     Raises:
-        UserError: it is a run of another experiment or of other code, holds other files, or cannot be written.
+        UserError: it is a run of another experiment or of other code, is being searched for more networks, holds other
+            files, or cannot be written.
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
@@ -43,8 +46,10 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         database.check(run_dir)  # before anything is written there
     try:
         storage = where.open(create=True)
-        with open_leases(where, run_dir, storage).exclusive():
-            _set_up(where, storage, opened, trials)
+        leases = open_leases(where, run_dir, storage)
+        with leases.exclusive():
+            _refuse_foreign(where, storage, opened)
+            _set_up(where, storage, opened, trials, leases)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
@@ -68,8 +73,26 @@ def make_folder(run_dir: Path) -> None:
         raise os_refusal(run_dir, "cannot be written", error) from None
 
 
+def _refuse_foreign(where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment) -> None:
+    """Raise :class:`UserError` where somebody else's study is kept, before anything is written into it."""
+    studies = {study.study_name: study for study in storage.get_all_studies()}
+    others = [] if isinstance(where, Database) else sorted(studies.keys() - {where.study})
+    study = studies.get(where.study)
+    if study is not None and "config" not in study.user_attrs:  # one of ours whose setting up broke off has no trials
+        directions = [OBJECTIVES[name].direction for name in opened.experiment.objectives]
+        ours = [direction.name.lower() for direction in study.directions] == directions
+        if not ours or study.user_attrs.keys() - _ATTRIBUTES or storage.get_n_trials(study._study_id):
+            others = [where.study]
+    if others:
+        raise UserError(f"{where}: holds '{others[0]}', an Optuna study of another program; choose another --out")
+
+
 def _set_up(
-    where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment, trials: int
+    where: Journal | Database,
+    storage: optuna.storages.BaseStorage,
+    opened: OpenExperiment,
+    trials: int,
+    leases: Leases,
 ) -> None:
     """Create the study, or check that it holds the same experiment.
 
@@ -78,6 +101,7 @@ def _set_up(
         storage: opened at ``where``.
         opened: the experiment.
         trials: how many networks are to be tried in all.
+        leases: tell whether others work on it.
     """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
@@ -93,8 +117,14 @@ def _set_up(
         if differs := difference(attributes["config"], config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(attributes["code"], code, str(where), any_version=True)
-    study.set_user_attr("trials", trials)
-    study.set_user_attr("code", code)
+        if trials < attributes["trials"] and (others := leases.alive()):
+            raise UserError(
+                f"{where}: is being searched for {attributes['trials']} networks (workers: {others}), which --trials "
+                f"{trials} would end; give at least as many, join with `boostformer worker`, or stop the others first"
+            )
+    for name, value in {"trials": trials, "code": code}.items():
+        if attributes.get(name) != value:
+            study.set_user_attr(name, value)
     if "config" not in attributes:
         study.set_user_attr("objectives", list(experiment.objectives))
         study.set_user_attr("budgets", experiment.budgets)

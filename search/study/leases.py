@@ -53,6 +53,9 @@ class Leases(Protocol):
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return those of the running trials whose workers are dead."""
 
+    def alive(self) -> int:
+        """Count the workers that show that they live."""
+
     def wait(self) -> None:
         """Wait for a moment, in which the trials of others may end."""
 
@@ -106,6 +109,9 @@ class FileLeases:
                     lock.unlink(missing_ok=True)
                 found.append(trial)
         return found
+
+    def alive(self) -> int:
+        return sum(map(is_held, (self._run_dir / WORKERS).glob("*.lock")))
 
     def wait(self) -> None:
         time.sleep(LOCAL_POLL_SECONDS * random.uniform(0.5, 1.5))
@@ -162,6 +168,14 @@ class HeartbeatLeases:
         seen = self._seen
         return [trial for trial in running if seen.get(trial._trial_id, (None, 0))[1] >= MISSED_BEATS]
 
+    def alive(self) -> int:
+        """Count those with a running trial; the database compares their heartbeats with its own clock."""
+        from sqlalchemy import text
+
+        beaten = {"study": self._where.study, "seconds": BEAT_SECONDS * MISSED_BEATS}
+        with self._engine.connect() as connection:
+            return int(connection.execute(text(_BEATEN), beaten).scalar_one())
+
     def wait(self) -> None:
         self._stop.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
 
@@ -195,4 +209,8 @@ _UNSEEN = object()
 _HEARTBEATS = """
 SELECT trial_id, heartbeat FROM trials JOIN studies USING (study_id) LEFT JOIN trial_heartbeats USING (trial_id)
 WHERE study_name = :study AND state = 'RUNNING'
+"""
+_BEATEN = """
+SELECT count(*) FROM trials JOIN studies USING (study_id) JOIN trial_heartbeats USING (trial_id)
+WHERE study_name = :study AND state = 'RUNNING' AND heartbeat > LOCALTIMESTAMP - :seconds * INTERVAL '1 second'
 """

@@ -17,6 +17,7 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.run import read_run
+from results.storage.journal import open_journal
 from results.storage.location import JOURNAL_NAME, storage_of
 from results.trial import Status
 from search.config.opening import OpenExperiment
@@ -130,13 +131,36 @@ def test_a_run_that_is_asked_for_fewer_repeats_fewer(tmp_path: Path) -> None:
     assert sorted(trial.status for trial in read_run(tmp_path).trials) == ["finished", "interrupted", "interrupted"]
 
 
+def test_nobody_ends_the_search_of_others_by_asking_for_fewer(tmp_path: Path) -> None:
+    set_up(tmp_path, usual(), 9)
+    with queue(tmp_path) as mine:
+        take(mine)
+        with pytest.raises(UserError, match=r"is being searched for 9 networks \(workers: 1\), which --trials 2 would"):
+            set_up(tmp_path, usual(), 2)
+        set_up(tmp_path, usual(), 10)
+        assert mine.standing().scheduler.target == 9 and take(mine) and mine.standing().scheduler.target == 10
+    set_up(tmp_path, usual(), 2)
+
+
+@pytest.mark.parametrize("name", ["somebody's", "boostformer"])
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path, name: str) -> None:
+    storage = open_journal(tmp_path / JOURNAL_NAME, create=True)
+    theirs = optuna.create_study(storage=storage, study_name=name)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    before = (tmp_path / JOURNAL_NAME).read_bytes()
+    with pytest.raises(UserError, match=rf"holds '{name}', an Optuna study of another program; choose another --out"):
+        set_up(tmp_path, usual(), 2)
+    assert (tmp_path / JOURNAL_NAME).read_bytes() == before
+
+
 def test_who_is_asked_for_fewer_than_are_tried_promotes_of_all_and_says_so(tmp_path: Path) -> None:
     this = opened(proxy={"iterations": [2, 6]})
     set_up(tmp_path, this, 9)
     with queue(tmp_path, this) as mine:
         for number in range(9):
             mine.finish(take(mine), Scored(number / 10, 1.0, ""))
-        set_up(tmp_path, this, 3)
+    set_up(tmp_path, this, 3)
+    with queue(tmp_path, this) as mine:
         standing = mine.standing()
         assert (standing.target, standing.iterations_left) == (12, 3 * 4) and take(mine).key.rung == 1
     run(tmp_path, 3, search=this)
@@ -266,7 +290,8 @@ def test_a_folder_that_was_never_set_up_completely_has_no_experiment_yet(tmp_pat
     where = storage_of(tmp_path)
     where.open(create=True)
     assert earlier_experiment(tmp_path) is None
-    optuna.create_study(study_name=where.study, storage=where.open())
+    directions = ["maximize", "minimize", "minimize"]
+    optuna.create_study(study_name=where.study, storage=where.open(), directions=directions)
     assert earlier_experiment(tmp_path) is None
     set_up(tmp_path, usual(), 2)
     assert earlier_experiment(tmp_path) == experiment() == read_experiment(tmp_path)
