@@ -93,20 +93,18 @@ def stored_values(trial: Trial, objectives: Sequence[str]) -> list[float]:
 
 
 def read_trial(frozen: FrozenTrial, source: str) -> Trial | None:
-    """Read a stored trial; None as long as it has no network yet.
+    """Read a stored trial; None as long as it has no network yet, or where it is one that others added to the study.
 
     Args:
         frozen: the trial as Optuna returns it.
         source: the study, for messages.
 
     Raises:
-        UserError: the stored trial is damaged, or this program did not write it.
+        UserError: the stored trial is damaged.
     """
     groups = frozen.user_attrs
     where = f"{source}: trial {frozen.number}"
     if NETWORK not in groups:
-        if frozen.state.name == "COMPLETE":
-            raise UserError(f"{where} has no {NETWORK}; not a run of this program")
         return None
     try:
         return _read(frozen.number, frozen.state.name, groups)

@@ -39,6 +39,7 @@ from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
 from search.study.leases import open_leases
+from search.study.proposals import Proposals
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
@@ -67,6 +68,7 @@ class Queue:
         scheduler = Scheduler.of(self.experiment, known["trials"])
         self._state = State(self.problem, scheduler, str(where), None if timing is None else timing.provenance)
         self._leases = open_leases(where, run_dir, self._storage)
+        self._proposals = Proposals(self.problem, say)
         self._say = say
         self._current: int | None = None
         self._device_answers = False  # when it was last asked
@@ -179,7 +181,7 @@ class Queue:
         step = standing.step
         if isinstance(step, Propose):
             try:
-                arch = propose(standing.history)
+                arch = self._proposals.next(self._trials(), architectures) or propose(standing.history)
             except Exhausted as error:
                 self.begin_no_more(str(error))
                 step = self._state.step()
