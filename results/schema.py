@@ -138,13 +138,13 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
     if type(network["feasible"]) is not bool:
         raise ValueError(f"feasible is {network['feasible']!r}, true or false is needed")
     miou = _number(score, "miou", 1.0)
+    # Whose score was lost, by damage of the journal, is to be scored again.
+    lost = state == "COMPLETE" and miou is None
     counts: dict[str, Any] = {name: _count(network, name) for name in COUNTED}
-    if state == "COMPLETE" and miou is None:
-        raise ValueError("finished without a score")
     return Trial(
         number=number,
         key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
-        status=_status(state, end),
+        status=Status.INTERRUPTED if lost else _status(state, end),
         architecture=architecture,
         **counts,
         feasible=network["feasible"] and end.get("status") != Status.OVER_BUDGET,

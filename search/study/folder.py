@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,25 +112,28 @@ def _set_up(
         directions=[OBJECTIVES[name].direction for name in experiment.objectives],
         load_if_exists=True,
     )
-    attributes = study.user_attrs
-    if "config" in attributes:
-        check_study(attributes, str(where))
-        if differs := difference(attributes["config"], config):
+    known = study.user_attrs
+    made: dict[str, Callable[[], Any]] = {
+        "objectives": lambda: list(experiment.objectives),
+        "budgets": lambda: experiment.budgets,
+        "references": lambda: references(opened),
+        "config": lambda: config,  # last: without it, a run was not set up completely
+    }
+    lost = {name: make() for name, make in made.items() if name not in known}  # also by damage of the journal
+    if "config" in known:
+        check_study({"trials": trials, "code": code} | lost | known, str(where))
+        if differs := difference(known["config"], config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
-        check_code(attributes["code"], code, str(where), any_version=True)
-        if trials < attributes["trials"] and (others := leases.alive()):
+        check_code(known.get("code", code), code, str(where), any_version=True)
+        asked = known.get("trials", trials)
+        if trials < asked and (others := leases.alive()):
             raise UserError(
-                f"{where}: is being searched for {attributes['trials']} networks (workers: {others}), which --trials "
-                f"{trials} would end; give at least as many, join with `boostformer worker`, or stop the others first"
+                f"{where}: is being searched for {asked} networks (workers: {others}), which --trials {trials} would "
+                "end; give at least as many, join with `boostformer worker`, or stop the others first"
             )
-    for name, value in {"trials": trials, "code": code}.items():
-        if attributes.get(name) != value:
+    for name, value in ({"trials": trials, "code": code} | lost).items():
+        if known.get(name) != value:
             study.set_user_attr(name, value)
-    if "config" not in attributes:
-        study.set_user_attr("objectives", list(experiment.objectives))
-        study.set_user_attr("budgets", experiment.budgets)
-        study.set_user_attr("references", references(opened))
-        study.set_user_attr("config", config)  # last: without it, a run was not set up completely
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:

@@ -250,9 +250,10 @@ def test_missing_and_foreign_directories_are_refused(tmp_path: Path) -> None:
         (b"my diary without an end", "not the journal of a search"),
         (b'{"op_code":0,"worker_id":"a","study_name":"other","directions":[1]}\n', "holds no study"),
         (b'{"op_code":0,"worker_id":"a","study_name":"boostformer","directions":[1]}\n', "never set up"),
-        (b'{"op_code":0,"worker_id":"a"}\n', "damaged journal"),
-        (b'{"op_code":99}\n', "damaged journal"),
-        (b'{"op_code":0,"work\n{"op_code":0}\n', "damaged journal"),
+        (b'{"op_code":0,"worker_id":"a"}\n', ":1: damaged journal"),
+        (b'{"op_code":99}\n', ":1: damaged journal"),
+        (b'{"op_code":0,"work\n{"op_code":0}\n', ":1: damaged, and what follows depends on it"),
+        (b'{"op_code":0,"worker_id":"a","study_name":"x","directions":[1]}\n\0\0\n', ":2: damaged, and what follows"),
     ],
 )
 def test_files_that_are_no_journal_are_named_and_left_alone(tmp_path: Path, content: bytes, complaint: str) -> None:

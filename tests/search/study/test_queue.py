@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -307,6 +308,26 @@ def test_a_journal_cut_in_mid_line_is_mended(tmp_path: Path, cut: int) -> None:
     after = read_run(tmp_path).trials
     assert after[:4] == before
     assert [trial.status for trial in after] == ["finished"] * 6
+
+
+@pytest.mark.parametrize("kind", [2, 4, 6, 8])
+def test_a_damaged_line_costs_what_it_held_and_no_more(tmp_path: Path, kind: int) -> None:
+    """Of an attribute of the study, a trial's beginning, its end, its score; whichever it is, the search goes on."""
+    run(tmp_path, 4, search=usual())
+    before = {trial.id: trial.miou for trial in read_run(tmp_path).trials}
+    journal = tmp_path / JOURNAL_NAME
+    lines = journal.read_bytes().splitlines(keepends=True)
+    number = [i for i, line in enumerate(lines) if json.loads(line)["op_code"] == kind][1 if kind > 2 else 0]
+    lines[number] = lines[number][:45] + b"\0" * (len(lines[number]) - 46) + b"\n"
+    damaged = b"".join(lines)
+    journal.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=rf"journal\.log:{number + 1}: damaged, and passed over"):
+        run(tmp_path, 6, search=usual())
+        found = read_run(tmp_path).trials
+    finished = {trial.id: trial.miou for trial in found if trial.is_finished}
+    assert len(finished) == 6 and all(finished.get(name, miou) == miou for name, miou in before.items())
+    assert len(before.keys() - finished.keys()) == (1 if kind == 4 else 0)
+    assert journal.read_bytes().startswith(damaged)
 
 
 @pytest.mark.parametrize("hostname", ["(none)", "büro", "a.b.c", "x" * 200, "--"])
