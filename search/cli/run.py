@@ -69,6 +69,7 @@ def search(
         raise UserError("search: needs a run file and --out RUN_DIR, or --resume RUN_DIR")
     elif data is not None:
         raise UserError("--data: is for --resume; the run file says where its data lie (data.root)")
+    from evaluators.latency.devices import use_beside
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.config.opening import resolve
@@ -85,6 +86,7 @@ def search(
         if run_file is None:
             opened, asked = reopened(out, data)
         else:
+            use_beside(run_file)
             opened, asked = resolve(run_file, earlier_experiment(out, database))
         set_up(out, opened, trials or asked, database)
     latency = opened.experiment.latency

@@ -119,3 +119,25 @@ def test_damaged_places_are_named(project: Path, run_cli: Cli) -> None:
     (project / "run" / "places.json").write_text('{"data": 7}')
     refused = run_cli("search", "--resume", project / "run", "--trials", 2)
     assert refused.returncode == 2 and "places.json: damaged; remove it" in refused.stderr
+
+
+DEVICE = "objectives: [miou, latency_ms]\nlatency: {device: mine}\n"
+MINE = "mine: {kind: estimate, board: jetson-nano}\n"
+
+
+def test_devices_are_looked_for_beside_the_run_file(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    (project / "timed.yaml").write_text(RUN + DEVICE)
+    (project / "devices.yaml").write_text(MINE)
+    (tmp_path / "devices.yaml").write_text("other: {kind: host}\n")
+    how = ["--out", tmp_path / "timed", "--workers", 2, "--trials", 2]
+    begun = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    latencies = [trial.latency for trial in read_run(tmp_path / "timed").trials]
+    assert all(latency is not None and latency.provenance.kind == "estimated" for latency in latencies)
+    shown = run_cli("space", "small.yaml", "--run", project / "timed.yaml", cwd=project)
+    assert shown.returncode == 0, shown.stderr
+    (project / "devices.yaml").unlink()
+    missing = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path)
+    assert missing.returncode == 2 and "unknown device 'mine'" in missing.stderr
+    named = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path, BOOSTFORMER_DEVICES=str(tmp_path / "no.yaml"))
+    assert named.returncode == 2 and "no.yaml: no such file" in named.stderr
