@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +45,7 @@ def pareto(
         near = [reference for reference in run.references if reference["params"] <= 2 * largest]
         plot_front(run.trials, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
         note(f"drawn: {plot}")
-    shown = run.trials if every else members
+    shown = _as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
         emit_trials(fmt, shown)
     else:
@@ -52,6 +53,22 @@ def pareto(
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)
+
+
+def _as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
+    """Give the trials; one that its worker died at and nobody has taken over yet is not running any more."""
+    from results.storage.location import storage_of
+    from results.trial import Status
+    from search.study.leases import left_behind
+
+    running = [trial for trial in trials if trial.status is Status.RUNNING]
+    if not running:
+        return trials
+    lost = left_behind(storage_of(run_dir), run_dir, running)
+    why = "its worker died; a search that goes on repeats it"
+    return [
+        replace(trial, status=Status.INTERRUPTED, reason=why) if trial.number in lost else trial for trial in trials
+    ]
 
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from database_factories import beats, begin, claim, queue, score, statuses, take
 from search_factories import MadeUp, Watcher, opened, quick, run, usual
+from throwaway_postgresql import Server
 
 import boostformer
 from boostformer.errors import UserError
@@ -49,13 +50,19 @@ def test_workers_claim_different_networks_and_wait_for_each_other(tmp_path: Path
     assert statuses(tmp_path) == ["finished"] * 2
 
 
-def test_nobody_ends_the_search_of_others_by_asking_for_fewer(tmp_path: Path, database: Database) -> None:
+def test_nobody_ends_the_search_of_others_by_asking_for_fewer(
+    tmp_path: Path, database: Database, server: Server
+) -> None:
     begin(tmp_path, database, 9)
     with queue(tmp_path) as mine:
         take(mine)
         beats(mine, 1)
         with pytest.raises(UserError, match=r"is being searched for 9 networks \(workers: 1\), which --trials 2 would"):
             begin(tmp_path, database, 2)
+        running = read_run(tmp_path).trials
+        assert leases.left_behind(database, tmp_path, running) == set()
+        server.sql("UPDATE trial_heartbeats SET heartbeat = heartbeat - INTERVAL '1 day'")
+        assert leases.left_behind(database, tmp_path, running) == {0}
         begin(tmp_path, database, 10)
     begin(tmp_path, database, 2)
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -337,3 +338,20 @@ def test_whatever_a_machine_is_called_its_trials_are_read(
     monkeypatch.setattr("socket.gethostname", lambda: hostname)
     run(tmp_path, 2, search=usual())
     assert [trial.status for trial in read_run(tmp_path).trials] == [Status.FINISHED, Status.FINISHED]
+
+
+def test_a_trial_whose_worker_died_is_not_shown_as_running(
+    tmp_path: Path, run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    def shown(folder: Path) -> list[tuple[str, str]]:
+        rows = json.loads(run_cli("pareto", folder, "--all", "--format", "json").stdout)
+        return [(row["status"], row["reason"]) for row in rows]
+
+    for name in ("dead", "alive"):
+        set_up(tmp_path / name, usual(), 4)
+    claim_and_die(tmp_path / "dead")
+    assert shown(tmp_path / "dead") == [("interrupted", "its worker died; a search that goes on repeats it")]
+    assert [trial.status for trial in read_run(tmp_path / "dead").trials] == [Status.RUNNING], "which nobody settled"
+    with queue(tmp_path / "alive") as mine:
+        take(mine)
+        assert shown(tmp_path / "alive") == [("running", None)]
