@@ -46,6 +46,9 @@ def search(
     data: Annotated[
         Path | None, typer.Option(metavar="ROOT", help="With --resume: where the run's data lie now.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin also with a latency table whose calibration fails.")
+    ] = False,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
@@ -87,7 +90,7 @@ def search(
             opened, asked = reopened(out, data)
         else:
             use_beside(run_file)
-            opened, asked = resolve(run_file, earlier_experiment(out, database))
+            opened, asked = resolve(run_file, earlier_experiment(out, database), force=force)
         set_up(out, opened, trials or asked, database)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed

@@ -83,12 +83,13 @@ class OpenExperiment:
         return found
 
 
-def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperiment, int]:
+def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = False) -> tuple[OpenExperiment, int]:
     """Resolve a run file: the experiment, opened and checked, and how many networks it asks for.
 
     Args:
         path: the run file.
         earlier: the experiment made of it before, if any; a board that it names need not be at hand now.
+        force: whether a latency table may be used whose calibration fails; one that was used before may.
 
     Raises:
         UserError: something is wrong with the file, the space, the data, the device or the budgets.
@@ -123,6 +124,8 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     )
     opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend)
     _check(opened, file)
+    if not force and (earlier is None or earlier.latency != timing):
+        _check_latency(opened, file)
     return opened, config.search.trials
 
 
@@ -148,6 +151,14 @@ def _check(opened: OpenExperiment, file: RunFile) -> None:
         opened.problem.check_reachable()
     except UserError as error:
         raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
+
+
+def _check_latency(opened: OpenExperiment, file: RunFile) -> None:
+    """Raise :class:`UserError` where the device's predictions are known to be bad."""
+    latency = opened.problem.latency
+    if latency is not None and (doubts := latency.doubts()):
+        remedy = "profile and calibrate again on a quiet machine, or search with --force"
+        raise file.top.at("latency", "device").error(f"{doubts}; {remedy}")
 
 
 def _timing(file: RunFile, earlier: Experiment | None) -> tuple[Timing | None, Backend | None]:

@@ -17,6 +17,7 @@ from search_factories import SMALL, MadeUp, Watcher, experiment
 from boostformer import presets
 from boostformer.errors import UserError
 from evaluators.costs.table import CostTable
+from evaluators.latency.estimate.estimate import Estimate
 from search.config import opening
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment, resolve
@@ -148,6 +149,17 @@ def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> N
     assert opened.problem.latency is not None and opened.problem.latency is opened.backend
     assert str(opened.problem.latency.provenance()) == str(this.latency.provenance)
     assert all(reference["latency_ms"] > 0 for reference in references(opened))
+
+
+def test_a_device_that_is_doubted_is_used_only_by_force(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(here, NANO)
+    before = resolve(file)[0].experiment
+    monkeypatch.setattr(Estimate, "doubts", lambda self: "mine.jsonl: its calibration fails")
+    said = r"run\.yaml:10: latency\.device: mine\.jsonl: its calibration fails; .*--force"
+    with pytest.raises(UserError, match=said):
+        resolve(file)
+    assert resolve(file, force=True)[0].experiment == before
+    assert resolve(file, before)[0].experiment == before, "a search that began goes on"
 
 
 def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:
