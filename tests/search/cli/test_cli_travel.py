@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from coloured_data import write_coloured
-from search_factories import SMALL
+from search_factories import SMALL, small
 
+from boostformer import recipes
+from boostformer.data import DataConfig
 from results.run import read_run
+from search.cli.full_training import FullTraining
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """\
@@ -141,3 +144,12 @@ def test_devices_are_looked_for_beside_the_run_file(project: Path, run_cli: Cli,
     assert missing.returncode == 2 and "unknown device 'mine'" in missing.stderr
     named = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path, BOOSTFORMER_DEVICES=str(tmp_path / "no.yaml"))
     assert named.returncode == 2 and "no.yaml: no such file" in named.stderr
+
+
+def test_how_a_network_was_trained_does_not_depend_on_where_the_data_lay() -> None:
+    content = {"training": "0123456789", "validation": "abcdefghij"}
+    said = [
+        FullTraining(next(iter(small())), DataConfig(root=Path(root)), recipes.load("proxy"), Path("net")).how(content)
+        for root in ("/here/streets", "/there/copy of streets")
+    ]
+    assert said[0] == said[1] and "01234567, abcdefgh" in said[0]
