@@ -35,6 +35,47 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def located(path: str | Path, folder: Path | None = None) -> Path:
+    """Make ``path``, relative to ``folder`` or else to the one worked in, absolute.
+
+    Links are kept, since what they lead to may move; only a ``..`` is followed, as the system does.
+    """
+    whole = Path.cwd() / (folder or "") / path
+    if ".." not in whole.parts:
+        return whole
+    end = len(whole.parts) - whole.parts[::-1].index("..")
+    return Path(*whole.parts[:end]).resolve().joinpath(*whole.parts[end:])
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder at the ``path`` that a user gave; :class:`UserError` where one may not look."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is a file at the ``path`` that a user gave; :class:`UserError` where one may not look."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def exists(path: str | Path) -> bool:
+    """Tell whether there is anything at the ``path`` that a user gave; :class:`UserError` where one may not look."""
+    return _mode(path) is not None
+
+
+def _mode(path: str | Path) -> int | None:
+    # Path's own methods raise for some of what a user may give, such as a folder that may not be entered.
+    try:
+        return Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise os_refusal(path, "cannot be reached", error) from None
+    except ValueError:  # a NUL, which no name has
+        return None
+
+
 def check_regular(file: str | Path) -> None:
     """Raise :class:`UserError` for a pipe, device or socket, which may have no end, or never answer.
 

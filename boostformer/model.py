@@ -18,6 +18,7 @@ from boostformer.blocks.block import Block, Foldable
 from boostformer.data.bands import ImageReading, reading_in
 from boostformer.data.normalise import IMAGENET, Normalisation
 from boostformer.errors import UserError
+from boostformer.files import is_file
 from boostformer.layers import DropPath, Layer, SegmentationDecoder
 from boostformer.parts import StageParts, decoder_parts, stage_parts, stem_part
 from boostformer.weights import checkpoint, importers
@@ -129,7 +130,7 @@ class Network(Foldable, PyTorchModelHubMixin, library_name="boostformer"):
         model.labels, model.provenance = config.labels, config.provenance
         if config.normalisation is not None:
             model.normalisation = Normalisation(**config.normalisation)
-        if (picture := Path(folder) / PICTURE).is_file():
+        if is_file(picture := Path(folder) / PICTURE):
             model.picture = picture.read_bytes()
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

@@ -21,7 +21,7 @@ MAX_DEPTH, MAX_NODES = 50, 100_000
 MAX_BITS = 1024
 """Digits of a whole number: longer ones Python may refuse to write into a message."""
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
-_INTEGER = "tag:yaml.org,2002:int"
+_INTEGER, _MERGE = "tag:yaml.org,2002:int", "tag:yaml.org,2002:merge"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 
 
@@ -141,16 +141,28 @@ class Place:
     def entries(self, what: str, *, numbers: bool = False) -> dict[str, Place]:
         """The entries of a mapping, each key a word and there once; nothing after a key counts as none.
 
-        With ``numbers`` a key may be a whole number, too; it comes as its text.
+        With ``numbers`` a key may be a whole number, too; it comes as its text. The entries of the mappings that ``<<``
+        names count where there are no others of their keys, with the line where they stand.
         """
+        return self._entries(what, numbers, ())
+
+    def _entries(self, what: str, numbers: bool, above: tuple[yaml.Node, ...]) -> dict[str, Place]:
+        if any(self.node is node for node in above):
+            raise self.error("contains itself")
         if self.node.tag == _NULL:
             return {}
         if not isinstance(self.node, yaml.MappingNode) or self.node.tag != _MAPPING:
             raise self.error(f"is not a mapping of {what}")
         result: dict[str, Place] = {}
+        merged: dict[str, Place] = {}
         for key_node, node in self.node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
             place = Place(self.source, (*self.keys, key), node, key_node.start_mark)
+            if key_node.tag == _MERGE:
+                for other in place.items("mappings") if isinstance(node, yaml.SequenceNode) else [place]:
+                    more = replace(other, keys=self.keys)._entries(what, numbers, (*above, self.node))
+                    merged = more | merged  # of several the first counts
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise place.error("a key must be a word")
             if key_node.tag != _STRING and not (numbers and key_node.tag == _INTEGER):
@@ -159,7 +171,7 @@ class Place:
                 first = result[key].mark
                 raise place.error("given twice" + (f", first on line {first.line + 1}" if first else ""))
             result[key] = place
-        return result
+        return merged | result
 
     def scalar(self) -> Any:
         """A single value."""

@@ -13,6 +13,7 @@ from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
+from results.summary import human
 from results.trial import COSTS, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def read_run(run_dir: Path | str) -> Run:
     trials = [trial for frozen in stored if (trial := read_trial(frozen, str(where))) is not None]
     try:
         return Run(
-            _with_finals(_with_promotions(trials), known),
+            _with_finals(_with_promotions(trials), known, known["budgets"].get("latency_ms")),
             list(known["objectives"]),
             dict(known["budgets"]),
             dict(known["config"]),
@@ -183,10 +184,23 @@ def _with_promotions(trials: list[Trial]) -> list[Trial]:
     return [replace(trial, promoted=trial.key.rung < highest[trial.id]) for trial in trials]
 
 
-def _with_finals(trials: list[Trial], study: Mapping[str, Any]) -> list[Trial]:
+def _with_finals(trials: list[Trial], study: Mapping[str, Any], limit: float | None) -> list[Trial]:
+    """Give the finalists their final latency, which decides whether they are within the ``limit`` in milliseconds."""
     finals = {
         name.removeprefix(_FINALIST): Latency.from_dict(values)
         for name, values in study.items()
         if name.startswith(_FINALIST)
     }
-    return [replace(trial, final=finals.get(trial.id)) if trial.is_finished else trial for trial in trials]
+    return [
+        _with_final(trial, final, limit) if trial.is_finished and (final := finals.get(trial.id)) else trial
+        for trial in trials
+    ]
+
+
+def _with_final(trial: Trial, final: Latency, limit: float | None) -> Trial:
+    if limit is None or final.ms <= limit:
+        return replace(trial, final=final)
+    reason = f"{human('latency_ms', final.ms)} of {human('latency_ms', limit)} when it was measured again in the end"
+    if final.figure.low <= limit:
+        reason += f", which is within its noise: from {final.figure.low:.2f} ms"
+    return replace(trial, final=final, feasible=False, reason=reason)

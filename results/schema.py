@@ -99,20 +99,18 @@ def stored_values(trial: Trial, objectives: Sequence[str]) -> list[float]:
 
 
 def read_trial(frozen: FrozenTrial, source: str) -> Trial | None:
-    """Read a stored trial; None as long as it has no network yet.
+    """Read a stored trial; None as long as it has no network yet, or where it is one that others added to the study.
 
     Args:
         frozen: the trial as Optuna returns it.
         source: the study, for messages.
 
     Raises:
-        UserError: the stored trial is damaged, or this program did not write it.
+        UserError: the stored trial is damaged.
     """
     groups = frozen.user_attrs
     where = f"{source}: trial {frozen.number}"
     if NETWORK not in groups:
-        if frozen.state.name == "COMPLETE":
-            raise UserError(f"{where} has no {NETWORK}; not a run of this program")
         return None
     try:
         return _read(frozen.number, frozen.state.name, groups)
@@ -146,13 +144,13 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
     if type(network["feasible"]) is not bool:
         raise ValueError(f"feasible is {network['feasible']!r}, true or false is needed")
     miou = _number(score, "miou", 1.0)
+    # Whose score was lost, by damage of the journal, is to be scored again.
+    lost = state == "COMPLETE" and miou is None
     counts: dict[str, Any] = {name: _count(network, name) for name in COUNTED}
-    if state == "COMPLETE" and miou is None:
-        raise ValueError("finished without a score")
     return Trial(
         number=number,
         key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
-        status=_status(state, end),
+        status=Status.INTERRUPTED if lost else _status(state, end),
         architecture=architecture,
         **counts,
         feasible=network["feasible"] and end.get("status") != Status.OVER_BUDGET,

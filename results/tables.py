@@ -60,7 +60,7 @@ def flat(trial: Trial) -> dict[str, Any]:
     own |= {"trial": trial.number, "status": trial.status.value, "rung": trial.key.rung, "seed": trial.key.seed}
     own |= {"parent": None if trial.parent is None else trial.parent.id}
     if (found := trial.latency) is not None:
-        own |= {"latency_low_ms": found.figure.low, "latency_high_ms": found.figure.high}
+        own |= {"latency_ms": found.ms, "latency_low_ms": found.figure.low, "latency_high_ms": found.figure.high}
         own |= {"latency_provenance": str(found.provenance)}
     if (final := trial.final) is not None:
         own |= {"final_latency_ms": final.ms, "final_low_ms": final.figure.low, "final_high_ms": final.figure.high}

@@ -74,8 +74,8 @@ class Trial:
         miou: score in 0…1; where a trial stands for several ``seeds`` their mean, ``miou_std`` their deviation.
         seconds: wall-clock time of the evaluation.
         provenance: how the score came about.
-        latency: milliseconds on the run's device.
-        final: milliseconds of a finalist, measured again when the search ended.
+        latency: milliseconds on the run's device, as the search had them.
+        final: milliseconds of a finalist, measured again in several builds when the search ended.
         promoted: whether a longer training of the network was begun; None in a run of one length.
         reason: why the trial failed, waits or is over budget.
         owner: the worker that claimed it.
@@ -122,7 +122,9 @@ class Trial:
 
     @property
     def latency_ms(self) -> float | None:
-        return None if self.latency is None else self.latency.ms
+        """The last and best figure there is, which decides."""
+        known = self.final or self.latency
+        return None if known is None else known.ms
 
     @property
     def is_finished(self) -> bool:

@@ -6,7 +6,7 @@ a space), ``reader`` (the YAML form and its errors), and ``around`` (the space a
 
 from search_space.around import space_around
 from search_space.encoding import Block, Choice, Slot
-from search_space.reader import read_space, shipped_spaces, space_from_dict, space_from_yaml
+from search_space.reader import read_space, shipped_spaces, space_at, space_from_dict, space_from_yaml
 from search_space.space import SearchSpace, slot_indices
 from search_space.writer import space_to_yaml
 
@@ -19,6 +19,7 @@ __all__ = [
     "shipped_spaces",
     "slot_indices",
     "space_around",
+    "space_at",
     "space_from_dict",
     "space_from_yaml",
     "space_to_yaml",

@@ -49,6 +49,11 @@ def space_from_yaml(text: str, source: str = "space") -> SearchSpace:
     return _space(compose(text, source, needs=f"a space must have the keys: {', '.join(_TOP)}"))
 
 
+def space_at(place: Place) -> SearchSpace:
+    """Read a space within another file; :class:`UserError` says ``file:line: key: what is wrong``, by its keys."""
+    return _space(replace(place, keys=()))
+
+
 def space_from_dict(data: object, source: str = "space") -> SearchSpace:
     """Read what :meth:`SearchSpace.to_dict` gives; :class:`UserError` says ``source: key: what is wrong``."""
     return _space(represent(data, source))

@@ -82,6 +82,7 @@ def run_cli() -> Cli:
         from search.cli.program import main
 
         words = ["boostformer", *map(str, arguments)]
+        before = dict(os.environ)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         with (
             pytest.MonkeyPatch.context() as patch,
@@ -99,6 +100,8 @@ def run_cli() -> Cli:
                 assert isinstance(end.code, int)
                 return subprocess.CompletedProcess(words, end.code, out.getvalue(), err.getvalue())
             finally:
+                for name in os.environ.keys() - before.keys():  # what the program set for the processes that it starts
+                    del os.environ[name]
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
         raise AssertionError("the program always ends by an exit code")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -319,6 +322,53 @@ class TestFolders:
     def test_arguments(self, refused: Refused, arguments: tuple[str, ...], expected: str) -> None:
         checkpoint()
         assert expected in refused(*arguments)
+
+
+PLACES = [
+    ("pareto", "PLACE"),
+    ("trust", "PLACE"),
+    ("worker", "PLACE"),
+    ("search", "PLACE", "--out", "out"),
+    ("search", "run.yaml", "--out", "PLACE"),
+    ("retrain", "PLACE", "--out", "new"),
+    ("profile", "PLACE"),
+    ("profile", "PLACE:3"),
+    ("space", "PLACE"),
+    ("space", "tiny", "--run", "PLACE"),
+    ("train", "segformer_b0", "--data", "PLACE", "--out", "new"),
+    ("train", "PLACE", "--data", "data", "--out", "new"),
+    ("train", "segformer_b0", "--data", "data", "--init", "PLACE", "--out", "new"),
+    ("train", "segformer_b0", "--data", "data", "--teacher", "PLACE", "--out", "new"),
+    ("pretrain", "segformer_b0", "--data", "PLACE", "--out", "new"),
+    ("evaluate", "PLACE"),
+    ("evaluate", "net", "--data", "PLACE"),
+    ("predict", "PLACE", "data/images/training/0.jpg", "--out", "new"),
+    ("predict", "net", "PLACE", "--out", "new"),
+    ("export", "PLACE", "--out", "net.onnx"),
+    ("import", "PLACE", "--out", "new"),
+    ("compare", "PLACE"),
+    ("latency", "measure", "PLACE"),
+    ("data", "check", "PLACE"),
+]
+"""Commands that look at a path which the user gives."""
+
+
+@pytest.mark.parametrize("arguments", PLACES, ids=" ".join)
+@pytest.mark.parametrize("place", ["locked/inner", "x" * 300])
+def test_a_place_that_cannot_be_reached(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], place: str
+) -> None:
+    checkpoint()
+    stat = os.stat
+
+    def locked(path: Any, *rest: Any, **options: Any) -> os.stat_result:
+        if not isinstance(path, int) and "locked/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *rest, **options)
+
+    Path("locked").mkdir()
+    monkeypatch.setattr(os, "stat", locked)  # as root nothing else refuses
+    assert place in refused(*(word.replace("PLACE", place) for word in arguments))
 
 
 def checkpoint(classes: int = 3) -> BoostFormer:

@@ -17,6 +17,7 @@ from boostformer.data.config import SplitName
 from boostformer.data.content import combined, digest_of_files
 from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, read_image, stamp
 from boostformer.errors import UserError, nearest
+from boostformer.files import exists, is_folder
 
 _WNIDS = "wnids.txt"
 
@@ -31,9 +32,9 @@ class Pictures:
 
     def __init__(self, root: Path, split: SplitName, cache: Path | None = None) -> None:
         with file_errors(root):
-            if not root.is_dir():
+            if not is_folder(root):
                 raise UserError(f"{root}: no such folder of pictures")
-            read = _tiny_imagenet if (root / _WNIDS).exists() else _folders
+            read = _tiny_imagenet if exists(root / _WNIDS) else _folders
             self.labels, items = read(root, split)
         if not items:
             raise UserError(f"{root}: the {split} split is empty")

@@ -154,6 +154,13 @@ class DataConfig(BaseModel):
         """Reading of image files."""
         return ImageReading(self.bands, self.levels)
 
+    def at(self, root: Path) -> DataConfig:
+        """Give the same data at another place; lists below it are named from there, so that they may move with it."""
+        lists = self.lists and {
+            split: file.relative_to(root) if file.is_relative_to(root) else file for split, file in self.lists.items()
+        }
+        return self.model_copy(update={"root": root, "lists": lists})
+
     @model_validator(mode="before")
     @classmethod
     def _kind_follows(cls, given: Any) -> Any:

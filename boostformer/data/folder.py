@@ -21,6 +21,7 @@ from boostformer.data.samples import MaskFile, Sample
 from boostformer.data.split import SegmentationSplit
 from boostformer.data.summary import DataSummary
 from boostformer.errors import UserError
+from boostformer.files import is_folder
 
 
 class FolderData:
@@ -34,7 +35,7 @@ class FolderData:
         assert config.root is not None, "data in a folder have one"
         self.config, self._cache, self.root = config, cache, config.root
         with file_errors(self.root):
-            if not self.root.is_dir():
+            if not is_folder(self.root):
                 raise UserError(f"{self.root}: no such data folder")
             self.layout = _with_share(_coloured(find_layout(config), config), config)
 

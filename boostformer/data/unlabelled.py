@@ -14,7 +14,7 @@ from boostformer.data.images import IMAGE_SUFFIXES, Array, file_errors, image_si
 from boostformer.data.labels import ignored_label, label_dtype
 from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
-from boostformer.files import files_below
+from boostformer.files import files_below, is_folder
 
 
 def images_in(folder: Path) -> dict[str, Path]:
@@ -23,7 +23,7 @@ def images_in(folder: Path) -> dict[str, Path]:
     UserError when there are none, or two of one name.
     """
     with file_errors(folder):
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise UserError(f"{folder}: no such folder of images without masks")
         paths = sorted(
             path

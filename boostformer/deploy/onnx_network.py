@@ -16,7 +16,7 @@ from boostformer.blocks.registry import complete
 from boostformer.data.bands import ImageReading, reading_in
 from boostformer.data.normalise import Normalisation
 from boostformer.errors import UserError
-from boostformer.files import read_text
+from boostformer.files import exists, is_file, read_text
 from boostformer.weights.checkpoint import sha256
 
 _REFUSED = (native.Fail, native.InvalidProtobuf, native.InvalidGraph, native.NotImplemented, native.InvalidArgument)
@@ -81,7 +81,7 @@ class OnnxNetwork(nn.Module):
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(f"{file}: no such file")
     try:
         return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -92,7 +92,7 @@ def _session(file: Path) -> onnxruntime.InferenceSession:
 def _provenance(file: Path) -> dict[str, Any]:
     """Read the manifest beside ``file``, if there is one."""
     manifest = file.with_name(f"{file.stem}.manifest.json")
-    if not manifest.exists():
+    if not exists(manifest):
         return {}
     try:
         told = json.loads(read_text(manifest))

@@ -16,6 +16,7 @@ from boostformer.data.content import digest_of_files
 from boostformer.data.formats.names import json_of
 from boostformer.data.normalise import MEAN, STD
 from boostformer.errors import UserError
+from boostformer.files import is_file
 from boostformer.model import BoostFormer, import_checkpoint
 from boostformer.names import class_names
 from boostformer.teachers.teacher import Identity, Teacher
@@ -142,7 +143,7 @@ def _from_transformers(folder: Path, source: str) -> Any:
 def read_pixels(folder: Path, remarks: list[str]) -> Pixels:
     """Read how transformers' network wants its input; without a file that says it, as ours does, with a remark."""
     file = folder / PREPROCESSOR
-    if not file.is_file():
+    if not is_file(file):
         remarks.append(
             f"{folder}: has no {PREPROCESSOR}; its pixels are taken to be normalised by ImageNet's constants"
         )

@@ -21,6 +21,7 @@ from boostformer.data.content import digest_of_files
 from boostformer.data.formats.names import read_class_names
 from boostformer.data.places import inside, places_of
 from boostformer.errors import UserError
+from boostformer.files import is_file
 from boostformer.teachers.teacher import Identity, Teacher
 from boostformer.weights.licence import licence_of
 
@@ -63,7 +64,7 @@ class StoredTeacher(Teacher):
     def is_in(folder: Path) -> bool:
         """Tell whether ``folder`` holds stored logits, not a network."""
         files = (path for suffix in SUFFIXES for path in folder.rglob(f"*{suffix}"))
-        return not (folder / "config.json").is_file() and next(files, None) is not None
+        return not is_file(folder / "config.json") and next(files, None) is not None
 
     def logits(self, name: str) -> NDArray[np.floating]:
         """Read the logits (classes, h, w) of an image; UserError when the file holds none."""

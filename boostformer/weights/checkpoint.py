@@ -23,7 +23,7 @@ from torch import Tensor
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal, short
-from boostformer.files import make_folder, read_json, replacing_together
+from boostformer.files import exists, is_file, is_folder, make_folder, read_json, replacing_together
 from boostformer.names import class_names
 from boostformer.weights.card import PICTURE
 from boostformer.weights.tensors import read_tensors
@@ -71,7 +71,7 @@ def claim(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
-        if (folder / name).exists():
+        if exists(folder / name):
             raise UserError(f"--out: {folder} already holds a {name}; remove it or choose another folder")
     try:
         make_folder(folder)
@@ -133,7 +133,7 @@ def save(
 def read_config(folder: str | Path) -> Config:
     """The ``config.json`` of a checkpoint; :class:`UserError` when it is none of this version, or damaged."""
     file = Path(folder) / CONFIG
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(f"{folder}: not a checkpoint: {CONFIG}: no such file")
     config: Any = read_json(file, damaged="corrupted")
     config = config if isinstance(config, dict) else {}
@@ -214,7 +214,7 @@ def is_ours(folder: Path) -> bool:
 
 def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:
     file = folder / WEIGHTS
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(f"{file}: no such file")
     if sha256(file) != config.weights_sha256:
         raise UserError(f"{file}: corrupted: its hash is not the one in {CONFIG}")
@@ -224,7 +224,7 @@ def _read_weights(folder: Path, config: Config) -> dict[str, Tensor]:
 def find(model_id: str, **settings: Any) -> Path:
     """A local folder, or the files of a repository of the hub by name (``settings`` as ``from_pretrained`` has)."""
     folder = Path(model_id)
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     known = {"revision", "cache_dir", "force_download", "token", "local_files_only"}
     asked = {name: value for name, value in settings.items() if name in known}

@@ -19,7 +19,7 @@ from torch import Tensor
 from boostformer.architecture import STRIDES, Architecture, BlockSpec, Decoder, Stage
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, short
-from boostformer.files import check_regular, read_json
+from boostformer.files import check_regular, exists, read_json
 from boostformer.names import class_names
 from boostformer.sizes import MOST
 from boostformer.weights.tensors import check_tensors, read_tensors
@@ -179,9 +179,9 @@ def _read_config(folder: Path) -> TheirConfig:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (file := folder / "model.safetensors").exists():
+    if exists(file := folder / "model.safetensors"):
         return read_tensors(file)
-    if not (file := folder / "pytorch_model.bin").exists():
+    if not exists(file := folder / "pytorch_model.bin"):
         raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
     check_regular(file)
     try:

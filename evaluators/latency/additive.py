@@ -34,6 +34,10 @@ class Additive(Backend, PartSums[float]):
         ``slots`` are the space's, by name, each with its variants; ``one`` is any of its networks.
         """
 
+    def doubts(self) -> str | None:
+        """Say why its figures should not decide a search, if there is a reason."""
+        return None
+
     def can_tell(self, arch: Architecture) -> bool:
         """Tell whether all that the latency of this network needs is known."""
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 
 from boostformer.errors import UserError, nearest
-from boostformer.files import cache_folder, read_text
+from boostformer.files import cache_folder, exists, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from evaluators.latency.device import DeviceConfig, MeterConfig
@@ -73,14 +73,25 @@ class Entry(Generic[D_co]):
 def read_devices(file: Path | None = None) -> dict[str, Entry[DeviceConfig]]:
     """Read the shipped devices and those of ``file``.
 
-    By default that is what $BOOSTFORMER_DEVICES names, or ``devices.yaml`` here if it is there.
+    By default that is what $BOOSTFORMER_DEVICES names, or ``devices.yaml`` here if it is there; of a run file, the one
+    that stands beside it (:func:`use_beside`).
     Raises :class:`UserError` with file, line and key for whatever is wrong with an entry.
     """
     named = os.environ.get(VARIABLE)
     if file is None:
         file = Path(named or DEFAULT)
-    own = _read(file, file.absolute().parent) if named or file.exists() else {}
+    own = _read(file, file.absolute().parent) if named or exists(file) else {}
     return _read(SHIPPED, cache_folder() / "latency") | own
+
+
+def use_beside(run_file: Path) -> None:
+    """Read the user's devices from ``devices.yaml`` beside a run file from here on, if it is there.
+
+    Processes that are started from here read them there, too. What $BOOSTFORMER_DEVICES names already, counts.
+    """
+    file = run_file.absolute().parent / DEFAULT
+    if not os.environ.get(VARIABLE) and exists(file):
+        os.environ[VARIABLE] = str(file)
 
 
 @overload

@@ -5,17 +5,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import warnings
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
 
 from boostformer.errors import UserError, os_refusal
+from boostformer.files import exists, is_folder
 from boostformer.locks import FileLock
 
 # Every operation that Optuna writes begins so; anything else is not its journal, and is not touched.
 _JOURNAL_START = b'{"op_code"'
+_CODE, _STUDY = re.compile(rb'"op_code":(\d)[,}]'), re.compile(rb'"study_id":(\d{1,9})[,}]')
 
 
 class _JournalLock(JournalFileOpenLock):
@@ -52,6 +62,57 @@ def _cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
 
 
+class _Backend(JournalFileBackend):
+    """Reads past lines that a disk has damaged, which Optuna would refuse the whole file for; the file stays as it is.
+
+    Operations name trials by their place in the order, so a line that made a trial becomes an empty, failed one.
+
+    Attributes:
+        line: number of the line that was read last.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file), lock_obj=_JournalLock(file))
+        self._file, self.line = file, 0
+        self._starts = {0: (0, 0)}  # by number of an operation: the byte and the line where it is looked for
+        self._told: set[int] = set()
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Yield the operations from this one on; :class:`UserError` for a damaged line that cannot be read past."""
+        number = log_number_from if log_number_from in self._starts else 0
+        place, self.line = self._starts[number]
+        with self._file.open("rb") as stream:
+            stream.seek(place)
+            for line in stream:
+                if not line.endswith(b"\n"):  # being written, or torn: see _JournalLock
+                    return
+                place += len(line)
+                self.line += 1
+                if (operation := self._operation(line)) is not None:
+                    number += 1
+                    self._starts[number] = place, self.line
+                    if number > log_number_from:
+                        yield operation
+
+    def _operation(self, line: bytes) -> dict[str, Any] | None:
+        """Read a line; None when it is damaged, and nothing else depends on it."""
+        with suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict) and isinstance(found.get("op_code"), int):
+                return found
+        codes = _CODE.findall(line)
+        if len(codes) != 1 or int(codes[0]) < JournalOperation.SET_STUDY_USER_ATTR:
+            raise UserError(f"{self._file}:{self.line}: damaged, and what follows depends on it; take a copy back")
+        if self.line not in self._told:
+            self._told.add(self.line)
+            warnings.warn(f"{self._file}:{self.line}: damaged, and passed over; the line stays there", stacklevel=2)
+        if int(codes[0]) != JournalOperation.CREATE_TRIAL:
+            return None
+        study = _STUDY.search(line)
+        known = {"op_code": int(codes[0]), "worker_id": "", "study_id": int(study[1]) if study else 0}
+        return known | {"state": TrialState.FAIL.value, "datetime_start": None}
+
+
 def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
     """Open the journal at ``path`` for reading and writing; opening and reading change nothing.
 
@@ -66,21 +127,25 @@ def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         _refuse_foreign(path)
-        return JournalStorage(JournalFileBackend(str(file), lock_obj=_JournalLock(file)))
+        backend = _Backend(file)
     except OSError as error:
         raise os_refusal(path, "cannot be opened", error) from error
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        # What Optuna's replay throws at lines that it cannot read or that are not its own.
-        raise UserError(f"{path}: damaged journal ({type(error).__name__}: {error})") from error
+    try:
+        return JournalStorage(backend)
+    except OSError as error:
+        raise os_refusal(path, "cannot be opened", error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        # What Optuna's replay throws at lines that are not its own.
+        raise UserError(f"{path}:{backend.line}: damaged journal ({type(error).__name__}: {error})") from error
 
 
 def _refuse_foreign(path: Path) -> None:
     run_dir = path.parent
-    if not run_dir.exists():
+    if not exists(run_dir):
         raise UserError(f"run directory {run_dir} does not exist")
-    if not run_dir.is_dir():
+    if not is_folder(run_dir):
         raise UserError(f"{run_dir} is not a directory; a run directory is allowed")
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"{run_dir} is not a run directory: it holds no {path.name}")
     with path.open("rb") as file:
         start = file.read(len(_JOURNAL_START))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boostformer.errors import UserError, short
-from boostformer.files import replacing
+from boostformer.files import exists, replacing
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -33,7 +33,7 @@ class Journal:
         return str(self.run_dir / JOURNAL_NAME)
 
     def exists(self) -> bool:
-        return (self.run_dir / JOURNAL_NAME).exists()
+        return exists(self.run_dir / JOURNAL_NAME)
 
     def open(self, *, create: bool = False, lasting: bool = False) -> BaseStorage:
         """Open for reading and writing; raises what :func:`results.storage.journal.open_journal` raises."""
@@ -96,7 +96,7 @@ class Database:
 
     def check(self, run_dir: Path) -> None:
         """Raise :class:`UserError` when ``run_dir`` is the folder of another study."""
-        if (run_dir / JOURNAL_NAME).exists() or ((run_dir / STORAGE_NAME).exists() and storage_of(run_dir) != self):
+        if exists(run_dir / JOURNAL_NAME) or (exists(run_dir / STORAGE_NAME) and storage_of(run_dir) != self):
             raise UserError(f"{run_dir}: is a run that is kept in {storage_of(run_dir)}; choose another --out")
 
     def note_in(self, run_dir: Path) -> None:
@@ -112,7 +112,7 @@ def storage_of(run_dir: Path | str) -> Journal | Database:
     Raises :class:`UserError` when the file that names the database is damaged, or its server must not be asked.
     """
     path = Path(run_dir) / STORAGE_NAME
-    if not path.exists():
+    if not exists(path):
         return Journal(Path(run_dir))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -130,4 +130,4 @@ def storage_of(run_dir: Path | str) -> Journal | Database:
 
 def is_run(folder: Path | str) -> bool:
     """Tell whether the folder is that of a run, in either kind of storage."""
-    return any((Path(folder) / name).exists() for name in (JOURNAL_NAME, STORAGE_NAME))
+    return any(exists(Path(folder) / name) for name in (JOURNAL_NAME, STORAGE_NAME))

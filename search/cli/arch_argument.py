@@ -10,6 +10,7 @@ from boostformer.architecture import Architecture
 from boostformer.architecture_file import SUFFIXES
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, nearest
+from boostformer.files import is_file, is_folder
 from boostformer.weights import checkpoint
 from results.pareto import pick
 from results.run import read_run
@@ -23,14 +24,14 @@ def read_architecture(text: str) -> Architecture:
     path = Path(text)
     if text in presets.names():
         return presets.load(text)
-    if path.is_dir():
+    if is_folder(path):
         if is_run(path):
             raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
         return checkpoint.read_config(path).architecture
     if path.suffix in SUFFIXES:
         return architecture_file.read_architecture(path)
     run_dir, separator, trial = text.rpartition(":")
-    if separator and Path(run_dir).is_dir():
+    if separator and is_folder(run_dir):
         run = read_run(Path(run_dir))
         found = pick(run.trials, run.objectives, trial_named(trial))
         return Architecture.from_dict(found.architecture, text)
@@ -44,7 +45,7 @@ def trial_named(text: str) -> int | str:
 
 def weights_left(text: str) -> str | None:
     """Say in a line that the weights are not taken, where ``text`` names a checkpoint."""
-    if not (Path(text) / checkpoint.CONFIG).is_file():
+    if not is_file(Path(text) / checkpoint.CONFIG):
         return None
     return f"{text}: only its architecture is taken, the weights start from scratch"
 

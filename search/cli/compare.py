@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
+from boostformer.files import is_folder
 from results.tables import Format
 from search.cli.data_argument import HELP
 from search.cli.output import emit, note
@@ -109,7 +110,7 @@ def _named(networks: list[str]) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for text in networks:
         name, equals, listed = text.partition("=")
-        alone = Path(text).is_dir() or not equals
+        alone = is_folder(text) or not equals
         key = Path(text).resolve().name if alone else name.strip()
         folders = [Path(text)] if alone else [Path(part.strip()) for part in listed.split(",") if part.strip()]
         if not key or not folders:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError
-from boostformer.files import expanded
+from boostformer.files import expanded, is_folder, located
 from results.tables import Format, tabulate, to_json
 from search.cli.data_argument import (
     BackgroundOption,
@@ -110,8 +110,8 @@ def _data(which: str) -> DataConfig:
     from boostformer.data.config import DataConfig
 
     path = expanded(which)
-    if path.is_dir():
-        return DataConfig(root=path.resolve())
+    if is_folder(path):
+        return DataConfig(root=located(path))
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"'{which}' is neither a folder nor a run file; allowed: a data set's folder, or RUN.yaml")
     config = data_of(which, None, None, (0, 0))

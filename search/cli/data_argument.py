@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError
-from boostformer.files import expanded
+from boostformer.files import expanded, is_folder, located
 from boostformer.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
     if text is None:
         if default is None:
             raise UserError(f"--data is missing: {HELP}")
+        if default.root is not None and not is_folder(default.root):
+            raise UserError(f"{default.root}: no such data folder; --data says where they lie now")
         return _changed(default, {"size": wanted}, ("size",)) if wanted else default
     named = expanded(text)
     if named.suffix in (".yaml", ".yml"):
@@ -114,8 +116,8 @@ def data_of(text: str | None, size: str | None, default: DataConfig | None, fall
         settings |= {key: getattr(default, key) for key in (*MEANING, *READING)}
     if text == "scenes":
         found = DataConfig(kind="scenes", **settings)
-    elif named.is_dir():
-        found = DataConfig(root=named.resolve(), **settings)
+    elif is_folder(named):
+        found = DataConfig(root=located(named), **settings)
     else:
         raise UserError(f"--data: '{text}' is not a folder; allowed: {HELP}")
     return _changed(found, {"size": wanted}, ("size",)) if wanted else found

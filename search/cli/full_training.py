@@ -129,7 +129,7 @@ class FullTraining:
         """Word the provenance of the score: trainings of equal length are comparable where it is equal."""
         (height, width), data, recipe = self.data.size, self.data, self.recipe
         digests = ", ".join(digest[:8] for digest in content.values())
-        name = f"{data.root.name} ({digests})" if data.root else data.kind
+        name = f"data {digests}" if data.root else data.kind  # not where they lie
         changed = recipe.unusual(taught=self.teacher is not None)
         taught = f", taught by {self.teacher}" if self.teacher else ""
         taught += f" on {self.unlabelled.name} too" if self.unlabelled else ""

@@ -102,8 +102,10 @@ def space(
     budget: dict[str, float] = {}
     table, latency = CostTable(), None
     if run_file is not None:
+        from evaluators.latency.devices import use_beside
         from search.config.opening import resolve
 
+        use_beside(run_file)
         opened, _ = resolve(run_file)
         experiment = opened.experiment
         found = found.replace(

@@ -193,6 +193,9 @@ def calibrate(
         measure_networks(table, meter, chosen, note)
     _, table = _table(device)
     _report(table, fmt)
+    if doubts := table.doubts():
+        note(f"error: {doubts}; give the table another file, and profile and calibrate again on a quiet machine")
+        raise typer.Exit(1)
 
 
 def _report(table: Table, fmt: Format) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,13 +45,30 @@ def pareto(
         near = [reference for reference in run.references if reference["params"] <= 2 * largest]
         plot_front(run.trials, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
         note(f"drawn: {plot}")
-    shown = run.trials if every else members
+    shown = _as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
         emit_trials(fmt, shown)
     else:
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)
     _say_latency(members)
+    _say_refused(run.trials)
+
+
+def _as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
+    """Give the trials; one that its worker died at and nobody has taken over yet is not running any more."""
+    from results.storage.location import storage_of
+    from results.trial import Status
+    from search.study.leases import left_behind
+
+    running = [trial for trial in trials if trial.status is Status.RUNNING]
+    if not running:
+        return trials
+    lost = left_behind(storage_of(run_dir), run_dir, running)
+    why = "its worker died; a search that goes on repeats it"
+    return [
+        replace(trial, status=Status.INTERRUPTED, reason=why) if trial.number in lost else trial for trial in trials
+    ]
 
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:
@@ -82,6 +100,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
         emit_trials(Format.table, members)
     _say_compared(run.trials, members)
     _say_latency(members)
+    _say_refused(run.trials)
     for line in trust_lines(run):
         note(line)
     return len(members)
@@ -120,3 +139,10 @@ def _say_latency(members: Sequence[Trial]) -> None:
         counts = Counter(str(found.provenance) for member in members if (found := which(member)) is not None)
         for provenance, count in sorted(counts.items()):
             note(f"{column}: {provenance} ({count} of {len(members)})")
+
+
+def _say_refused(trials: Sequence[Trial]) -> None:
+    """Say which finalists are off the front because their final figure is over the budget."""
+    refused = {trial.id: trial for trial in reversed(trials) if trial.final is not None and not trial.feasible}
+    for trial in sorted(refused.values(), key=attrgetter("number")):
+        note(f"not on the front: trial {trial.number}, {trial.reason}")

@@ -31,6 +31,7 @@ from search.cli import (
     recipes,
     retraining,
     run,
+    show,
     train,
     trust,
     use,
@@ -51,6 +52,7 @@ for group in (
     lighten,
     launch,
     outcome,
+    show,
     trust,
     retraining,
     train,
@@ -66,6 +68,8 @@ for group in (
 
 
 _OUTSIDE = {
+    errno.EACCES: "",
+    errno.EPERM: "",
     errno.ENAMETOOLONG: "",
     errno.ELOOP: "",
     errno.EROFS: "",
@@ -106,7 +110,7 @@ def main() -> None:
             code = 1
         else:
             raise
-    except typer.Abort:  # what typer makes of Ctrl-C
+    except (typer.Abort, KeyboardInterrupt):  # typer makes the one of the other
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import FULL, UserError
-from boostformer.files import expanded
 from search.cli.data_summary import keep_summary, say_data
 from search.cli.outcome import conclude, so_far
 from search.cli.output import note
@@ -35,9 +34,22 @@ def register(app: typer.Typer) -> None:
 
 def search(
     run_file: Annotated[
-        Path, typer.Argument(metavar="RUN.yaml", help="What to search: see configs/.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN_DIR", help="Folder of the run; resumed if it exists.")],
+        Path | None, typer.Argument(metavar="[RUN.yaml]", help="What to search: see configs/.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN_DIR", help="Folder of the run; resumed if it exists.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN_DIR", help="Go on with this run, without a run file.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="With --resume: where the run's data lie now.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin also with a latency table whose calibration fails.")
+    ] = False,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
@@ -53,10 +65,18 @@ def search(
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
+    if resume is not None:
+        if run_file or out or storage or study:
+            raise UserError("--resume RUN_DIR: stands alone, without a run file, --out, --storage or --study")
+        out = resume
+    elif run_file is None or out is None:
+        raise UserError("search: needs a run file and --out RUN_DIR, or --resume RUN_DIR")
+    elif data is not None:
+        raise UserError("--data: is for --resume; the run file says where its data lie (data.root)")
     if study and storage is None:
         raise UserError("--study names a search in a database: --storage is missing")
     database = _database(storage, study or out.resolve().name) if storage is not None else None
-    run = run_search(run_file, out, trials, workers, database)
+    run = run_search(run_file, out, trials, workers, database, data=data, force=force)
     if run is None:
         note(f"set up. Next:\n{_joining(out)}")
         return
@@ -65,33 +85,47 @@ def search(
 
 
 def run_search(
-    run_file: Path, out: Path, trials: int | None = None, workers: int | None = None, database: Database | None = None
+    run_file: Path | None,
+    out: Path,
+    trials: int | None = None,
+    workers: int | None = None,
+    database: Database | None = None,
+    *,
+    data: Path | None = None,
+    force: bool = False,
 ) -> Experiment | None:
     """Set a search up or resume it, say what it will cost, and run it to its end.
 
     Exits with code 1 where workers failed, and 130 on Ctrl-C, after a line that says how to go on.
 
     Args:
-        run_file: what to search.
+        run_file: what to search; None goes on with the run in ``out``.
         out: the run's folder.
         trials: networks to try in all, instead of the run file's number.
         workers: processes on this machine; by default as many as pay; 0 only sets the run up.
         database: keeps the study; by default it stays where it is, else in a journal in the folder.
+        data: without a run file, where the data lie now.
+        force: begin also with a latency table whose calibration fails.
 
     Returns:
         The search, or None where it was only set up and something is left to do.
     """
+    from evaluators.latency.devices import use_beside
     from results.run import read_run
     from search.cli.announce import announcement, cost
     from search.config.opening import resolve
-    from search.study.folder import earlier_experiment, set_up
+    from search.study.folder import earlier_experiment, reopened, set_up
     from search.study.queue import Queue
     from search.worker.local import default_workers, threads_of_one_worker
     from search.worker.progress import ConsoleReporter
 
     # The first time this decodes the images and counts the space's parts, which are kept for later runs.
     with _busy("preparing data and costs …"):
-        opened, asked = resolve(run_file, earlier_experiment(out, database))
+        if run_file is None:
+            opened, asked = reopened(out, data)
+        else:
+            use_beside(run_file)
+            opened, asked = resolve(run_file, earlier_experiment(out, database), force=force)
         set_up(out, opened, trials or asked, database)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
@@ -148,6 +182,7 @@ def worker(
     from results.storage.location import storage_of
     from search.config.opening import OpenExperiment
     from search.study.folder import join, read_experiment
+    from search.study.places import moved, require_data
     from search.study.retry import Patience
     from search.worker.launchers.nni.worker import shown_by_nni
     from search.worker.loop import work
@@ -167,9 +202,10 @@ def worker(
     # A child's parent has just reached the database; else the address may be wrong.
     experiment = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
     if data is not None:
-        experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": expanded(data)})})
+        experiment = moved(experiment, data)
     opened = OpenExperiment(experiment)
-    opened.proxy, opened.start  # noqa: B018  # says at once when the data or the start are others, or missing
+    require_data(opened)
+    opened.start  # noqa: B018  # says at once when it has changed, or is missing
     try:
         with _full_disk(run_dir):
             if child:

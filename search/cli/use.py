@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
+from boostformer.files import is_folder
 from search.cli.data_argument import data_in
 from search.cli.output import note
 from search.cli.scoring import DeviceOption, PrecisionOption
@@ -69,7 +70,7 @@ def _pictures(given: list[Path]) -> dict[str, Path]:
 
     found: dict[str, Path] = {}
     for path in given:
-        for name, image in (images_in(path) if path.is_dir() else {path.stem: path}).items():
+        for name, image in (images_in(path) if is_folder(path) else {path.stem: path}).items():
             if found.setdefault(name, image) != image:
                 raise UserError(f"{found[name]} and {image} would be drawn into the same file of --out")
     return found

@@ -6,7 +6,10 @@ Two searches with equal experiments are the same search. The number of networks 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from importlib.metadata import version
+from os.path import commonprefix
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError, field_validator
@@ -23,6 +26,9 @@ from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
 
 PACKAGES = ("torch", "optuna", "numpy")
+PLACES = ("data.root", "start.place")
+LEGIBLE = 80
+"""Characters of a value that are shown where two differ."""
 
 
 def _space(value: Any) -> Any:
@@ -112,6 +118,10 @@ class Experiment(Section):
         """Tell whether costs are counted of the folded network."""
         return self.counted == "deployed"
 
+    def with_data(self, root: Path) -> Experiment:
+        """Give the same search, with its data at another place."""
+        return self.model_copy(update={"data": self.data.at(root)})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the form that the study keeps; :meth:`from_dict` reads it back to an equal experiment."""
         return self.model_dump(mode="json")
@@ -132,26 +142,55 @@ def versions() -> dict[str, str]:
     return {"boostformer": boostformer.__version__, **{package: version(package) for package in PACKAGES}}
 
 
-def difference(old: dict[str, Any], new: dict[str, Any], above: str = "") -> str | None:
-    """Name the first key, in the order of ``old``, whose values differ: ``a.b is 1 there, 2 here``."""
-    for key in [*old, *(key for key in new if key not in old)]:
-        before, after, name = old.get(key), new.get(key), f"{above}{key}"
-        if name in ("versions", "start.place") or before == after:
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """Name the first value, in the order of ``old``, that differs: ``a.3.b is 1 there, 2 here``.
+
+    Where data or the start lie is no difference: they are known by their content.
+    """
+    for key, before, after in _pairs(old, new):
+        if key == "versions" or (key == "space_name" and old["space"] == new["space"]):  # the same by another path
             continue
-        if name == "space_name" and old["space"] == new["space"]:  # the same space by another path
-            continue
-        if name == "start.weights":
-            return "the weights of the network that it starts from have changed since it began"
-        if above == "content.":
-            return f"the {key} images or masks have changed since it began"
-        if isinstance(before, dict) and isinstance(after, dict):
-            if found := difference(before, after, f"{name}."):
-                return found
-            continue
-        return f"{name} is {_short(before)} there, {_short(after)} here"
+        if found := _differing(key, before, after):
+            return found
     return None
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+def _differing(path: str, before: Any, after: Any) -> str | None:
+    """Name the first difference of two values, as deep within them as they are alike."""
+    if before == after or path in PLACES:
+        return None
+    if path == "start.weights":
+        return "the weights of the network that it starts from have changed since it began"
+    if path.startswith("content."):
+        return f"the {path.removeprefix('content.')} images or masks have changed since it began"
+    if isinstance(before, dict) and isinstance(after, dict):
+        pairs = _pairs(before, after)
+    elif isinstance(before, list) and isinstance(after, list) and not (_is_legible(before) and _is_legible(after)):
+        pairs = _pairs(dict(enumerate(before)), dict(enumerate(after)))
+    else:
+        write = repr if str(before) == str(after) else str  # 1 and '1'
+        there, here = _told_apart(write(before), write(after))
+        return f"{path} is {there} there, {here} here"
+    return next(filter(None, (_differing(f"{path}.{key}", *values) for key, *values in pairs)), None)
+
+
+def _pairs(old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[tuple[Any, Any, Any]]:
+    for key in old | new:
+        yield key, old.get(key), new.get(key)
+
+
+def _is_legible(values: list[Any]) -> bool:
+    """Tell whether a list is shown whole rather than by its first item that differs."""
+    return len(str(values)) <= LEGIBLE and not any(isinstance(value, dict | list) for value in values)
+
+
+def _told_apart(before: str, after: str) -> tuple[str, str]:
+    """Shorten two texts so that one still sees where they differ."""
+    same = len(commonprefix([before, after]))
+    start = 0 if max(len(before), len(after)) <= LEGIBLE else max(0, same - LEGIBLE // 4)
+    return _excerpt(before, start), _excerpt(after, start)
+
+
+def _excerpt(text: str, start: int) -> str:
+    end = start + LEGIBLE
+    return ("…" if start else "") + text[start:end] + ("…" if text[end:] else "")

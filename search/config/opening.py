@@ -13,6 +13,7 @@ from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.data.cache import data_cache
 from boostformer.errors import UserError, nearest
+from boostformer.files import is_file
 from boostformer.start import Trained, read_trained
 from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
@@ -24,7 +25,7 @@ from search.config.experiment import Experiment, Start, versions
 from search.config.problem import Key, Problem
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
-from search_space import SearchSpace, read_space, shipped_spaces
+from search_space import SearchSpace, read_space, shipped_spaces, space_at
 from search_space.nearness import nearest_genes
 
 
@@ -110,22 +111,20 @@ class OpenExperiment:
         return found
 
 
-def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperiment, int]:
+def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = False) -> tuple[OpenExperiment, int]:
     """Resolve a run file: the experiment, opened and checked, and how many networks it asks for.
 
     Args:
         path: the run file.
         earlier: the experiment made of it before, if any; a board that it names need not be at hand now.
+        force: whether a latency table may be used whose calibration fails; one that was used before may.
 
     Raises:
         UserError: something is wrong with the file, the space, the data, the device or the budgets.
     """
     file = read_run_file(path)
     config, top = file.config, file.top
-    if config.space not in shipped_spaces() and not Path(config.space).is_file():
-        known = nearest(config.space, shipped_spaces())
-        raise top.at("space").error(f"'{config.space}' is neither a file nor a shipped space; {known}")
-    space = read_space(config.space)
+    name, space = _space(file)
     try:
         proxy = Proxy(config.data, config.proxy.recipe(), data_cache(), config.proxy.rungs)
     except UserError as error:
@@ -133,12 +132,12 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     try:
         space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
-        raise top.at("space").error(f"{config.space} {error}") from None
+        raise top.at("space").error(f"{name} {error}") from None
     start = _start(file)
     table = CostTable(deployed=config.budgets.counted == "deployed")
     timing, backend = _timing(file, earlier)
     experiment = Experiment(
-        space_name=config.space,
+        space_name=name,
         data=config.data,
         labels=tuple(proxy.labels),
         images=image_counts(proxy),
@@ -158,6 +157,8 @@ def resolve(path: Path, earlier: Experiment | None = None) -> tuple[OpenExperime
     )
     opened = OpenExperiment(experiment, table=table, proxy=proxy, backend=backend, start=start)
     _check(opened, file)
+    if not force and (earlier is None or earlier.latency != timing):
+        _check_latency(opened, file)
     return opened, config.search.trials
 
 
@@ -168,6 +169,16 @@ def _start(file: RunFile) -> Trained | None:
         return read_trained(place)
     except UserError as error:
         raise file.top.at("search", "start").error(str(error)) from None
+
+
+def _space(file: RunFile) -> tuple[str, SearchSpace]:
+    """Read the run's space, and name it: a space that stands in the run file by that."""
+    given, place = file.config.space, file.top.at("space")
+    if not isinstance(given, str):
+        return Path(file.top.source).name, space_at(place)
+    if given not in shipped_spaces() and not is_file(given):
+        raise place.error(f"'{given}' is neither a file nor a shipped space; {nearest(given, shipped_spaces())}")
+    return given, read_space(given)
 
 
 def _check(opened: OpenExperiment, file: RunFile) -> None:
@@ -182,6 +193,14 @@ def _check(opened: OpenExperiment, file: RunFile) -> None:
         opened.problem.check_reachable()
     except UserError as error:
         raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
+
+
+def _check_latency(opened: OpenExperiment, file: RunFile) -> None:
+    """Raise :class:`UserError` where the device's predictions are known to be bad."""
+    latency = opened.problem.latency
+    if latency is not None and (doubts := latency.doubts()):
+        remedy = "profile and calibrate again on a quiet machine, or search with --force"
+        raise file.top.at("latency", "device").error(f"{doubts}; {remedy}")
 
 
 def _timing(file: RunFile, earlier: Experiment | None) -> tuple[Timing | None, Backend | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from boostformer.files import expanded, read_text
+from boostformer.files import expanded, is_file, is_folder, located, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
 from search.config.sections import RunConfig
@@ -35,11 +35,11 @@ def read_run_file(path: Path) -> RunFile:
     folder = path.absolute().parent
     changes: dict[str, object] = {}
     if config.data.root is not None:
-        changes["data"] = config.data.model_copy(update={"root": (folder / config.data.root).resolve()})
-    if (folder / config.space).is_file():
+        changes["data"] = config.data.at(located(config.data.root, folder))
+    if isinstance(config.space, str) and is_file(folder / config.space):
         changes["space"] = str(folder / config.space)
     start = config.search.start
-    if start is not None and (folder / expanded(start)).is_dir():  # else perhaps a repository of the hub
+    if start is not None and is_folder(folder / expanded(start)):  # else perhaps a repository of the hub
         changes["search"] = config.search.model_copy(update={"start": str((folder / expanded(start)).resolve())})
     if "seed" not in (values.get("proxy") or {}):  # the search's, unless the training has one of its own
         changes["proxy"] = config.proxy.model_copy(update={"seed": config.search.seed})

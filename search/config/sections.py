@@ -164,9 +164,9 @@ class BudgetsConfig(Section):
 
 
 class RunConfig(Section):
-    """A run file. ``space`` is a shipped space's name or a file."""
+    """A run file. ``space`` is a shipped space's name, a file, or a space itself."""
 
-    space: str
+    space: str | dict[str, Any]
     data: DataConfig = DataConfig()
     objectives: list[str] = [MIOU, "macs", "params"]
     budgets: BudgetsConfig = BudgetsConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from results.trial import COSTS, COUNTED, OBJECTIVES, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
-from search.study.leases import PROPOSE_LOCK, WORKERS, open_leases
+from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
+from search.study.places import PLACES, at_its_place, moved, note_data, require_data
 from search.study.weights import WEIGHTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY}
+_ATTRIBUTES = {"trials", "code", "objectives", "budgets", "references", "config"}
+"""What a study is set up with."""
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY, PLACES}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
@@ -36,7 +40,8 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         database: keeps the study; by default it stays where it is already, else in a journal in the folder.
 
     Raises:
-        UserError: it is a run of another experiment or of other code, holds other files, or cannot be written.
+        UserError: it is a run of another experiment or of other code, is being searched for more networks, holds other
+            files, or cannot be written.
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
@@ -44,12 +49,15 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         database.check(run_dir)  # before anything is written there
     try:
         storage = where.open(create=True)
-        with open_leases(where, run_dir, storage).exclusive():
-            _set_up(where, storage, opened, trials)
+        leases = open_leases(where, run_dir, storage)
+        with leases.exclusive():
+            _refuse_foreign(where, storage, opened)
+            _set_up(where, storage, opened, trials, leases)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
         database.note_in(run_dir)
+    note_data(run_dir, opened.experiment)
 
 
 def make_folder(run_dir: Path) -> None:
@@ -68,8 +76,26 @@ def make_folder(run_dir: Path) -> None:
         raise os_refusal(run_dir, "cannot be written", error) from None
 
 
+def _refuse_foreign(where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment) -> None:
+    """Raise :class:`UserError` where somebody else's study is kept, before anything is written into it."""
+    studies = {study.study_name: study for study in storage.get_all_studies()}
+    others = [] if isinstance(where, Database) else sorted(studies.keys() - {where.study})
+    study = studies.get(where.study)
+    if study is not None and "config" not in study.user_attrs:  # one of ours whose setting up broke off has no trials
+        directions = [OBJECTIVES[name].direction for name in opened.experiment.objectives]
+        ours = [direction.name.lower() for direction in study.directions] == directions
+        if not ours or study.user_attrs.keys() - _ATTRIBUTES or storage.get_n_trials(study._study_id):
+            others = [where.study]
+    if others:
+        raise UserError(f"{where}: holds '{others[0]}', an Optuna study of another program; choose another --out")
+
+
 def _set_up(
-    where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment, trials: int
+    where: Journal | Database,
+    storage: optuna.storages.BaseStorage,
+    opened: OpenExperiment,
+    trials: int,
+    leases: Leases,
 ) -> None:
     """Create the study, or check that it holds the same experiment.
 
@@ -78,6 +104,7 @@ def _set_up(
         storage: opened at ``where``.
         opened: the experiment.
         trials: how many networks are to be tried in all.
+        leases: tell whether others work on it.
     """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
@@ -87,20 +114,29 @@ def _set_up(
         directions=[OBJECTIVES[name].direction for name in experiment.objectives],
         load_if_exists=True,
     )
-    attributes = study.user_attrs
-    if "config" in attributes:
-        check_study(attributes, str(where))
-        known = Experiment.from_dict(attributes["config"], str(where)).to_dict()  # with what older ones do not say
-        if differs := difference(known, config):
+    known = study.user_attrs
+    made: dict[str, Callable[[], Any]] = {
+        "objectives": lambda: list(experiment.objectives),
+        "budgets": lambda: experiment.budgets,
+        "references": lambda: references(opened),
+        "config": lambda: config,  # last: without it, a run was not set up completely
+    }
+    lost = {name: make() for name, make in made.items() if name not in known}  # also by damage of the journal
+    if "config" in known:
+        check_study({"trials": trials, "code": code} | lost | known, str(where))
+        began = Experiment.from_dict(known["config"], str(where)).to_dict()  # with what older ones do not say
+        if differs := difference(began, config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
-        check_code(attributes["code"], code, str(where), any_version=True)
-    study.set_user_attr("trials", trials)
-    study.set_user_attr("code", code)
-    if "config" not in attributes:
-        study.set_user_attr("objectives", list(experiment.objectives))
-        study.set_user_attr("budgets", experiment.budgets)
-        study.set_user_attr("references", references(opened))
-        study.set_user_attr("config", config)  # last: without it, a run was not set up completely
+        check_code(known.get("code", code), code, str(where), any_version=True)
+        asked = known.get("trials", trials)
+        if trials < asked and (others := leases.alive()):
+            raise UserError(
+                f"{where}: is being searched for {asked} networks (workers: {others}), which --trials {trials} would "
+                "end; give at least as many, join with `boostformer worker`, or stop the others first"
+            )
+    for name, value in ({"trials": trials, "code": code} | lost).items():
+        if known.get(name) != value:
+            study.set_user_attr(name, value)
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:
@@ -141,12 +177,29 @@ def earlier_experiment(run_dir: Path, database: Database | None = None) -> Exper
 
 
 def read_experiment(run_dir: Path) -> Experiment:
-    """Read the experiment of an existing run."""
+    """Read the experiment of an existing run, with its data where they are now."""
+    return read_frozen(run_dir)[0]
+
+
+def read_frozen(run_dir: Path) -> tuple[Experiment, int]:
+    """Read the experiment of an existing run, with its data where they are now, and how many networks it asks for."""
     where = storage_of(run_dir)
     storage = where.open()
     with where.answering():
         attributes = storage.get_study_user_attrs(where.study_id(storage))
-    return _experiment(attributes, where)
+    return at_its_place(_experiment(attributes, where), run_dir), attributes["trials"]
+
+
+def reopened(run_dir: Path, data: Path | None = None) -> tuple[OpenExperiment, int]:
+    """Open the experiment of an existing run to go on with it, and tell how many networks it asks for.
+
+    ``data`` is where its data lie now, if elsewhere than the run knows. :class:`UserError` when there is no such run,
+    or its data are missing or others.
+    """
+    experiment, trials = read_frozen(run_dir)
+    opened = OpenExperiment(moved(experiment, data) if data is not None else experiment)
+    require_data(opened)
+    return opened, trials
 
 
 def _experiment(attributes: dict[str, Any], where: Journal | Database) -> Experiment:

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial
 from boostformer.locks import FileLock, is_held
 from results.schema import owner_of
 from results.storage.location import Database, Journal
+from results.trial import Trial
 
 PROPOSE_LOCK, WORKERS = "propose.lock", "workers"
 BEAT_SECONDS, MISSED_BEATS = 10.0, 6
@@ -53,6 +54,9 @@ class Leases(Protocol):
     def dead(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Return those of the running trials whose workers are dead."""
 
+    def alive(self) -> int:
+        """Count the workers that show that they live."""
+
     def wait(self) -> None:
         """Wait for a moment, in which the trials of others may end."""
 
@@ -62,6 +66,24 @@ def open_leases(where: Journal | Database, run_dir: Path, storage: BaseStorage) 
     if isinstance(where, Database):
         return HeartbeatLeases(where, storage)
     return FileLeases(run_dir)
+
+
+def left_behind(where: Journal | Database, run_dir: Path, running: Sequence[Trial]) -> set[int]:
+    """Tell which of the ``running`` trials, by number, have no living worker, as far as one look at the run shows."""
+    if isinstance(where, Database):
+        from sqlalchemy import text
+
+        from results.storage.database import engine_of
+
+        with where.answering(), engine_of(where.open()).connect() as connection:
+            silent = {"study": where.study, "seconds": BEAT_SECONDS * MISSED_BEATS}
+            found = set(connection.execute(text(_SILENT), silent).scalars())
+        return {trial.number for trial in running} & found
+    return {trial.number for trial in running if not is_held(_lock_of(run_dir, trial.owner))}
+
+
+def _lock_of(run_dir: Path, token: str) -> Path:
+    return run_dir / WORKERS / f"{token}.lock"
 
 
 def _token() -> str:
@@ -107,11 +129,14 @@ class FileLeases:
                 found.append(trial)
         return found
 
+    def alive(self) -> int:
+        return sum(map(is_held, (self._run_dir / WORKERS).glob("*.lock")))
+
     def wait(self) -> None:
         time.sleep(LOCAL_POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _lock_of(self, token: str) -> Path:
-        return self._run_dir / WORKERS / f"{token}.lock"
+        return _lock_of(self._run_dir, token)
 
 
 class HeartbeatLeases:
@@ -162,6 +187,14 @@ class HeartbeatLeases:
         seen = self._seen
         return [trial for trial in running if seen.get(trial._trial_id, (None, 0))[1] >= MISSED_BEATS]
 
+    def alive(self) -> int:
+        """Count those with a running trial; the database compares their heartbeats with its own clock."""
+        from sqlalchemy import text
+
+        beaten = {"study": self._where.study, "seconds": BEAT_SECONDS * MISSED_BEATS}
+        with self._engine.connect() as connection:
+            return int(connection.execute(text(_BEATEN), beaten).scalar_one())
+
     def wait(self) -> None:
         self._stop.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
 
@@ -195,4 +228,12 @@ _UNSEEN = object()
 _HEARTBEATS = """
 SELECT trial_id, heartbeat FROM trials JOIN studies USING (study_id) LEFT JOIN trial_heartbeats USING (trial_id)
 WHERE study_name = :study AND state = 'RUNNING'
+"""
+_BEATEN = """
+SELECT count(*) FROM trials JOIN studies USING (study_id) JOIN trial_heartbeats USING (trial_id)
+WHERE study_name = :study AND state = 'RUNNING' AND heartbeat > LOCALTIMESTAMP - :seconds * INTERVAL '1 second'
+"""
+_SILENT = """
+SELECT number FROM trials JOIN studies USING (study_id) JOIN trial_heartbeats USING (trial_id)
+WHERE study_name = :study AND state = 'RUNNING' AND heartbeat <= LOCALTIMESTAMP - :seconds * INTERVAL '1 second'
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from boostformer.architecture import Architecture
 from boostformer.start import Trained
 from evaluators.proxy import Beginning
 from results.pareto import front
@@ -52,15 +53,22 @@ class Lineages:
         Else it is the network most like it, which is itself where it was trained before. ``needed`` is False for a
         training that goes on from its own state, or is scored.
         """
-        state, opened = self.state, self.opened
+        state = self.state
         parent = state.parent_of(key)
         if parent is None or not needed or parent.id == START or parent.weights in state.stored:
             return parent
-        own = opened.problem.key(state.architectures[key.arch_id])
-        found = self.stored(nearest(opened.problem.genes, own, state.history, opened.start_key))
+        found = self.like(state.architectures[key.arch_id])
         instead = "from scratch" if found is None else f"from {found.id}"
         self.say(f"the weights of {parent.id} are gone: {key.arch_id} begins {instead}")
         return found
+
+    def like(self, arch: Architecture) -> Parent | None:
+        """Give the trained network that is most like ``arch``, if networks inherit and there is one."""
+        opened = self.opened
+        if not opened.experiment.inherit:
+            return None
+        own = opened.problem.key(arch)
+        return self.stored(nearest(opened.problem.genes, own, self.state.history, opened.start_key))
 
     def look(self) -> None:
         """Tell the state which weights are there."""

@@ -40,6 +40,7 @@ from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
 from search.study.leases import open_leases
 from search.study.lineages import Lineages
+from search.study.proposals import Proposals
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
@@ -71,6 +72,7 @@ class Queue:
         self._state = State(self.problem, scheduler, str(where), provenance, start.weights if start else None)
         self._leases = open_leases(where, run_dir, self._storage)
         self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
+        self._proposals = Proposals(self.problem, say)
         self._say = say
         self._current: int | None = None
         self._device_answers = False  # when it was last asked
@@ -195,6 +197,8 @@ class Queue:
         return None
 
     def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
+        if (arch := self._proposals.next(self._trials(), self._state.architectures)) is not None:
+            return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
         if self.experiment.inherit:

@@ -6,11 +6,13 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from disk_record import Disk
 
+from boostformer import files
 from boostformer.errors import UserError
 from boostformer.files import read_text, replacing, replacing_together
 from boostformer.json_lines import JsonLines
@@ -141,3 +143,30 @@ def test_every_line_that_is_appended_is_on_the_disk(tmp_path: Path, disk: Disk) 
         assert disk.happened == ["sync new/lines", "sync new"]
         append({"a": 2})
     assert disk.happened == ["sync new/lines", "sync new", "sync new/lines"]
+
+
+def test_looking_at_a_path_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, folder, file in (
+        (tmp_path, True, False),
+        (tmp_path / "file", False, True),
+        (tmp_path / "nothing", False, False),
+        (tmp_path / "file" / "below", False, False),
+        (tmp_path / "nul\0", False, False),
+    ):
+        assert (files.is_folder(path), files.is_file(path), files.exists(path)) == (folder, file, folder or file)
+
+
+@pytest.mark.parametrize("look", [files.is_folder, files.is_file, files.exists])
+def test_where_one_may_not_look_nothing_is_taken_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], bool]
+) -> None:
+    with pytest.raises(UserError, match=r"xxx: cannot be reached: File name too long"):
+        look(tmp_path / ("x" * 300))
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)  # as root nothing else refuses
+    with pytest.raises(UserError, match=r"inner: cannot be reached: Permission denied"):
+        look(tmp_path / "inner")

@@ -61,3 +61,40 @@ def test_a_text_that_is_too_long_is_refused(tmp_path: Path) -> None:
 def test_json_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(UserError, match="^a.json: nested too deeply$"):
         Architecture.from_json("[" * 100_000, "a.json")
+
+
+MERGED = """\
+base: &base {width: 16, depth: 1}
+deep: &deep {depth: 2, heads: 4}
+one: {<<: *base, depth: 3}
+two:
+  <<: [*base, *deep]
+  ratio: 2
+"""
+
+
+def test_merge_keys_stand_for_the_entries_of_other_mappings() -> None:
+    top = compose(MERGED, "run.yaml", needs="something")
+    assert top.plain() == {
+        "base": {"width": 16, "depth": 1},
+        "deep": {"depth": 2, "heads": 4},
+        "one": {"width": 16, "depth": 3},
+        "two": {"width": 16, "depth": 1, "heads": 4, "ratio": 2},
+    }
+    assert top.at("one", "depth").where == "run.yaml:3"
+    heads = top.at("two", "heads")
+    assert (heads.where, heads.path) == ("run.yaml:2", "two.heads")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a {<<: *a}\n", "run.yaml:1: a: contains itself"),
+        ("a: {<<: 3}\n", "run.yaml:1: a: is not a mapping of"),
+        ("a: {<<: [{b: 1}, 3]}\n", "run.yaml:1: a: is not a mapping of"),
+        ("a: {b: 1, b: 2, <<: {b: 3}}\n", "run.yaml:1: a.b: given twice"),
+    ],
+)
+def test_merge_keys_that_cannot_be(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        compose(text, "run.yaml", needs="something").plain()

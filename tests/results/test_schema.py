@@ -154,7 +154,6 @@ OTHER = make_trial(5)
         ("network.feasible", "no", "feasible is 'no'"),
         ("network", 7, "damaged"),
         ("network", [], "damaged"),
-        ("score", REMOVED, "finished without a score"),
         ("score.miou", 40.0, "miou is 40.0, from 0 to 1 is allowed"),
         ("score.miou", -0.1, "miou is -0.1"),
         ("score.miou", math.nan, "miou is nan"),

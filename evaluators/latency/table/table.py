@@ -17,11 +17,13 @@ from boostformer.parts import Part
 from evaluators.costs.table import part_key
 from evaluators.latency.additive import Additive
 from evaluators.latency.graphs import CODE, elements, elements_of, frames_of, space_elements
-from evaluators.latency.table.correction import Correction, fit, leave_one_out
+from evaluators.latency.table.correction import Correction, fit, leave_one_out, rank_correlation
 from evaluators.latency.table.file import TableFile
 
 ENOUGH = 5
 """Least number of whole networks by which a correction can be trusted."""
+MOST_ERROR, LEAST_RANK = 0.25, 0.7
+"""Median error, and rank correlation with what was measured, of networks left out of the fit, that a table may have."""
 BAND = 0.9
 """The band holds this share of the errors of networks that were left out of the fit."""
 
@@ -83,6 +85,19 @@ class Table(Additive):
                 "another file and profile again, with longer runs or more networks"
             )
         return 1 - half, 1 + half
+
+    def doubts(self) -> str | None:
+        """Say what fails where networks left out of the fit are predicted badly; raises as the correction does."""
+        measured = np.array(list(self.calibrated.values()))
+        error = float(np.median(np.abs(self.errors)))
+        rank = rank_correlation((measured * (1 + self.errors)).tolist(), measured.tolist())
+        if error <= MOST_ERROR and not rank < LEAST_RANK:  # undefined where all are equal, which is no fault
+            return None
+        return (
+            f"{self.file.file}: its calibration fails: networks left out of the fit are predicted with a median error "
+            f"of {error:.0%} and a Spearman correlation of {rank:.2f}, at most {MOST_ERROR:.0%} and at least "
+            f"{LEAST_RANK} are wanted"
+        )
 
     def provenance(self) -> Provenance:
         """Describe the table and what it was measured with; :class:`UserError` while it is empty."""

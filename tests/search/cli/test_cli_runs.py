@@ -17,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 from search_factories import MadeUp
 from typer.testing import CliRunner
 
+from boostformer.locks import FileLock
 from boostformer.training import TrainingFailure
 from evaluators.costs.table import CostTable
 from evaluators.proxy import Proxy, Score
@@ -29,6 +30,7 @@ from search.cli.outcome import so_far
 from search.config import opening
 from search.config.opening import resolve
 from search.study.folder import set_up
+from search.study.leases import WORKERS
 from search.worker.loop import work
 from search.worker.progress import LineReporter
 
@@ -140,7 +142,7 @@ def test_a_trial_that_somebody_else_wrote_is_refused(
 def test_what_became_of_each_trial_is_shown(folder: Path, run_cli: Cli) -> None:
     run_dir = folder / "run"
     # Of other seeds: each is a training of its own.
-    add(run_dir, TrialState.RUNNING, seed=1)
+    add(run_dir, TrialState.RUNNING, seed=1, owner="alive")
     for seed, (status, reason) in enumerate(
         [
             (Status.INTERRUPTED, "given back"),
@@ -159,10 +161,12 @@ def test_what_became_of_each_trial_is_shown(folder: Path, run_cli: Cli) -> None:
         ("over_budget", "25.00 ms of 20.00 ms"),
     ]
     assert {status for status, _ in expected} == set(Status)
-    shown = run_cli("pareto", run_dir, "--all", "--format", "csv")
-    assert [(row["status"], row["reason"]) for row in csv.DictReader(io.StringIO(shown.stdout))] == expected
-    shown = run_cli("pareto", run_dir, "--all", "--format", "json")
-    assert [(row["status"], row["reason"] or "") for row in json.loads(shown.stdout)] == expected
+    (run_dir / WORKERS).mkdir(exist_ok=True)
+    with FileLock(run_dir / WORKERS / "alive.lock"):
+        shown = run_cli("pareto", run_dir, "--all", "--format", "csv")
+        assert [(row["status"], row["reason"]) for row in csv.DictReader(io.StringIO(shown.stdout))] == expected
+        shown = run_cli("pareto", run_dir, "--all", "--format", "json")
+        assert [(row["status"], row["reason"] or "") for row in json.loads(shown.stdout)] == expected
     assert so_far(run_dir) == "2 trials finished, 1 failed, 1 over budget, 1 waiting for the device"
     answer = run_cli("profile", f"{run_dir}:5")
     assert answer.returncode == 2

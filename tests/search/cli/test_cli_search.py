@@ -165,7 +165,7 @@ def test_children_stop_when_their_parent_is_killed(run_file: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("search", "run.yaml"), "Missing option '--out'"),
+        (("search", "run.yaml"), "needs a run file and --out RUN_DIR"),
         (("search", "no.yaml", "--out", "x"), "no.yaml: no such file"),
         (("search", "run.yaml", "--out", "run.yaml"), "run.yaml: not a directory"),
         (("pareto", "nowhere"), "nowhere does not exist"),

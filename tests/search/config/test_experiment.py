@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from run_files import FEW, GOOD, NANO, write
-from search_factories import MadeUp, Watcher, experiment
+from search_factories import SMALL, MadeUp, Watcher, experiment
 
 from boostformer import presets
 from boostformer.errors import UserError
 from evaluators.costs.table import CostTable
+from evaluators.latency.estimate.estimate import Estimate
 from search.config import opening
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment, resolve
@@ -80,6 +83,34 @@ def test_the_first_difference_is_named_with_both_values(folder: Path) -> None:
     assert difference(this, this | {"new": 1}) == "new is None there, 1 here"
 
 
+def test_a_difference_deep_in_a_list_is_named_where_it_is(folder: Path) -> None:
+    this = resolved(folder, FEW).to_dict()
+    (folder / "small.yaml").write_text(SMALL.replace("heads: [1, 2]", "heads: [2]"))
+    assert difference(this, resolved(folder, FEW).to_dict()) == (
+        "space.stages.3.mixer.mhsa.heads is [1, 2] there, [2] here"
+    )
+    many = [f"a class with a long name, number {number}" for number in range(30)]
+    other = [*many[:-1], "another"]
+    assert difference(this | {"labels": many}, this | {"labels": other}) == (
+        "labels.29 is a class with a long name, number 29 there, another here"
+    )
+    assert difference(this | {"new": [1, "1"]}, this | {"new": [1, 1]}) == "new is [1, '1'] there, [1, 1] here"
+    assert difference(this | {"new": "1"}, this | {"new": 1}) == "new is '1' there, 1 here"
+    assert difference(this | {"labels": many}, this | {"labels": many[:-1]}) == (
+        "labels.29 is a class with a long name, number 29 there, None here"
+    )
+
+
+@given(st.text(min_size=1), st.text(), st.text(), st.text())
+def test_two_values_are_never_shown_equal(same: str, one: str, other: str, end: str) -> None:
+    before, after = 50 * same + one + end, 50 * same + other + end
+    assume(before != after)
+    shown = difference({"a": before, "space": 0}, {"a": after, "space": 0})
+    assert shown is not None and len(shown) < 250
+    there, here = shown.removeprefix("a is ").removesuffix(" here").split(" there, ", 1)
+    assert there != here
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
@@ -118,6 +149,17 @@ def test_milliseconds_are_an_objective_and_a_budget(here: Path, limit: str) -> N
     assert opened.problem.latency is not None and opened.problem.latency is opened.backend
     assert str(opened.problem.latency.provenance()) == str(this.latency.provenance)
     assert all(reference["latency_ms"] > 0 for reference in references(opened))
+
+
+def test_a_device_that_is_doubted_is_used_only_by_force(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(here, NANO)
+    before = resolve(file)[0].experiment
+    monkeypatch.setattr(Estimate, "doubts", lambda self: "mine.jsonl: its calibration fails")
+    said = r"run\.yaml:10: latency\.device: mine\.jsonl: its calibration fails; .*--force"
+    with pytest.raises(UserError, match=said):
+        resolve(file)
+    assert resolve(file, force=True)[0].experiment == before
+    assert resolve(file, before)[0].experiment == before, "a search that began goes on"
 
 
 def test_a_device_that_is_measured_predicts_nothing(here: Path) -> None:

@@ -13,7 +13,8 @@ from boostformer.errors import UserError
 from boostformer.model import BoostFormer
 from evaluators.costs.table import CostTable
 from results.run import read_run
-from search.config.experiment import Experiment
+from search.config.experiment import Experiment, difference
+from search.config.frozen import run_file_of
 from search.config.opening import OpenExperiment, resolve
 from search.study.folder import set_up
 
@@ -94,3 +95,9 @@ def test_a_study_from_before_there_were_starts_goes_on(folder: Path) -> None:
     opened, _ = resolve(write(folder, FEW))
     old = {key: value for key, value in opened.experiment.to_dict().items() if key not in ("inherit", "start")}
     assert Experiment.from_dict(old, "study") == opened.experiment
+
+
+def test_a_written_run_file_has_the_start(folder: Path, net: BoostFormer) -> None:
+    opened, trials = resolve(write(folder, START))
+    again, _ = resolve(write(folder, run_file_of(opened.experiment, trials)))
+    assert difference(opened.experiment.to_dict(), again.experiment.to_dict()) is None and again.experiment.inherit

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from database_factories import begin
-from search_factories import experiment
+from search_factories import experiment, opened
 from throwaway_postgresql import Server
 
+from boostformer.data import DataConfig
 from boostformer.errors import UserError
 from results.storage.database import checked_url
 from results.storage.location import Database, storage_of
-from search.study.folder import join, read_experiment
+from search.study.folder import join, read_experiment, set_up
 
 
 def test_a_folder_names_its_study(tmp_path: Path, server: Server) -> None:
@@ -23,6 +24,18 @@ def test_a_folder_names_its_study(tmp_path: Path, server: Server) -> None:
     assert read_experiment(tmp_path / "elsewhere") == experiment()
     with pytest.raises(UserError, match="is a run that is kept in study 'mine'"):
         begin(tmp_path / "run", Database(server.url, "other"), 1)
+
+
+def test_a_folder_that_moved_finds_its_study_and_its_data(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    data = DataConfig(kind="ade20k", root=tmp_path / "project" / "data", size=(64, 64))
+    set_up(tmp_path / "project" / "run", opened(data=data), 3, Database(server.url, "travelling"))
+    moved = (tmp_path / "project").rename(tmp_path / "elsewhere")
+    here = read_experiment(moved / "run")
+    assert here.data.root == moved / "data" and here == experiment(data=here.data)
+    set_up(moved / "run", opened(data=here.data), 3)
+    join(tmp_path / "other machine", Database(server.url, "travelling"))
+    assert read_experiment(tmp_path / "other machine").data.root == data.root, "which only its own folder changes"
 
 
 @pytest.mark.parametrize(

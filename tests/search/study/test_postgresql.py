@@ -6,9 +6,11 @@ import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from database_factories import beats, begin, claim, queue, score, statuses, take
 from search_factories import MadeUp, Watcher, opened, quick, run, usual
+from throwaway_postgresql import Server
 
 import boostformer
 from boostformer.errors import UserError
@@ -46,6 +48,31 @@ def test_workers_claim_different_networks_and_wait_for_each_other(tmp_path: Path
         second.finish(two, score(two))
         assert claim(first) is None
     assert statuses(tmp_path) == ["finished"] * 2
+
+
+def test_nobody_ends_the_search_of_others_by_asking_for_fewer(
+    tmp_path: Path, database: Database, server: Server
+) -> None:
+    begin(tmp_path, database, 9)
+    with queue(tmp_path) as mine:
+        take(mine)
+        beats(mine, 1)
+        with pytest.raises(UserError, match=r"is being searched for 9 networks \(workers: 1\), which --trials 2 would"):
+            begin(tmp_path, database, 2)
+        running = read_run(tmp_path).trials
+        assert leases.left_behind(database, tmp_path, running) == set()
+        server.sql("UPDATE trial_heartbeats SET heartbeat = heartbeat - INTERVAL '1 day'")
+        assert leases.left_behind(database, tmp_path, running) == {0}
+        begin(tmp_path, database, 10)
+    begin(tmp_path, database, 2)
+
+
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path, database: Database) -> None:
+    theirs = optuna.create_study(storage=database.open(create=True), study_name=database.study)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(UserError, match="an Optuna study of another program; choose another --out"):
+        begin(tmp_path, database, 2)
+    assert theirs.user_attrs == {}
 
 
 def test_workers_take_turns_however_they_write_the_address(tmp_path: Path, database: Database) -> None:

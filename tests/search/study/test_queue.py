@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from search_factories import LIMITS, experiment, opened, propose, quality, run, 
 from boostformer.errors import UserError
 from evaluators.proxy import Score
 from results.run import read_run
+from results.storage.journal import open_journal
 from results.storage.location import JOURNAL_NAME, storage_of
 from results.trial import Status
 from search.config.opening import OpenExperiment
@@ -129,13 +132,36 @@ def test_a_run_that_is_asked_for_fewer_repeats_fewer(tmp_path: Path) -> None:
     assert sorted(trial.status for trial in read_run(tmp_path).trials) == ["finished", "interrupted", "interrupted"]
 
 
+def test_nobody_ends_the_search_of_others_by_asking_for_fewer(tmp_path: Path) -> None:
+    set_up(tmp_path, usual(), 9)
+    with queue(tmp_path) as mine:
+        take(mine)
+        with pytest.raises(UserError, match=r"is being searched for 9 networks \(workers: 1\), which --trials 2 would"):
+            set_up(tmp_path, usual(), 2)
+        set_up(tmp_path, usual(), 10)
+        assert mine.standing().scheduler.target == 9 and take(mine) and mine.standing().scheduler.target == 10
+    set_up(tmp_path, usual(), 2)
+
+
+@pytest.mark.parametrize("name", ["somebody's", "boostformer"])
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path, name: str) -> None:
+    storage = open_journal(tmp_path / JOURNAL_NAME, create=True)
+    theirs = optuna.create_study(storage=storage, study_name=name)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    before = (tmp_path / JOURNAL_NAME).read_bytes()
+    with pytest.raises(UserError, match=rf"holds '{name}', an Optuna study of another program; choose another --out"):
+        set_up(tmp_path, usual(), 2)
+    assert (tmp_path / JOURNAL_NAME).read_bytes() == before
+
+
 def test_who_is_asked_for_fewer_than_are_tried_promotes_of_all_and_says_so(tmp_path: Path) -> None:
     this = opened(proxy={"iterations": [2, 6]})
     set_up(tmp_path, this, 9)
     with queue(tmp_path, this) as mine:
         for number in range(9):
             mine.finish(take(mine), Scored(number / 10, 1.0, ""))
-        set_up(tmp_path, this, 3)
+    set_up(tmp_path, this, 3)
+    with queue(tmp_path, this) as mine:
         standing = mine.standing()
         assert (standing.target, standing.iterations_left) == (12, 3 * 4) and take(mine).key.rung == 1
     run(tmp_path, 3, search=this)
@@ -265,7 +291,8 @@ def test_a_folder_that_was_never_set_up_completely_has_no_experiment_yet(tmp_pat
     where = storage_of(tmp_path)
     where.open(create=True)
     assert earlier_experiment(tmp_path) is None
-    optuna.create_study(study_name=where.study, storage=where.open())
+    directions = ["maximize", "minimize", "minimize"]
+    optuna.create_study(study_name=where.study, storage=where.open(), directions=directions)
     assert earlier_experiment(tmp_path) is None
     set_up(tmp_path, usual(), 2)
     assert earlier_experiment(tmp_path) == experiment() == read_experiment(tmp_path)
@@ -283,6 +310,26 @@ def test_a_journal_cut_in_mid_line_is_mended(tmp_path: Path, cut: int) -> None:
     assert [trial.status for trial in after] == ["finished"] * 6
 
 
+@pytest.mark.parametrize("kind", [2, 4, 6, 8])
+def test_a_damaged_line_costs_what_it_held_and_no_more(tmp_path: Path, kind: int) -> None:
+    """Of an attribute of the study, a trial's beginning, its end, its score; whichever it is, the search goes on."""
+    run(tmp_path, 4, search=usual())
+    before = {trial.id: trial.miou for trial in read_run(tmp_path).trials}
+    journal = tmp_path / JOURNAL_NAME
+    lines = journal.read_bytes().splitlines(keepends=True)
+    number = [i for i, line in enumerate(lines) if json.loads(line)["op_code"] == kind][1 if kind > 2 else 0]
+    lines[number] = lines[number][:45] + b"\0" * (len(lines[number]) - 46) + b"\n"
+    damaged = b"".join(lines)
+    journal.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=rf"journal\.log:{number + 1}: damaged, and passed over"):
+        run(tmp_path, 6, search=usual())
+        found = read_run(tmp_path).trials
+    finished = {trial.id: trial.miou for trial in found if trial.is_finished}
+    assert len(finished) == 6 and all(finished.get(name, miou) == miou for name, miou in before.items())
+    assert len(before.keys() - finished.keys()) == (1 if kind == 4 else 0)
+    assert journal.read_bytes().startswith(damaged)
+
+
 @pytest.mark.parametrize("hostname", ["(none)", "büro", "a.b.c", "x" * 200, "--"])
 def test_whatever_a_machine_is_called_its_trials_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostname: str
@@ -290,3 +337,20 @@ def test_whatever_a_machine_is_called_its_trials_are_read(
     monkeypatch.setattr("socket.gethostname", lambda: hostname)
     run(tmp_path, 2, search=usual())
     assert [trial.status for trial in read_run(tmp_path).trials] == [Status.FINISHED, Status.FINISHED]
+
+
+def test_a_trial_whose_worker_died_is_not_shown_as_running(
+    tmp_path: Path, run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    def shown(folder: Path) -> list[tuple[str, str]]:
+        rows = json.loads(run_cli("pareto", folder, "--all", "--format", "json").stdout)
+        return [(row["status"], row["reason"]) for row in rows]
+
+    for name in ("dead", "alive"):
+        set_up(tmp_path / name, usual(), 4)
+    claim_and_die(tmp_path / "dead")
+    assert shown(tmp_path / "dead") == [("interrupted", "its worker died; a search that goes on repeats it")]
+    assert [trial.status for trial in read_run(tmp_path / "dead").trials] == [Status.RUNNING], "which nobody settled"
+    with queue(tmp_path / "alive") as mine:
+        take(mine)
+        assert shown(tmp_path / "alive") == [("running", None)]

@@ -14,8 +14,9 @@ from boostformer.errors import UserError
 from boostformer.figures import Figure, Latency
 from evaluators.latency.backend import MeasureFailure, Unavailable
 from evaluators.latency.devices import Entry
-from results.pareto import front
-from results.run import read_run
+from results.pareto import front, pick
+from results.run import note_finalist, open_study, read_run
+from results.tables import to_rows
 from results.trial import Trial
 from search.config.opening import OpenExperiment
 from search.worker.finalists import BUILDS, measure_finalists
@@ -71,6 +72,36 @@ def test_each_is_measured_once_in_several_builds_and_kept(tmp_path: Path, device
     assert len(device.asked) == len(before)
     others = [trial for trial in read_run(tmp_path).trials if trial.id not in device.asked]
     assert others and all(trial.final is None for trial in others)
+
+
+def test_the_final_figure_decides_what_is_on_the_front(tmp_path: Path, device: Device, done: OpenExperiment) -> None:
+    before = members(tmp_path)
+    limit = max(ms for trial in before if (ms := trial.latency_ms))
+    run_of = open_study(tmp_path)
+    run_of.set_user_attr("budgets", {"latency_ms": limit + 0.1})
+    fastest = pick(before, ("miou", "latency_ms"), "fastest")
+    device.slower = {fastest.id: limit}
+    measured(tmp_path, done)
+    after = members(tmp_path)
+    assert fastest.id not in [trial.id for trial in after] and all(are_measured(tmp_path)) and after
+    found = read_run(tmp_path)
+    assert pick(found.trials, found.objectives, "fastest").id != fastest.id
+    refused = next(trial for trial in found.trials if trial.id == fastest.id)
+    assert refused.is_finished and not refused.feasible
+    assert refused.reason is not None and "when it was measured again in the end" in refused.reason
+    assert to_rows([refused])[0]["latency_ms"] == fastest.latency_ms, "the search's own stays to be seen"
+
+
+@pytest.mark.parametrize(("limit", "feasible", "noise"), [(11.0, True, False), (9.5, False, True), (8.0, False, False)])
+def test_over_budget_by_less_than_the_noise_is_said(
+    tmp_path: Path, done: OpenExperiment, limit: float, feasible: bool, noise: bool
+) -> None:
+    one = members(tmp_path)[0]
+    open_study(tmp_path).set_user_attr("budgets", {"latency_ms": limit})
+    note_finalist(tmp_path, one.id, Latency(Figure(10.0, 9.0, 11.0), PROVENANCE))
+    found = next(trial for trial in read_run(tmp_path).trials if trial.id == one.id)
+    assert found.feasible is feasible
+    assert ("within its noise" in (found.reason or "")) is noise
 
 
 def test_a_device_that_drops_out_is_said_and_the_rest_is_measured_later(

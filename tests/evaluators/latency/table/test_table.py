@@ -140,6 +140,19 @@ def test_a_table_that_predicts_nothing_right_is_refused(tmp_path: Path) -> None:
         useless.prepare(space().slots, next(iter(space())))
 
 
+def test_a_table_is_doubted_when_networks_left_out_are_predicted_badly(table: Table) -> None:
+    assert table.doubts() is None
+    count = len(table.calibrated)
+    measured = np.array(list(table.calibrated.values()))
+    for errors, said in (
+        (np.full(count, 0.36), "median error of 36% and a Spearman correlation of 1.00"),
+        (np.sort(measured)[::-1][np.argsort(np.argsort(measured))] / measured - 1, "correlation of -1.00"),
+    ):
+        table.__dict__["errors"] = errors
+        doubts = table.doubts()
+        assert doubts is not None and "table.jsonl: its calibration fails" in doubts and said in doubts
+
+
 def test_a_prediction_that_is_no_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = filled(tmp_path / "table.jsonl", networks=10)
     monkeypatch.setattr(Table, "overhead_ms", -1000.0)

@@ -1,0 +1,155 @@
+"""A run outlives the folder it began in: it goes on, retrains and is shown wherever it and its data lie now."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from coloured_data import write_coloured
+from search_factories import SMALL, small
+
+from boostformer import recipes
+from boostformer.data import DataConfig
+from results.run import read_run
+from search.cli.full_training import FullTraining
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+RUN = """\
+space: small.yaml
+data: {kind: ade20k, root: data, size: 32x64}
+proxy: {iterations: 2, batch_size: 2}
+search: {trials: 1, strategy: random}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, run_cli: Cli) -> Path:
+    """A folder with data, a run file, and its run of one trial."""
+    folder = tmp_path / "project"
+    write_coloured(folder / "data", training=4, validation=2)
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "run.yaml").write_text(RUN)
+    begun = run_cli("search", "run.yaml", "--out", "run", "--workers", 1, cwd=folder)
+    assert begun.returncode == 0, begun.stderr
+    return folder
+
+
+def finished(run_dir: Path) -> int:
+    return sum(trial.is_finished for trial in read_run(run_dir).trials)
+
+
+def test_a_project_is_moved_as_a_whole(project: Path, run_cli: Cli) -> None:
+    moved = project.rename(project.parent / "elsewhere")
+    more = run_cli("search", "run.yaml", "--out", "run", "--trials", 2, "--workers", 1, cwd=moved)
+    assert more.returncode == 0, more.stderr
+    again = moved.rename(project.parent / "once more")  # now without the run file, and from another folder
+    joined = run_cli("search", "--resume", again / "run", "--trials", 3, "--workers", 1, cwd=project.parent)
+    assert joined.returncode == 0, joined.stderr
+    assert finished(again / "run") == 3
+    retrained = run_cli("retrain", again / "run", "--iterations", 2, "--out", "net", cwd=project.parent)
+    assert retrained.returncode == 0 and "have changed" not in retrained.stderr, retrained.stderr
+
+
+def test_a_run_and_its_data_are_moved_apart(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    run = shutil.move(project / "run", tmp_path / "run")
+    data = shutil.move(project / "data", tmp_path / "disk")
+    lost = run_cli("search", "--resume", run, "--trials", 2, "--workers", 1)
+    assert lost.returncode == 2
+    assert f"{project / 'data'}: no such data folder; --data ROOT says where" in lost.stderr
+    found = run_cli("search", "--resume", run, "--trials", 2, "--data", data, "--workers", 1)
+    assert found.returncode == 0, found.stderr
+    later = run_cli("search", "--resume", run, "--trials", 3, "--workers", 1)  # it knows by now
+    assert later.returncode == 0, later.stderr
+    assert finished(Path(run)) == 3
+
+
+def test_other_data_are_refused_wherever_they_lie(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    others = shutil.copytree(project / "data", tmp_path / "others") / "images" / "training"
+    shutil.copy(others / "00.png", others / "01.png")
+    refused = run_cli("search", "--resume", project / "run", "--trials", 2, "--data", tmp_path / "others")
+    assert refused.returncode == 2 and "are not those that the search began with" in refused.stderr
+    kept = json.loads((project / "run" / "places.json").read_text())
+    assert kept == {"data": str(project / "data"), "data_from_here": "../data"}
+    assert finished(project / "run") == 1
+
+
+def test_a_link_to_the_data_may_lead_elsewhere_later(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    first = shutil.move(project / "data", tmp_path / "first")
+    (project / "data").symlink_to(first)
+    assert run_cli("search", "--resume", project / "run", "--trials", 2, "--workers", 1).returncode == 0
+    second = shutil.move(first, tmp_path / "second")
+    (project / "data").unlink()
+    (project / "data").symlink_to(second)
+    more = run_cli("search", "run.yaml", "--out", "run", "--trials", 3, "--workers", 1, cwd=project)
+    assert more.returncode == 0, more.stderr
+    worker = run_cli("worker", "run", cwd=project)
+    assert worker.returncode == 0, worker.stderr
+
+
+def test_the_run_file_is_written_back(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    shown = run_cli("show", project / "run", "--config")
+    assert shown.returncode == 0, shown.stderr
+    (tmp_path / "back.yaml").write_text(shown.stdout)
+    more = run_cli("search", "back.yaml", "--out", project / "run", "--trials", 2, "--workers", 1, cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert finished(project / "run") == 2
+    about = json.loads(run_cli("show", project / "run", "--format", "json").stdout)
+    assert about["objectives"] == ["miou", "macs", "params"] and about["search"]["strategy"] == "random"
+    assert about["trials"] == "2 trials finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run.yaml", "--resume", "run"), "--resume RUN_DIR: stands alone"),
+        (("--resume", "run", "--out", "run"), "--resume RUN_DIR: stands alone"),
+        (("run.yaml",), "needs a run file and --out RUN_DIR, or --resume RUN_DIR"),
+        (("run.yaml", "--out", "run", "--data", "data"), "--data: is for --resume"),
+        (("--resume", "data"), "data is not a run directory"),
+        (("--resume", "nothing"), "run directory nothing does not exist"),
+    ],
+)
+def test_what_is_named_is_one_run(project: Path, run_cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    refused = run_cli("search", *arguments, cwd=project)
+    assert refused.returncode == 2 and said in refused.stderr
+
+
+def test_damaged_places_are_named(project: Path, run_cli: Cli) -> None:
+    (project / "run" / "places.json").write_text('{"data": 7}')
+    refused = run_cli("search", "--resume", project / "run", "--trials", 2)
+    assert refused.returncode == 2 and "places.json: damaged; remove it" in refused.stderr
+
+
+DEVICE = "objectives: [miou, latency_ms]\nlatency: {device: mine}\n"
+MINE = "mine: {kind: estimate, board: jetson-nano}\n"
+
+
+def test_devices_are_looked_for_beside_the_run_file(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    (project / "timed.yaml").write_text(RUN + DEVICE)
+    (project / "devices.yaml").write_text(MINE)
+    (tmp_path / "devices.yaml").write_text("other: {kind: host}\n")
+    how = ["--out", tmp_path / "timed", "--workers", 2, "--trials", 2]
+    begun = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    latencies = [trial.latency for trial in read_run(tmp_path / "timed").trials]
+    assert all(latency is not None and latency.provenance.kind == "estimated" for latency in latencies)
+    shown = run_cli("space", "small.yaml", "--run", project / "timed.yaml", cwd=project)
+    assert shown.returncode == 0, shown.stderr
+    (project / "devices.yaml").unlink()
+    missing = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path)
+    assert missing.returncode == 2 and "unknown device 'mine'" in missing.stderr
+    named = run_cli("search", project / "timed.yaml", *how, cwd=tmp_path, BOOSTFORMER_DEVICES=str(tmp_path / "no.yaml"))
+    assert named.returncode == 2 and "no.yaml: no such file" in named.stderr
+
+
+def test_how_a_network_was_trained_does_not_depend_on_where_the_data_lay() -> None:
+    content = {"training": "0123456789", "validation": "abcdefghij"}
+    said = [
+        FullTraining(next(iter(small())), DataConfig(root=Path(root)), recipes.load("proxy"), Path("net")).how(content)
+        for root in ("/here/streets", "/there/copy of streets")
+    ]
+    assert said[0] == said[1] and "01234567, abcdefgh" in said[0]

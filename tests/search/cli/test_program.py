@@ -1,0 +1,30 @@
+"""The program as a process: how it begins, and how Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.{before})
+
+class Stopping:
+    def find_spec(self, name, *rest):
+        if name == "search.cli.program":
+            signal.raise_signal(signal.SIGINT)
+            {then}
+
+sys.meta_path.insert(0, Stopping())
+from search.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("before", "then", "code"), [("default_int_handler", "", 130), ("SIG_IGN", "sys.exit(7)", 7)])
+def test_ctrl_c_while_the_program_is_loaded_ends_it_in_silence(before: str, then: str, code: int) -> None:
+    words = [sys.executable, "-c", CODE.format(before=before, then=then), "--help"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (code, "", "")
