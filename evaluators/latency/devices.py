@@ -88,9 +88,10 @@ def use_beside(run_file: Path) -> None:
     """Read the user's devices from ``devices.yaml`` beside a run file from here on, if it is there.
 
     Processes that are started from here read them there, too. What $BOOSTFORMER_DEVICES names already, counts.
+    :class:`UserError` when the run file cannot be reached.
     """
     file = run_file.absolute().parent / DEFAULT
-    if not os.environ.get(VARIABLE) and exists(file):
+    if not os.environ.get(VARIABLE) and exists(run_file) and exists(file):
         os.environ[VARIABLE] = str(file)
 
 
