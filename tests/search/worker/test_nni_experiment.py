@@ -154,7 +154,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
         patch.setenv("HOME", str(folder))
         with running(config, number := free_port(), [LOOPBACK]) as experiment:
             while not (jobs := experiment.handle.list_trial_jobs()):
-                pass
+                experiment.is_done()  # raises where NNI has given up
             yield number, jobs[0].trialJobId
 
 
