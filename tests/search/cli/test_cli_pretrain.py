@@ -37,7 +37,7 @@ def test_an_encoder_is_pretrained_and_started_from(
     ok(*train, "--init", "encoder", "--out", "net")
     provenance = json.loads((tmp_path / "net" / "config.json").read_text())["provenance"]
     assert provenance["initialised_from"]["id"] == "encoder" and provenance["recipe_name"] == "mmseg-160k"
-    refused = run_cli("train", "segformer_b2", "--data", "streets", "--init", "encoder", "--out", "no", cwd=tmp_path)
+    refused = run_cli("train", "segformer_b5", "--data", "streets", "--init", "encoder", "--out", "no", cwd=tmp_path)
     assert refused.returncode == 2 and "of the encoder's numbers can be taken" in refused.stderr
 
 
