@@ -193,7 +193,9 @@ def seen_as(network: Path, own: tuple[int, int], config: DataConfig, size: str |
     if size is not None:
         refuse_size(network, own, config.size)
     if network.suffix == ".onnx" and config.size != own:
-        note(f"{network}: sees images of {own[0]}x{own[1]}, not of the data's {config.size[0]}x{config.size[1]}")
+        alike = config.fit == "short_side" and min(config.size) == min(own)  # the same images, then
+        if not alike:
+            note(f"{network}: sees images of {own[0]}x{own[1]}, not of the data's {config.size[0]}x{config.size[1]}")
         config = config.model_copy(update={"size": own})
     return config
 

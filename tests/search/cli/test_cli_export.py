@@ -95,6 +95,30 @@ def test_the_shape_that_was_seen_is_named(ok: Callable) -> None:
     assert json.loads(ok("evaluate", "net", *options, "--format", "json").stdout)["seen"] == [[32, 48]]
 
 
+def test_a_file_has_the_shape_that_keeps_proportions(trained: Path, ok: Callable, run_cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(trained / "net", tmp_path / "net")
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    config["architecture"]["size"] = [32, 32]
+    config["provenance"]["data"] |= {"size": [32, 32], "fit": "short_side"}
+    (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    done = ok("export", tmp_path / "net", "--out", tmp_path / "net.onnx")
+    assert "1x3x32x48" in done.stderr and "one shape" not in done.stderr
+    alone = Path(shutil.copy(tmp_path / "net.onnx", tmp_path / "alone.onnx"))
+    expected = json.loads(ok("evaluate", tmp_path / "net", "--format", "json").stdout)
+    for network in (tmp_path / "net.onnx", alone):
+        scored = ok("evaluate", network, "--data", trained / "data", "--format", "json")
+        found = json.loads(scored.stdout)
+        assert (found["seen"], found["fit"]) == (expected["seen"], "short_side") == ([[32, 48]], "short_side")
+        assert found["miou"] == pytest.approx(expected["miou"], abs=2e-3)
+        assert "not of the data's" not in scored.stderr
+    image = trained / "data/images/validation/00.png"
+    drawn_by = [drawn(ok, path, image, tmp_path / path.stem) for path in (tmp_path / "net", alone)]
+    assert (drawn_by[0] == drawn_by[1]).mean() >= 0.999
+    Image.open(image).resize((64, 64)).save(tmp_path / "square.png")
+    refused = run_cli("predict", alone, tmp_path / "square.png", "--out", tmp_path)
+    assert refused.returncode == 2 and "sees images of 32x48 alone, not 32x32" in refused.stderr
+
+
 def test_untrained_networks_are_exported(trained: Path, ok: Callable, run_cli: Cli, tmp_path: Path) -> None:
     done = ok("export", "arch.json", "--out", tmp_path / "arch.onnx")
     assert "with random weights" in done.stderr
