@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
+from boostformer.architecture import Architecture
 from boostformer.data import SegmentationSplit, fitted_shape, read_image, resize_image
+from boostformer.data.bands import ImageReading
 from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.labels import label_dtype
-from boostformer.data.normalise import normalise
+from boostformer.data.normalise import Normalisation, normalise
 from boostformer.data.split import resize_label
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
@@ -30,8 +33,26 @@ CARD_SIDE = 320
 """Longest side of an image in a model card, in pixels."""
 
 
+class Segmenter(Protocol):
+    """A network, or an exported file as one."""
+
+    architecture: Architecture
+    labels: list[str]
+    normalisation: Normalisation | None
+
+    @property
+    def reading(self) -> ImageReading:
+        """Reading of image files for it."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Give what lies on the device that it runs on."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """(B, bands, H, W) -> logits (B, classes, h, w)."""
+
+
 def predict_array(
-    model: BoostFormer,
+    model: Segmenter,
     image: NDArray[np.uint8],
     size: tuple[int, int],
     fit: Fit = "exact",
@@ -55,16 +76,16 @@ def predict_array(
     return predicted
 
 
-def _bands(model: BoostFormer, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit, overlap: float) -> Bands:
+def _bands(model: Segmenter, image: NDArray[np.uint8], size: tuple[int, int], fit: Fit, overlap: float) -> Bands:
     if fit == "tile":
-        return windowed_bands(model, image, size, overlap)
+        return windowed_bands(model, image, size, overlap)  # type: ignore[arg-type]  # is a module, too
     seen = torch.from_numpy(resize_image(image, fitted_shape(image.shape[:2], size, fit)))[None]
     logits = model(normalise(seen.to(next(model.parameters()).device), model.normalisation))
     return predicted_bands(logits, image.shape[:2])
 
 
 def predict_file(
-    model: BoostFormer,
+    model: Segmenter,
     image: Path,
     out: Path,
     size: tuple[int, int],
@@ -97,7 +118,7 @@ def predict_file(
     return files
 
 
-def write_legend(model: BoostFormer, folder: Path) -> Path:
+def write_legend(model: Segmenter, folder: Path) -> Path:
     """Write the colours of a network's classes, and the numbers that they have in label maps."""
     classes = model.architecture.classes
     names = model.labels or [str(i) for i in range(classes)]

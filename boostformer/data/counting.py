@@ -34,10 +34,12 @@ def summarise(
     for value, label in meaning.table().items():
         if label < count:
             values[label].append(value)
+    colours = {value: colour for scan in scans.values() for value, colour in scan.colours.items()}
     classes = [
         ClassCount(
             name,
             tuple(values[label]),
+            tuple(colours.get(value) for value in values[label]),
             {split: int(found[0][label]) for split, found in of_class.items()},
             {split: int(found[1][label]) for split, found in of_class.items()},
         )

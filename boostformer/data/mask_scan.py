@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from boostformer.errors import UserError
 class MaskScan:
     """Values that occur in the masks of ``samples``: ``counts[i]`` pixels of ``values[i]`` in mask ``masks[i]``.
 
-    ``shapes`` (n, 2) are the masks' heights and widths.
+    ``shapes`` (n, 2) are the masks' heights and widths; ``colours`` are those that masks have for values that occur, as
+    ``#rrggbb``.
     """
 
     samples: Sequence[Sample]
@@ -31,6 +32,7 @@ class MaskScan:
     values: NDArray[np.int64]
     counts: NDArray[np.int64]
     shapes: NDArray[np.int64]
+    colours: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def total(self) -> NDArray[np.int64]:
@@ -61,7 +63,8 @@ class MaskScan:
         masks = np.concatenate([self.masks, other.masks + len(self.samples)])
         values, counts = (np.concatenate(pair) for pair in ((self.values, other.values), (self.counts, other.counts)))
         shapes = np.concatenate([self.shapes, other.shapes])
-        return MaskScan([*self.samples, *other.samples], masks, values, counts, shapes)
+        colours = {**other.colours, **self.colours}
+        return MaskScan([*self.samples, *other.samples], masks, values, counts, shapes, colours)
 
 
 def scan_masks(samples: Sequence[Sample], cache: Path | None) -> MaskScan:
@@ -71,12 +74,14 @@ def scan_masks(samples: Sequence[Sample], cache: Path | None) -> MaskScan:
     gives an index another colour than an earlier mask does: then the indices are no classes. Where faults are
     collected, the scan is of the masks that can be read.
     """
-    samples, rows = read_each(samples, "values of masks", ("values", "counts", "palettes", "shapes"), _row, cache)
+    samples, rows = read_each(
+        samples, "values and colours of masks", ("values", "counts", "palettes", "shapes"), _row, cache
+    )
     values = [row[0].view(np.int64) for row in rows]
     masks = np.repeat(np.arange(len(rows)), [len(found) for found in values])
     counts, shapes = (_joined([row[kind].view(np.int64) for row in rows]) for kind in (1, 3))
-    _check_palettes(samples, values, [row[2].reshape(-1, 3) for row in rows])
-    return MaskScan(samples, masks, _joined(values), counts, shapes.reshape(-1, 2))
+    colours = _colours(samples, values, [row[2].reshape(-1, 3) for row in rows])
+    return MaskScan(samples, masks, _joined(values), counts, shapes.reshape(-1, 2), colours)
 
 
 def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -94,7 +99,10 @@ def _row(sample: Sample) -> tuple[Array, Array, Array, Array]:
     return values.view(np.uint8), counts[values].view(np.uint8), sample.palette().ravel(), shape
 
 
-def _check_palettes(samples: Sequence[Sample], values: Sequence[NDArray[np.int64]], palettes: Sequence[Array]) -> None:
+def _colours(
+    samples: Sequence[Sample], values: Sequence[NDArray[np.int64]], palettes: Sequence[Array]
+) -> dict[int, str]:
+    """Give the colours of the values that occur, where masks have any; refuse masks that differ in one."""
     known, owner = np.zeros((MOST_VALUES, 3), np.uint8), np.full(MOST_VALUES, -1)
     faults = []
     for number, palette in enumerate(palettes):
@@ -113,6 +121,7 @@ def _check_palettes(samples: Sequence[Sample], values: Sequence[NDArray[np.int64
         new = used[owner[used] < 0]
         known[new], owner[new] = palette[new], number
     refuse(faults)
+    return {int(value): _hex(known[value]) for value in np.flatnonzero(owner >= 0)}
 
 
 def _hex(colour: Array) -> str:

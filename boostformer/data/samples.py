@@ -43,7 +43,7 @@ class Sample(ABC):
         """Read or draw the mask values (h, w), unsigned."""
 
     def palette(self) -> Array:
-        """Give the colours (n, 3) of the mask's values, where its file has any."""
+        """Give the colours (n, 3) of mask values 0…n-1, where the mask has any."""
         return np.empty((0, 3), np.uint8)
 
     def key(self) -> str:
@@ -88,7 +88,9 @@ class MaskFile(WithMask):
         return self.colours.values(read_colours(self.mask_path), self.mask_path)
 
     def palette(self) -> Array:
-        return read_palette(self.mask_path) if self.colours is None else super().palette()
+        if self.colours is None:
+            return read_palette(self.mask_path)
+        return np.array(self.colours.colours, ">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
 
     def key(self) -> str:
         return "" if self.colours is None else repr(self.colours.colours)

@@ -41,10 +41,14 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Occurrence of a class: its mask values, and by split the pixels and the images that have it."""
+    """Occurrence of a class: its mask values and their colours, and by split the pixels and the images that have it.
+
+    ``colours`` are those that masks have for each of its values, as ``#rrggbb``; None of values without.
+    """
 
     name: str
     values: tuple[int, ...] = ()
+    colours: tuple[str | None, ...] = ()
     pixels: Mapping[SplitName, int] | None = None
     images: Mapping[SplitName, int] | None = None
 
@@ -138,6 +142,7 @@ class DataSummary:
                 {
                     "class": one.name,
                     "values": list(one.values),
+                    "colours": list(one.colours),
                     "share": self.share(one.pixels),
                     "pixels": {split: _part(count, self.pixels[split]) for split, count in (one.pixels or {}).items()},
                     "images": {split: _part(count, self.images[split]) for split, count in (one.images or {}).items()},

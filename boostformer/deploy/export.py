@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -20,8 +21,18 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import boostformer
+from boostformer.blocks.registry import complete
+from boostformer.deploy.manifest import (
+    Form,
+    LabelType,
+    described_classes,
+    described_input,
+    described_output,
+    scored_shape,
+)
 from boostformer.deploy.onnx_opset import convert
 from boostformer.deploy.onnx_simplify import simplify
+from boostformer.deploy.packaged import Packaged, label_parity, session_of
 from boostformer.errors import UserError
 from boostformer.files import replacing_together
 from boostformer.fold import fold
@@ -40,6 +51,8 @@ OPSET = 17
 """The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
 EXPORTED = 18
 """The opset that torch's exporter writes when an older one is asked for, with only a warning."""
+TENSORRT_8_OPSET, MOST_UINT8 = 13, 256
+LOGITS = Form()
 TOLERANCE = 1e-4
 """Largest difference from the network, relative to its largest logit."""
 
@@ -49,13 +62,16 @@ class Exported:
     """A finished export.
 
     Attributes:
+        shape: of the input.
         file: the ONNX file.
         manifest: the JSON file beside it.
         opset: of the file.
         nodes: of its graph.
-        max_difference: the largest absolute difference of a logit over the probes, divided by the largest logit.
+        max_difference: the largest absolute difference of a logit over the probes, divided by the largest logit; of
+            labels the most by which the logit of a class that was chosen is below the highest.
     """
 
+    shape: tuple[int, ...]
     file: Path
     manifest: Path
     opset: int
@@ -64,21 +80,30 @@ class Exported:
 
 
 def export_onnx(
-    model: BoostFormer, file: str | Path, *, opset: int = OPSET, probes: int = 3, seed: int = 0
+    model: BoostFormer,
+    file: str | Path,
+    *,
+    opset: int = OPSET,
+    size: tuple[int, int] | None = None,
+    form: Form = LOGITS,
+    probes: int = 3,
+    seed: int = 0,
 ) -> Exported:
     """Write the folded network and ``FILE.manifest.json`` beside it.
 
-    The logits of the file in ONNX Runtime are compared with those of ``model`` as it is, not folded.
+    What the file gives in ONNX Runtime is compared with ``model`` as it is, not folded.
 
     Args:
-        model: is folded on a copy; the input is (1, bands, H, W) of its architecture's size.
+        model: is folded on a copy.
         file: ends in ``.onnx``.
         opset: one of :data:`OPSETS`.
+        size: (H, W) of the input; by default that at which the network was scored, else its architecture's.
+        form: what lies in the file beside the network.
         probes: how many random inputs to compare on.
         seed: of these inputs.
 
     Raises:
-        UserError: the opset is unknown, the network does not know the mean of its bands, or the file cannot be written.
+        UserError: the opset is unknown, the form is not possible for this network, or the file cannot be written.
         RuntimeError: the file does not hold what was asked; nothing is left behind then.
     """
     file = Path(file)
@@ -86,27 +111,79 @@ def export_onnx(
         raise UserError(f"opset {opset} cannot be exported, allowed: {', '.join(map(str, OPSETS))}")
     if file.suffix != ".onnx":
         raise UserError(f"{file}: the name of an exported file must end in .onnx")
-    model = model.eval()
-    if model.normalisation is None:
-        raise UserError(
-            "the network knows no mean and deviation of its bands: it was not trained, so nothing is exported"
-        )
+    model = _at(model.eval(), size)
+    said = _described(model, form)
+    _check(form, said, opset, normalises=model.normalisation is not None)
     shape = (1, model.architecture.bands, *model.architecture.size)
-    graph = to_onnx(fold(model), (torch.zeros(shape),), opset, ["image"], ["logits"])
-    _describe(graph, model)
+    packaged = Packaged(fold(model), model, form)
+    graph = to_onnx(packaged, (torch.zeros(shape),), opset, [said["input"]["name"]], [said["output"]["name"]])
+    _describe(graph, model, said)
     generator = torch.Generator().manual_seed(seed)
-    difference = parity(model, graph, [(torch.randn(shape, generator=generator),) for _ in range(probes)])
+    images = [_probe(shape, form, generator) for _ in range(probes)]
+    logits = Packaged(model, model, Form(normalised=form.normalised))
+    if form.labels is None:
+        difference = parity(logits, graph, [(image,) for image in images])
+    else:
+        difference = label_parity(logits, graph, images)
     if not difference <= TOLERANCE:
         raise RuntimeError(
             f"{file.name}: ONNX Runtime differs from the network by {difference:.2e}, more than {TOLERANCE:.0e}"
         )
     manifest = file.with_name(f"{file.stem}.manifest.json")
     operators = Counter(node.op_type for node in graph.graph.node)
-    result = Exported(file, manifest, opset_of(graph), operators.total(), difference)
+    result = Exported(shape, file, manifest, opset_of(graph), operators.total(), difference)
     with replacing_together(file, manifest, parents=True) as (part, text):
         part.write_bytes(graph.SerializeToString())
-        text.write_text(json.dumps(_manifest(model, result, operators, sha256(part), probes, seed), indent=2) + "\n")
+        text.write_text(
+            json.dumps(_manifest(model, said, result, operators, sha256(part), [probes, seed]), indent=2) + "\n"
+        )
     return result
+
+
+def _at(model: BoostFormer, size: tuple[int, int] | None) -> BoostFormer:
+    """Give the network at ``size`` or at the shape that was scored; UserError when a block does not allow that."""
+    scored = scored_shape(model.provenance)
+    wanted = size or scored or model.architecture.size
+    if wanted == model.architecture.size:
+        return model
+    where = "--size" if size else f"{wanted[0]}x{wanted[1]}, at which it was scored (--size asks for another)"
+    model = copy.copy(model)
+    model.architecture = complete(model.architecture.replace(size=wanted), where)
+    return model
+
+
+def _check(form: Form, said: dict[str, Any], opset: int, *, normalises: bool) -> None:
+    """Raise :class:`UserError` where a form is not possible.
+
+    Args:
+        form: what was asked for.
+        said: of the file.
+        opset: of the file.
+        normalises: whether the network knows how.
+    """
+    if form.normalised and not normalises:
+        raise UserError("--normalise: an untrained network knows no mean and deviation of its bands; leave it out")
+    if form.labels is None:
+        return
+    if said["input"]["fit"] == "tile":
+        raise UserError(
+            "--labels: the network sees images through windows, whose logits are averaged before classes are chosen; "
+            "export without --labels"
+        )
+    if form.labels == "uint8" and (opset == TENSORRT_8_OPSET or len(said["classes"]) > MOST_UINT8):
+        why = "TensorRT 8.2 has no such type" if opset == TENSORRT_8_OPSET else f"it has {len(said['classes'])} classes"
+        raise UserError(f"--label-type: uint8 is not possible, {why}; allowed: int32")
+
+
+def label_type(classes: int, opset: int) -> LabelType:
+    """Choose the type of labels: uint8 where it is possible."""
+    return "uint8" if classes <= MOST_UINT8 and opset != TENSORRT_8_OPSET else "int32"
+
+
+def _probe(shape: tuple[int, ...], form: Form, generator: torch.Generator) -> torch.Tensor:
+    if form.normalised:
+        return torch.randint(0, 256, shape, generator=generator).float()
+    return torch.randn(shape, generator=generator)
 
 
 def to_onnx(
@@ -158,7 +235,7 @@ def parity(module: nn.Module, graph: onnx.ModelProto, probes: Iterable[tuple[Any
 
     ``probes`` are inputs as :func:`to_onnx` takes them.
     """
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     names = [item.name for item in session.get_inputs()]
     worst = 0.0
     for inputs in probes:
@@ -188,33 +265,32 @@ def _program(module: nn.Module, inputs: tuple[Any, ...], opset: int) -> torch.on
     return program
 
 
-def _describe(graph: onnx.ModelProto, model: BoostFormer) -> None:
-    """The file carries its architecture, so that it says by itself what it is."""
+def _described(model: BoostFormer, form: Form) -> dict[str, Any]:
+    """Say all that the file's user needs; it stands in the file and in the manifest."""
+    return {
+        "input": described_input(model, form),
+        "output": described_output(model, form),
+        "classes": described_classes(model),
+    }
+
+
+def _describe(graph: onnx.ModelProto, model: BoostFormer, said: dict[str, Any]) -> None:
+    """The file carries its architecture, so that it says by itself what it is, and how it is used."""
     graph.producer_name, graph.producer_version = "boostformer", boostformer.__version__
     entries = {
         "architecture": model.architecture.to_json(),
         "architecture_id": model.architecture.id,
         "labels": json.dumps(model.labels),
-        **{key: json.dumps(value) for key, value in _preparation(model).items()},
+        **{key: json.dumps(value) for key, value in said.items()},
     }
     del graph.metadata_props[:]
     for key, value in entries.items():
         graph.metadata_props.add(key=key, value=value)
 
 
-def _preparation(model: BoostFormer) -> dict[str, Any]:
-    """Say how pixels become the input: which bands, which numbers are 0 and 1 (null: the whole range), mean, std."""
-    reading, by = model.reading, model.normalisation
-    assert by is not None, "checked before"
-    levels = list(reading.levels) if reading.levels else None
-    return {"bands": reading.bands, "levels": levels, "mean": list(by.mean), "std": list(by.std)}
-
-
 def _manifest(
-    model: BoostFormer, result: Exported, operators: Counter[str], digest: str, probes: int, seed: int
+    model: BoostFormer, said: dict[str, Any], result: Exported, operators: Counter[str], digest: str, probes: list[int]
 ) -> dict[str, Any]:
-    height, width = model.architecture.size
-    bands = "RGB" if model.reading.bands == "rgb" else "bands in the order of the images"
     return {
         "file": result.file.name,
         "sha256": digest,
@@ -222,24 +298,13 @@ def _manifest(
         "opset": result.opset,
         "nodes": result.nodes,
         "operators": dict(operators),
-        "input": {
-            "name": "image",
-            "shape": [1, model.architecture.bands, height, width],
-            "dtype": "float32",
-            "layout": f"NCHW, {bands} in 0…1, minus mean, divided by std",
-            **_preparation(model),
-        },
-        "output": {
-            "name": "logits",
-            "shape": [1, model.architecture.classes, *model.architecture.map_sizes()[0]],
-            "meaning": "resize bilinearly to the image, then argmax over the classes",
-        },
+        **said,
         "parity": {
             "runtime": f"onnxruntime {onnxruntime.__version__} CPU",
             "max_relative_difference": result.max_difference,
             "allowed": TOLERANCE,
-            "probes": probes,
-            "seed": seed,
+            "probes": probes[0],
+            "seed": probes[1],
         },
         "labels": model.labels,
         "architecture_id": model.architecture.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnxruntime
 import torch
@@ -13,13 +13,18 @@ from torch import Tensor, nn
 
 from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
-from boostformer.data.bands import ImageReading, reading_in
+from boostformer.data.bands import ImageReading
+from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.normalise import Normalisation
 from boostformer.errors import UserError
 from boostformer.files import exists, is_file, read_text
 from boostformer.weights.checkpoint import sha256
 
 _REFUSED = (native.Fail, native.InvalidProtobuf, native.InvalidGraph, native.NotImplemented, native.InvalidArgument)
+_OUTPUTS = {
+    "logits": [("tensor(float)", 4)],
+    "labels": [("tensor(uint8)", 3), ("tensor(int32)", 3)],
+}
 
 
 class OnnxNetwork(nn.Module):
@@ -32,6 +37,10 @@ class OnnxNetwork(nn.Module):
     Attributes:
         architecture: of the network, at the size of the file's input.
         labels: class names in order.
+        normalisation: what is to be done to pixels before the file gets them; None of an untrained network.
+        reading: of image files for this network.
+        fit: how images are brought to the input's size.
+        overlap: of windows.
         provenance: how the weights came about; empty without a manifest.
 
     Raises:
@@ -47,37 +56,48 @@ class OnnxNetwork(nn.Module):
         try:
             architecture = Architecture.from_dict(json.loads(entries["architecture"]), f"{file}: architecture")
             self.labels: list[str] = json.loads(entries["labels"])
-            means = [tuple(map(float, json.loads(entries[key]))) for key in ("mean", "std")]
+            self._read_input(json.loads(entries["input"]))
+            self._kind: str = json.loads(entries["output"])["kind"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{file}: does not say which network it holds ({error}); allowed: files that `boostformer export` wrote"
+                f"{file}: does not say which network it holds ({error}); allowed: files that `boostformer export` of "
+                "this version wrote"
             ) from None
         self.architecture = complete(architecture, f"{file}: architecture")
-        self.normalisation = Normalisation(*means)
         self.provenance: dict[str, Any] = _provenance(file)
-        [image], [logits] = self._session.get_inputs(), self._session.get_outputs()
+        [image], [output] = self._session.get_inputs(), self._session.get_outputs()
         expected = [1, self.architecture.bands, *self.architecture.size]
-        if image.shape != expected or logits.type != "tensor(float)" or len(logits.shape) != 4:
+        if image.shape != expected or (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, []):
             raise UserError(
-                f"{file}: maps {image.shape} to {logits.type} {logits.shape}, allowed: {expected} to logits of 4 axes"
+                f"{file}: maps {image.shape} to {output.type} {output.shape}, allowed: {expected} to {self._kind}"
             )
 
-    @property
-    def reading(self) -> ImageReading:
-        """Reading of image files for this network."""
-        return reading_in(self.provenance, self.architecture.bands)
+    def _read_input(self, said: dict[str, Any]) -> None:
+        mean, std, levels = (said[key] and tuple(map(float, said[key])) for key in ("mean", "std", "levels"))
+        self.normalisation = Normalisation(mean, std) if mean and std else None
+        self.fit: Fit = said["fit"]
+        self.overlap = OVERLAP if said["overlap"] is None else float(said["overlap"])
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"fit: {self.fit}")
+        self.reading = ImageReading(said["bands"], levels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, bands, H, W) of the file's own H and W -> logits (B, classes, h, w), on the CPU."""
+        """(B, bands, H, W) of the file's own H and W -> logits (B, classes, h, w), on the CPU.
+
+        Of a file that gives labels they are 1 for the class of a pixel, else 0, at the input's size.
+        """
         if x.shape[2:] != self.architecture.size:
             height, width = self.architecture.size
             raise UserError(
                 f"{self._file}: sees images of {height}x{width} alone, not {x.shape[2]}x{x.shape[3]}; "
-                "`--fit exact` brings them to that size, `--mode slide` cuts windows of it"
+                "export a file of that size, or `evaluate --fit exact` brings them to it, `--mode slide` cuts windows"
             )
         name = self._session.get_inputs()[0].name
         runs = [self._session.run(None, {name: one.contiguous().numpy()})[0] for one in x.float().split(1)]
-        return torch.cat([torch.from_numpy(run) for run in runs])
+        found = torch.cat([torch.from_numpy(run) for run in runs])
+        if self._kind == "logits":
+            return found
+        return nn.functional.one_hot(found.long(), self.architecture.classes).permute(0, 3, 1, 2).float()
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:

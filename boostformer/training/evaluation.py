@@ -23,11 +23,13 @@ class Evaluation:
         metrics: over the whole split.
         confusion: int64 (classes, classes), pixels by label (row) and prediction, on the CPU.
         images: the scores of each image, in the split's order.
+        shapes: (h, w) of each image itself.
     """
 
     metrics: Metrics
     confusion: Tensor
     images: list[ImageScore]
+    shapes: list[tuple[int, int]]
 
     def worst(self, count: int) -> list[int]:
         """Give the indices of the images of lowest mIoU, the lowest first; images without labels are left out."""
@@ -56,10 +58,11 @@ def evaluate_fully(
         boundary: whether boundary IoU is computed, too.
         progress: called with (images done, of how many).
     """
-    borders, images = BoundaryCounts(split.num_classes), list[ImageScore]()
+    borders, images, shapes = BoundaryCounts(split.num_classes), list[ImageScore](), list[tuple[int, int]]()
 
     def see(seen: Seen) -> None:
         images.append(image_score(split.name(seen.index), seen.confusion))
+        shapes.append(seen.label.shape)
         if boundary:
             borders.add(seen.label, seen.predicted, split.ignored)
         if progress is not None:
@@ -72,4 +75,4 @@ def evaluate_fully(
     if boundary:
         shares = borders.per_class()
         metrics = replace(metrics, boundary_miou=mean(shares), boundary_per_class=shares)
-    return Evaluation(metrics, confusion, images)
+    return Evaluation(metrics, confusion, images, shapes)

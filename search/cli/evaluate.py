@@ -32,12 +32,15 @@ from search.cli.scoring import (
     ending_without_result,
     load,
     open_images,
+    refuse_size,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
     from boostformer.data import DataConfig, SegmentationSplit
+    from boostformer.deploy.onnx_network import OnnxNetwork
+    from boostformer.model import BoostFormer
     from boostformer.training import Metrics, View
     from boostformer.training.evaluation import Evaluation
     from boostformer.training.scores import ImageScore
@@ -106,7 +109,7 @@ def evaluate(
     if confusion is not None:
         check_confusion_file(confusion)
     model, place = load(network, device, precision)
-    config = data_of(data, size, data_in(model.provenance), model.architecture.size)
+    config = data_of(data, size, data_in(model.provenance) or _told(model, data), model.architecture.size)
     config = with_meaning(config, meaning_of(classes, ignore, background, colours))
     config = seen_as(network, model.architecture.size, config, size, fit)
     if config.fit == "tile":
@@ -125,13 +128,13 @@ def evaluate(
                 progress=tell,
             )
         drawn = _draw_worst(model, images, found, found.worst(worst), config.size, view, out) if out else None
-    names = images.labels
+    names, seen = images.labels, _seen(found.shapes, config, view)
     if per_image is not None:
         _write_per_image(per_image, found.images, names)
     if confusion is not None:
         write_confusion(confusion, found.confusion.tolist(), names)
     how = {
-        **{"size": list(config.size), "fit": config.fit, "mode": view.mode},
+        **{"size": list(config.size), "fit": config.fit, "seen": [list(shape) for shape in seen], "mode": view.mode},
         **{"overlap": view.overlap if view.mode == "slide" else None, "scales": list(view.scales), "flip": view.flip},
         **{"device": str(place), "precision": precision},
     }
@@ -145,7 +148,7 @@ def evaluate(
         "confusion": None if confusion is None else {"classes": names, "counts": found.confusion.tolist()},
         "worst": drawn,
     }
-    emit(fmt, document, rows, caption=_caption(network, split, config.size, view, found.metrics))
+    emit(fmt, document, rows, caption=_caption(network, split, seen, view, found.metrics))
 
 
 def view_of(mode: str, overlap: float | None, scales: str, flip: bool) -> View:
@@ -187,10 +190,12 @@ def seen_as(network: Path, own: tuple[int, int], config: DataConfig, size: str |
         if fit not in get_args(Fit):
             raise UserError(f"--fit: unknown '{fit}'; {nearest(fit, get_args(Fit))}")
         config = config.model_copy(update={"fit": fit})
+    if size is not None:
+        refuse_size(network, own, config.size)
     if network.suffix == ".onnx" and config.size != own:
-        if size is not None:
-            raise UserError(f"--size: {network} sees images of {own[0]}x{own[1]} alone; export it at {size}")
-        note(f"{network}: sees images of {own[0]}x{own[1]}, not of the data's {config.size[0]}x{config.size[1]}")
+        alike = config.fit == "short_side" and min(config.size) == min(own)  # the same images, then
+        if not alike:
+            note(f"{network}: sees images of {own[0]}x{own[1]}, not of the data's {config.size[0]}x{config.size[1]}")
         config = config.model_copy(update={"size": own})
     return config
 
@@ -267,9 +272,30 @@ def _draw_worst(
     return drawn
 
 
-def _caption(network: Path, split: str, size: tuple[int, int], view: View, metrics: Metrics) -> str:
-    height, width = size
-    seen = f"seen at {height}x{width}" if view.mode == "whole" else f"seen through windows of {height}x{width}"
+def _told(network: BoostFormer | OnnxNetwork, data: str | None) -> DataConfig | None:
+    """Give what an exported file says itself of how it sees images; None without ``--data``, which it does not name."""
+    from boostformer.data.config import DataConfig
+    from boostformer.model import BoostFormer
+
+    if isinstance(network, BoostFormer) or data is None:
+        return None
+    return DataConfig(size=network.architecture.size, fit=network.fit, overlap=network.overlap)
+
+
+def _seen(shapes: Sequence[tuple[int, int]], config: DataConfig, view: View) -> list[tuple[int, int]]:
+    """Give the shapes (H, W) at which images were seen, by area: several where they keep their proportions."""
+    from boostformer.data import fitted_shape
+
+    if view.mode == "slide":
+        return [config.size]
+    found = {fitted_shape(shape, config.size, config.fit) for shape in shapes}
+    return sorted(found, key=lambda shape: (shape[0] * shape[1], shape))
+
+
+def _caption(network: Path, split: str, shapes: Sequence[tuple[int, int]], view: View, metrics: Metrics) -> str:
+    """Word the scores and how images were seen: at which ``shapes`` (H, W), the smallest first."""
+    at = " to ".join(f"{height}x{width}" for height, width in dict.fromkeys((shapes[0], shapes[-1])))
+    seen = f"seen at {at}" if view.mode == "whole" else f"seen through windows of {at}"
     if view.scales != (1.0,):
         seen += f" at {', '.join(f'{scale:g}' for scale in view.scales)} times the size"
     seen += ", and mirrored" if view.flip else ""

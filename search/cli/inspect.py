@@ -172,12 +172,14 @@ def blocks(
     """List the registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
     from boostformer.blocks import registry
     from evaluators.block_costs import METER, REFERENCE, block_costs
+    from search.cli.latency import reachable
 
     def progress(name: str) -> None:
         note(f"measuring {name} …")
 
     found = registry.declarations()
-    costs = block_costs(progress if latency else None, fresh=fresh)
+    with reachable():
+        costs = block_costs(progress if latency else None, fresh=fresh)
     document = [
         {
             "kind": item.kind,

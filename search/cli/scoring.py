@@ -52,6 +52,12 @@ def load(path: Path, device: str, precision: str) -> tuple[BoostFormer | OnnxNet
     return BoostFormer.load(path).to(place), place
 
 
+def refuse_size(network: Path, own: tuple[int, int], asked: tuple[int, int]) -> None:
+    """Raise :class:`UserError` where ``network`` is an ONNX file, whose input has its ``own`` (H, W), not the asked."""
+    if network.suffix == ".onnx" and asked != own:
+        raise UserError(f"--size: {network} sees images of {own[0]}x{own[1]} alone; export it at {asked[0]}x{asked[1]}")
+
+
 def checked_split(split: str) -> str:
     """Return ``split`` if it is a part of a data set; else :class:`UserError`."""
     if split not in SPLITS:

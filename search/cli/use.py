@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boostformer.errors import UserError, nearest
-from boostformer.files import is_folder
+from boostformer.files import is_file, is_folder
 from search.cli.data_argument import data_in
 from search.cli.output import note
-from search.cli.scoring import DeviceOption, PrecisionOption
+from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]
+if TYPE_CHECKING:
+    from boostformer.deploy.onnx_network import OnnxNetwork
+    from boostformer.model import BoostFormer
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    ckpt: Checkpoint,
+    network: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint, or an exported .onnx.", show_default=False)
+    ],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.", show_default=False)
     ],
@@ -39,21 +43,20 @@ def predict(
     Label maps have 8 bits for up to 254 classes, else 16. The colours of the classes are in legend.png. Of a folder all
     images below it are drawn, under their paths from there.
     """
-    from boostformer.model import BoostFormer
     from boostformer.predict import KINDS, predict_file, write_legend
     from boostformer.training.devices import check_precision, chosen_device, computing
     from search.cli.arch_argument import at_size
     from search.cli.data_argument import size_of
 
-    place = chosen_device(device)
-    check_precision(precision, place)
+    check_precision(precision, chosen_device(device))
     if only not in (None, *KINDS):
         raise UserError(f"--only: unknown '{only}'; {nearest(only, KINDS)}")
     kinds = [kind for kind in KINDS if only in (None, kind)]
     pictures = _pictures(images)
-    model = BoostFormer.load(ckpt).to(place)
-    data, wanted = data_in(model.provenance), at_size(model.architecture, size_of(size)).size
-    how: dict[str, Any] = {"fit": data.fit, "overlap": data.overlap} if data else {}
+    model, place = load(network, device, precision)
+    wanted = at_size(model.architecture, size_of(size)).size
+    refuse_size(network, model.architecture.size, wanted)
+    how = _seen(model)
     if model.architecture.bands not in (1, 3):
         shown = "the first three" if model.architecture.bands > 3 else "the first"
         note(f"overlays show {shown} of {model.architecture.bands} bands")
@@ -62,6 +65,14 @@ def predict(
             for file in predict_file(model, image, out / name, wanted, kinds=kinds, **how):
                 print(file)
     print(write_legend(model, out))
+
+
+def _seen(model: BoostFormer | OnnxNetwork) -> dict[str, Any]:
+    """Give how images are brought to the network's size: as when it was scored."""
+    from boostformer.model import BoostFormer
+
+    source = data_in(model.provenance) if isinstance(model, BoostFormer) else model
+    return {"fit": source.fit, "overlap": source.overlap} if source else {}
 
 
 def _pictures(given: list[Path]) -> dict[str, Path]:
@@ -77,28 +88,81 @@ def _pictures(given: list[Path]) -> dict[str, Path]:
 
 
 def export(
-    ckpt: Checkpoint,
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="CKPT|ARCH", help="Folder of a checkpoint; or, untrained, what `profile` takes.", show_default=False
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx.")],
     format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
     opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
-    size: Annotated[str | None, typer.Option(help="HxW of the input; by default the architecture's.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="HxW of the input; by default that at which the network was scored.")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Enlarge and choose classes inside: the output is their numbers.")
+    ] = False,
+    label_type: Annotated[
+        str | None, typer.Option(help="uint8 or int32, with --labels; by default uint8 where the target has it.")
+    ] = None,
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Normalise inside: the input is pixels, 0…255.")
+    ] = False,
 ) -> None:
-    """Export a checkpoint to ONNX, compare it with the network in ONNX Runtime, and write a manifest."""
+    """Export a network to ONNX, compare it with the network in ONNX Runtime, and write a manifest.
+
+    A preset, an architecture file or RUN_DIR:TRIAL is exported with random weights: to see whether a device takes it.
+    """
     from boostformer.deploy.export import export_onnx
-    from boostformer.model import BoostFormer
-    from search.cli.arch_argument import at_size
+    from boostformer.deploy.export import label_type as usual_type
+    from boostformer.deploy.manifest import LABEL_TYPES, Form, shape_remark
     from search.cli.data_argument import size_of
 
     if format != "onnx":
         raise UserError(f"--format: unknown '{format}'; {nearest(format, ['onnx'])}")
-    model = BoostFormer.load(ckpt)
-    model.architecture = at_size(model.architecture, size_of(size))
-    done = export_onnx(model, out, opset=opset)
-    shape = "x".join(map(str, (1, model.architecture.bands, *model.architecture.size)))
+    if label_type is not None and not labels:
+        raise UserError("--label-type: is of class numbers; give --labels, too")
+    if label_type is not None and label_type not in LABEL_TYPES:
+        raise UserError(f"--label-type: unknown '{label_type}'; {nearest(label_type, LABEL_TYPES)}")
+    wanted = size_of(size)
+    model = _to_export(network)
+    chosen = (label_type or usual_type(model.architecture.classes, opset)) if labels else None
+    done = export_onnx(model, out, opset=opset, size=wanted, form=Form(chosen, normalise))
+    shape = "x".join(map(str, done.shape))
+    gives = f"labels ({chosen}) differ from the best class" if labels else "ONNX Runtime differs from the network"
     note(
-        f"{done.file}: {shape}, opset {done.opset}, {done.nodes} nodes; ONNX Runtime differs from the "
-        f"network by {done.max_difference:.1e} of its largest logit; manifest {done.manifest}"
+        f"{done.file}: {shape}, opset {done.opset}, {done.nodes} nodes; {gives} by {done.max_difference:.1e} of the "
+        f"largest logit; manifest {done.manifest}"
     )
+    if remark := shape_remark(model.provenance, done.shape[2:]):
+        note(f"{done.file}: {remark}")
+
+
+def _to_export(text: str) -> BoostFormer:
+    """Load a checkpoint, or build what ``text`` names with random weights."""
+    import torch
+
+    from boostformer.model import BoostFormer, build
+    from boostformer.weights.checkpoint import CONFIG
+    from results.storage.location import is_run
+    from search.cli.arch_argument import read_architecture
+    from search.study.folder import read_experiment
+
+    path = Path(text)
+    if is_file(path / CONFIG) or (is_folder(path) and not is_run(path)):
+        return BoostFormer.load(path)
+    architecture = read_architecture(text)
+    torch.manual_seed(0)
+    model = build(architecture)
+    model.provenance = {"untrained": "random weights, seed 0"}
+    run_dir, separator, _ = text.rpartition(":")
+    if separator and is_folder(run_dir):
+        searched = read_experiment(Path(run_dir))
+        model.labels = list(searched.labels)
+        model.provenance["data"] = searched.data.model_dump(mode="json")
+    note(f"{text}: {architecture.id} with random weights: its answers mean nothing, its time and memory do")
+    return model
 
 
 def import_(

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
 
 from boostformer.blocks import registry
 from boostformer.figures import Figure
@@ -19,67 +16,9 @@ from boostformer.fold import fold
 from evaluators import block_costs as module
 from evaluators.block_costs import BlockCost, block_costs, reference_part
 from evaluators.costs.counting import Cost, count
-from evaluators.latency import host
 from evaluators.latency.backend import Measured
-from evaluators.latency.host import HostMeter
 
 DECLARATIONS = registry.declarations()
-
-
-def graph(nodes: int, name: str = "chain") -> onnx.ModelProto:
-    """So many Sigmoid in a row, on 1x3x4x5."""
-    chain = [helper.make_node("Sigmoid", [f"x{i}"], [f"x{i + 1}"]) for i in range(nodes)]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 5]) for name in ("x0", f"x{nodes}")]
-    made = helper.make_graph(chain, name, ends[:1], ends[1:])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def test_every_graph_is_run_often_enough_and_its_quartiles_are_given() -> None:
-    found = HostMeter(seconds=0.01).measure({"short": graph(1), "long": graph(50)})
-    assert list(found) == ["short", "long"]
-    for value in found.values():
-        assert value.runs >= host.RUNS
-        assert value.figure.low <= value.ms <= value.figure.high
-
-
-def test_graphs_take_turns_and_time_is_the_sum_of_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that every run of a graph moves on: the first takes 2 ms, the second 30 ms."""
-    now, ran = [0.0], list[str]()
-
-    class Session:
-        def __init__(self, graph: bytes, *args: Any, **more: Any) -> None:
-            self.name = onnx.load_from_string(graph).graph.name
-            opened.append(self.name)
-
-        def get_inputs(self) -> list[Any]:
-            return []
-
-        def run(self, outputs: object, feed: object) -> None:
-            ran.append(self.name)
-            now[0] += {"a": 0.002, "b": 0.030}[self.name]
-
-    opened: list[str] = []
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(host.time, "perf_counter", lambda: now[0])
-    given = {"a": graph(1, "a"), "b": graph(1, "b")}
-    found = HostMeter(seconds=0.2).measure(given)
-    assert found["a"].ms == pytest.approx(2) and found["b"].ms == pytest.approx(30)
-    assert found["a"].runs == pytest.approx(100, abs=1)  # two tenths of a second long
-    assert found["b"].runs == host.RUNS  # at least so often
-    timed = ran[2 * host.WARM_UP :]
-    assert timed[: 2 * host.RUNS] == ["a", "b"] * host.RUNS
-    said: list[str] = []
-    opened.clear()
-    built = HostMeter(seconds=0.2).measure(given, builds=3, say=said.append)
-    assert opened == ["a", "b"] * 3 and said == [f"build {i} of 3" for i in (1, 2, 3)]
-    assert built["b"].runs == 3 * host.RUNS and built["b"].state["builds_ms"] == pytest.approx([30] * 3)
-    assert (built["b"].figure.low, built["b"].figure.high) == (pytest.approx(30), pytest.approx(30))
-
-
-def test_figures_say_what_they_were_measured_with() -> None:
-    engine, processor = f"onnxruntime {onnxruntime.__version__}", host.processor()
-    assert str(HostMeter().provenance()) == f"measured: {engine}, {processor}, fp32, 1 thread, batch 1"
-    assert HostMeter(threads=2).provenance().settings == ("2 threads", "batch 1")
 
 
 def by_name(costs: list[BlockCost]) -> dict[tuple[str, str], BlockCost]:

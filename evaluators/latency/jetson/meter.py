@@ -39,6 +39,7 @@ from evaluators.latency.jetson.script import (
 )
 from evaluators.latency.jetson.settings import JetsonSettings
 from evaluators.latency.jetson.ssh import TIMED_OUT, Connection
+from evaluators.latency.steady import counting
 
 OLDEST = (8, 0, 0)
 OVERHEAD_SECONDS = 120
@@ -147,23 +148,20 @@ class JetsonMeter:
 
     def _run(self, job: Job, say: Say) -> Run:
         """Repeat a job until a run counts; :class:`MeasureFailure` when none does."""
-        rejected: list[str] = []
         built: Step | None = None
-        for attempt in range(self.device.attempts):
+
+        def once() -> tuple[Run | None, list[str]]:
+            nonlocal built
             outcome = self._on_board(job)
             self._check_settings(outcome)
             built = built or outcome.build
             report = self._report(job, outcome)
-            if report is None:
-                reasons = ["its saved engine could not be run"]
-            else:
-                run, reasons = judged(outcome, report)
-                if run is not None and not reasons:
-                    run.state.update(self._record(job, built, attempt, rejected))
-                    return run
-            rejected.append("; ".join(reasons))
-            say(f"{self.name}: {job.name}: rejected: {rejected[-1]}")
-        raise MeasureFailure(f"{self.name}: {job.name}: no run of {self.device.attempts} counts: {rejected[-1]}")
+            return judged(outcome, report) if report else (None, ["its saved engine could not be run"])
+
+        about = f"{self.name}: {job.name}"
+        run, rejected = counting(once, self.device.attempts, about, failure=MeasureFailure, say=say)
+        run.state.update(self._record(job, built, rejected))
+        return run
 
     def _on_board(self, job: Job) -> Outcome:
         device = self.device
@@ -251,14 +249,13 @@ class JetsonMeter:
             return Unavailable(f"{self.name}: the board's disk is full, {outcome.free} MiB are free: {text}")
         return MeasureFailure(f"{self.name}: {job.name}: {text}")
 
-    def _record(self, job: Job, built: Step | None, attempt: int, rejected: Sequence[str]) -> dict[str, Any]:
+    def _record(self, job: Job, built: Step | None, rejected: Sequence[str]) -> dict[str, Any]:
         """Collect what else is worth keeping of an accepted run.
 
         Args:
             job: what was run.
             built: the build, None where the engine was saved earlier.
-            attempt: how many runs came before.
-            rejected: why they did not count.
+            rejected: why the runs before it did not count.
         """
         report = None if built is None else trtexec.parse(built.log)
         options = [re.sub(r"(--layerPrecisions=).*", r"\1…", option) for option in job.build[1:]]
@@ -267,6 +264,6 @@ class JetsonMeter:
             "options": options,
             "engine": "saved earlier" if built is None else "built",
             "build_seconds": None if report is None else report.build_seconds,
-            "attempts": attempt + 1,
+            "attempts": len(rejected) + 1,
             "rejected": list(rejected),
         }

@@ -266,3 +266,21 @@ def test_colours_are_values_and_strangers_are_named(tmp_path: Path) -> None:
     pixels[3, 7] = (1, 2, 3)
     with pytest.raises(UserError, match=r"colour #010203 \(1 pixels, first at column 7, row 3\) names no class"):
         Colours(tuple(colours)).values(pixels, tmp_path)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_summary_knows_the_colours_of_masks(tmp_path: Path, cached: bool) -> None:
+    root, cache = write(tmp_path / "data"), tmp_path / "cache" if cached else None
+
+    def shown(**settings: object) -> list[tuple[tuple[int, ...], tuple[str | None, ...]]]:
+        for _ in range(2):
+            summary = opened(root, cache, **settings).summary
+        assert summary is not None
+        return [(one.values, one.colours) for one in summary.classes]
+
+    assert shown() == [((1,), (None,)), ((2,), (None,)), ((3,), (None,))]
+    for path in root.glob("annotations/*/*.png"):
+        with_palette(path, [0, 1, 2, 3])
+    assert shown() == [((1,), ("#c82828",)), ((2,), ("#28b43c",)), ((3,), ("#283cc8",))]
+    painted = {"#283cc8": "cold", "#808080": "grey", "#c82828": "warm", "#28b43c": "cold"}
+    assert shown(colours=painted) == [((0, 3), ("#283cc8", "#28b43c")), ((1,), ("#808080",)), ((2,), ("#c82828",))]

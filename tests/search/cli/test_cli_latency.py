@@ -21,7 +21,7 @@ from search_space import space_from_yaml
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 DEVICES = """\
-desk: {kind: host, seconds: 0.02}
+desk: {kind: host, seconds: 0.02, tolerance: 1000}
 mine: {kind: table, of: desk, file: tables/mine.jsonl}
 """
 SPACE = """\

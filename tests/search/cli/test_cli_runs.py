@@ -194,3 +194,12 @@ def test_a_search_opens_each_thing_once(tmp_path: Path, monkeypatch: pytest.Monk
     (found,) = read_run(tmp_path / "run").trials
     assert found.is_finished
     assert counts == {"data": 1, "costs": 1, "problem": 1}
+
+
+def test_an_untrained_network_of_a_run_is_exported(folder: Path, run_cli: Cli) -> None:
+    done = run_cli("export", "run:0", "--out", "net.onnx", cwd=folder)
+    assert done.returncode == 0 and "with random weights" in done.stderr
+    manifest = json.loads((folder / "net.manifest.json").read_text())
+    assert manifest["input"]["shape"] == [1, 3, 32, 64] and manifest["input"]["fit"] == "exact"
+    assert manifest["classes"][5]["label"] == "gem_warm" and manifest["classes"][5]["masks"] is None
+    assert "untrained" in manifest["provenance"]

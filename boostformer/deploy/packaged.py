@@ -1,0 +1,69 @@
+"""A network with what its exported file holds beside it, and the comparison of the labels that such a file gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from boostformer.deploy.manifest import Form
+from boostformer.layers import LabelMap
+from boostformer.model import BoostFormer
+
+_TYPES = {"uint8": torch.uint8, "int32": torch.int32}
+
+
+class Packaged(nn.Module):
+    """Normalisation before ``network``, and upsampling and the choice of classes behind it, as far as asked for.
+
+    Args:
+        network: maps (1, bands, H, W) to logits.
+        model: the network that it was made from, whose normalisation and size count.
+        form: what is added.
+    """
+
+    def __init__(self, network: nn.Module, model: BoostFormer, form: Form) -> None:
+        super().__init__()
+        self.network, self.form = network, form
+        self.mean: Tensor
+        self.scale: Tensor
+        if form.normalised:
+            assert model.normalisation is not None, "checked before"
+            mean, std = (torch.tensor(each)[None, :, None, None] for each in vars(model.normalisation).values())
+            self.register_buffer("mean", mean * 255)
+            self.register_buffer("scale", 1 / (std * 255))
+        self.labels = LabelMap(model.architecture.size)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, bands, H, W) -> logits, or the numbers of the classes (1, H, W)."""
+        logits: Tensor = self.network((x - self.mean) * self.scale if self.form.normalised else x)
+        return logits if self.form.labels is None else self.labels(logits).to(_TYPES[self.form.labels])
+
+
+def session_of(graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Open a graph in ONNX Runtime on the CPU."""
+    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def label_parity(network: nn.Module, graph: onnx.ModelProto, probes: Iterable[Tensor]) -> float:
+    """Give the most by which the logit of a chosen class is below the highest one, relative to the largest logit.
+
+    Args:
+        network: maps a probe to logits.
+        graph: maps it to class numbers at its own size.
+        probes: inputs (1, bands, H, W).
+    """
+    session, worst = session_of(graph), 0.0
+    (name,) = (item.name for item in session.get_inputs())
+    for image in probes:
+        with torch.no_grad():
+            logits = nn.functional.interpolate(network(image), image.shape[2:], mode="bilinear", align_corners=False)
+        chosen = torch.from_numpy(session.run(None, {name: image.numpy()})[0]).long()[:, None]
+        short = (logits.amax(1, keepdim=True) - logits.gather(1, chosen)).max() / logits.abs().max().clamp(min=1e-12)
+        worst = float(np.maximum(worst, float(short)))  # keeps what is no number
+    return worst

@@ -1,0 +1,149 @@
+"""`export`: what a file holds beside the network; that `predict` and `evaluate` take it and agree; untrained ones."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from coloured_data import COLOURS
+from PIL import Image
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "run_onnx.py"
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def ok(trained: Path, run_cli: Cli) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command that must succeed, in the folder of the trained network."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        done = run_cli(*arguments, cwd=trained)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(trained: Path, ok: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the network as a file that gives logits, and as one that takes pixels and gives labels."""
+    folder = tmp_path_factory.mktemp("files")
+    ok("export", "net", "--out", folder / "net.onnx")
+    ok("export", "net", "--out", folder / "labels.onnx", "--labels", "--normalise")
+    return folder
+
+
+def drawn(ok: Callable, network: Path, image: Path, out: Path, *options: object) -> np.ndarray:
+    """The label map that `predict` draws."""
+    ok("predict", network, image, "--out", out, "--only", "labels", *options)
+    return np.array(Image.open(out / f"{image.stem}.labels.png"))
+
+
+def test_files_are_predicted_with_as_the_network(files: Path, trained: Path, ok: Callable, tmp_path: Path) -> None:
+    image = trained / "data/images/validation/00.png"
+    expected = drawn(ok, trained / "net", image, tmp_path / "net")
+    for name in ("net.onnx", "labels.onnx"):
+        assert (drawn(ok, files / name, image, tmp_path / name) == expected).mean() >= 0.999
+    assert (tmp_path / "net.onnx" / "legend.png").exists()
+    consumed = runpy.run_path(str(EXAMPLE))["predict"](str(files / "net.onnx"), np.array(Image.open(image)))
+    assert (consumed + 1 == expected).mean() >= 0.999
+
+
+def test_images_of_another_size_need_only_the_file(files: Path, trained: Path, ok: Callable, tmp_path: Path) -> None:
+    photo = Image.open(trained / "data/images/validation/01.png").resize((230, 170))
+    photo.save(tmp_path / "photo.png")
+    file = Path(shutil.copy(files / "net.onnx", tmp_path / "alone.onnx"))
+    expected = drawn(ok, trained / "net", tmp_path / "photo.png", tmp_path / "net")
+    consumed = runpy.run_path(str(EXAMPLE))["predict"](str(file), np.array(photo))
+    assert (consumed + 1 == expected).mean() >= 0.999
+    assert (drawn(ok, file, tmp_path / "photo.png", tmp_path / "file") == expected).mean() >= 0.999
+
+
+def test_files_of_labels_are_scored(files: Path, ok: Callable) -> None:
+    network, labels = (
+        json.loads(ok("evaluate", name, "--format", "json").stdout) for name in ("net", files / "labels.onnx")
+    )
+    assert labels["miou"] == pytest.approx(network["miou"], abs=2e-3)
+    graph = onnx.load(files / "labels.onnx").graph
+    assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_the_manifest_maps_classes_to_masks(files: Path) -> None:
+    classes = json.loads((files / "net.manifest.json").read_text())["classes"]
+    assert [(one["class"], one["label"], one["masks"]) for one in classes] == [
+        (i, name, [{"value": i + 1, "colour": None}]) for i, name in enumerate(COLOURS)
+    ]
+
+
+def test_a_shape_that_was_not_scored_is_said(trained: Path, ok: Callable, tmp_path: Path) -> None:
+    done = ok("export", "net", "--out", tmp_path / "net.onnx", "--size", "32x32", "--labels", "--label-type", "int32")
+    assert "images were scored at 64x96; this file has one shape" in done.stderr
+    manifest = json.loads((tmp_path / "net.manifest.json").read_text())
+    assert manifest["input"]["shape"] == [1, 3, 32, 32] and manifest["output"]["dtype"] == "int32"
+
+
+def test_the_shape_that_was_seen_is_named(ok: Callable) -> None:
+    options = ("--size", "32x32", "--fit", "short_side")
+    assert "seen at 32x48, scored" in ok("evaluate", "net", *options).stdout
+    assert json.loads(ok("evaluate", "net", *options, "--format", "json").stdout)["seen"] == [[32, 48]]
+
+
+def test_a_file_has_the_shape_that_keeps_proportions(trained: Path, ok: Callable, run_cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(trained / "net", tmp_path / "net")
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    config["architecture"]["size"] = [32, 32]
+    config["provenance"]["data"] |= {"size": [32, 32], "fit": "short_side"}
+    (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    done = ok("export", tmp_path / "net", "--out", tmp_path / "net.onnx")
+    assert "1x3x32x48" in done.stderr and "one shape" not in done.stderr
+    alone = Path(shutil.copy(tmp_path / "net.onnx", tmp_path / "alone.onnx"))
+    expected = json.loads(ok("evaluate", tmp_path / "net", "--format", "json").stdout)
+    for network in (tmp_path / "net.onnx", alone):
+        scored = ok("evaluate", network, "--data", trained / "data", "--format", "json")
+        found = json.loads(scored.stdout)
+        assert (found["seen"], found["fit"]) == (expected["seen"], "short_side") == ([[32, 48]], "short_side")
+        assert found["miou"] == pytest.approx(expected["miou"], abs=2e-3)
+        assert "not of the data's" not in scored.stderr
+    image = trained / "data/images/validation/00.png"
+    drawn_by = [drawn(ok, path, image, tmp_path / path.stem) for path in (tmp_path / "net", alone)]
+    assert (drawn_by[0] == drawn_by[1]).mean() >= 0.999
+    Image.open(image).resize((64, 64)).save(tmp_path / "square.png")
+    refused = run_cli("predict", alone, tmp_path / "square.png", "--out", tmp_path)
+    assert refused.returncode == 2 and "sees images of 32x48 alone, not 32x32" in refused.stderr
+
+
+def test_untrained_networks_are_exported(trained: Path, ok: Callable, run_cli: Cli, tmp_path: Path) -> None:
+    done = ok("export", "arch.json", "--out", tmp_path / "arch.onnx")
+    assert "with random weights" in done.stderr
+    manifest = json.loads((tmp_path / "arch.manifest.json").read_text())
+    assert manifest["provenance"] == {"untrained": "random weights, seed 0"}
+    assert manifest["input"]["scored_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("net", "--label-type", "int32"), "--label-type: is of class numbers; give --labels, too"),
+        (("net", "--labels", "--label-type", "uint9"), "--label-type: unknown 'uint9'; did you mean 'uint8'?"),
+        (("net", "--labels", "--label-type", "uint8", "--opset", "13"), "--label-type: uint8 is not possible"),
+        (("nothing",), "'nothing' is not a preset's name"),
+    ],
+)
+def test_mistakes_are_refused(
+    options: tuple[str, ...], message: str, trained: Path, run_cli: Cli, tmp_path: Path
+) -> None:
+    done = run_cli("export", *options, "--out", tmp_path / "net.onnx", cwd=trained)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and not list(tmp_path.iterdir())
+
+
+def test_files_are_predicted_with_at_their_size(files: Path, trained: Path, run_cli: Cli, tmp_path: Path) -> None:
+    image = trained / "data/images/validation/00.png"
+    done = run_cli("predict", files / "net.onnx", image, "--out", tmp_path, "--size", "32x32")
+    assert done.returncode == 2 and "sees images of 64x96 alone; export it at 32x32" in done.stderr
