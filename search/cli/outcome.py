@@ -43,7 +43,8 @@ def pareto(
 
         largest = max((trial.params for trial in run.trials if trial.is_finished), default=0)
         near = [reference for reference in run.references if reference["params"] <= 2 * largest]
-        plot_front(run.trials, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
+        title = f"Pareto front of {run_dir.resolve().name}"
+        plot_front(run.trials, members, near, run.objectives, plot, title=title, budgets=run.budgets)
         note(f"drawn: {plot}")
     shown = _as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
