@@ -68,7 +68,13 @@ def flat(trial: Trial) -> dict[str, Any]:
     return own
 
 
-def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
+def render(
+    rows: Sequence[Row],
+    fmt: str = "table",
+    *,
+    caption: str = "",
+    width: int | None = None,
+) -> str:
     """Write the ``rows`` of :func:`to_rows` as :func:`tabulate` does.
 
     The table is for people: it has units, a summary of the architecture where there is room, and no columns that are
@@ -86,8 +92,8 @@ def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None)
         and _least_width(rows, columns, _record_cell) + LEGIBLE - FOLDED > width
     ):
         told = "architectures: in a wider terminal, or with --format csv\n"
-        return tabulate(rows, fmt, columns=narrower, cell=_record_cell, width=width) + told
-    return tabulate(rows, fmt, columns=columns, cell=_record_cell, width=width)
+        return tabulate(rows, fmt, columns=narrower, cell=_record_cell, caption=caption, width=width) + told
+    return tabulate(rows, fmt, columns=columns, cell=_record_cell, caption=caption, width=width)
 
 
 def tabulate(

@@ -27,7 +27,7 @@ from results.trial import Trial
 def png(picture: Picture) -> bytes:
     figure = Figure(figsize=(6.4 * len(picture.axes), 5.6), dpi=150, layout="constrained")
     # Titles and names come from users: a '$' in them starts no formula.
-    about = "; ".join(picture.notes()[:2])
+    about = ". ".join(picture.notes()[:2])
     figure.suptitle(f"{picture.title}\n{about}", fontsize=11, parse_math=False)
     panels = figure.subplots(1, len(picture.axes), sharey=True, squeeze=False)[0]
     for panel, axis in zip(panels, picture.axes, strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 
 from results.fidelity import standing
 from results.pareto import non_dominated_rank
+from results.summary import limits
 from results.trial import COSTS, OBJECTIVES, Objective, Trial
 
 #  A network to compare with: ``name``, ``params``, ``macs``, and optionally ``latency_ms`` and ``miou``
@@ -136,9 +137,8 @@ class Picture:
 
     def notes(self) -> list[str]:
         """Say in sentences what is not in the drawing: objectives, budgets, provenance of latencies."""
-        limits = ", ".join(f"{name} at most {OBJECTIVES[name].show(limit)}" for name, limit in self.budgets.items())
-        told = [f"objectives: {', '.join(self.objectives)}", f"budgets: {limits or 'none'}", self.latency_note()]
-        return [f"{note[0].upper()}{note[1:]}" for note in told if note]
+        told = [f"Objectives: {', '.join(self.objectives)}", f"Budgets: {limits(self.budgets)}", self.latency_note()]
+        return [note for note in told if note]
 
     def latency_note(self) -> str:
         """Say where the latencies come from; empty where none are drawn."""

@@ -96,6 +96,7 @@ def space(
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
     from results.trial import COSTS, COUNTED
+    from results.summary import human, limits
     from search_space import read_space, slot_indices
 
     found = read_space(name)
@@ -135,7 +136,8 @@ def space(
     lines = [f"{name}: {found.count:,} networks at {height}x{width}, {found.classes} classes"]
     for key, (low, middle, high) in quantiles.items():
         lines.append(
-            f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} by {middle:,} (median) to {high:,}"
+            f"{key} ({counted}) of {samples:,} networks drawn: from {human(key, low)} to {human(key, high)}, "
+            f"median {human(key, middle)}"
         )
     if unknown := set(budget) - set(figures):
         lines.append(f"{', '.join(unknown)}: measured of each network when it is tried, so not in the share below")
@@ -148,10 +150,12 @@ def space(
             "share_within_budget": inside / samples,
             "share_within_budget_95": [low, high],
         }
-        lines.append(
-            f"within {', '.join(f'{key} {limit:,}' for key, limit in budget.items())} ({counted}): {inside:,} of "
-            f"{samples:,}, so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)"
-        )
+        between = f", so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)" if inside < samples else ""
+        share = f"{inside:,} of {samples:,}" if inside < samples else "all that were drawn"
+        lines.append(f"within {limits(budget)} ({counted}): {share}{between}")
+        idle = [key for key, limit in budget.items() if max(figures[key]) <= limit]
+        if idle:
+            lines.append(f"exclude nothing that was drawn: the budgets of {', '.join(idle)}")
     rows = [{"choice": key, "values": ", ".join(map(str, v))} for key, v in document["choices"].items()]
     emit(fmt, document, rows, caption="\n".join(lines))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -13,6 +13,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.shown import printable
+from results.summary import limits
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
@@ -50,9 +51,13 @@ def emit(
     print(text, end="", flush=True)
 
 
-def emit_trials(fmt: Format, trials: Sequence[Trial]) -> None:
-    """Print trials."""
-    print(render(to_rows(trials), fmt, width=width()), end="", flush=True)
+def emit_trials(fmt: Format, trials: Sequence[Trial], budgets: Mapping[str, float]) -> None:
+    """Print trials, in a table under the run's budgets, in JSON each with them."""
+    rows = to_rows(trials)
+    if fmt is Format.json:
+        rows = [row | {"budgets": dict(budgets)} for row in rows]
+    caption = f"budgets: {limits(budgets)}" if budgets else ""
+    print(render(rows, fmt, caption=caption, width=width()), end="", flush=True)
 
 
 def width() -> int | None:

@@ -81,7 +81,7 @@ class ConsoleReporter:
     def begins(self, standing: Standing) -> None:
         self._scheduler = standing.scheduler
         self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
-        self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
+        self._trials = self._bars.add_task("trainings", total=self.target, completed=self.concluded, note="")
         if self.workers == 1:
             self._training = self._bars.add_task("training", total=None, note="")
 
