@@ -95,8 +95,8 @@ def space(
     from evaluators.costs.counting import Cost
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
-    from results.trial import COSTS, COUNTED
     from results.summary import human, limits
+    from results.trial import COSTS, COUNTED
     from search_space import read_space, slot_indices
 
     found = read_space(name)

@@ -87,15 +87,16 @@ def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
 def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = ended(60, 60, 60) + ended(240, 240, 240, rung=1) + ended(900, 900, 900, rung=2)
     assert told(unmeasured, trials, 18, **RUNGS).startswith(
-        "cost     about 60 s, 4 min and 15 min a training, 27 min in all on this machine (the median of 3 trainings so far)"
+        "cost     about 60 s, 4 min and 15 min a training, 27 min in all on this machine "
+        "(the median of 3 trainings so far)"
     )
     seconds = {(0, False): 10.0, (1, False): 20.0, (2, False): 40.0, (2, True): 70.0}
     monkeypatch.setattr(
         proxy, "estimate_seconds", lambda arch, rung, *, from_scratch=False: seconds[rung, from_scratch]
     )
     assert told(proxy, trials[:3], 18, final_seeds=3, **RUNGS).startswith(
-        "cost     about 60 s, 20 s and 40 s a training, 18 min in all on this machine, then 2 times 70 s for each network "
-        "on the front (the median of 3 trainings so far and an estimate"
+        "cost     about 60 s, 20 s and 40 s a training, 18 min in all on this machine, then 2 times 70 s for each "
+        "network on the front (the median of 3 trainings so far and an estimate"
     )
 
 
