@@ -194,7 +194,7 @@ def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
 
 
 def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> None:
-    blocks = json.loads(ok("blocks", "--no-latency", "--format", "json"))
+    blocks = json.loads(ok("blocks", "--format", "json"))
     costs = {"params", "macs", "conv_linear_macs", "attention_macs", "deployed", "latency", "reference"}
     assert {"kind", "block", "options", "source", "summary"} | costs == set(blocks[0])
     assert all(block["latency"] is None for block in blocks)
