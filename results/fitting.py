@@ -9,7 +9,7 @@ LEGIBLE = 24
 """Characters that a longer text has on a line at least."""
 _SPACES = re.compile(r"(?<=\s)")
 _SIGNS = re.compile(r"(?<=[/+|])|(?<=\.)(?=[a-z])")
-"""Where a longer word may be broken: behind the signs that join names, as in ``stages.0.mixer`` and ``pooling+star``."""
+"""Where a longer word may be broken: behind the signs that join names, as in ``stages.0.mixer``, ``pooling+star``."""
 
 
 def least(text: str) -> int:

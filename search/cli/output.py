@@ -95,6 +95,19 @@ def between_words(text: str, columns: int) -> str:
     )
 
 
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes time; also as a decorator of a command."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
 class Tell(Protocol):
     """Callback that shows how far something is."""
 

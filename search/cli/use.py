@@ -10,7 +10,7 @@ import typer
 from boostformer.errors import UserError, nearest
 from boostformer.files import is_folder
 from search.cli.data_argument import data_in
-from search.cli.output import note
+from search.cli.output import busy, note
 from search.cli.scoring import DeviceOption, PrecisionOption
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint.", show_default=False)]
@@ -76,6 +76,7 @@ def _pictures(given: list[Path]) -> dict[str, Path]:
     return found
 
 
+@busy("exporting, and comparing with ONNX Runtime …")
 def export(
     ckpt: Checkpoint,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,21 @@ def test_blocks_are_listed_in_80_columns_without_a_measurement(run_cli: Cli, mon
     assert "in a wider terminal" in done.stdout and "source," in done.stdout
     refused = run_cli("blocks", "--fresh")
     assert refused.returncode == 2 and "--latency" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(("export", "nowhere"), "exporting"), (("search", "nowhere.yaml"), "preparing data and costs")],
+)
+def test_what_takes_long_is_said_at_once_on_a_terminal(
+    command: tuple[str, ...], said: str, run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is read; elsewhere the only line is that of the mistake."""
+    silent = run_cli(*command, "--out", "out", cwd=tmp_path)
+    assert silent.returncode == 2 and silent.stderr.count("\n") == 1 and said not in silent.stderr
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    shown = run_cli(*command, "--out", "out", cwd=tmp_path, TERM="xterm")
+    assert shown.returncode == 2 and said in shown.stderr
 
 
 def test_lines_end_between_words_but_commands_stay_in_one_piece() -> None:
