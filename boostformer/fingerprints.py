@@ -8,6 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_OTHERS: list[Path] = []
+
+
+def also(file: Path) -> None:
+    """Count a source file from outside, or all of the package whose ``__init__`` it is, among those of every hash."""
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    _OTHERS.extend(found for found in files if found not in _OTHERS)
+    code_fingerprint.cache_clear()
 
 
 @cache
@@ -24,4 +32,6 @@ def code_fingerprint(*patterns: str, root: Path = ROOT) -> str:
             raise ValueError(f"no source file matches {pattern}")
         for file in files:
             digest.update(file.read_bytes())
+    for file in _OTHERS:
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -122,7 +122,11 @@ class Proxy:
 
     def remarks(self) -> list[str]:
         """Say in lines what a person may not expect of this size and recipe on these data."""
-        said = (stretched(self.validation), tiled(self.validation), self.recipes[0].remark(self.labels))
+        recipe, images = self.recipes[0], len(self.training)
+        repeated = None
+        if recipe.batch_size > images:
+            repeated = f"batch_size {recipe.batch_size} is above the {images} training images: each step repeats some"
+        said = (stretched(self.validation), tiled(self.validation), recipe.remark(self.labels), repeated)
         return [line for line in said if line is not None]
 
     def evaluate(

@@ -109,7 +109,8 @@ def trust(run: Run) -> Trust:
     ]
     enough = [comparison for comparison in comparisons if comparison.overall.networks >= ENOUGH]
     most = max(map(len, longer.values()), default=0)
-    unknown = f"not known: {most} networks were trained longer, at least {ENOUGH} are needed"
+    so_far = f"{most or 'none'} {'were' if most > 1 else 'was'}"
+    unknown = f"not known until at least {ENOUGH} networks are trained longer; {so_far} so far"
     return Trust(
         _flat(list(short.values())) or (enough[-1].verdict if enough else unknown),
         enough[-1] if enough else None,

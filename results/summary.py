@@ -50,5 +50,10 @@ def human(column: str, value: float | None) -> str:
     return str(value)
 
 
+def limits(budgets: Mapping[str, float]) -> str:
+    """Write budgets for people: ``params at most 3.000 M, macs at most 1.000 G``; ``none`` where there are none."""
+    return ", ".join(f"{name} at most {human(name, limit)}" for name, limit in budgets.items()) or "none"
+
+
 def _blocks(stage: Stage) -> str:
     return f"{stage.embed.name}/{stage.mixer.name}+{stage.ffn.name}"

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
 from boostformer.shown import csv_cell
+from results.fitting import least, widths, wrapped
 from results.summary import human, summary
 from results.trial import COSTS, COUNTED, OBJECTIVES, Trial
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 Row = dict[str, Any]
-FOLDED, LEGIBLE = 12, 30
-"""Characters at least of a text that is folded, and of an architecture: with fewer it is left out."""
 
 
 class Format(StrEnum):
@@ -43,8 +42,8 @@ _SHOWN = (
     *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS),
     *("final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
 )
-
-
+_DROPPED = ("architecture", "seconds", "parent", "promoted", "seed", "final_labels_ms", "reason", "iterations")
+"""Columns that a narrow table goes without, the first of them first."""
 _USUAL = {"seeds": 1, "promoted": False, "status": "finished"}
 """Not worth a column where all rows have it."""
 
@@ -68,7 +67,13 @@ def flat(trial: Trial) -> dict[str, Any]:
     return own
 
 
-def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None) -> str:
+def render(
+    rows: Sequence[Row],
+    fmt: str = "table",
+    *,
+    caption: str = "",
+    width: int | None = None,
+) -> str:
     """Write the ``rows`` of :func:`to_rows` as :func:`tabulate` does.
 
     The table is for people: it has units, a summary of the architecture where there is room, and no columns that are
@@ -79,15 +84,7 @@ def render(rows: Sequence[Row], fmt: str = "table", *, width: int | None = None)
         return tabulate(rows, fmt, columns=COLUMNS)
     usual = _USUAL | ({"seed": rows[0]["seed"]} if rows else {})
     columns = [column for column in _SHOWN if not rows or any(_tells(row, column, usual) for row in rows)]
-    narrower = [column for column in columns if column != "architecture"]
-    if (
-        width is not None
-        and narrower != columns
-        and _least_width(rows, columns, _record_cell) + LEGIBLE - FOLDED > width
-    ):
-        told = "architectures: in a wider terminal, or with --format csv\n"
-        return tabulate(rows, fmt, columns=narrower, cell=_record_cell, width=width) + told
-    return tabulate(rows, fmt, columns=columns, cell=_record_cell, width=width)
+    return tabulate(rows, fmt, columns=columns, cell=_record_cell, caption=caption, width=width, drop=_DROPPED)
 
 
 def tabulate(
@@ -98,6 +95,7 @@ def tabulate(
     cell: Callable[[str, Any], str] | None = None,
     caption: str = "",
     width: int | None = None,
+    drop: Sequence[str] = (),
 ) -> str:
     """Write columns of rows as text that ends in one newline.
 
@@ -109,7 +107,8 @@ def tabulate(
         columns: those of a table or CSV, in order.
         cell: writes the value of a column in a table.
         caption: stands above a table.
-        width: characters of a table's line; more where numbers and ids need it, by default as many as needed.
+        width: characters of a table's line; more where words, numbers and ids need it, by default as many as needed.
+        drop: columns that a table goes without where the width does not suffice, the first of them first; it says so.
 
     Raises:
         UserError: ``fmt`` is another.
@@ -119,7 +118,7 @@ def tabulate(
     if fmt == "csv":
         return _csv(rows, columns)
     if fmt == "table":
-        return _table(rows, columns, cell or _plain_cell, caption, width)
+        return _table(rows, columns, cell or _plain_cell, caption, width, drop)
     raise UserError(f"unknown format '{fmt}'; {nearest(fmt, Format)}")
 
 
@@ -161,42 +160,54 @@ def _table(
     cell: Callable[[str, Any], str],
     caption: str,
     width: int | None,
+    drop: Sequence[str],
 ) -> str:
     """Draw a table with rich; the arguments are those of :func:`tabulate`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = {column: [cell(column, row[column]) for row in rows] for column in columns}
+    natural = {column: max(map(len, (column, *texts))) for column, texts in cells.items()}
+    needed = {
+        column: natural[column] if _is_whole(rows, column) else max(len(column), *map(least, texts))
+        for column, texts in cells.items()
+    }
+    dropped = []
+    for column in drop:
+        if width is None or sum(needed.values()) + _lines(needed) <= width:
+            break
+        if needed.pop(column, None) is not None:
+            dropped.append(column)
+    room = 10_000 if width is None else width - _lines(needed)
+    shares = widths([natural[column] for column in needed], list(needed.values()), room)
+
     table = Table()
-    for column in columns:
-        whole = _is_whole(rows, column)
-        right = whole and column != "id"
-        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
-    for row in rows:
+    for column in needed:
+        right = _is_whole(rows, column) and column != "id"
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for number in range(len(rows)):
         # As Text, because a string may hold what rich takes for markup.
-        table.add_row(*(Text(cell(column, row[column])) for column in columns))
+        table.add_row(*(Text(wrapped(cells[name][number], share)) for name, share in zip(needed, shares, strict=True)))
     text = io.StringIO()
-    wide = max(width, _least_width(rows, columns, cell)) if width else 10_000
-    console = Console(file=text, width=wide, color_system=None, highlight=False, legacy_windows=False)
-    if caption:
-        console.print(Text(caption))
+    console = Console(file=text, width=10_000, color_system=None, highlight=False, legacy_windows=False)
+    wide = max(width, sum(shares) + _lines(needed)) if width else 10_000
+    for line in caption.splitlines():
+        console.print(Text(wrapped(line, wide)))
     console.print(table)
+    if dropped:
+        console.print(Text(wrapped(f"in a wider terminal, or with --format csv: {', '.join(dropped)}", wide)))
     return text.getvalue()
+
+
+def _lines(columns: Sized) -> int:
+    """Count the characters that the lines between columns take."""
+    return 3 * len(columns) + 1
 
 
 def _is_whole(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     """Tell whether a column's values stay in one piece: numbers are compared, and ids are copied."""
     return column == "id" or all(isinstance(row[column], int | float | None) for row in rows)
-
-
-def _least_width(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], cell: Callable[[str, Any], str]) -> int:
-    """Count the characters that a table needs: values in one piece, folded texts, and the lines between."""
-
-    def least(column: str) -> int:
-        longest = max(len(text) for text in (column, *(cell(column, row[column]) for row in rows)))
-        return longest if _is_whole(rows, column) else min(longest, FOLDED)
-
-    return sum(map(least, columns)) + 3 * len(columns) + 1
 
 
 def _tells(row: Row, column: str, usual: Mapping[str, Any]) -> bool:

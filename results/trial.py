@@ -165,10 +165,18 @@ class Objective:
         return found
 
 
-def _significant(value: float) -> str:
-    """Write three decimals, and at least three significant digits: 62.338, 0.127, 0.00193."""
-    digits = 3 if value <= 0 else max(3, 2 - math.floor(math.log10(value)))
-    return f"{value:.{digits}f}"
+def _counted(value: float, *units: tuple[float, str]) -> str:
+    """Write a count in the first unit of which it is a tenth at least: ``62.338 G``, ``0.127 G``, ``4.040 M``."""
+    size, letter = next((unit for unit in units if value >= 0.1 * unit[0]), units[-1])
+    return f"{value / size:.3f} {letter}"
+
+
+def _params(value: float) -> str:
+    return _counted(value, (1e6, "M"), (1e3, "k"))
+
+
+def _macs(value: float) -> str:
+    return _counted(value, (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 MIOU = "miou"
@@ -176,8 +184,8 @@ OBJECTIVES = {
     objective.name: objective
     for objective in (
         Objective(MIOU, True, "mIoU (%)", 0.01, lambda value: f"{100 * value:.2f} %"),
-        Objective("params", False, "Parameters (M)", 1e6, lambda value: f"{_significant(value / 1e6)} M", "params"),
-        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, lambda value: f"{_significant(value / 1e9)} G", "MACs"),
+        Objective("params", False, "Parameters (M)", 1e6, _params, "params"),
+        Objective("macs", False, "Multiply-adds (G MACs)", 1e9, _macs, "MACs"),
         Objective("latency_ms", False, "Latency (ms)", 1.0, lambda value: f"{value:.2f} ms"),
     )
 }

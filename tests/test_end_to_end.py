@@ -79,7 +79,7 @@ def test_the_front_is_within_budget_and_drawn(walked: Path, ok: Callable[..., st
 
 def test_the_same_command_resumes_and_another_configuration_is_refused(walked: Path, run_cli: Cli) -> None:
     again = run_cli("search", "run.yaml", "--out", "run", cwd=walked)
-    assert again.returncode == 0 and "3 trials finished" in again.stderr
+    assert again.returncode == 0 and "3 networks finished" in again.stderr
     (walked / "other.yaml").write_text(RUN.replace("iterations: 4", "iterations: 5"))
     other = run_cli("search", "other.yaml", "--out", "run", cwd=walked)
     assert other.returncode == 2
@@ -179,6 +179,10 @@ def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
     assert space["size"] == [64, 96] and space["counted"] == "deployed"
     low, high = space["share_within_budget_95"]
     assert 0 <= low <= space["share_within_budget"] <= high <= 1 and 0 < high - low < 0.07
+    (ok.folder / "wide.yaml").write_text(RUN.replace("budgets: {", "budgets: {params: 9G} #"))  # type: ignore[attr-defined]
+    wide = ok("space", "tiny", "--run", "wide.yaml", "--samples", 1000)
+    assert "within params at most 9000.000 M (deployed): all that were drawn\n" in wide
+    assert "exclude nothing that was drawn: the budgets of params\n" in wide
     run_file = ok.folder / "trained.yaml"  # type: ignore[attr-defined]
     run_file.write_text(RUN.replace("budgets: {", "budgets: {counted: trained, "))
     trained = json.loads(ok("space", "tiny", "--run", "trained.yaml", "--samples", 1000, "--format", "json"))
@@ -190,7 +194,7 @@ def test_what_may_be_searched_is_shown(ok: Callable[..., str]) -> None:
 
 
 def test_the_blocks_are_listed_with_what_they_cost(ok: Callable[..., str]) -> None:
-    blocks = json.loads(ok("blocks", "--no-latency", "--format", "json"))
+    blocks = json.loads(ok("blocks", "--format", "json"))
     costs = {"params", "macs", "conv_linear_macs", "attention_macs", "deployed", "latency", "reference"}
     assert {"kind", "block", "options", "source", "summary"} | costs == set(blocks[0])
     assert all(block["latency"] is None for block in blocks)

@@ -27,6 +27,15 @@ MAY_IMPORT = {
 }
 FLOORS = ("config", "strategies", "study", "worker", "cli")
 """The folders of ``search``; each imports only from those before it."""
+DOORS = {
+    # `boostformer` is the name that a user types, so the program starts from it and its public names lead to every
+    # room. Nothing in the room itself uses these: taken away, the networks are as usable as before.
+    ("boostformer", "results.run"),
+    ("boostformer", "results.tables"),
+    ("boostformer", "search_space.reader"),
+    ("boostformer.__main__", "search.cli.__main__"),
+}
+"""The only imports that go up: (importer, target)."""
 TORCH_FREE = [
     "boostformer",
     "boostformer.errors",
@@ -161,20 +170,27 @@ def ring_of(graph: set[tuple[str, str]]) -> list[str]:
     return []
 
 
+def our_imports() -> list[Import]:
+    """All imports of the repository but those of the front door, each of which must be there."""
+    found = read_imports(read_sources(REPOSITORY))
+    assert {(one.importer, one.target) for one in found} >= DOORS, "an exception that is no longer needed"
+    return [one for one in found if (one.importer, one.target) not in DOORS]
+
+
 def test_imports_go_down() -> None:
-    sources = read_sources(REPOSITORY)
-    assert {name.partition(".")[0] for name in sources} == set(MAY_IMPORT), "a room is missing"
-    assert wrong_directions(read_imports(sources)) == []
+    imports = our_imports()
+    assert {one.importer.partition(".")[0] for one in imports} == set(MAY_IMPORT), "a room is missing"
+    assert wrong_directions(imports) == []
 
 
 def test_imports_in_search_go_down() -> None:
-    imports = read_imports(read_sources(REPOSITORY))
+    imports = our_imports()
     assert {name.split(".")[1] for found in imports if (name := found.importer).startswith("search.")} == set(FLOORS)
     assert upward(imports) == []
 
 
 def test_no_module_and_no_folder_imports_itself_through_others() -> None:
-    assert rings(read_imports(read_sources(REPOSITORY))) == []
+    assert rings(our_imports()) == []
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)

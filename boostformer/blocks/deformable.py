@@ -146,13 +146,16 @@ def sample(x: Tensor, points: Tensor) -> Tensor:
         lines = []
         for line, weight in ((before, 1 - way), (before + 1, way)):
             inside = line.clamp(0, size - 1)
-            lines.append((inside.long(), weight * (line == inside)))
+            index = inside.long()
+            if not torch.compiler.is_exporting():  # a training that diverges has NaN, of which long() is any number
+                index = index.clamp(0, size - 1)
+            lines.append((index, weight * (line == inside)))
         axes.append(lines)
     total: Tensor | None = None
     for row, row_weight in axes[0]:
         for column, column_weight in axes[1]:
-            index = (image + row * length + column) * groups + group
-            part = functional.embedding(index, pixels) * (row_weight * column_weight).to(x.dtype)[..., None]
+            places = (image + row * length + column) * groups + group
+            part = functional.embedding(places, pixels) * (row_weight * column_weight).to(x.dtype)[..., None]
             total = part if total is None else total + part
     assert total is not None
     return total.flatten(2)

@@ -1,16 +1,21 @@
-"""Plotly drawing of the front: one self-contained page that shows details on hovering."""
+"""Drawing of the front as one self-contained page: a panel for each cost, which shows details on hovering.
+
+The panels stand side by side or, on a narrow screen, beneath each other; what is not a curve is plain HTML.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import chain
 from typing import Any
 
 from plotly.graph_objects import Figure, Scatter
-from plotly.subplots import make_subplots
+from plotly.offline import get_plotlyjs
 
 from results.report.picture import (
+    BUDGET_COLOUR,
     FRONT_COLOUR,
     OTHER_COLOUR,
     REFERENCE_COLOUR,
@@ -19,26 +24,115 @@ from results.report.picture import (
     Reference,
     percent,
     spread,
+    ticks,
 )
 from results.summary import human, summary
 from results.trial import COSTS, MIOU, Trial
 
 _NUMBERS = (MIOU, "miou_std", *COSTS)
+_DASHES = ("dash", "dashdot", "longdash", "longdashdot")
+_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
+"""The page asks nothing of the network, so no button uploads it."""
+_STYLE = """
+body { font: 16px/1.4 system-ui, sans-serif; color: #222; background: #fff; margin: 1rem auto; max-width: 90rem;
+  padding: 0 1rem }
+h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
+p { margin: .3rem 0; color: #555; overflow-wrap: anywhere }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem .4rem; margin: .6rem 0 }
+.legend button { font: inherit; font-size: .9rem; background: none; border: 1px solid #ddd; border-radius: .3rem;
+  padding: .1rem .5rem; cursor: pointer; color: inherit }
+.legend button[aria-pressed=false] { opacity: .4; text-decoration: line-through }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem }
+.panels > * { min-width: 0 }
+"""
+_SCRIPT = """
+for (const button of document.querySelectorAll(".legend button")) button.onclick = () => {
+  const shown = button.getAttribute("aria-pressed") !== "true", name = button.dataset.name;
+  button.setAttribute("aria-pressed", shown);
+  for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+    const traces = plot.data.flatMap((trace, index) => trace.name === name ? [index] : []);
+    const labels = (plot.layout.annotations || []).flatMap((label, index) => label.name === name ? [index] : []);
+    const layout = Object.fromEntries(labels.map(index => [`annotations[${index}].visible`, shown]));
+    if (traces.length) Plotly.update(plot, {visible: shown}, layout, traces);
+  }
+};
+"""
 
 
 def html(picture: Picture) -> bytes:
-    figure = make_subplots(rows=1, cols=len(picture.axes), shared_yaxes=True, horizontal_spacing=0.04)
-    for column, axis in enumerate(picture.axes, start=1):
-        for trace in _traces(picture, axis):
-            trace.update(legendgroup=trace.name, showlegend=column == 1)
-            figure.add_trace(trace, row=1, col=column)
-        _add_cost_lines(figure, column, axis, picture.references)
-        figure.update_xaxes(type="log", title_text=f"{axis.label}, log scale", dtick="D2", row=1, col=column)
-    figure.update_yaxes(title_text="mIoU (%)", row=1, col=1)
-    heading = f"{escape(picture.title)}<br><sub>{escape(picture.latency_note())}</sub>"
-    figure.update_layout(title=heading, template="plotly_white", hoverlabel_align="left")
-    page: str = figure.to_html(include_plotlyjs=True, div_id="front", config={"displaylogo": False})
+    panels = [_panel(picture, axis) for axis in picture.axes]
+    buttons = dict.fromkeys((trace.name, *_glyph(trace)) for trace in chain(*(panel.data for panel in panels)))
+    legend = "\n".join(
+        f'<button type="button" aria-pressed="true" data-name="{escape(name)}">'
+        f'<span aria-hidden="true" style="color: {colour}">{glyph}</span> {escape(name)}</button>'
+        for name, glyph, colour in buttons
+    )
+    drawn = "\n".join(
+        f"<div>{panel.to_html(full_html=False, config=_CONFIG, include_plotlyjs=False, div_id=axis.cost.name)}</div>"
+        for panel, axis in zip(panels, picture.axes, strict=True)
+    )
+    notes = "\n".join(f"<p>{escape(note)}</p>" for note in picture.notes())
+    page = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(picture.title)}</title>
+<style>{_STYLE}</style>
+<script>{get_plotlyjs()}</script>
+</head>
+<body>
+<h1>{escape(picture.title)}</h1>
+{notes}
+<div class="legend" role="group" aria-label="Legend: press to hide and to show">
+{legend}
+</div>
+<div class="panels">
+{drawn}
+</div>
+<script>{_SCRIPT}</script>
+</body>
+</html>
+"""
     return page.encode()
+
+
+def _panel(picture: Picture, axis: Axis) -> Figure:
+    low, high = picture.costs_between(axis)
+    bottom, top = picture.scores_between()
+    figure = Figure(_traces(picture, axis))
+    for name, cost, colour, dash in _cost_lines(picture, axis):
+        # Of several points, since only points are met on hovering.
+        y = [bottom + (top - bottom) * step / 20 for step in range(21)]
+        line = {"color": colour, "dash": dash, "width": 1.5}
+        figure.add_trace(Scatter(x=[cost] * 21, y=y, mode="lines", line=line, name=name, hovertemplate="%{text}"))
+        figure.data[-1].update(text=f"<b>{escape(name)}</b><br>{escape(axis.show(cost))}<extra></extra>")
+        figure.add_annotation(
+            x=math.log10(cost),  # on a logarithmic axis plotly places annotations by the logarithm
+            y=0,
+            yref="y domain",
+            xanchor="right",
+            yanchor="bottom",
+            text=escape(name),
+            textangle=-90,
+            font={"color": colour, "size": 11},
+            showarrow=False,
+            name=name,
+        )
+    places = ticks(low, high)
+    figure.update_xaxes(
+        type="log",
+        title_text=f"{axis.label}, log scale",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=places,
+        ticktext=[f"{place:g}" for place in places],
+    )
+    figure.update_yaxes(title_text="mIoU (%)", range=[bottom, top])
+    margin = {"l": 55, "r": 12, "t": 30, "b": 50}
+    figure.update_layout(
+        template="plotly_white", hoverlabel_align="left", showlegend=False, height=440, margin=margin, autosize=True
+    )
+    return figure
 
 
 def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
@@ -58,12 +152,11 @@ def _traces(picture: Picture, axis: Axis) -> list[Scatter]:
         traces.append(_markers("Pareto front", axis.values(front), percent(front), _hover(front), solid))
         if any(deviations := spread(front)):
             traces[-1].update(error_y={"array": deviations, "color": FRONT_COLOUR, "thickness": 1})
-    measured = [r for r in picture.references if r.get("miou") is not None and axis.of(r) is not None]
-    if measured:
-        diamond = {"color": REFERENCE_COLOUR, "size": 12, "symbol": "diamond"}
-        hover = [_details(reference["name"], reference) for reference in measured]
-        costs, y = [axis.of(r) for r in measured], [100 * r["miou"] for r in measured]
-        traces.append(_markers("reference", costs, y, hover, diamond))
+    for reference in picture.references:
+        if reference.get("miou") is not None and (cost := axis.of(reference)) is not None:
+            diamond = {"color": REFERENCE_COLOUR, "size": 12, "symbol": "diamond"}
+            name, y = reference["name"], [100 * reference["miou"]]
+            traces.append(_markers(name, [cost], y, [_details(name, reference)], diamond))
     return traces
 
 
@@ -81,34 +174,26 @@ def _markers(name: str, x: Sequence[float | None], y: list[float], hover: list[s
     return Scatter(x=x, y=y, text=hover, hovertemplate=template, name=name, mode="markers", marker=marker)
 
 
-def _add_cost_lines(figure: Figure, column: int, axis: Axis, references: Sequence[Reference]) -> None:
-    """Draw a dashed line at the cost of each reference without a known mIoU.
+def _cost_lines(picture: Picture, axis: Axis) -> list[tuple[str, float, str, str]]:
+    """List the vertical lines of a panel, by name, cost in the axis's unit, colour and dash.
 
-    Args:
-        figure: is drawn into.
-        column: panel, counted from 1.
-        axis: the panel's cost.
-        references: networks to compare with.
+    They are the budget, and the references without a known mIoU.
     """
-    for reference in references:
+    lines = [] if (limit := picture.budget(axis)) is None else [("budget", limit, BUDGET_COLOUR, "dot")]
+    for number, reference in enumerate(picture.references):
         cost = axis.of(reference)
-        if cost is None or reference.get("miou") is not None:
-            continue
-        figure.add_vline(x=cost, line_dash="dash", line_color=REFERENCE_COLOUR, row=1, col=column)
-        # On a logarithmic axis plotly places lines by the value, but annotations by its logarithm.
-        figure.add_annotation(
-            x=math.log10(cost),
-            y=0,
-            yref="y domain",
-            xanchor="right",
-            yanchor="bottom",
-            text=escape(reference["name"]),
-            textangle=-90,
-            font_color=REFERENCE_COLOUR,
-            showarrow=False,
-            row=1,
-            col=column,
-        )
+        if cost is not None and reference.get("miou") is None:
+            lines.append((reference["name"], cost, REFERENCE_COLOUR, _DASHES[number % len(_DASHES)]))
+    return lines
+
+
+def _glyph(trace: Scatter) -> tuple[str, str]:
+    """Give a sign and a colour that stand for a trace in the legend."""
+    if trace.mode == "markers":
+        signs = {"diamond": "◆", "circle-open": "○"}
+        return signs.get(trace.marker.symbol, "●"), trace.marker.color
+    signs = {"dot": "┊", "dash": "╎", "dashdot": "╏", "longdash": "╎", "longdashdot": "╏"}
+    return signs.get(trace.line.dash, "━"), trace.line.color
 
 
 def _hover(trials: Sequence[Trial]) -> list[str]:

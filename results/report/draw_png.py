@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from results.report.picture import (
+    BUDGET_COLOUR,
     FRONT_COLOUR,
     OTHER_COLOUR,
     REFERENCE_COLOUR,
@@ -26,16 +27,21 @@ from results.trial import Trial
 def png(picture: Picture) -> bytes:
     figure = Figure(figsize=(6.4 * len(picture.axes), 5.6), dpi=150, layout="constrained")
     # Titles and names come from users: a '$' in them starts no formula.
-    figure.suptitle(picture.title, fontsize=13, parse_math=False)
+    about = ". ".join(picture.notes()[:2])
+    figure.suptitle(f"{picture.title}\n{about}", fontsize=11, parse_math=False)
     panels = figure.subplots(1, len(picture.axes), sharey=True, squeeze=False)[0]
     for panel, axis in zip(panels, picture.axes, strict=True):
         _draw_trials(panel, axis, picture)
         for reference in picture.references:
             _draw_reference(panel, axis, reference)
+        if (limit := picture.budget(axis)) is not None:
+            panel.axvline(limit, color=BUDGET_COLOUR, lw=1.2, ls=":", label="budget")
         _style(panel, axis)
     panels[0].set_ylabel("mIoU (%)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
+    unique: dict[str, Any] = {}
+    for panel in panels:  # a budget may be in one of them alone
+        handles, labels = panel.get_legend_handles_labels()
+        unique |= dict(zip(labels, handles, strict=True))
     columns = len(unique) if len(unique) <= 5 else (len(unique) + 1) // 2  # more do not fit into one line
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, frameon=False)
     if note := picture.latency_note():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from results.fidelity import standing
 from results.pareto import non_dominated_rank
+from results.summary import limits
 from results.trial import COSTS, OBJECTIVES, Objective, Trial
 
 #  A network to compare with: ``name``, ``params``, ``macs``, and optionally ``latency_ms`` and ``miou``
@@ -17,7 +19,9 @@ from results.trial import COSTS, OBJECTIVES, Objective, Trial
 Reference = Mapping[str, Any]
 
 # From Okabe and Ito's palette, which colour-blind readers can tell apart.
-FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR = "#0072B2", "#8C8C8C", "#D55E00"
+FRONT_COLOUR, OTHER_COLOUR, REFERENCE_COLOUR, BUDGET_COLOUR = "#0072B2", "#8C8C8C", "#D55E00", "#000000"
+NEAR = 4
+"""Budgets farther from the networks than by this factor are not drawn: the networks would be squeezed together."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Axis:
     @property
     def label(self) -> str:
         return self.cost.label
+
+    def show(self, value: float) -> str:
+        """Write a value of the axis's unit for people."""
+        return self.cost.show(value * self.cost.unit)
 
     def values(self, trials: Sequence[Trial]) -> list[float]:
         """Return the costs of trials that all have one, in the axis's unit."""
@@ -56,6 +64,8 @@ class Picture:
     references: Sequence[Reference]
     axes: Sequence[Axis]
     title: str
+    objectives: Sequence[str] = ()
+    budgets: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -65,6 +75,7 @@ class Picture:
         references: Sequence[Reference],
         objectives: Sequence[str],
         title: str,
+        budgets: Mapping[str, float] | None = None,
     ) -> Picture:
         """Choose what is drawn.
 
@@ -74,15 +85,16 @@ class Picture:
             references: networks to compare with, as :func:`results.report.plots.plot_front` takes them.
             objectives: names, in the run's order.
             title: names the run and its data.
+            budgets: limits by the cost's name.
         """
         known = [r for r in trials if r.is_finished and r.feasible and _known(r.miou)]
         axes = [axis for axis in AXES if all(_known(axis.cost.value(trial)) for trial in known)]
-        heading = f"{title} (objectives: {', '.join(objectives)})"
         top = max((trial.key.rung for trial in front or known), default=0)
         dots = standing([trial for trial in known if trial.key.rung == top])
         shorter = [trial for trial in known if trial.key.rung < top]
         # A front without mIoU among its objectives may hold trials that have none.
-        return cls(dots, shorter, [r for r in front if _known(r.miou)], references, axes, heading)
+        drawn = [trial for trial in front if _known(trial.miou)]
+        return cls(dots, shorter, drawn, references, axes, title, objectives, budgets or {})
 
     def others(self) -> list[Trial]:
         on_front = {trial.id for trial in self.front}
@@ -100,11 +112,51 @@ class Picture:
         members = [trial for trial, rank in zip(self.front, ranks, strict=True) if rank == 0]
         return sorted(members, key=lambda trial: (axis.values([trial]), trial.number))
 
+    def budget(self, axis: Axis) -> float | None:
+        """Return the limit of an axis's cost in its unit, where there is one and it is near enough to be drawn."""
+        limit, known = self.budgets.get(axis.cost.name), axis.values([*self.dots, *self.shorter])
+        if limit is None or not limit / NEAR <= max(known) * axis.cost.unit <= limit * NEAR:
+            return None
+        return limit / axis.cost.unit
+
+    def costs_between(self, axis: Axis) -> tuple[float, float]:
+        """Return the ends of an axis, in its unit, with some room beside all that is drawn."""
+        values = axis.values([*self.dots, *self.shorter, *self.front])
+        values += [cost for cost in (self.budget(axis), *map(axis.of, self.references)) if cost is not None]
+        room = max(1.05, (max(values) / min(values)) ** 0.06)
+        return min(values) / room, max(values) * room
+
+    def scores_between(self) -> tuple[float, float]:
+        """Return the ends of the axis of mIoU, in %, with some room beside all that is drawn."""
+        trials = [*self.dots, *self.shorter, *self.front]
+        pairs = list(zip(percent(trials), spread(trials), strict=True))
+        pairs += [(100 * score, 0.0) for found in self.references if (score := found.get("miou")) is not None]
+        low, high = min(score - std for score, std in pairs), max(score + std for score, std in pairs)
+        room = max(0.5, 0.08 * (high - low))
+        return low - room, high + room
+
+    def notes(self) -> list[str]:
+        """Say in sentences what is not in the drawing: objectives, budgets, provenance of latencies."""
+        told = [f"Objectives: {', '.join(self.objectives)}", f"Budgets: {limits(self.budgets)}", self.latency_note()]
+        return [note for note in told if note]
+
     def latency_note(self) -> str:
         """Say where the latencies come from; empty where none are drawn."""
         if all(axis.cost.name != "latency_ms" for axis in self.axes):
             return ""
         return "Latency: " + "; ".join(sorted({str(trial.latency.provenance) for trial in self.dots if trial.latency}))
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Choose round numbers between the ends of a logarithmic axis: the coarsest kind of which there are four."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    kinds = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(10, 100, 2) / 10, np.arange(100, 1000) / 100)
+    for kind in kinds:
+        found = [float(f"{lead * 10.0**power:.6g}") for power in powers for lead in kind]
+        found = [value for value in found if low <= value <= high]
+        if len(found) >= 4:
+            break
+    return found[:: max(1, len(found) // 8)]
 
 
 def percent(trials: Sequence[Trial]) -> list[float]:

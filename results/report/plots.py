@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from boostformer.errors import UserError
@@ -19,11 +19,13 @@ def plot_front(
     path: Path | str,
     *,
     title: str = "Pareto front",
+    budgets: Mapping[str, float] | None = None,
 ) -> None:
     """Draw mIoU (%) against params, MACs and, where all have one, latency.
 
     Every finished feasible network is a faint dot, fainter where it was trained shorter than the front. The front is
-    drawn over them with its spread over seeds and, in each panel, the step line of the best mIoU at up to that cost.
+    drawn over them with its spread over seeds and, in each panel, the step line of the best mIoU at up to that cost and
+    the budget, where it is near the networks.
     The file is written whole or not at all.
 
     Args:
@@ -34,6 +36,7 @@ def plot_front(
         objectives: names, in the run's order.
         path: file that ends in .png or .html.
         title: names the run and its data.
+        budgets: limits by the cost's name.
 
     Raises:
         UserError: the suffix is another, there is nothing to draw, or ``path`` cannot be written.
@@ -42,7 +45,7 @@ def plot_front(
     suffix = path.suffix.lower()
     if suffix not in (".png", ".html"):
         raise UserError(f"{path}: cannot plot to '{path.suffix}'; allowed: .png, .html")
-    picture = Picture.of(trials, front, references, objectives, title)
+    picture = Picture.of(trials, front, references, objectives, title, budgets)
     if not picture.dots:
         raise UserError(f"{path}: nothing to plot, no finished trial fits the budgets")
     # The libraries are slow to import, and only the one that is needed is.

@@ -9,7 +9,7 @@ import numpy as np
 from boostformer.architecture import Architecture
 from boostformer.training import TrainingFailure
 from evaluators.costs.table import CostTable
-from results.summary import human
+from results.summary import human, limits
 from results.trial import Trial
 from search.config.opening import OpenExperiment
 from search.strategies.base import BEST, YOUNGEST
@@ -26,16 +26,20 @@ def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -
     experiment, problem = opened.experiment, opened.problem
     data, search = experiment.data, experiment.search
     height, width = data.size
-    limits = ", ".join(f"{name} at most {human(name, limit)}" for name, limit in experiment.budgets.items())
-    counted = f" (of the {experiment.counted} network)" if limits else ""
+    counted = f" (of the {experiment.counted} network)" if experiment.budgets else ""
     left: int | str = max(0, standing.target - standing.concluded)
     if not left and isinstance(standing.step, Train) and standing.step.key.seed != experiment.proxy.seed:
         left = "further seeds of the front"
     done = f"{standing.concluded} done, {left} to do" if standing.history else f"{left} to do"
-    networks = f"{experiment.space.count:.3g} networks, {_percent(problem.share())} of random draws fit"
+    networks, idle = f"{experiment.space.count:.3g} networks", ""
+    if experiment.budgets:
+        share = problem.share()
+        networks += f", {_percent(share)} random draws fit"
+        if share == 1 and (problem.latency is not None or "latency_ms" not in experiment.budgets):
+            idle = "; they exclude nothing that a search would draw"
     lines = [
         ("space", f"{experiment.space_name}: {networks}"),
-        ("budgets", (limits or "none") + counted),
+        ("budgets", limits(experiment.budgets) + counted + idle),
         (
             "data",
             f"{data.root or data.kind}: {experiment.images['training']} training and {experiment.images['validation']} "
@@ -88,7 +92,7 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, worker
     each = _listed([duration(seconds) for seconds, _ in known])
     total = duration(sum(seconds * count for (seconds, _), count in zip(known, left, strict=True)) / max(1, workers))
     sources = " and ".join(dict.fromkeys(source for _, source in known))
-    return f"{'cost':<8} about {each} a trial, {total} in all on this machine{then} ({sources})"
+    return f"{'cost':<8} about {each} a training, {total} in all on this machine{then} ({sources})"
 
 
 def _trainings(opened: OpenExperiment, standing: Standing) -> str:
@@ -140,7 +144,7 @@ def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[fl
     """Return the seconds that a training takes, and where the figure comes from."""
     known = [t.seconds for t in trials if t.is_finished and t.key.rung == rung and t.seconds]
     if len(known) >= ENOUGH:
-        return median(known), f"the median of {len(known)} trials so far"
+        return median(known), f"the median of {len(known)} trainings so far"
     measured = opened.proxy.estimate_seconds(_typical(opened), rung)
     return measured, "an estimate, from a few steps of a network of median MACs"
 
@@ -162,6 +166,6 @@ def _listed(items: list[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    if share == 0:
-        return "next to none"
-    return f"about {100 * share:.0f} %" if share > 0.1 else f"about {100 * share:.2g} %"
+    if share in (0, 1):
+        return "all" if share else "next to none of the"
+    return f"about {100 * share:.0f} % of" if share > 0.1 else f"about {100 * share:.2g} % of"

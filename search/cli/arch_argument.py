@@ -43,11 +43,9 @@ def trial_named(text: str) -> int | str:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
-def weights_left(text: str) -> str | None:
-    """Say in a line that the weights are not taken, where ``text`` names a checkpoint."""
-    if not is_file(Path(text) / checkpoint.CONFIG):
-        return None
-    return f"{text}: only its architecture is taken, the weights start from scratch"
+def is_checkpoint(text: str) -> bool:
+    """Tell whether ``text`` names a checkpoint, so that there are weights beside the architecture."""
+    return is_file(Path(text) / checkpoint.CONFIG)
 
 
 def at_size(architecture: Architecture, size: tuple[int, int] | None) -> Architecture:

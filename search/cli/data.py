@@ -31,7 +31,7 @@ MANY_FILES = 200
 MOST_ALIKE = 20
 """Most files with one fault that a table shows; JSON has all."""
 
-data = typer.Typer(help="Look at a data set.")
+data = typer.Typer(help="Look at a data set.", invoke_without_command=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +41,10 @@ def register(app: typer.Typer) -> None:
 
 
 @data.callback()
-def _group() -> None:
-    """Make a group of a single command."""
+def _group(context: typer.Context) -> None:
+    """Make a group of a single command; show the help where it is not given."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def check(

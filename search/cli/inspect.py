@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from boostformer.errors import UserError
 from results.tables import Format
 from search.cli.data_argument import size_of
 from search.cli.output import FormatOption, emit, note
@@ -66,7 +67,8 @@ def profile(
     }
     height, width = architecture.size
     caption = f"{arch} ({architecture.id}) at {height}x{width}, {architecture.classes} classes, batch 1"
-    emit(fmt, document, rows, caption=caption)
+    drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
+    emit(fmt, document, rows, caption=caption, drop=drop)
 
 
 def _figures(cost: Cost) -> dict[str, int]:
@@ -95,6 +97,7 @@ def space(
     from evaluators.costs.counting import Cost
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
+    from results.summary import limits
     from results.trial import COSTS, COUNTED
     from search_space import read_space, slot_indices
 
@@ -134,9 +137,7 @@ def space(
     height, width = found.size
     lines = [f"{name}: {found.count:,} networks at {height}x{width}, {found.classes} classes"]
     for key, (low, middle, high) in quantiles.items():
-        lines.append(
-            f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} by {middle:,} (median) to {high:,}"
-        )
+        lines.append(f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} to {high:,}, median {middle:,}")
     if unknown := set(budget) - set(figures):
         lines.append(f"{', '.join(unknown)}: measured of each network when it is tried, so not in the share below")
         budget = {key: limit for key, limit in budget.items() if key in figures}
@@ -148,10 +149,12 @@ def space(
             "share_within_budget": inside / samples,
             "share_within_budget_95": [low, high],
         }
-        lines.append(
-            f"within {', '.join(f'{key} {limit:,}' for key, limit in budget.items())} ({counted}): {inside:,} of "
-            f"{samples:,}, so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)"
-        )
+        between = f", so {low:.2%} to {high:.2%} of the draws of a search (95 % interval)" if inside < samples else ""
+        share = f"{inside:,} of {samples:,}" if inside < samples else "all that were drawn"
+        lines.append(f"within {limits(budget)} ({counted}): {share}{between}")
+        idle = [key for key, limit in budget.items() if max(figures[key]) <= limit]
+        if idle:
+            lines.append(f"exclude nothing that was drawn: the budgets of {', '.join(idle)}")
     rows = [{"choice": key, "values": ", ".join(map(str, v))} for key, v in document["choices"].items()]
     emit(fmt, document, rows, caption="\n".join(lines))
 
@@ -165,11 +168,18 @@ def _wilson(hits: int, draws: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def blocks(
-    latency: Annotated[bool, typer.Option(help="Measure milliseconds in ONNX Runtime, or take those kept.")] = True,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, also where milliseconds are kept.")] = False,
+    latency: Annotated[
+        bool,
+        typer.Option("--latency", help="Milliseconds, too: measured here the first time, for a minute."),
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With --latency: measure again, also where milliseconds are kept.")
+    ] = False,
     fmt: FormatOption = Format.table,
 ) -> None:
     """List the registered blocks: what may be chosen for each, and what it costs with its defaults at one shape."""
+    if fresh and not latency:
+        raise UserError("--fresh: is for --latency, which measures")
     from boostformer.blocks import registry
     from evaluators.block_costs import METER, REFERENCE, block_costs
     from search.cli.latency import reachable
@@ -203,13 +213,14 @@ def blocks(
             "macs": cost.trained.macs,
             "deployed_params": cost.deployed.params,
             "deployed_macs": cost.deployed.macs,
-            "ms": f"{cost.latency.ms:.2f}" if cost.latency else "",
+            **({"ms": cost.latency and cost.latency.ms} if latency else {}),
             "source": item.source,
         }
         for item, cost in zip(found, costs, strict=True)
     ]
     caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
-    emit(fmt, document, rows, caption=caption)
+    drop = ("source", "deployed_params", "deployed_macs", "macs")
+    emit(fmt, document, rows, caption=caption, drop=drop)
 
 
 def _latency(measured: Measured) -> dict[str, Any]:

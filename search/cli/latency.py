@@ -36,7 +36,14 @@ BETWEEN = {
 }
 """Meaning of the low and the high figure of each kind."""
 
-latency = typer.Typer(help="Milliseconds on a device: measured, predicted or estimated.", no_args_is_help=True)
+latency = typer.Typer(help="Milliseconds on a device: measured, predicted or estimated.", invoke_without_command=True)
+
+
+@latency.callback()
+def _group(context: typer.Context) -> None:
+    """Show the help where no command is given."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def register(app: typer.Typer) -> None:

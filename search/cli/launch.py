@@ -57,7 +57,7 @@ def launch(
     require_nni()
     progress = _Progress(run_dir, workers)
     if progress.is_complete:
-        note("all trials of this run are concluded; a search with more --trials adds some")
+        note("all networks of this run are tried; a search with more --trials adds some")
         conclude(run_dir, progress.latency)
         return
     command = _here(run_dir, data, workers, service) if found.is_local else _elsewhere(run_dir, data)

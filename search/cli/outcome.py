@@ -43,11 +43,12 @@ def pareto(
 
         largest = max((trial.params for trial in run.trials if trial.is_finished), default=0)
         near = [reference for reference in run.references if reference["params"] <= 2 * largest]
-        plot_front(run.trials, members, near, run.objectives, plot, title=f"Pareto front of {run_dir.name}")
+        title = f"Pareto front of {run_dir.resolve().name}"
+        plot_front(run.trials, members, near, run.objectives, plot, title=title, budgets=run.budgets)
         note(f"drawn: {plot}")
     shown = _as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
-        emit_trials(fmt, shown)
+        emit_trials(fmt, shown, run.budgets)
     else:
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)
@@ -72,9 +73,15 @@ def _as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
 
 
 def conclude(run_dir: Path, latency: Timing | None) -> None:
-    """Measure the finalists; then print the front, how far to trust it, and what to type next."""
+    """Measure the finalists; then print the front, how far to trust it, and what to type next.
+
+    Exits with code 1 when every network failed.
+    """
     if not (count := show_end(run_dir, latency)):
         note(f"{so_far(run_dir)}; the front is empty")
+        if reason := _only_failures(run_dir):
+            note(f"error: {run_dir}: every network failed, mostly so: {reason}")
+            raise typer.Exit(1)
         return
     folder = shlex.quote(str(run_dir))
     note(
@@ -97,7 +104,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     run = read_run(run_dir)
     members = front(run.trials, run.objectives)
     if members:
-        emit_trials(Format.table, members)
+        emit_trials(Format.table, members, run.budgets)
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)
@@ -107,7 +114,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
 
 
 def so_far(run_dir: Path) -> str:
-    """Tell how many trials a run has, and what became of them."""
+    """Tell how many networks a run has trained, and what became of its trials."""
     from results.run import read_run
     from results.trial import Status
 
@@ -118,10 +125,24 @@ def so_far(run_dir: Path) -> str:
     last = {trial.key: trial.status for trial in trials if trial.status is not Status.INTERRUPTED}
     counts: Counter[Status] = Counter(last.values())
     networks = len({key.arch_id for key, status in last.items() if status is Status.FINISHED})
-    of = f" of {networks} networks" if networks < counts[Status.FINISHED] else ""
     others = {Status.FAILED: "failed", Status.OVER_BUDGET: "over budget", Status.WAITING: "waiting for the device"}
     told = [f"{counts[status]} {what}" for status, what in others.items() if counts[status]]
-    return ", ".join([f"{counts[Status.FINISHED]} trials{of} finished", *told])
+    finished = f"{networks} network{'s' * (networks != 1)}"
+    if networks < counts[Status.FINISHED]:
+        finished = f"{counts[Status.FINISHED]} trainings of {finished}"
+    return ", ".join([f"{finished} finished", *told])
+
+
+def _only_failures(run_dir: Path) -> str | None:
+    """Give the usual reason of the failures where trials failed and none finished; else None."""
+    from results.run import read_run
+    from results.trial import Status
+
+    trials = read_run(run_dir).trials
+    reasons = Counter(trial.reason or "unknown" for trial in trials if trial.status is Status.FAILED)
+    if not reasons or any(trial.is_finished for trial in trials):
+        return None
+    return reasons.most_common(1)[0][0]
 
 
 def _say_compared(trials: Sequence[Trial], members: Sequence[Trial]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -13,12 +14,20 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.shown import printable
+from results.summary import limits
 from results.tables import Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
     from results.trial import Trial
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+_AT_SPACES: dict[str, Any] = {
+    "subsequent_indent": "  ",
+    "break_long_words": False,
+    "break_on_hyphens": False,
+    "replace_whitespace": False,
+    "drop_whitespace": True,
+}
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 
 
@@ -32,7 +41,13 @@ def about_option(option: str) -> Iterator[None]:
 
 
 def emit(
-    fmt: Format, document: Any, rows: Sequence[dict[str, Any]], *, columns: Sequence[str] = (), caption: str = ""
+    fmt: Format,
+    document: Any,
+    rows: Sequence[dict[str, Any]],
+    *,
+    columns: Sequence[str] = (),
+    caption: str = "",
+    drop: Sequence[str] = (),
 ) -> None:
     """Print one result in the chosen form.
 
@@ -42,17 +57,22 @@ def emit(
         rows: what CSV and the table show.
         columns: keys of the rows; may be left out where there is always a row.
         caption: stands above the table.
+        drop: columns that a table goes without on a narrow terminal, the first of them first.
     """
     if fmt is Format.json:
         text = to_json(document)
     else:
-        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=width())
+        text = tabulate(rows, fmt, columns=columns or list(rows[0]), caption=caption, width=width(), drop=drop)
     print(text, end="", flush=True)
 
 
-def emit_trials(fmt: Format, trials: Sequence[Trial]) -> None:
-    """Print trials."""
-    print(render(to_rows(trials), fmt, width=width()), end="", flush=True)
+def emit_trials(fmt: Format, trials: Sequence[Trial], budgets: Mapping[str, float]) -> None:
+    """Print trials, in a table under the run's budgets, in JSON each with them."""
+    rows = to_rows(trials)
+    if fmt is Format.json:
+        rows = [row | {"budgets": dict(budgets)} for row in rows]
+    caption = f"budgets: {limits(budgets)}" if budgets else ""
+    print(render(rows, fmt, caption=caption, width=width()), end="", flush=True)
 
 
 def width() -> int | None:
@@ -61,8 +81,31 @@ def width() -> int | None:
 
 
 def note(message: str) -> None:
-    """Print a line for the person watching, on stderr."""
-    print(printable(message), file=sys.stderr, flush=True)
+    """Print a line for the person watching, on stderr; a terminal breaks it between words."""
+    told = printable(message)
+    if sys.stderr.isatty():
+        told = between_words(told, shutil.get_terminal_size().columns)
+    print(told, file=sys.stderr, flush=True)
+
+
+def between_words(text: str, columns: int) -> str:
+    """Break long lines between words; those that hold a command of ours, which people copy, stay in one piece."""
+    return "\n".join(
+        line if "boostformer " in line else textwrap.fill(line, columns, **_AT_SPACES) for line in text.split("\n")
+    )
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes time; also as a decorator of a command."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 class Tell(Protocol):

@@ -9,15 +9,18 @@ import contextlib
 import errno
 import io
 import logging
+import os
 import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from boostformer import __version__
 from boostformer.errors import FULL, UserError
+from boostformer.extensions import VARIABLE
 from boostformer.shown import one_line, printable
 from search.cli import (
     compare,
@@ -40,13 +43,39 @@ from search.cli import (
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"boostformer {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="boostformer",
     help="Networks for semantic segmentation that fit a budget: search, inspect, train, export.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the boxes of typer's take a quarter of a second to import
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+    ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="A module, or a FILE.py, with blocks of your own; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Take the options that stand before the command."""
+    if modules:  # by the environment, so that the processes of a search have them too
+        files = [str(Path(name).absolute()) if name.endswith(".py") else name for name in modules]
+        os.environ[VARIABLE] = os.pathsep.join([*filter(None, [os.environ.get(VARIABLE)]), *files])
+
+
 for group in (
     run,
     lighten,
@@ -96,7 +125,7 @@ def main() -> None:
             signal.signal(number, _interrupt)
     try:
         with contextlib.redirect_stdout(_Printable(sys.stdout)):
-            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            code = app(args=sys.argv[1:] or ["--help"], prog_name="boostformer", standalone_mode=False)
     except UserError as error:
         code = _refuse(str(error))
     except _UsageError as error:

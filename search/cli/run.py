@@ -16,7 +16,7 @@ import typer
 from boostformer.errors import FULL, UserError
 from search.cli.data_summary import keep_summary, say_data
 from search.cli.outcome import conclude, so_far
-from search.cli.output import note
+from search.cli.output import busy, note
 
 if TYPE_CHECKING:
     from results.storage.location import Database
@@ -110,17 +110,17 @@ def run_search(
     Returns:
         The search, or None where it was only set up and something is left to do.
     """
-    from evaluators.latency.devices import use_beside
-    from results.run import read_run
-    from search.cli.announce import announcement, cost
-    from search.config.opening import resolve
-    from search.study.folder import earlier_experiment, reopened, set_up
-    from search.study.queue import Queue
-    from search.worker.local import default_workers, threads_of_one_worker
-    from search.worker.progress import ConsoleReporter
+    with busy("preparing data and costs …"):
+        from evaluators.latency.devices import use_beside
+        from results.run import read_run
+        from search.cli.announce import announcement, cost
+        from search.config.opening import resolve
+        from search.study.folder import earlier_experiment, reopened, set_up
+        from search.study.queue import Queue
+        from search.worker.local import default_workers, threads_of_one_worker
+        from search.worker.progress import ConsoleReporter
 
-    # The first time this decodes the images and counts the space's parts, which are kept for later runs.
-    with _busy("preparing data and costs …"):
+        # The first time this decodes the images and counts the space's parts, which are kept for later runs.
         if run_file is None:
             opened, asked = reopened(out, data)
         else:
@@ -225,19 +225,6 @@ def _database(storage: str, study: str) -> Database:
     from results.storage.location import Database
 
     return Database(named_by_user(storage), study)
-
-
-@contextmanager
-def _busy(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes time."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from boostformer.errors import UserError
 from boostformer.files import expanded
 from search.cli.data_argument import (
     BackgroundOption,
@@ -71,25 +72,29 @@ def train(
     ignore: IgnoreOption = None,
     background: BackgroundOption = None,
     colours: ColoursOption = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Of a checkpoint folder take the architecture alone.")
+    ] = False,
 ) -> None:
-    """Train any architecture for segmentation."""
+    """Train any architecture for segmentation; a checkpoint is trained on, from its weights."""
     from boostformer.training.log import trackers_of
-    from search.cli.arch_argument import read_architecture, weights_left
+    from search.cli.arch_argument import is_checkpoint, read_architecture
 
     trackers = trackers_of(log)
     architecture = read_architecture(arch)
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     ) | set_values(sets)
-    name = recipe or ("mmseg-160k" if init else "from-scratch")
+    if init is not None and from_scratch:
+        raise UserError("--init, --from-scratch: give one of them")
+    goes_on = init is None and not from_scratch and is_checkpoint(arch)
+    start = arch if goes_on else init
+    name = recipe or ("continue" if goes_on else "mmseg-160k" if init else "from-scratch")
     chosen = segmentation_recipe(name, changes)
     config = data_of(data, size, None, architecture.size)
     config = with_meaning(config, meaning_of(classes, ignore, background, colours))
-    remark = weights_left(arch) if init is None else None
-    if remark is not None:
-        remark += f"; --init {arch} starts from them"
     origin = {"recipe_name": name}
-    FullTraining(architecture, config, chosen, out, init, origin, remark, teacher, unlabelled, trackers).run()
+    FullTraining(architecture, config, chosen, out, start, origin, None, teacher, unlabelled, trackers).run()
 
 
 def pretrain(
@@ -119,7 +124,7 @@ def pretrain(
     from boostformer.training import top1
     from boostformer.training.log import trackers_of
     from boostformer.training.threads import using
-    from search.cli.arch_argument import read_architecture, weights_left
+    from search.cli.arch_argument import is_checkpoint, read_architecture
 
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
@@ -130,8 +135,8 @@ def pretrain(
     data = expanded(data)
     training, validation = Pictures(data, "training"), Pictures(data, "validation")
     architecture = read_architecture(arch).replace(classes=training.num_classes, size=shape, bands=RGB_BANDS)
-    if remark := weights_left(arch):
-        note(remark)
+    if is_checkpoint(arch):
+        note(f"{arch}: only its architecture is taken, the weights start from scratch")
     torch.manual_seed(chosen.seed)
     model = Classifier(architecture, chosen.drop_path)
     note(f"{chosen.iterations} iterations of {chosen.batch_size}, {len(training)} images; the bar shows the time left")

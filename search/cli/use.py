@@ -10,7 +10,7 @@ import typer
 from boostformer.errors import UserError, nearest
 from boostformer.files import is_file, is_folder
 from search.cli.data_argument import data_in
-from search.cli.output import note
+from search.cli.output import busy, note
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _pictures(given: list[Path]) -> dict[str, Path]:
     return found
 
 
+@busy("exporting, and comparing with ONNX Runtime …")
 def export(
     network: Annotated[
         str,

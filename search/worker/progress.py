@@ -48,7 +48,8 @@ class ConsoleReporter:
     """Reporter that shows the trials of a run on stderr. The time left assumes ``workers`` processes."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # which breaks lines between words
         self.workers = workers
         self.concluded = self.target = 0
         self._scheduler: Scheduler | None = None
@@ -81,7 +82,7 @@ class ConsoleReporter:
     def begins(self, standing: Standing) -> None:
         self._scheduler = standing.scheduler
         self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
-        self._trials = self._bars.add_task("trials", total=self.target, completed=self.concluded, note="")
+        self._trials = self._bars.add_task("trainings", total=self.target, completed=self.concluded, note="")
         if self.workers == 1:
             self._training = self._bars.add_task("training", total=None, note="")
 

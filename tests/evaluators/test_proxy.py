@@ -52,6 +52,14 @@ def test_the_seed_decides_the_score(arch: Architecture) -> None:
     assert scores[0] == scores[1] != scores[2]
 
 
+def test_a_batch_above_the_images_is_remarked() -> None:
+    def said(batch_size: int) -> str:
+        return " ".join(Proxy(DATA, recipes.load("proxy", iterations=3, batch_size=batch_size)).remarks())
+
+    assert "batch_size 7 is above the 6 training images" in said(7)
+    assert "batch_size" not in said(6)
+
+
 def test_trainings_and_scorings_of_a_search_use_one_thread_unless_told_otherwise(arch: Architecture) -> None:
     """So that scores do not depend on the machine and the number of workers: threads change the last bits."""
     for asked, used in (({}, 1), ({"threads": 3}, 3)):

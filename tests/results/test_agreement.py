@@ -98,11 +98,11 @@ def test_no_order_is_not_trusted() -> None:
 
 def test_of_few_networks_nothing_is_concluded() -> None:
     assert trust_lines(run_of([])) == [
-        f"the proxy's ranking: not known: 0 networks were trained longer, at least {ENOUGH} are needed"
+        f"the proxy's ranking: not known until at least {ENOUGH} networks are trained longer; none was so far"
     ]
-    assert trust(run_of([short(i, 0.1 * i) for i in range(9)])).verdict.startswith("not known: 0 networks")
+    assert trust(run_of([short(i, 0.1 * i) for i in range(9)])).verdict.endswith("; none was so far")
     few = trust(run_of(ladder([0.5 + i / 100 for i in range(7)])))
-    assert few.verdict.startswith("not known: 7 networks") and few.decisive is None
+    assert few.verdict.endswith("; 7 were so far") and few.decisive is None
     assert [comparison.overall.networks for comparison in few.comparisons] == [7]
     assert trust(run_of(ladder([0.5, 0.6]))).comparisons == []
 
@@ -141,13 +141,13 @@ def test_retrainings_count_by_length_and_recipe() -> None:
     shorts = [short(i, 0.3 + i / 100) for i in range(10)]
     rising = [0.5 + i / 100 for i in range(10)]
     mixed = retrained(rising[:5]) + retrained(rising, how="other data")[5:]
-    assert trust(run_of(shorts, mixed)).verdict.startswith("not known: 5 networks")
+    assert trust(run_of(shorts, mixed)).verdict.endswith("; 5 were so far")
     found = trust(run_of(shorts, [*mixed, *retrained(rising)]))
     assert found.verdict == "trust it" and found.decisive is not None
     assert (found.decisive.iterations, found.decisive.provenance) == (3000, "full")
     seeds = [*retrained(rising[::-1], seed=0), *retrained([4 * score for score in rising], seed=1)]
     assert trust(run_of(shorts, seeds)).verdict == "trust it", "the mean over seeds"
-    assert trust(run_of(shorts, retrained(rising, iterations=50))).verdict.startswith("not known: 0 networks")
+    assert trust(run_of(shorts, retrained(rising, iterations=50))).verdict.endswith("; none was so far")
 
 
 def test_noise_from_seeds() -> None:

@@ -6,12 +6,16 @@ import csv
 import io
 import json
 import math
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from result_factories import architecture, make_latency, make_trial
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
+from results.fitting import least, wrapped
 from results.summary import human, summary
 from results.tables import COLUMNS, render, tabulate, to_frame, to_json, to_rows
 from results.trial import Status
@@ -81,10 +85,40 @@ def test_table_folds_into_a_given_width() -> None:
 @pytest.mark.parametrize("width", [20, 60, 80, 100])
 def test_numbers_and_ids_are_whole_on_any_terminal(width: int) -> None:
     wide, narrow = render(ROWS), render(ROWS, width=width)
-    whole = [cell.strip() for line in wide.splitlines()[3:-1] for cell in line.split("│")[1:-2]]
-    shown = [cell.strip() for line in narrow.splitlines()[3:-2] for cell in line.split("│")[1:-1]]
-    assert shown == whole and "architecture" not in narrow.splitlines()[1]
-    assert narrow.splitlines()[-1] == "architectures: in a wider terminal, or with --format csv"
+    lines = [line for line in narrow.splitlines() if line[:1] not in "┏┡└"]
+    assert all(len(line) <= max(width, 80) for line in lines[:-1])
+    columns = [name.strip() for name in lines[0].strip("┃").split("┃")]
+    known = [name.strip() for name in wide.splitlines()[1].strip("┃").split("┃")]
+    assert {"trial", "id", "miou", "params", "macs"} <= set(columns) < set(known)
+    told = {name.strip() for name in lines[-1].removeprefix("in a wider terminal, or with --format csv: ").split(",")}
+    assert told == set(known) - set(columns) and "architecture" in told
+    for row, line in zip(wide.splitlines()[3:-1], lines[1:], strict=False):
+        whole = dict(zip(known, (cell.strip() for cell in row.strip("│").split("│")), strict=True))
+        shown = dict(zip(columns, (cell.strip() for cell in line.strip("│").split("│")), strict=True))
+        assert shown == {name: whole[name] for name in columns}
+
+
+def test_columns_are_dropped_in_turn_and_words_stay_whole() -> None:
+    rows = [
+        {"block": "universal_inverted_bottleneck", "options": "start 0/3/5; middle 0/3/5; ratio 2/3/4/6", "n": 1234}
+    ]
+
+    def words(width: int | None) -> list[str]:
+        return tabulate(rows, columns=["block", "options", "n"], width=width, drop=["n", "options"]).split()
+
+    assert {"universal_inverted_bottleneck", "start", "2/3/4/6", "1,234"} <= set(words(None)) & set(words(80))
+    assert {"universal_inverted_bottleneck", "start", "2/3/4/6"} <= set(words(62)) and words(62)[-1] == "n"
+    assert words(40)[-2:] == ["n,", "options"] and "start" not in words(40)
+    assert "universal_inverted_bottleneck" in words(10)
+
+
+@given(st.text("ab /+.", max_size=60), st.integers(1, 40))
+def test_a_text_is_broken_between_words_alone(text: str, width: int) -> None:
+    lines = wrapped(text, max(width, least(text))).split("\n")
+    assert all(len(line) <= max(width, least(text)) for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    words = [word for word in re.split(r"[\s/+.]", text) if word]
+    assert [word for line in lines for word in re.split(r"[\s/+.]", line) if word] == words
 
 
 def test_table_of_nothing_shows_the_columns() -> None:

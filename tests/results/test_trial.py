@@ -23,6 +23,22 @@ def test_every_objective_is_shown_and_compared_by_its_own_statement(name: str) -
     assert objective.show(value) in render(to_rows([trial]), "table")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("macs", 62_337_843_200, "62.338 G"),
+        ("macs", 127_000_000, "0.127 G"),
+        ("macs", 4_040_000, "4.040 M"),
+        ("macs", 40_400, "40.400 k"),
+        ("params", 3_714_658, "3.715 M"),
+        ("params", 39_500, "39.500 k"),
+        ("params", 0, "0.000 k"),
+    ],
+)
+def test_a_count_is_written_in_a_unit_that_fits(name: str, value: float, shown: str) -> None:
+    assert OBJECTIVES[name].show(value) == shown
+
+
 def test_costs_are_all_objectives_but_the_score_and_have_an_axis_each() -> None:
     assert [axis.cost.name for axis in AXES] == list(COSTS) == [name for name in OBJECTIVES if name != "miou"]
     assert set(COUNTED) <= {field.name for field in dataclasses.fields(Trial)} & set(COLUMNS)

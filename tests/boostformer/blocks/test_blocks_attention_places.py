@@ -148,3 +148,11 @@ def test_the_points_are_exact_in_half_precision() -> None:
     points = block.points(picture(16, 40, 40).to(torch.bfloat16))
     assert points.dtype == torch.float32
     assert len(points[0, :, 0, 0].unique()) == 40
+
+
+def test_positions_that_are_no_numbers_give_no_numbers() -> None:
+    """As in a training that diverges, which its loss tells; on a GPU a wrong index would end the process."""
+    points = torch.full((1, 4, 1, 2), torch.nan)
+    points[:, 1:] = 0.0
+    seen = sample(torch.ones(1, 8, 6, 7), points)
+    assert seen[0, 0].isnan().all() and seen[0, 1:].isfinite().all()

@@ -77,7 +77,7 @@ def unmeasured(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
 
 def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
     trials = ended(60.0, 120.0, 600.0)
-    assert "about 2 min a trial, 10 min in all" in told(unmeasured, trials, networks=8)
+    assert "about 2 min a training, 10 min in all" in told(unmeasured, trials, networks=8)
     assert cost(search(unmeasured), trials, standing(3, scheduler=scheduler(3))) is None
     others = [status for status in Status if status is not Status.FINISHED]
     more = [replace(trials[0], key=TrialKey(f"new{status}", 0, 0), status=status) for status in others]
@@ -87,15 +87,16 @@ def test_trials_that_ended_tell_the_cost(unmeasured: Proxy) -> None:
 def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = ended(60, 60, 60) + ended(240, 240, 240, rung=1) + ended(900, 900, 900, rung=2)
     assert told(unmeasured, trials, 18, **RUNGS).startswith(
-        "cost     about 60 s, 4 min and 15 min a trial, 27 min in all on this machine (the median of 3 trials so far)"
+        "cost     about 60 s, 4 min and 15 min a training, 27 min in all on this machine "
+        "(the median of 3 trainings so far)"
     )
     seconds = {(0, False): 10.0, (1, False): 20.0, (2, False): 40.0, (2, True): 70.0}
     monkeypatch.setattr(
         proxy, "estimate_seconds", lambda arch, rung, *, from_scratch=False: seconds[rung, from_scratch]
     )
     assert told(proxy, trials[:3], 18, final_seeds=3, **RUNGS).startswith(
-        "cost     about 60 s, 20 s and 40 s a trial, 18 min in all on this machine, then 2 times 70 s for each network "
-        "on the front (the median of 3 trials so far and an estimate"
+        "cost     about 60 s, 20 s and 40 s a training, 18 min in all on this machine, then 2 times 70 s for each "
+        "network on the front (the median of 3 trainings so far and an estimate"
     )
 
 
@@ -108,6 +109,18 @@ def test_further_seeds_are_only_announced_when_they_come_next() -> None:
     assert said(12, 10, Propose(0)).endswith(": 10 done, 2 to do")
     assert said(10, 10, Train(TrialKey("x", 0, 1))).endswith(": 10 done, further seeds of the front to do")
     assert said(10, 10, Done()).endswith(": 10 done, 0 to do")
+
+
+def test_budgets_that_exclude_nothing_are_remarked() -> None:
+    def said(**limits: int) -> list[str]:
+        return announcement(opened(limits=limits), standing(6)).splitlines()[:2]
+
+    assert not any("exclude nothing" in line for line in said(params=40_000))
+    space, budgets = said(params=10**9)
+    assert "all of random draws fit" not in space and "all random draws fit" in space
+    assert budgets.endswith("; they exclude nothing that a search would draw")
+    space, budgets = said()
+    assert space.endswith(" networks") and budgets == "budgets  none"
 
 
 def test_what_is_trained_is_announced() -> None:

@@ -25,7 +25,7 @@ def test_milliseconds_of_blocks_are_measured_once(
     monkeypatch.setattr(block_costs, "METER", HostMeter(tolerance=1e9))  # whatever else runs beside the tests
     listings = []
     for measuring in (True, False):
-        app(args=["blocks", "--format", "json"], standalone_mode=False)
+        app(args=["blocks", "--latency", "--format", "json"], standalone_mode=False)
         printed = capsys.readouterr()
         assert [f"measuring {kind} {name}" in printed.err for kind, name in FEW] == [measuring] * len(FEW)
         assert ("measuring" in printed.err) == measuring

@@ -197,7 +197,7 @@ def test_a_search_waits_for_a_board_that_is_off_and_shares_it(board: BoardServer
         assert process.wait(timeout=60) == 130
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
-    assert "0 trials finished" in last and "to resume: boostformer search run.yaml --out out" in last
+    assert "0 networks finished" in last and "to resume: boostformer search run.yaml --out out" in last
     trials = read_run(tmp_path / "out").trials
     assert {trial.status for trial in trials} <= {Status.WAITING, Status.INTERRUPTED}
     waiting = [trial for trial in trials if trial.status is Status.WAITING]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from optuna.trial import TrialState, create_trial
 from search_factories import MadeUp
 from typer.testing import CliRunner
@@ -26,7 +27,7 @@ from results.schema import NETWORK, end_attribute
 from results.storage.location import JOURNAL_NAME
 from results.trial import Status
 from search.cli import program
-from search.cli.outcome import so_far
+from search.cli.outcome import conclude, so_far
 from search.config import opening
 from search.config.opening import resolve
 from search.study.folder import set_up
@@ -167,10 +168,36 @@ def test_what_became_of_each_trial_is_shown(folder: Path, run_cli: Cli) -> None:
         assert [(row["status"], row["reason"]) for row in csv.DictReader(io.StringIO(shown.stdout))] == expected
         shown = run_cli("pareto", run_dir, "--all", "--format", "json")
         assert [(row["status"], row["reason"] or "") for row in json.loads(shown.stdout)] == expected
-    assert so_far(run_dir) == "2 trials finished, 1 failed, 1 over budget, 1 waiting for the device"
+    assert so_far(run_dir) == "2 networks finished, 1 failed, 1 over budget, 1 waiting for the device"
     answer = run_cli("profile", f"{run_dir}:5")
     assert answer.returncode == 2
     assert answer.stderr.endswith(" is waiting: no route to host; a finished trial is needed\n")
+
+
+def test_a_search_in_which_every_network_failed_ends_with_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(RUN)
+    opened, trials = resolve(tmp_path / "run.yaml")
+    set_up(tmp_path / "run", opened, trials)
+
+    def evaluate(*arguments: Any, **how: Any) -> Score:
+        raise TrainingFailure("diverged", "the loss is 9000")
+
+    work(opened, tmp_path / "run", LineReporter(io.StringIO()), MadeUp(evaluate))
+    with pytest.raises(typer.Exit) as end:
+        conclude(tmp_path / "run", None)
+    assert end.value.exit_code == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("0 networks finished, 3 failed")
+    assert said[-1].startswith("error: ") and "diverged" in said[-1]
+
+
+def test_the_budgets_stand_beside_the_front(folder: Path, run_cli: Cli) -> None:
+    shown = run_cli("pareto", "run", cwd=folder)
+    assert shown.stdout.startswith("budgets: params at most 60.000 k, macs at most 6.000 M\n")
+    rows = json.loads(run_cli("pareto", "run", "--format", "json", cwd=folder).stdout)
+    assert rows and all(row["budgets"] == {"params": 60_000, "macs": 6_000_000} for row in rows)
 
 
 def test_a_search_opens_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,16 +31,27 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def test_a_checkpoint_that_gives_only_its_architecture_is_said(folder: Path, run_cli: Cli) -> None:
-    left = "start: only its architecture is taken, the weights start from scratch"
+def test_a_checkpoint_is_trained_on_unless_told_otherwise(folder: Path, run_cli: Cli) -> None:
     train = ("train", "start", "--data", "data", *SHORT)
-    said = ok(run_cli(*train, "--out", "scratch", cwd=folder)).splitlines()
-    assert f"{left}; --init start starts from them" in said
-    assert left not in ok(run_cli(*train, "--init", "start", "--out", "tuned", cwd=folder))
-    refused = run_cli(*train, "--init", "nowhere", "--out", "none", cwd=folder)
-    assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith("error: --init: nowhere: no such")
+
+    def trained(out: str, *options: str) -> tuple[bool, object, str]:
+        said = ok(run_cli(*train, *options, "--out", out, cwd=folder))
+        made = json.loads((folder / out / "config.json").read_text())["provenance"]
+        return "starts from start: 99.4% of its numbers" in said, made["initialised_from"], made["recipe_name"]
+
+    tuned = trained("tuned")
+    assert tuned[0] and tuned[1] is not None and tuned[2] == "continue"
+    assert trained("named", "--init", "start") == (True, tuned[1], "mmseg-160k")
+    assert trained("scratch", "--from-scratch") == (False, None, "from-scratch")
+    for wrong, why in (
+        (("--init", "nowhere"), "error: --init: nowhere: no such"),
+        (("--init", "start", "--from-scratch"), "error: --init, --from-scratch: give one of them"),
+    ):
+        refused = run_cli(*train, *wrong, "--out", "none", cwd=folder)
+        assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith(why)
     write_tiny_imagenet(folder / "pictures")
     pretrain = ("pretrain", "start", "--data", "pictures", "--size", "64x64", *SHORT)
+    left = "start: only its architecture is taken, the weights start from scratch"
     assert left in ok(run_cli(*pretrain, "--out", "encoder", cwd=folder)).splitlines()
 
 

@@ -99,7 +99,7 @@ def test_the_run_file_is_written_back(project: Path, run_cli: Cli, tmp_path: Pat
     assert finished(project / "run") == 2
     about = json.loads(run_cli("show", project / "run", "--format", "json").stdout)
     assert about["objectives"] == ["miou", "macs", "params"] and about["search"]["strategy"] == "random"
-    assert about["trials"] == "2 trials finished"
+    assert about["trials"] == "2 networks finished"
 
 
 @pytest.mark.parametrize(

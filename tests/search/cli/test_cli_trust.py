@@ -69,7 +69,7 @@ def test_trust_in_words_and_as_data(run_dir: Path) -> None:
 
 def test_of_a_run_of_one_length_nothing_is_known(tmp_path: Path) -> None:
     run(tmp_path, 3, search=opened(small()))
-    said = "the proxy's ranking: not known: 0 networks were trained longer, at least 8 are needed\n"
+    said = "the proxy's ranking: not known until at least 8 networks are trained longer; none was so far\n"
     assert invoke("trust", tmp_path).stdout == said
     assert json.loads(invoke("trust", tmp_path, "--format", "json").stdout)["comparisons"] == []
     assert invoke("trust", tmp_path, "--format", "csv").stdout.startswith("short,long,training,networks,tau,")

@@ -111,7 +111,7 @@ def test_what_is_measured_over_budget_is_set_aside(tmp_path: Path, device: Devic
         ms = milliseconds(Architecture.from_dict(trial.architecture))
         assert trial.latency == Latency(Figure(ms, 0.9 * ms, 1.1 * ms), PROVENANCE, None, {"clock": 921})
         assert trial.feasible == (ms <= limit) == (trial.miou is not None)
-    assert so_far(tmp_path) == f"15 trials finished, {len(rejected)} over budget"
+    assert so_far(tmp_path) == f"15 networks finished, {len(rejected)} over budget"
     first = rejected[0]
     assert first.reason == f"{first.latency_ms:.2f} ms of {limit:.2f} ms"
     assert f"trial {first.number} {first.id}: over budget: {first.reason}" in said(watcher)
@@ -210,7 +210,7 @@ def test_while_a_device_is_off_networks_are_scored_and_measured_later(tmp_path: 
         assert trial.seconds is not None and trial.provenance == "made up"
         assert (trial.latency is None) == (trial.status is Status.WAITING)
     assert "device 'host' cannot be reached (no route to host); trying again in 0 s" in said(watcher)
-    assert so_far(tmp_path) == "5 trials finished"
+    assert so_far(tmp_path) == "5 networks finished"
     assert run(tmp_path, 5, evaluate, search=timed()).messages == []
 
 
