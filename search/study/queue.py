@@ -201,12 +201,12 @@ class Queue:
             return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
-        if self.experiment.inherit:
-            self.lineages.prune(proposal.parents)
+        self.lineages.prune(proposal.parents)
         return TrialKey(arch.id, 0, seed), arch, self.lineages.stored(proposal.parent)
 
     def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
         """Begin a training of a known network once more, or a further one."""
+        self.lineages.prune()
         resumes = key in self._state.scores or newest_state(self.folder(key)) > 0
         return key, self._state.architectures[key.arch_id], self.lineages.again(key, needed=not resumes)
 
