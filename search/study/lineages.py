@@ -16,7 +16,8 @@ from results.pareto import front, minimised
 from results.trial import START, Parent, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Key
-from search.strategies.base import BEST, ParentKey, nearest
+from search.strategies.base import BEST
+from search.strategies.history import ParentKey, nearest
 from search.strategies.ranking import best_first
 from search.study.state import State
 from search.study.weights import Weights

@@ -34,7 +34,8 @@ from results.storage.location import storage_of
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Proposal
+from search.strategies.history import Observation
 from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS

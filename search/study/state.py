@@ -17,7 +17,7 @@ from boostformer.figures import Latency, Provenance
 from results.schema import read_trial
 from results.trial import START, Parent, Status, Trial, TrialKey
 from search.config.problem import Key, Problem
-from search.strategies.base import Observation, ParentKey
+from search.strategies.history import Observation, ParentKey
 from search.study.scheduler import Done, Scheduler, Step
 
 

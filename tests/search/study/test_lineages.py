@@ -24,7 +24,8 @@ from results.storage.location import Database, Journal
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
-from search.strategies.base import Inheritance, Observation, Proposal
+from search.strategies.base import Inheritance, Proposal
+from search.strategies.history import Observation
 from search.study.folder import set_up
 from search.study.lineages import Lineages
 from search.study.queue import Queue
