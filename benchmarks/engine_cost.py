@@ -37,7 +37,7 @@ from results.trial import Status, objective
 from search.config.problem import Problem
 from search.config.sections import SearchConfig
 from search.strategies import STRATEGIES, strategy_class
-from search.strategies.base import Observation
+from search.strategies.history import Observation
 from search.study.folder import set_up
 from search.worker.launchers.nni.experiment import require_nni, running
 from search.worker.launchers.nni.service import LOOPBACK

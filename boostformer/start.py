@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from boostformer.files import is_file, is_folder
+from boostformer.files import is_folder
 from boostformer.inheritance import Inherited, inherit
 from boostformer.model import Network, import_checkpoint
 from boostformer.names import are_numbers
@@ -79,8 +79,7 @@ def read_trained(source: str | Path) -> Trained:
     model = import_checkpoint(folder, notes)
     has_decoder = importers.read(folder).has_decoder
     found = {name: value for name, value in model.state_dict().items() if has_decoder or name.startswith("encoder.")}
-    file = next(path for name in _FILES[::2] if is_file(path := folder / name))
-    digest = checkpoint.sha256(file)
+    digest = checkpoint.sha256(importers.weights_file(folder))
     return Trained(str(source), digest, found, model.labels, model.architecture, licence_of(folder))
 
 

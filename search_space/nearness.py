@@ -34,6 +34,21 @@ def distances(space: GeneSpace, one: Genes, others: Genes) -> NDArray[np.float64
     return apart(space, one[:, None], others[None])
 
 
+def nearer(space: GeneSpace, one: Genes, goal: Genes) -> Genes:
+    """Give networks (N, G) with one more choice of ``goal`` than ``one`` has, both (G,); a block with its options."""
+    found = []
+    for column in range(len(space.parents)):
+        if one[column] == goal[column] or INACTIVE in (one[column], goal[column]):
+            continue
+        row, changed = one.copy(), {column}
+        for below, above in enumerate(space.parents):  # options stand behind their block
+            if below == column or (above is not None and above[0] in changed):
+                row[below] = goal[below]
+                changed.add(below)
+        found.append(row)
+    return np.array(found, dtype=np.int16).reshape(-1, len(space.parents))
+
+
 def nearest_genes(space: SearchSpace, arch: Architecture) -> tuple[int, ...]:
     """Give the genes of the network in the space that is most like ``arch``, which may lie outside of it.
 

@@ -19,7 +19,7 @@ from archai.discrete_search.predictors.dnn_ensemble import PredictiveDNNEnsemble
 from overrides import overrides
 
 from racing.contest import Contest
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space.genes import Genes, GeneSpace, keys
 
 ENDLESS = 10**6

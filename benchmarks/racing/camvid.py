@@ -24,7 +24,7 @@ from evaluators.costs.budget import Budget
 from evaluators.costs.table import CostTable
 from racing.landscape import Floats, Landscape, normal
 from search.config.problem import Problem
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space import read_space
 from search_space.genes import Genes, GeneSpace
 

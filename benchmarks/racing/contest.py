@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from racing.landscape import Floats, Landscape
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space.genes import Genes
 
 

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from racing.contest import Contest
-from search.strategies.base import PATIENCE, Key
+from search.strategies.base import PATIENCE
+from search.strategies.history import Key
 
 
 class Sampler(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.config.problem import Exhausted
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space.genes import Genes, GeneSpace, keys
 
 Floats = NDArray[np.float64]

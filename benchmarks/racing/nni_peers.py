@@ -12,7 +12,7 @@ from nni.tuner import Tuner
 
 from racing.contest import Contest
 from racing.filtered import run_filtered
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space.encoding import INACTIVE
 from search_space.genes import GeneSpace
 

@@ -11,7 +11,7 @@ from optuna.trial import create_trial
 
 from racing.contest import Contest
 from racing.filtered import run_filtered
-from search.strategies.base import Key
+from search.strategies.history import Key
 from search_space.encoding import INACTIVE
 
 BUDGET = "budget"

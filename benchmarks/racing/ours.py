@@ -7,7 +7,7 @@ import numpy as np
 from racing.contest import Contest
 from results.trial import Status
 from search.strategies import strategy_class
-from search.strategies.base import Observation
+from search.strategies.history import Observation
 
 
 def run_ours(contest: Contest, name: str) -> None:

@@ -178,11 +178,18 @@ def _read_config(folder: Path) -> TheirConfig:
         raise UserError(f"{file}: {key}: {short(found.get(key))} is not {allowed}") from None
 
 
+def weights_file(folder: Path) -> Path:
+    """Find the file with the weights; :class:`UserError` when there is none."""
+    for file in (folder / "model.safetensors", folder / "pytorch_model.bin"):
+        if exists(file):
+            return file
+    raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if exists(file := folder / "model.safetensors"):
+    file = weights_file(folder)
+    if file.suffix == ".safetensors":
         return read_tensors(file)
-    if not exists(file := folder / "pytorch_model.bin"):
-        raise UserError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
     check_regular(file)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)

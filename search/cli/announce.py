@@ -117,7 +117,8 @@ def _weights(opened: OpenExperiment) -> str:
     largest = 4 * max(trained.cost(arch).params for arch in _drawn(opened))
     parents, mega = BEST + YOUNGEST, 1e-6 * largest
     each = f"some {mega:.2g} MB each, {parents * mega:.2g} MB and the front's"
-    kept = f"those of {parents} parents and of the front are kept, {each}"
+    begun = ", with what these began from," if opened.experiment.search.final_seeds > 1 else ""
+    kept = f"those of {parents} parents and of the front{begun} are kept, {each}"
     if start is None:
         return kept
     own, space = Architecture.from_dict(start.architecture, start.place), opened.experiment.space

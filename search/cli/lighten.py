@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,8 @@ import typer
 from boostformer.errors import UserError
 from boostformer.files import expanded
 from search.cli.data_argument import data_in, data_of
-from search.cli.full_training import BEST, FullTraining, watched
+from search.cli.full_training import BEST
+from search.cli.last_training import LastTraining
 from search.cli.lightening import SEARCH, START, TRIALS, Folder, Limits, Wish, write_files
 from search.cli.output import emit, note
 from search.cli.recipe_options import (
@@ -35,13 +36,9 @@ from search.cli.teaching import TeacherOption
 
 if TYPE_CHECKING:
     from boostformer.data.config import DataConfig
-    from boostformer.training import Recipe
     from boostformer.weights.checkpoint import Config
     from results.comparison import Scored
-    from search.config.experiment import Experiment
 
-PICK = "best-miou"
-"""Which network of the front is trained in full: the one that loses least."""
 TABLE = "table"
 """Name, before .md and .json, of the files with the comparison."""
 
@@ -121,7 +118,8 @@ def lighten(
         recipe_changes = given(batch_size=batch_size, iterations=iterations, seed=seed, threads=threads)
         full = recipe_of(run.proxy, recipe, recipe_changes | set_values(sets))
         teacher = None if no_teacher else teacher or str(start)
-        _say_cost_of_end(wish.config, images, full, teacher)
+        last = LastTraining(images, full, teacher, trackers)
+        last.say_cost(wish.config.architecture)
         if dry_run:
             with tempfile.TemporaryDirectory() as scratch:
                 run_search(folder.run_file, Path(scratch) / SEARCH, trials, workers=0)
@@ -129,7 +127,7 @@ def lighten(
             return
         experiment = run_search(folder.run_file, folder.search, trials, workers)
         assert experiment is not None
-        net = _train_pick(folder, experiment, images, full, teacher, trackers)
+        net = last.run(folder, experiment)
         after = _scored(net, images)
         _compare(out, {start: before, net: after}, images, device)
 
@@ -146,6 +144,9 @@ def _start(ckpt: str, out: Path) -> tuple[Path, Config]:
             raise UserError(f"{ckpt}: holds an encoder only, {_NEEDED}")
         if not checkpoint.is_ours(out / START):
             import_into(folder, out / START)
+        known = checkpoint.read_config(out / START).provenance.get("imported_sha256")
+        if known != checkpoint.sha256(importers.weights_file(folder)):
+            raise UserError(f"{ckpt}: its weights are not those that {out / START} was read from; choose another --out")
         folder = out / START
     config = checkpoint.read_config(folder)
     if config.kind != "segmenter":
@@ -169,101 +170,6 @@ def _scored(folder: Path, images: DataConfig) -> Scored:
     found = evaluated(folder, images, "validation")
     note(f"mIoU {found.miou:.2%} of {folder}")
     return found
-
-
-def _say_cost_of_end(config: Config, images: DataConfig, recipe: Recipe, teacher: str | None) -> None:
-    """Say what the last training will cost, before the search begins, which says what it costs itself.
-
-    Args:
-        config: of the start, heavier than whatever will be trained.
-        images: to train on.
-        recipe: how to train.
-        teacher: source of the teacher.
-    """
-    from boostformer.data.cache import data_cache
-    from boostformer.teachers.opening import open_teacher
-    from boostformer.training import TrainingFailure
-    from boostformer.training.taught import Teaching
-    from evaluators.proxy import Proxy
-    from search.worker.progress import duration
-
-    proxy = Proxy(images, recipe, data_cache())
-    teaching = None
-    if teacher is not None:
-        names = [proxy.training.name(index) for index in range(len(proxy.training))]
-        teaching = Teaching(open_teacher(teacher, images.size, names))
-        teaching.check(recipe)
-    network = config.architecture.replace(classes=len(proxy.labels), bands=proxy.bands)
-    try:
-        seconds = proxy.estimate_seconds(network, teaching=teaching)
-        told = f"at most about {duration(seconds)} (an estimate, from a few steps of the network given)"
-    except TrainingFailure as failure:
-        told = f"for a time that is unknown: {failure}"
-    taught = f", taught by {teacher}" if teacher is not None else ""
-    note(f"at the end the best is trained for {recipe.iterations} iterations of {recipe.batch_size}{taught}: {told}")
-
-
-def _train_pick(
-    folder: Folder,
-    experiment: Experiment,
-    images: DataConfig,
-    recipe: Recipe,
-    teacher: str | None,
-    trackers: Sequence[str],
-) -> Path:
-    """Train the pick of the search in full, from the weights that it has, unless that is done; give its folder.
-
-    Args:
-        folder: the lightening's.
-        experiment: the search, which has ended.
-        images: to train on.
-        recipe: how to train.
-        teacher: source of the teacher.
-        trackers: who is told of the training's course.
-    """
-    from boostformer.architecture import Architecture
-    from results.pareto import pick
-    from results.run import read_run
-    from search.cli.outcome import show_end
-    from search.cli.retraining import begins, carry_out, inherited, origin
-    from search.cli.run import resumable
-
-    search = folder.search
-    with resumable(search):
-        show_end(search, experiment.latency)
-    run = read_run(search)
-    chosen = pick(run.trials, run.objectives, PICK)
-    out = folder.path / f"net-{chosen.id}"
-    if _is_trained(out, recipe):
-        note(f"{out}: trial {chosen.number}, {PICK} of the front, is trained already")
-        return out
-    start = inherited(search, experiment, chosen)
-    plan = FullTraining(
-        Architecture.from_dict(chosen.architecture),
-        images,
-        recipe,
-        out,
-        start,
-        {"searched": origin(search, run, experiment, chosen, PICK)},
-        begins(run, chosen, start),
-        teacher=teacher,
-        trackers=trackers,
-    )
-    carry_out(plan, search, experiment.content)
-    return out
-
-
-def _is_trained(net: Path, recipe: Recipe) -> bool:
-    """Tell whether a training into ``net`` has ended; UserError when it was one by another recipe."""
-    from boostformer.weights import checkpoint
-    from search.config.experiment import difference
-
-    known = checkpoint.read_config(net).provenance if checkpoint.is_ours(net) else {}
-    if "metrics" not in known:
-        return False
-    if differs := difference(known.get("recipe", {}), watched(recipe).model_dump(mode="json")):
-        raise UserError(f"{net}: was trained by another recipe: {differs}; move it away to train it anew")
-    return True
 
 
 def _compare(out: Path, scores: dict[Path, Scored], images: DataConfig, device: str | None) -> None:

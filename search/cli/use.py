@@ -177,7 +177,7 @@ def import_(
 def import_into(folder: Path, out: Path) -> None:
     """Read a foreign checkpoint and write it as one of ours; UserError when it cannot be read."""
     from boostformer.model import import_checkpoint
-    from boostformer.weights import checkpoint
+    from boostformer.weights import checkpoint, importers
     from boostformer.weights.licence import licence_of
     from evaluators.costs.table import costs_of
 
@@ -185,6 +185,7 @@ def import_into(folder: Path, out: Path) -> None:
     model = import_checkpoint(folder, notes)
     checkpoint.claim(out)
     model.provenance = {"imported_from": folder.resolve().name, "notes": notes, "licence": licence_of(folder)}
+    model.provenance["imported_sha256"] = checkpoint.sha256(importers.weights_file(folder))
     model.provenance["costs"] = costs_of(model.architecture)
     model.save_pretrained(out)
     for line in notes:

@@ -7,51 +7,32 @@ compared with others on tables (``benchmarks/race.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import ClassVar, Literal, Protocol
+from itertools import chain, islice
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.trial import START, Status
-from search.config.problem import Key
+from results.trial import START
+from search.strategies.history import Candidates, History, Key, Observation, ParentKey
 from search.strategies.ranking import best_first
-from search_space.genes import Genes, GeneSpace, keys
+from search.strategies.walk import near
+from search_space.genes import Genes, keys
 from search_space.nearness import apart, distances
 
 PATIENCE = 20
-"""The number of guesses in a row that may be refused before a random network is taken."""
+"""The number of guesses in a row that may be refused before a newcomer is taken, near the start or random."""
 BEST, YOUNGEST = 30, 20
 """Of the networks that others can begin from, so many of the best and of the youngest are parents."""
-NEAR, MOST_STEPS = (2, 33), 300
-"""On the way from the start into the budgets: of how many changes, at random between these, the cheapest is taken each
-time; and the number of changes after which a way leads nowhere."""
+NEWCOMERS = 20
+"""Networks near the start that stand for newcomers from all over the space; each takes some milliseconds."""
 
 _STARTS_SCORE = 0.5
 """Stands for the score of the start, which is not known."""
 
-ParentKey = Key | Literal["start"] | None
-"""What a training begins from: a network of the history, the search's start, or random weights."""
 _Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The knowledge of one network: its ``miou`` (0…1) if it is finished, ``latency_ms`` where it was measured.
-
-    Its ``status`` is that of its first training; what will be repeated counts as running. ``parent`` is what that began
-    from, ``behind`` the iterations that lie behind the score, and ``heritable`` whether others can begin from it.
-    """
-
-    genes: Key
-    status: Status
-    miou: float | None = None
-    latency_ms: float | None = None
-    parent: ParentKey = None
-    behind: int = 0
-    heritable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,121 +51,6 @@ class Proposal:
     parents: frozenset[Key] = frozenset()
 
 
-class Candidates(Protocol):
-    """The networks that may be proposed, with what they cost; :class:`search.config.problem.Problem` is one."""
-
-    @property
-    def genes(self) -> GeneSpace:
-        """Their choices."""
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """``miou``, to be maximised, and costs, to be minimised."""
-
-    def costs(self, genes: Genes) -> NDArray[np.float64]:
-        """Give the costs (P, C) among the objectives, in their order, of genes (P, G); NaN if only measuring tells."""
-
-    def excess(self, genes: Genes) -> NDArray[np.float64]:
-        """Give the worst violation of a budget (P,), as a share of it, of genes (P, G); at most 0 fits."""
-
-    def fits(self, key: Key) -> bool:
-        """Tell whether one network is within the budgets, to the last bit."""
-
-    def random(self, rng: np.random.Generator, known: Collection[Key]) -> Key:
-        """Draw a network within the budgets that is not ``known``; raises :class:`Exhausted`."""
-
-
-class History:
-    """All N networks that were observed, as arrays in the order of their first trials; grown by :meth:`learn`."""
-
-    def __init__(self, candidates: Candidates) -> None:
-        self._candidates = candidates
-        self._forget()
-
-    def _forget(self) -> None:
-        self.observations: list[Observation] = []
-        self.known: dict[Key, int] = {}
-        self.genes: Genes = np.empty((0, len(self._candidates.genes.choices)), dtype=np.int16)
-        self.costs = np.empty((0, len(self._candidates.objectives) - 1))
-
-    def __len__(self) -> int:
-        return len(self.observations)
-
-    def learn(self, history: Sequence[Observation]) -> None:
-        """Take over what is new or has changed in ``history``, which holds everything."""
-        old = self.observations
-        if len(history) < len(old) or any(a.genes != b.genes for a, b in zip(old, history, strict=False)):
-            self._forget()
-        changed = [i for i, (a, b) in enumerate(zip(self.observations, history, strict=False)) if a != b]
-        new = history[len(self.observations) :]
-        if new:
-            rows = np.array([observation.genes for observation in new], dtype=np.int16).reshape(len(new), -1)
-            self.known |= {o.genes: i for i, o in enumerate(new, len(self.observations))}
-            changed += range(len(self.observations), len(history))
-            self.genes = np.concatenate([self.genes, rows])
-            self.costs = np.concatenate([self.costs, self._candidates.costs(rows)])
-        self.observations = list(history)
-        names = [name for name in self._candidates.objectives if name != "miou"]
-        for i in changed:
-            if (ms := history[i].latency_ms) is not None and "latency_ms" in names:
-                self.costs[i, names.index("latency_ms")] = ms
-
-    @property
-    def scored(self) -> NDArray[np.int64]:
-        """Indices of the networks whose mIoU and costs are all known."""
-        known = [i for i, o in enumerate(self.observations) if o.miou is not None]
-        rows = np.array(known, dtype=np.int64)
-        return rows[~np.isnan(self.costs[rows]).any(axis=1)]
-
-    @property
-    def miou(self) -> NDArray[np.float64]:
-        """mIoU (N,), NaN where it is not known."""
-        return np.array([np.nan if o.miou is None else o.miou for o in self.observations])
-
-    @property
-    def latency(self) -> NDArray[np.float64]:
-        """Measured milliseconds (N,), NaN where they are not known."""
-        return np.array([np.nan if o.latency_ms is None else o.latency_ms for o in self.observations])
-
-    @property
-    def rejected(self) -> NDArray[np.bool_]:
-        """Mask (N,) of the networks that were measured to be over the budget."""
-        return np.array([o.status is Status.OVER_BUDGET for o in self.observations], dtype=bool)
-
-    @property
-    def parents(self) -> NDArray[np.int64]:
-        """Indices (N,) of what the networks began from; -1 for the start, and for random weights."""
-        found = [o.parent for o in self.observations]
-        return np.array([self.known.get(key, -1) if isinstance(key, tuple) else -1 for key in found], dtype=np.int64)
-
-    @property
-    def heritable(self) -> NDArray[np.int64]:
-        """Indices of the scored networks whose trained weights others can begin from."""
-        return np.array([i for i in self.scored if self.observations[i].heritable], dtype=np.int64)
-
-    def values(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Give the objectives (R, 1 + C) of these networks (R,), all minimised, the negative mIoU first."""
-        return np.column_stack([-self.miou[rows], self.costs[rows]])
-
-
-def nearest(space: GeneSpace, key: Key, history: Sequence[Observation], start: Key | None) -> ParentKey:
-    """Choose what a network begins from, of all that can be: the most like it, of several the best, then the youngest.
-
-    Args:
-        space: the choices.
-        key: the network.
-        history: every network that was tried.
-        start: the trained network that the search begins with, if any.
-    """
-    found = sorted((o for o in reversed(history) if o.heritable), key=lambda o: -(o.miou or 0.0))
-    others = [o.genes for o in found] + ([start] if start is not None else [])
-    if not others:
-        return None
-    own, rows = (np.array(listed, dtype=np.int16).reshape(len(listed), -1) for listed in ([key], others))
-    best = int(distances(space, own, rows)[0].argmin())
-    return found[best].genes if best < len(found) else START
-
-
 class Strategy(ABC):
     """Proposes networks, from the seed and the history alone.
 
@@ -192,7 +58,7 @@ class Strategy(ABC):
     only guesses; networks over budget or known already are refused here, which costs nothing.
 
     Where networks inherit, each begins from the network most like it among the parents. The first ones are the start,
-    if there is one, and networks near it, else random ones with random weights.
+    if there is one, and networks near it, as are newcomers later on; else random ones with random weights.
     """
 
     startup: ClassVar[int] = 10
@@ -228,13 +94,19 @@ class Strategy(ABC):
     def _network(self, rng: np.random.Generator) -> Key:
         guesses: Iterator[Key] = iter(())
         if len(self.history) >= self.startup:
-            guesses = self.guesses(rng)
-        elif self.start is not None:
-            guesses = self._near_start(rng)
-        for key in islice(guesses, PATIENCE):
+            guesses = islice(self.guesses(rng), PATIENCE)
+        if self.start is not None:
+            guesses = chain(guesses, islice(near(self.candidates, self.start, rng), PATIENCE))
+        for key in guesses:
             if key not in self.history.known and self.candidates.fits(key):
                 return key
         return self.candidates.random(rng, self.history.known)
+
+    def newcomers(self, rng: np.random.Generator, count: int) -> Genes:
+        """Draw networks (P, G) that follow from none of the history: ``count`` at random, or a few near the start."""
+        if self.start is None:
+            return self.candidates.genes.sample(rng, count)
+        return np.array(list(islice(near(self.candidates, self.start, rng), NEWCOMERS)), dtype=np.int16)
 
     @abstractmethod
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
@@ -289,20 +161,3 @@ class Strategy(ABC):
         changed[has] = apart(self.candidates.genes, genes[has], seen.genes[rows[has]])
         score[has] = seen.miou[rows[has]]
         return np.column_stack([(np.log1p(behind) - 5) / 2, (changed - 0.3) / 0.3, (score - 0.3) / 0.2])
-
-    def _near_start(self, rng: np.random.Generator) -> Iterator[Key]:
-        """Yield the start, then ends of ways that lead from it into the budgets by a change at a time."""
-        assert self.start is not None
-        yield self.start
-        space, begin = self.candidates.genes, np.array([self.start], dtype=np.int16).reshape(1, -1)
-        while True:
-            drawn, here = int(rng.integers(*NEAR)), space.mutate(begin, rng)
-            excess = float(self.candidates.excess(here)[0])
-            for _ in range(MOST_STEPS):
-                if excess <= 0:
-                    break
-                changed = space.mutate(np.repeat(here, drawn, axis=0), rng)
-                values = self.candidates.excess(changed)
-                if values.min() < excess:
-                    here, excess = changed[[values.argmin()]], float(values.min())
-            yield keys(here)[0]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from search.strategies.base import Key, Strategy
+from search.strategies.base import Strategy
+from search.strategies.history import Key
 from search.strategies.ranking import best_first
 from search_space.genes import keys
 

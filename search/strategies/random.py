@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from search.strategies.base import Key, Strategy
+from search.strategies.base import Strategy
+from search.strategies.history import Key
 
 
 class Random(Strategy):

@@ -21,8 +21,9 @@ from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from results.trial import Status
-from search.strategies.base import PATIENCE, Candidates, Inheritance, Key, Strategy
+from search.strategies.base import PATIENCE, Inheritance, Strategy
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
+from search.strategies.history import Candidates, Key
 from search.strategies.improvement import Improvement
 from search.strategies.kernel import Inputs, Kernel
 from search.strategies.ranking import best_first, front_of
@@ -82,7 +83,7 @@ class Surrogate(Strategy):
         """Evolve networks from the best so far and from one another; yield those of the largest expected gain first."""
         space = self.candidates.genes
         best = self.history.genes[belief.best(PARENTS)]
-        parents, new = best, space.sample(rng, DRAWN)
+        parents, new = best, self.newcomers(rng, DRAWN)
         pool, gains, seen = new[:0], np.empty(0), set(self.history.known)
         for _ in range(ROUNDS):
             mothers, fathers = (parents[rng.integers(len(parents), size=BRED)] for _ in range(2))

@@ -14,7 +14,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from results.trial import OBJECTIVES, Status
-from search.strategies.base import Candidates, Inheritance, Key, Observation, Strategy
+from search.strategies.base import Inheritance, Strategy
+from search.strategies.history import Candidates, Key, Observation
 from search_space.encoding import INACTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

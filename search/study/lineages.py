@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
+import numpy as np
 from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.start import Trained
 from evaluators.proxy import Beginning
-from results.pareto import front
+from results.pareto import front, minimised
 from results.trial import START, Parent, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Key
-from search.strategies.base import ParentKey, nearest
+from search.strategies.base import BEST
+from search.strategies.history import ParentKey, nearest
+from search.strategies.ranking import best_first
 from search.study.state import State
 from search.study.weights import Weights
 
@@ -50,8 +54,9 @@ class Lineages:
     def again(self, key: TrialKey, *, needed: bool) -> Parent | None:
         """Give what a training of a known network begins from: what an earlier one did, if these weights are there.
 
-        Else it is the network most like it, which is itself where it was trained before. ``needed`` is False for a
-        training that goes on from its own state, or is scored.
+        Else it is what its first training would have begun from without them: longer trainings and further seeds are
+        compared with others, so none begins from the network itself or what descends from it. ``needed`` is False for
+        a training that goes on from its own state, or is scored.
         """
         state = self.state
         parent = state.parent_of(key)
@@ -63,35 +68,57 @@ class Lineages:
         return found
 
     def like(self, arch: Architecture) -> Parent | None:
-        """Give the trained network that is most like ``arch``, if networks inherit and there is one."""
+        """Give the trained network most like ``arch`` of those begun before it; None where there is none."""
         opened = self.opened
         if not opened.experiment.inherit:
             return None
         own = opened.problem.key(arch)
-        return self.stored(nearest(opened.problem.genes, own, self.state.history, opened.start_key))
+        earlier = list(takewhile(lambda known: known.genes != own, self.state.history))
+        return self.stored(nearest(opened.problem.genes, own, earlier, opened.start_key))
 
     def look(self) -> None:
         """Tell the state which weights are there."""
         if self.opened.experiment.inherit:
             self.state.see(self.weights.digests() - self.lost)
 
-    def prune(self, parents: Collection[Key]) -> None:
+    def prune(self, parents: Collection[Key] | None = None) -> None:
         """Remove the weights of networks that are neither on the front nor can be a parent.
 
-        Those that a worker has just stored are not told of yet, and stay. To be called in turn.
+        Those stay that a training which has not ended may need, and those that a worker has stored and not told of. To
+        be called in turn.
 
         Args:
-            parents: the networks that can.
+            parents: the networks that can; by default all, so that only longer trainings and further seeds, which none
+                begins from, lose theirs.
         """
-        experiment, state = self.opened.experiment, self.state
-        best = front(state.finished, experiment.objectives)
+        state = self.state
+        if not self.opened.experiment.inherit:
+            return
+        best = front(state.finished, self.opened.experiment.objectives)
         kept = state.in_use | {trial.weights for trial in best}
-        if experiment.search.final_seeds > 1:  # these begin where the first did
-            kept |= {trial.parent.weights for trial in best if trial.parent is not None}
-        kept |= {found.weights for key in parents if (found := self.stored(key)) is not None}
+        kept |= {trial.parent.weights for trial in self._repeated(best) if trial.parent is not None}
+        if parents is None:
+            kept |= {score.weights for key, score in state.scores.items() if state.scheduler.is_first(key)}
+        else:
+            kept |= {found.weights for key in parents if (found := self.stored(key)) is not None}
         known = {score.weights for score in state.scores.values()}
         for digest in state.stored & (known - kept):
             self.weights.remove(digest)
+
+    def _repeated(self, best: list[Trial]) -> list[Trial]:
+        """List the trainings that may be repeated with further seeds, which begin where these did.
+
+        They are those of the front, ``best``, and of the networks that may yet be on it: those that will be promoted,
+        and a few, since means over seeds move others up.
+        """
+        state, objectives = self.state, self.opened.experiment.objectives
+        if self.opened.experiment.search.final_seeds == 1:
+            return []
+        first = [trial for trial in state.finished if state.scheduler.is_first(trial.key)]
+        values = minimised(first, objectives)
+        comparable = np.flatnonzero(np.isfinite(values).all(axis=1))
+        count = max([BEST, *state.scheduler.most_trainings()[1:2]])
+        return best + [first[i] for i in comparable[best_first(values[comparable], count)]]
 
     def prune_orphans(self) -> None:
         """Remove the weights of workers that died before they told of them, once all trainings are concluded."""

@@ -34,7 +34,8 @@ from results.storage.location import storage_of
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Proposal
+from search.strategies.history import Observation
 from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
@@ -201,12 +202,12 @@ class Queue:
             return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
-        if self.experiment.inherit:
-            self.lineages.prune(proposal.parents)
+        self.lineages.prune(proposal.parents)
         return TrialKey(arch.id, 0, seed), arch, self.lineages.stored(proposal.parent)
 
     def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
         """Begin a training of a known network once more, or a further one."""
+        self.lineages.prune()
         resumes = key in self._state.scores or newest_state(self.folder(key)) > 0
         return key, self._state.architectures[key.arch_id], self.lineages.again(key, needed=not resumes)
 

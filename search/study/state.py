@@ -17,7 +17,7 @@ from boostformer.figures import Latency, Provenance
 from results.schema import read_trial
 from results.trial import START, Parent, Status, Trial, TrialKey
 from search.config.problem import Key, Problem
-from search.strategies.base import Observation, ParentKey
+from search.strategies.history import Observation, ParentKey
 from search.study.scheduler import Done, Scheduler, Step
 
 
@@ -203,9 +203,11 @@ class State:
 
     @property
     def in_use(self) -> set[str]:
-        """Digests of the weights from which trainings that are begun and not ended may yet begin once more."""
-        unended = {key: parent for key, parent in self.parents.items() if key not in self.ended}
-        return {parent.weights for parent in unended.values() if parent is not None}
+        """Digests of the weights of trainings that are begun and not ended: what they may begin from, or came to."""
+        unended = self.parents.keys() - self.ended.keys()
+        begun = {parent.weights for key in unended if (parent := self.parents[key]) is not None}
+        scored = (self.scores[key].weights for key in unended if key in self.scores)
+        return begun | {digest for digest in scored if digest is not None}
 
     def is_finished(self, key: TrialKey) -> bool:
         return key in self.ended and self.ended[key].is_finished

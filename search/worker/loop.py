@@ -23,7 +23,8 @@ from results.trial import Status, Trial
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
 from search.strategies import strategy_class
-from search.strategies.base import Inheritance, Observation, Proposal
+from search.strategies.base import Inheritance, Proposal
+from search.strategies.history import Observation
 from search.study.claim import KILLER, Claim
 from search.study.queue import Queue
 from search.study.state import Scored

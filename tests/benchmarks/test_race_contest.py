@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.strategies.base import PATIENCE, Key
+from search.strategies.base import PATIENCE
+from search.strategies.history import Key
 from search_space.genes import keys
 
 pytest.importorskip("scipy", reason="races need the extra 'benchmark'")

@@ -11,7 +11,8 @@ from search_factories import opened, propose, quality, usual
 from results.run import read_run
 from results.storage.location import Database
 from search.strategies import strategy_class
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Proposal
+from search.strategies.history import Observation
 from search.study import leases
 from search.study.claim import Claim
 from search.study.folder import set_up

@@ -18,7 +18,8 @@ from search.config.experiment import Experiment
 from search.config.opening import OpenExperiment
 from search.config.problem import Key, Problem
 from search.config.sections import ProxyConfig, SearchConfig
-from search.strategies.base import Observation, Strategy
+from search.strategies.base import Strategy
+from search.strategies.history import Observation
 from search.study.folder import set_up
 from search.study.scheduler import Propose, Scheduler, Step
 from search.study.state import Standing

@@ -9,7 +9,7 @@ import numpy as np
 from boostformer import presets
 from boostformer.architecture import BlockSpec
 from search_space import read_space
-from search_space.nearness import distances, nearest_genes
+from search_space.nearness import apart, distances, nearer, nearest_genes
 
 SPACE = read_space("tiny")
 
@@ -23,6 +23,19 @@ def test_distances_are_0_to_itself_symmetric_and_grow_with_changes() -> None:
     near = SPACE.genes.mutate(genes, rng, 1)
     far = SPACE.genes.mutate(genes, rng, 8)
     assert distances(SPACE.genes, genes, near).diagonal().mean() < distances(SPACE.genes, genes, far).diagonal().mean()
+
+
+def test_a_choice_more_leads_to_another_network_in_the_end() -> None:
+    rng = np.random.default_rng(0)
+    for here, goal in SPACE.genes.sample(rng, 20).reshape(10, 2, -1):
+        while len(found := nearer(SPACE.genes, here, goal)):
+            assert all(SPACE.decode(row) in SPACE for row in found)
+            assert (found != here).any(axis=1).all()
+            blocks = [column for column, parent in enumerate(SPACE.genes.parents) if parent is None]
+            assert ((found != goal)[:, blocks].sum(axis=1) <= (here != goal)[blocks].sum()).all()
+            assert (apart(SPACE.genes, found, goal) <= apart(SPACE.genes, here, goal)).all()
+            here = found[rng.integers(len(found))]
+        assert (here == goal).all()
 
 
 def test_a_network_of_the_space_stands_for_itself() -> None:

@@ -16,7 +16,7 @@ from evaluators.proxy import Proxy
 from results.trial import Status, Trial, TrialKey
 from search.cli.announce import announcement, cost
 from search.config.opening import OpenExperiment, open_proxy
-from search.strategies.base import Observation
+from search.strategies.history import Observation
 from search.study.scheduler import Done, Propose, Scheduler, Step, Train
 
 

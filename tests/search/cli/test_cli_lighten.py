@@ -220,6 +220,9 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     longer = run_cli(*LIGHTEN, "--iterations", 5, cwd=folder)
     assert longer.returncode == 2
     assert "was trained by another recipe: iterations is 4 there, 5 here; move it away" in longer.stderr
+    untaught = run_cli(*LIGHTEN, "--no-teacher", cwd=folder)
+    assert untaught.returncode == 2
+    assert "was trained with another teacher: " in untaught.stderr and "there, none here; move it" in untaught.stderr
     more = run_cli(*LIGHTEN, "--trials", 4, cwd=folder)
     assert more.returncode == 0 and "[4/4]" in more.stderr
     assert len(read_run(folder / "out" / "search").trials) == 4
@@ -285,6 +288,12 @@ def test_a_network_of_transformers_is_lightened_under_its_licence(tmp_path: Path
     (net,) = nets(tmp_path / "out")
     assert "theirs" in checkpoint.read_config(net).provenance["initialised_from"]["licence"]
     assert checkpoint.is_ours(tmp_path / "out" / "start")
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "theirs")  # other random weights
+    changed = run_cli("lighten", "theirs", *options, cwd=tmp_path)
+    assert changed.returncode == 2
+    assert changed.stderr == (
+        "error: theirs: its weights are not those that out/start was read from; choose another --out\n"
+    )
 
 
 # Retraining what a search has trained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from search_factories import network, problem, quality
@@ -9,10 +11,12 @@ from search_factories import network, problem, quality
 from results.trial import START, Status
 from search.config.problem import Key, Problem
 from search.strategies import STRATEGIES, strategy_class
-from search.strategies.base import BEST, YOUNGEST, Inheritance, Observation, Proposal, Strategy, nearest
+from search.strategies.base import BEST, YOUNGEST, Inheritance, Proposal, Strategy
+from search.strategies.history import Observation, nearest
 from search.strategies.surrogate import Surrogate, _Belief
+from search.strategies.walk import near
 from search_space.genes import keys
-from search_space.nearness import distances
+from search_space.nearness import apart, distances, nearer
 
 every = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -111,11 +115,50 @@ def test_the_first_networks_are_the_start_and_near_it_within_the_budgets(name: s
     assert near < 0.7 * distances(tight.genes, others, begin).mean()
 
 
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
+def test_ways_from_the_start_end_close_to_the_budgets_and_no_further_from_it_than_need_be(share: float) -> None:
+    free = problem(limits={})
+    drawn = free.genes.sample(np.random.default_rng(0), 200)
+    macs = free.costs(drawn)[:, free.objectives.index("macs") - 1]
+    begin = keys(drawn)[macs.argmax()]
+    task = problem(limits={"macs": int(share * macs.max())})
+    first, *found = islice(near(task, begin, np.random.default_rng(0)), 41)
+    assert first == begin
+    rows, goal = np.array(found, dtype=np.int16), np.array(begin, dtype=np.int16)
+    excess = task.excess(rows)
+    assert (excess <= 0).all() and np.median(excess) > -0.1
+    for row in rows:
+        back = nearer(task.genes, row, goal)
+        assert len(back) and (task.excess(back) > 0).all(), "no change could have been left out"
+
+
+def test_around_a_start_that_fits_the_ways_are_a_change_long() -> None:
+    task = problem(limits={})
+    begin = keys(task.genes.sample(np.random.default_rng(1), 1))[0]
+    found = np.array(list(islice(near(task, begin, np.random.default_rng(0)), 1, 20)), dtype=np.int16)
+    blocks = [column for column, parent in enumerate(task.genes.parents) if parent is None]
+    assert ((found != np.array(begin))[:, blocks].sum(axis=1) <= 1).all() and len(set(keys(found))) > 5
+
+
+def test_with_a_start_newcomers_are_near_it() -> None:
+    task = problem(limits={})
+    begin = keys(task.genes.sample(np.random.default_rng(1), 1))[0]
+    strategy = make("random", task, begin)
+    history, _ = grow(strategy, strategy.startup + 5)
+    late = np.array([o.genes for o in history[strategy.startup :]], dtype=np.int16)
+    drawn = task.genes.sample(np.random.default_rng(0), 50)
+    goal = np.array(begin, dtype=np.int16)
+    assert apart(task.genes, late, goal).max() < apart(task.genes, drawn, goal).mean()
+    few = strategy.newcomers(np.random.default_rng(0), 200)
+    assert apart(task.genes, few, goal).max() < apart(task.genes, drawn, goal).mean()
+    assert len(make("random", task).newcomers(np.random.default_rng(0), 200)) == 200
+
+
 @every
 def test_where_no_way_leads_from_the_start_random_networks_are_tried(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.strategies.base.MOST_STEPS", 0)
+    monkeypatch.setattr("search.strategies.walk.MOST_STEPS", 0)
     task = problem(limits={"params": 16_000, "macs": 2_000_000})
     big = max(keys(task.genes.sample(np.random.default_rng(0), 50)), key=lambda k: float(task.excess(np.array([k]))[0]))
     history, proposals = grow(make(name, task, big), 3)

@@ -16,7 +16,8 @@ from volumes import hypervolume
 from results.trial import Status
 from search.config.problem import Exhausted, Problem
 from search.strategies import STRATEGIES, strategy_class
-from search.strategies.base import Observation, Strategy
+from search.strategies.base import Strategy
+from search.strategies.history import Observation
 
 every = pytest.mark.parametrize("name", STRATEGIES)
 

@@ -9,8 +9,8 @@ from volumes import hypervolume
 
 from results.trial import Status
 from search.config.problem import Problem
-from search.strategies.base import History, Key, Observation
 from search.strategies.gaussian_process import GaussianProcess, learn_kernel
+from search.strategies.history import History, Key, Observation
 from search.strategies.improvement import LIMIT, Improvement
 from search.strategies.kernel import Inputs, Kernel, negative_log_likelihood
 from search.strategies.surrogate import Surrogate

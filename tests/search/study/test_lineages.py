@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,13 @@ from results.schema import frozen_trial
 from results.storage.location import Database, Journal
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
+from search.strategies import strategy_class
+from search.strategies.base import Inheritance, Proposal
+from search.strategies.history import Observation
 from search.study.folder import set_up
 from search.study.lineages import Lineages
 from search.study.queue import Queue
+from search.study.state import Scored
 from search.study.weights import WEIGHTS, Weights
 from search.worker.loop import work
 
@@ -166,16 +170,69 @@ def test_weights_that_nobody_told_of_are_removed_in_the_end(tmp_path: Path) -> N
     assert orphan not in Weights.of(tmp_path)
 
 
-def test_longer_trainings_and_further_seeds_begin_where_the_first_did(tmp_path: Path) -> None:
-    run(tmp_path, 9, heir, search=bred(proxy={"iterations": [2, 6]}, final_seeds=2))
-    trials = check(tmp_path)
+def further(folder: Path) -> tuple[dict[str, Trial], list[Trial]]:
+    """The first training of each network, and all others, after asserting that some reached the second rung."""
+    trials = check(folder)
     first = {trial.id: trial for trial in trials if trial.key.rung == 0}
     others = [trial for trial in trials if trial.key != first[trial.id].key]
     assert {trial.key.rung for trial in others} == {1} and len({trial.key.seed for trial in others}) == 2
-    same = [trial for trial in others if trial.parent == first[trial.id].parent]
-    own = [trial for trial in others if trial.parent is not None and trial.parent.id == trial.id]
-    assert same and len(same) + len(own) == len(others), "of itself where its parent's weights are gone"
     assert all(trial.behind == 6 + (trial.parent.behind if trial.parent else 0) for trial in others)
+    return first, others
+
+
+def test_longer_trainings_and_further_seeds_begin_where_the_first_did(tmp_path: Path) -> None:
+    run(tmp_path, 12, heir, search=bred(proxy={"iterations": [2, 6]}, final_seeds=2))
+    first, others = further(tmp_path)
+    assert all(trial.parent == first[trial.id].parent for trial in others)
+
+
+def test_no_training_begins_from_its_own_network_or_what_descends_from_it(tmp_path: Path) -> None:
+    this = bred(proxy={"iterations": [2, 6]}, final_seeds=2)
+
+    def losing(arch: Architecture, *values: Any, rung: int, **named: Any) -> Score:
+        if rung == 0:
+            return heir(arch, *values, rung=rung, **named)
+        for trial in read_run(tmp_path).trials:  # what the first ones began from is lost
+            if trial.parent is not None and trial.key.rung == 0:
+                Weights.of(tmp_path).remove(trial.parent.weights)
+        return heir(arch, *values, rung=rung, **named)
+
+    run(tmp_path, 12, losing, search=this)
+    first, others = further(tmp_path)
+    assert any(trial.parent != first[trial.id].parent for trial in others)
+    numbers = {trial.id: trial.number for trial in first.values()}
+    assert all(numbers[trial.parent.id] < numbers[trial.id] for trial in others if trial.parent is not None)
+
+
+def test_of_further_trainings_the_weights_of_the_front_alone_are_kept(tmp_path: Path) -> None:
+    this = bred(proxy={"iterations": [2, 6]}, final_seeds=2)
+    run(tmp_path, 12, heir, search=this)
+    first, others = further(tmp_path)
+    best = {trial.weights for trial in front(read_run(tmp_path).trials, this.experiment.objectives)}
+    stored = Weights.of(tmp_path).digests()
+    last = max(others, key=lambda trial: trial.number)  # nothing is claimed after it, when others are removed
+    assert best <= stored and stored & {trial.weights for trial in others} <= best | {last.weights}
+    assert stored & {trial.weights for trial in first.values()}
+
+
+def test_the_weights_of_a_network_that_waits_for_its_device_are_kept(tmp_path: Path) -> None:
+    """It is scored, but neither on the front nor a parent before it is measured."""
+    this = bred()
+    run(tmp_path, 3, heir, search=this)
+    set_up(tmp_path, this, 8)
+    with Queue(tmp_path, this) as queue:
+        strategy = strategy_class("evolution")(this.problem, 0, Inheritance())
+
+        def propose(history: Sequence[Observation]) -> Proposal:
+            strategy.learn(history)
+            return strategy.propose()
+
+        claim = queue.claim(propose)
+        assert claim is not None
+        weights = queue.lineages.keep({"of": torch.ones(3)})
+        queue.postpone(queue.scored(claim, Scored(0.01, 1.0, "", weights)), "away")
+        assert queue.claim(propose) is not None, "which removes what is not needed"
+    assert weights in Weights.of(tmp_path).digests()
 
 
 def test_workers_share_lineages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from results.run import read_run
 from results.storage.database import outage
 from results.storage.location import Database
 from search.strategies import strategy_class
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Proposal
+from search.strategies.history import Observation
 from search.study import retry
 from search.study.folder import earlier_experiment, read_experiment
 from search.study.queue import Queue

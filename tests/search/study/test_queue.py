@@ -23,7 +23,8 @@ from results.storage.location import JOURNAL_NAME, storage_of
 from results.trial import Status
 from search.config.opening import OpenExperiment
 from search.strategies import strategy_class
-from search.strategies.base import Observation, Proposal
+from search.strategies.base import Proposal
+from search.strategies.history import Observation
 from search.study.claim import DEATHS, KILLER, Claim
 from search.study.folder import CHECKPOINTS, earlier_experiment, read_experiment, references, set_up
 from search.study.queue import Queue
