@@ -53,10 +53,17 @@ def worded(found: Mapping[str, Any]) -> str:
         return message
     if found["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", found["ctx"]["expected"])
-        return f"unknown {found['input']!r}; {nearest(found['input'], allowed)}"
+        return f"unknown {_shown(found['input'])}; {nearest(found['input'], allowed)}"
     if (kind := _TYPE.fullmatch(found["type"])) and kind["kind"] in _KINDS:
         message = f"must be {_KINDS[kind['kind']]}"
-    return f"{found['input']!r} {message}"
+    return f"{_shown(found['input'])} {message}"
+
+
+def _shown(value: object) -> str:
+    """Write a value as a file has it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) + "}"
+    return "nothing" if value is None else repr(value)
 
 
 def _fields(model: type[BaseModel], loc: Keys) -> list[str]:

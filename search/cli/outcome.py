@@ -80,7 +80,7 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     if not (count := show_end(run_dir, latency)):
         note(f"{so_far(run_dir)}; the front is empty")
         if reason := _only_failures(run_dir):
-            note(f"error: {run_dir}: every network failed, mostly so: {reason}")
+            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
             raise typer.Exit(1)
         return
     folder = shlex.quote(str(run_dir))
@@ -108,7 +108,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)
-    for line in trust_lines(run):
+    for line in trust_lines(run) if members else ():
         note(line)
     return len(members)
 

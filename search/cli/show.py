@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from results.summary import limits
 from results.tables import Format
 from search.cli.output import FormatOption, RunDir, emit
 
@@ -31,7 +32,11 @@ def show(
         print(run_file_of(*read_frozen(run_dir)), end="")
         return
     document = _summary(run_dir)
-    rows = [{"what": key, "value": _worded(value)} for key, value in document.items()]
+    readable = document | {
+        "data": document["data"] | {"size": "x".join(map(str, document["data"]["size"]))},
+        "budgets": limits(document["budgets"]),
+    }
+    rows = [{"what": key, "value": _worded(value)} for key, value in readable.items()]
     emit(fmt, document, rows)
 
 

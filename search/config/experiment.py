@@ -168,10 +168,19 @@ def _differing(path: str, before: Any, after: Any) -> str | None:
     elif isinstance(before, list) and isinstance(after, list) and not (_is_legible(before) and _is_legible(after)):
         pairs = _pairs(dict(enumerate(before)), dict(enumerate(after)))
     else:
-        write = repr if str(before) == str(after) else str  # 1 and '1'
+        write = repr if _worded(before) == _worded(after) else _worded  # 1 and '1'
         there, here = _told_apart(write(before), write(after))
         return f"{path} is {there} there, {here} here"
     return next(filter(None, (_differing(f"{path}.{key}", *values) for key, *values in pairs)), None)
+
+
+def _worded(value: Any) -> str:
+    """Write a value as a run file has it, and one that is missing in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_worded(inner)}" for key, inner in value.items() if inner is not None) + "}"
+    return str(value)
 
 
 def _pairs(old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[tuple[Any, Any, Any]]:

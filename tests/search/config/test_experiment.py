@@ -80,7 +80,9 @@ def test_the_first_difference_is_named_with_both_values(folder: Path) -> None:
     more = resolved(folder, FEW.replace("trials: 7", "trials: 70")).to_dict()
     assert difference(this, more) is None
     assert difference(this, this | {"versions": {"boostformer": "9"}, "space_name": "tiny.yaml"}) is None
-    assert difference(this, this | {"new": 1}) == "new is None there, 1 here"
+    assert difference(this, this | {"new": 1}) == "new is not set there, 1 here"
+    device = {"device": "nano", "final": {"builds": 3, "seed": None}}
+    assert difference(this, this | {"new": device}) == "new is not set there, {device: nano, final: {builds: 3}} here"
 
 
 def test_a_difference_deep_in_a_list_is_named_where_it_is(folder: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_difference_deep_in_a_list_is_named_where_it_is(folder: Path) -> None:
     assert difference(this | {"new": [1, "1"]}, this | {"new": [1, 1]}) == "new is [1, '1'] there, [1, 1] here"
     assert difference(this | {"new": "1"}, this | {"new": 1}) == "new is '1' there, 1 here"
     assert difference(this | {"labels": many}, this | {"labels": many[:-1]}) == (
-        "labels.29 is a class with a long name, number 29 there, None here"
+        "labels.29 is a class with a long name, number 29 there, not set here"
     )
 
 

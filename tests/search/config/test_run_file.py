@@ -86,6 +86,8 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path) -> None:
         ("{kind: scenes, size", "{kind: ade20k, root: away, size", r"run.yaml:2: data: .*/away: no such data folder"),
         ("objectives: [miou, macs]", "objectives: miou", "run.yaml:3: objectives: 'miou' must be a list"),
         ("trials: 7", "trials: eight", "run.yaml:9: search.trials: 'eight' must be a whole number"),
+        ("trials: 7", "trials: {a: 1}", r"run.yaml:9: search.trials: \{a: 1\} must be a whole number"),
+        ("trials: 7", "trials:", "run.yaml:9: search.trials: nothing must be a whole number"),
         ("params: 50%", "params: lots", "run.yaml:6: budgets.params: 'lots' is not a limit, allowed"),
         ("  baseline: segformer_b0\n", "", "run.yaml:5: budgets.params: '50%' is a share, which needs"),
         ("  params: 50%\n  macs: 5M\n", "", "run.yaml:4: budgets: a baseline alone limits nothing; add params"),
