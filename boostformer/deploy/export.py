@@ -24,7 +24,6 @@ import boostformer
 from boostformer.blocks.registry import complete
 from boostformer.deploy.manifest import (
     Form,
-    LabelType,
     described_classes,
     described_input,
     described_output,
@@ -32,7 +31,7 @@ from boostformer.deploy.manifest import (
 )
 from boostformer.deploy.onnx_opset import convert
 from boostformer.deploy.onnx_simplify import simplify
-from boostformer.deploy.packaged import Packaged, label_parity, session_of
+from boostformer.deploy.packaged import Packaged, check_form, label_parity, session_of
 from boostformer.errors import UserError
 from boostformer.files import replacing_together
 from boostformer.fold import fold
@@ -51,7 +50,6 @@ OPSET = 17
 """The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
 EXPORTED = 18
 """The opset that torch's exporter writes when an older one is asked for, with only a warning."""
-TENSORRT_8_OPSET, MOST_UINT8 = 13, 256
 LOGITS = Form()
 TOLERANCE = 1e-4
 """Largest difference from the network, relative to its largest logit."""
@@ -113,7 +111,7 @@ def export_onnx(
         raise UserError(f"{file}: the name of an exported file must end in .onnx")
     model = _at(model.eval(), size)
     said = _described(model, form)
-    _check(form, said, opset, normalises=model.normalisation is not None)
+    check_form(form, said, opset, normalises=model.normalisation is not None)
     shape = (1, model.architecture.bands, *model.architecture.size)
     packaged = Packaged(fold(model), model, form)
     graph = to_onnx(packaged, (torch.zeros(shape),), opset, [said["input"]["name"]], [said["output"]["name"]])
@@ -150,34 +148,6 @@ def _at(model: BoostFormer, size: tuple[int, int] | None) -> BoostFormer:
     model = copy.copy(model)
     model.architecture = complete(model.architecture.replace(size=wanted), where)
     return model
-
-
-def _check(form: Form, said: dict[str, Any], opset: int, *, normalises: bool) -> None:
-    """Raise :class:`UserError` where a form is not possible.
-
-    Args:
-        form: what was asked for.
-        said: of the file.
-        opset: of the file.
-        normalises: whether the network knows how.
-    """
-    if form.normalised and not normalises:
-        raise UserError("--normalise: an untrained network knows no mean and deviation of its bands; leave it out")
-    if form.labels is None:
-        return
-    if said["input"]["fit"] == "tile":
-        raise UserError(
-            "--labels: the network sees images through windows, whose logits are averaged before classes are chosen; "
-            "export without --labels"
-        )
-    if form.labels == "uint8" and (opset == TENSORRT_8_OPSET or len(said["classes"]) > MOST_UINT8):
-        why = "TensorRT 8.2 has no such type" if opset == TENSORRT_8_OPSET else f"it has {len(said['classes'])} classes"
-        raise UserError(f"--label-type: uint8 is not possible, {why}; allowed: int32")
-
-
-def label_type(classes: int, opset: int) -> LabelType:
-    """Choose the type of labels: uint8 where it is possible."""
-    return "uint8" if classes <= MOST_UINT8 and opset != TENSORRT_8_OPSET else "int32"
 
 
 def _probe(shape: tuple[int, ...], form: Form, generator: torch.Generator) -> torch.Tensor:

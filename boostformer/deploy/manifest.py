@@ -17,6 +17,9 @@ from boostformer.overlay import palette
 
 LabelType = Literal["uint8", "int32"]
 LABEL_TYPES: tuple[LabelType, ...] = get_args(LabelType)
+Shape = tuple[int, int]
+SHOWN = ("smallest", "median", "largest")
+"""Images whose shapes are told."""
 PIXELS = 1 / 255
 """Deviation that leaves pixels as they are: they are in 0…255, and the mean and deviation of pixels in 0…1."""
 RESIZING = (
@@ -52,7 +55,7 @@ class Form:
     normalised: bool = False
 
 
-def scored_shape(provenance: Mapping[str, Any]) -> tuple[int, int] | None:
+def scored_shape(provenance: Mapping[str, Any]) -> Shape | None:
     """Give the (H, W) at which images were scored, of several that of the median image; None where it is not told."""
     fit, size, sizes = _seen(provenance)
     if size is None or (fit == "short_side" and not sizes):
@@ -60,11 +63,20 @@ def scored_shape(provenance: Mapping[str, Any]) -> tuple[int, int] | None:
     return fitted_shape(sizes["median"], size, fit) if fit == "short_side" else size
 
 
-def _seen(provenance: Mapping[str, Any]) -> tuple[Fit, tuple[int, int] | None, Mapping[str, Any]]:
-    """Read how the network saw images: fit, size, and the sizes of the images themselves."""
+def _seen(provenance: Mapping[str, Any]) -> tuple[Fit, Shape | None, Mapping[str, Shape]]:
+    """Read how the network saw images: fit, size, and the sizes of the images themselves, of which all or none."""
     data, summary = (_mapping(provenance.get(key)) for key in ("data", "data_summary"))
-    size = data.get("size")
-    return data.get("fit", "exact"), tuple(size) if size else None, _mapping(summary.get("sizes"))
+    told = _mapping(summary.get("sizes"))
+    fit: Fit = data["fit"] if data.get("fit") in FITTING else "exact"
+    sizes = {key: shape for key in SHOWN if (shape := _shape(told.get(key))) is not None}
+    return fit, _shape(data.get("size")), sizes if len(sizes) == len(SHOWN) else {}
+
+
+def _shape(value: Any) -> Shape | None:
+    whole = (
+        isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    )
+    return (value[0], value[1]) if whole else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -77,7 +89,7 @@ def shape_remark(provenance: Mapping[str, Any], shape: tuple[int, ...]) -> str |
     scored = _scored_at(fit, size, sizes)
     if scored is None or all(each == list(shape) for each in scored.values()):
         return None
-    low, median, high = ("x".join(map(str, scored[key])) for key in ("smallest", "median", "largest"))
+    low, median, high = ("x".join(map(str, scored[key])) for key in SHOWN)
     at = low if low == high else f"{low} to {high}, the median image at {median}"
     return f"images were scored at {at}; this file has one shape, and scores count for images that have it, too"
 
@@ -113,19 +125,16 @@ def described_input(model: BoostFormer, form: Form) -> dict[str, Any]:
         "fit_rule": FITTING[fit],
         "size": list(size or model.architecture.size),
         "scored_at": _scored_at(fit, size, sizes),
-        "overlap": (model.provenance["data"].get("overlap", OVERLAP) if fit == "tile" else None),
+        "overlap": model.provenance["data"].get("overlap", OVERLAP) if fit == "tile" else None,
         "square": height // model.architecture.map_sizes()[0][0] if fit == "tile" else None,
     }
 
 
-def _scored_at(fit: Fit, size: tuple[int, int] | None, sizes: Mapping[str, Any]) -> dict[str, Any] | None:
+def _scored_at(fit: Fit, size: Shape | None, sizes: Mapping[str, Shape]) -> dict[str, Any] | None:
     """Say at which shapes images were scored: smallest, median, largest; None where nobody knows."""
     if size is None or (fit == "short_side" and not sizes):
         return None
-    which = ("smallest", "median", "largest")
-    if fit != "short_side":
-        return {key: list(size) for key in which}
-    return {key: list(fitted_shape(sizes[key], size, fit)) for key in which}
+    return {key: list(fitted_shape(sizes[key], size, fit) if fit == "short_side" else size) for key in SHOWN}
 
 
 def described_output(model: BoostFormer, form: Form) -> dict[str, Any]:
@@ -176,5 +185,6 @@ def described_classes(model: BoostFormer) -> list[dict[str, Any]]:
 
 def _masks(known: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     values = known.get("values") or []
-    colours = known.get("colours") or [None] * len(values)
+    colours = known.get("colours") or []
+    colours = colours if len(colours) == len(values) else [None] * len(values)  # none before they were kept
     return [{"value": value, "colour": colour} for value, colour in zip(values, colours, strict=True)] or None

@@ -56,7 +56,7 @@ class OnnxNetwork(nn.Module):
         try:
             architecture = Architecture.from_dict(json.loads(entries["architecture"]), f"{file}: architecture")
             self.labels: list[str] = json.loads(entries["labels"])
-            self._read_input(json.loads(entries["input"]))
+            self._read_input(json.loads(entries["input"]), architecture.bands)
             self._kind: str = json.loads(entries["output"])["kind"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -72,14 +72,18 @@ class OnnxNetwork(nn.Module):
                 f"{file}: maps {image.shape} to {output.type} {output.shape}, allowed: {expected} to {self._kind}"
             )
 
-    def _read_input(self, said: dict[str, Any]) -> None:
+    def _read_input(self, said: dict[str, Any], bands: int) -> None:
+        """Take what the file says of its input; KeyError, TypeError or ValueError where that cannot be."""
         mean, std, levels = (said[key] and tuple(map(float, said[key])) for key in ("mean", "std", "levels"))
         self.normalisation = Normalisation(mean, std) if mean and std else None
+        self.reading = ImageReading(said["bands"], levels)
         self.fit: Fit = said["fit"]
         self.overlap = OVERLAP if said["overlap"] is None else float(said["overlap"])
         if self.fit not in get_args(Fit):
-            raise ValueError(f"fit: {self.fit}")
-        self.reading = ImageReading(said["bands"], levels)
+            raise ValueError(f"fit {self.fit}")
+        by = self.normalisation
+        if self.reading.count != bands or (by is not None and {len(by.mean), len(by.std)} != {bands}):
+            raise ValueError(f"{self.reading}, mean {mean} and std {std} for {bands} bands")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, bands, H, W) of the file's own H and W -> logits (B, classes, h, w), on the CPU.

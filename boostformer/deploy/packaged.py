@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,11 +11,41 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from boostformer.deploy.manifest import Form
+from boostformer.deploy.manifest import Form, LabelType
+from boostformer.errors import UserError
 from boostformer.layers import LabelMap
 from boostformer.model import BoostFormer
 
+TENSORRT_8_OPSET, MOST_UINT8 = 13, 256
 _TYPES = {"uint8": torch.uint8, "int32": torch.int32}
+
+
+def check_form(form: Form, said: dict[str, Any], opset: int, *, normalises: bool) -> None:
+    """Raise :class:`UserError` where a form is not possible.
+
+    Args:
+        form: what was asked for.
+        said: of the file's input and classes.
+        opset: of the file.
+        normalises: whether the network knows how.
+    """
+    if form.normalised and not normalises:
+        raise UserError("--normalise: an untrained network knows no mean and deviation of its bands; leave it out")
+    if form.labels is None:
+        return
+    if said["input"]["fit"] == "tile":
+        raise UserError(
+            "--labels: the network sees images through windows, whose logits are averaged before classes are chosen; "
+            "export without --labels"
+        )
+    if form.labels == "uint8" and (opset == TENSORRT_8_OPSET or len(said["classes"]) > MOST_UINT8):
+        why = "TensorRT 8.2 has no such type" if opset == TENSORRT_8_OPSET else f"it has {len(said['classes'])} classes"
+        raise UserError(f"--label-type: uint8 is not possible, {why}; allowed: int32")
+
+
+def label_type(classes: int, opset: int) -> LabelType:
+    """Choose the type of labels: uint8 where it is possible."""
+    return "uint8" if classes <= MOST_UINT8 and opset != TENSORRT_8_OPSET else "int32"
 
 
 class Packaged(nn.Module):

@@ -116,8 +116,8 @@ def export(
     A preset, an architecture file or RUN_DIR:TRIAL is exported with random weights: to see whether a device takes it.
     """
     from boostformer.deploy.export import export_onnx
-    from boostformer.deploy.export import label_type as usual_type
     from boostformer.deploy.manifest import LABEL_TYPES, Form, shape_remark
+    from boostformer.deploy.packaged import label_type as usual_type
     from search.cli.data_argument import size_of
 
     if format != "onnx":

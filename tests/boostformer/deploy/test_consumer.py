@@ -18,7 +18,7 @@ from test_model import small
 from boostformer import BoostFormer, build
 from boostformer.architecture import BlockSpec
 from boostformer.deploy.export import export_onnx
-from boostformer.deploy.manifest import Form, described_classes
+from boostformer.deploy.manifest import Form, described_classes, described_input, scored_shape, shape_remark
 from boostformer.deploy.onnx_network import OnnxNetwork
 from boostformer.errors import UserError
 from boostformer.predict import predict_array
@@ -154,3 +154,48 @@ def test_forms_that_are_not_possible_are_refused(tmp_path: Path) -> None:
     untrained = build(small().replace(bands=5, size=SIZE))
     with pytest.raises(UserError, match="--normalise: an untrained network knows no mean"):
         export_onnx(untrained, file, form=Form(normalised=True))
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"data": "camvid", "data_summary": [1]},
+        {"data": {"size": "64x96", "fit": "none"}, "data_summary": {"sizes": {"median": [1]}, "classes": [3]}},
+        {"data": {"size": [64, 64], "fit": "short_side"}, "data_summary": {"sizes": {"median": [64, -1]}}},
+    ],
+)
+def test_a_provenance_that_is_no_provenance_says_nothing(provenance: dict[str, Any]) -> None:
+    model = network()
+    model.provenance = provenance
+    assert scored_shape(provenance) is None and shape_remark(provenance, SIZE) is None
+    assert described_input(model, Form())["scored_at"] is None
+    assert {one["masks"] for one in described_classes(model)} == {None}
+
+
+def test_shapes_that_differ_from_the_files_are_said() -> None:
+    model = network((64, 64), "short_side", (120, 160))
+    assert shape_remark(model.provenance, (64, 85)) is None
+    model.provenance["data_summary"]["sizes"]["largest"] = [120, 240]
+    said = shape_remark(model.provenance, (64, 85))
+    assert said is not None and said.startswith("images were scored at 64x85 to 64x128, the median image at 64x85;")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input", "[]"),
+        ("input", {"fit": "long_side"}),
+        ("input", {"bands": 4}),
+        ("input", {"mean": [0.5]}),
+        ("input", {"std": "abc"}),
+        ("output", "null"),
+        ("output", {"kind": "boxes"}),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(key: str, value: Any, exact: Path, tmp_path: Path) -> None:
+    graph = onnx.load(exact)
+    (entry,) = (item for item in graph.metadata_props if item.key == key)
+    entry.value = value if isinstance(value, str) else json.dumps(json.loads(entry.value) | value)
+    onnx.save(graph, tmp_path / "net.onnx")
+    with pytest.raises(UserError, match=r"net\.onnx: (does not say which network|maps .* to boxes)"):
+        OnnxNetwork(tmp_path / "net.onnx")
