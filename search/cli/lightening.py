@@ -198,14 +198,17 @@ def write_files(folder: Folder, wish: Wish) -> None:
     latency = latencies({START: wish.config}, wish.device)[START] if "latency_ms" in limited else None
     wish.limits.check(str(wish.start), wish.config.architecture, latency)
     height, width = wish.data.size
-    remarks = {"space": "the networks: an own space file, or the name of a shipped space"}
+    remarks = {
+        "space": "the networks: an own space file, or the name of a shipped space",
+        "objectives": f"the best within the budgets; [miou, {', '.join(limited)}] seeks ever lighter ones as well",
+    }
     if latency is not None:
         remarks["budgets"] = f"the start takes {latency.ms:.4g} ms ({latency.provenance})"
     data = wish.data.model_dump(mode="json", exclude_defaults=True)
     sections: dict[str, Any] = {
         "space": wish.space if _is_shipped(wish.space) else SPACE,
         "data": data | {"size": f"{height}x{width}"},
-        "objectives": ["miou", *limited],
+        "objectives": ["miou"],
         "budgets": wish.limits.budgets(latency),
         "latency": {"device": wish.device} if latency is not None else None,
         "proxy": dict(wish.trial),

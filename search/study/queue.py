@@ -12,24 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
 from boostformer.training.state import newest_state
 from results.run import check_study
-from results.schema import (
-    end_attribute,
-    frozen_trial,
-    key_of,
-    latency_attribute,
-    owner_of,
-    score_attribute,
-    stored_values,
-)
+from results.schema import key_of, latency_attribute, score_attribute
 from results.storage.location import storage_of
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
@@ -45,6 +35,7 @@ from search.study.proposals import Proposals
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
+from search.study.stored import StoredTrials
 from search.study.weights import Weights
 
 Proposer = Callable[[Sequence[Observation]], Proposal]
@@ -61,17 +52,17 @@ class Queue:
         self.run_dir, self.experiment, self.problem = run_dir, opened.experiment, opened.problem
         self._where = where = storage_of(run_dir)
         self._reliably = Patience(where, say)
-        # The storage alone: a study would only add a sampler, which is never asked.
-        self._storage = self._reliably(lambda: where.open(lasting=True))
-        self._study_id = self._reliably(lambda: where.study_id(self._storage))
-        known = self._reliably(lambda: self._storage.get_study_user_attrs(self._study_id))
+        storage = self._reliably(lambda: where.open(lasting=True))
+        study_id = self._reliably(lambda: where.study_id(storage))
+        known = self._reliably(lambda: storage.get_study_user_attrs(study_id))
         check_study(known, str(where))
         check_code(known["code"], code_of(opened), str(where))
         timing, start = self.experiment.latency, self.experiment.start
         scheduler = Scheduler.of(self.experiment, known["trials"])
         provenance = None if timing is None else timing.provenance
         self._state = State(self.problem, scheduler, str(where), provenance, start.weights if start else None)
-        self._leases = open_leases(where, run_dir, self._storage)
+        self._leases = open_leases(where, run_dir, storage)
+        self._trials = StoredTrials(storage, study_id, self.experiment.objectives, self._leases.token)
         self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
         self._proposals = Proposals(self.problem, say)
         self._say = say
@@ -97,15 +88,16 @@ class Queue:
                 self._reliably(self._leave)
             else:
                 with suppress(Exception):  # who cannot write any more leaves its trial behind, as a dead worker does
-                    self._storage = self._where.open(lasting=True)  # what was being read when it broke off is half read
+                    # What was being read when it broke off is half read.
+                    self._trials.storage = self._where.open(lasting=True)
                     self._leave()
         finally:
             self._leases.__exit__(kind, error, trace)
 
     def _leave(self) -> None:
-        for frozen in self._trials():
-            if frozen.state is TrialState.RUNNING and self._owns(frozen):
-                self._give_back(frozen)
+        for frozen in self._trials.all():
+            if frozen.state is TrialState.RUNNING and self._trials.are_own(frozen):
+                self._trials.give_back(frozen)
 
     def folder(self, key: TrialKey) -> Path:
         """Return the folder where the training of this network with this seed keeps its state, on every rung."""
@@ -113,8 +105,8 @@ class Queue:
 
     def _read_target(self) -> bool:
         """Tell whether a search with another --trials has been started since."""
-        known = self._storage.get_study_user_attrs(self._study_id)
-        before, self._state.scheduler = self._state.scheduler, Scheduler.of(self.experiment, known["trials"])
+        before = self._state.scheduler
+        self._state.scheduler = Scheduler.of(self.experiment, self._trials.target)
         return self._state.scheduler != before
 
     def _forget_states(self) -> None:
@@ -136,17 +128,17 @@ class Queue:
         return self._reliably(look)
 
     def _standing(self) -> Standing:
-        trials = self._trials()
+        trials = self._trials.all()
         standing = self._state.update(trials)  # what is damaged is refused before anything is written
         running = [frozen for frozen in trials if frozen.state is TrialState.RUNNING]
         # Own ones are left from a claim that broke off with the connection.
-        own = [frozen for frozen in running if self._owns(frozen) and frozen._trial_id != self._current]
+        own = [frozen for frozen in running if self._trials.are_own(frozen) and frozen._trial_id != self._current]
         for frozen in own:
-            self._give_back(frozen)
-        dead = self._leases.dead([frozen for frozen in running if not self._owns(frozen)])
+            self._trials.give_back(frozen)
+        dead = self._leases.dead([frozen for frozen in running if not self._trials.are_own(frozen)])
         for frozen in dead:
-            self._interrupt(frozen)
-        return self._state.update(self._trials()) if own or dead else standing
+            self._trials.interrupt(frozen)
+        return self._state.update(self._trials.all()) if own or dead else standing
 
     def claim(self, propose: Proposer) -> Claim | None:
         """Claim the next trial to be run, waiting while others run the only ones left; None when all are concluded.
@@ -198,7 +190,7 @@ class Queue:
         return None
 
     def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
-        if (arch := self._proposals.next(self._trials(), self._state.architectures)) is not None:
+        if (arch := self._proposals.next(self._trials.all(), self._state.architectures)) is not None:
             return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
@@ -237,21 +229,15 @@ class Queue:
 
     def scored(self, claim: Claim, score: Scored) -> Claim:
         """Store a score before anything else that may take long; return the claim with it."""
-        self._tell(claim, *score_attribute(score.miou, score.seconds, score.provenance, score.weights))
+        told = score_attribute(score.miou, score.seconds, score.provenance, score.weights)
+        self._reliably(lambda: self._trials.tell(claim.trial_id, *told))
         return replace(claim, trial=replace(claim.trial, **vars(score)))
 
     def measured(self, claim: Claim, latency: Latency) -> Claim:
         """Store a latency; return the claim with it."""
         self._device_answers = True
-        self._tell(claim, *latency_attribute(latency))
+        self._reliably(lambda: self._trials.tell(claim.trial_id, *latency_attribute(latency)))
         return replace(claim, trial=replace(claim.trial, latency=latency))
-
-    def _tell(self, claim: Claim, name: str, values: dict[str, Any]) -> None:
-        def tell() -> None:
-            with suppress(UpdateFinishedTrialError):  # taken over by another worker: it is settled in the end
-                self._storage.set_trial_user_attr(claim.trial_id, name, values)
-
-        self._reliably(tell)
 
     def _end(self, claim: Claim, status: Status, reason: str | None = None, seconds: float | None = None) -> Trial:
         """End a claimed trial and return it as it ended.
@@ -264,7 +250,7 @@ class Queue:
         """
         known = claim.trial.seconds
         trial = replace(claim.trial, status=status, reason=reason, seconds=known if seconds is None else seconds)
-        ours = self._reliably(lambda: self._tell_end(claim, trial, seconds))
+        ours = self._reliably(lambda: self._trials.end(claim.trial_id, trial, seconds))
         self._current = None
         self._leases.holds(None)
         if ours:
@@ -276,44 +262,21 @@ class Queue:
         )
         return trial if kept else replace(trial, status=Status.INTERRUPTED)
 
-    def _tell_end(self, claim: Claim, trial: Trial, seconds: float | None) -> bool:
-        """Store the end; False when the trial was taken over."""
-        name, values = end_attribute(trial.status, trial.reason, seconds)
-        try:
-            if not trial.is_finished:
-                self._storage.set_trial_user_attr(claim.trial_id, name, values)
-            self._storage.set_trial_state_values(
-                claim.trial_id,
-                TrialState.COMPLETE if trial.is_finished else TrialState.FAIL,
-                stored_values(trial, self.experiment.objectives) if trial.is_finished else None,
-            )
-        except UpdateFinishedTrialError:
-            # Ended perhaps by this worker itself, just before the connection broke.
-            found = self._storage.get_trial(claim.trial_id)
-            return found.state is TrialState.COMPLETE or name in found.user_attrs
-        return True
-
     def _end_late(self, claim: Claim, trial: Trial) -> bool:
         """Keep a finished result of a trial that was taken over, unless another worker finished it first."""
         with self._leases.exclusive() as check:
             self._standing()
             if not trial.is_finished or self._state.is_finished(claim.key):
-                return self._finished_it(claim.key)  # before the connection broke
-            for frozen in self._trials():
+                return self._trials.has_finished(claim.key)  # before the connection broke
+            for frozen in self._trials.all():
                 if frozen.state is TrialState.RUNNING and key_of(frozen) == claim.key:
-                    self._interrupt(frozen)
+                    self._trials.interrupt(frozen)
             self._standing()
             if self._state.is_finished(claim.key):  # the other one finished in this very moment
                 return False
             check()
-            late = replace(trial, owner=self.token)
-            self._storage.create_new_trial(self._study_id, frozen_trial(late, self.experiment.objectives))
+            self._trials.create(replace(trial, owner=self.token))
             return True
-
-    def _finished_it(self, key: TrialKey) -> bool:
-        """Tell whether the training's finished trial is this worker's."""
-        done = [frozen for frozen in self._trials() if frozen.state is TrialState.COMPLETE]
-        return any(self._owns(frozen) for frozen in done if key_of(frozen) == key)
 
     def _create(self, key: TrialKey, arch: Architecture, parent: Parent | None, standing: Standing) -> Claim:
         state = self._state
@@ -324,21 +287,6 @@ class Queue:
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
             trial = replace(trial, **vars(score))
-        trial_id = self._storage.create_new_trial(self._study_id, frozen_trial(trial, self.experiment.objectives))
+        trial_id = self._trials.create(trial)
         patient = key in standing.waiting and not isinstance(standing.step, Propose | Train)
         return Claim(trial_id, arch, trial, standing, patient, state.deaths_at(key, reached))
-
-    def _give_back(self, frozen: FrozenTrial) -> None:
-        with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_user_attr(frozen._trial_id, *end_attribute(Status.INTERRUPTED, "given back"))
-        self._interrupt(frozen)
-
-    def _interrupt(self, frozen: FrozenTrial) -> None:
-        with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
-
-    def _owns(self, frozen: FrozenTrial) -> bool:
-        return owner_of(frozen) == self.token

@@ -63,7 +63,7 @@ def test_a_connection_that_breaks_after_the_commit_makes_nothing_twice(
         broken: set[str] = set()
 
         def breaking(name: str) -> Callable[..., Any]:
-            action = getattr(mine._storage, name)
+            action = getattr(mine._trials.storage, name)
 
             def act(*arguments: Any, **options: Any) -> Any:
                 found = action(*arguments, **options)
@@ -75,7 +75,7 @@ def test_a_connection_that_breaks_after_the_commit_makes_nothing_twice(
             return act
 
         for name in ("create_new_trial", "set_trial_state_values"):
-            monkeypatch.setattr(mine._storage, name, breaking(name))
+            monkeypatch.setattr(mine._trials.storage, name, breaking(name))
         while (claimed := claim(mine)) is not None:
             mine.finish(claimed, score(claimed))
     assert broken == {"create_new_trial", "set_trial_state_values"}

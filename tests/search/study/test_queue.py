@@ -209,7 +209,7 @@ def test_a_stop_in_the_midst_of_reading_gives_back_all_the_same(tmp_path: Path) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), queue(tmp_path) as mine:
-        mine._storage._replay_result._apply_create_trial = stopped  # type: ignore[attr-defined]
+        mine._trials.storage._replay_result._apply_create_trial = stopped  # type: ignore[attr-defined]
         mine.claim(proposer(mine))
     assert [trial.reason for trial in read_run(tmp_path).trials] == ["given back"]
 
