@@ -113,14 +113,14 @@ def test_shallower_stages_keep_layers_that_lie_evenly() -> None:
 def test_another_mixer_adds_nothing_at_first() -> None:
     arch = presets.load("segformer_b0", classes=5, size=SIZE)
     parent = trained(arch)
-    heads = {"block": "mhsa", "heads": 2}
+    other = {"block": "separable_attention"}
     child = child_of(
         parent,
         Architecture.from_dict(
             {**arch.to_dict()}
             | {
                 "stages": [
-                    stage if number != 2 else {**stage, "mixer": heads}
+                    stage if number != 2 else {**stage, "mixer": other}
                     for number, stage in enumerate(arch.to_dict()["stages"])
                 ]
             }
