@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import cache
@@ -155,7 +156,8 @@ def run_all(
                 row = future.result()
             except Exception as error:
                 failed.append(job.key)
-                print(f"{job.key}: failed: {error}", flush=True)
+                print(f"{job.key}: failed:", flush=True)
+                traceback.print_exception(error)
                 continue
             with (options.out / "results.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -36,7 +36,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "random": {"strategy": "random", "inherit": "never"},
 }
 RUNGS = [PROXY // 2, 3 * PROXY // 2, 9 * PROXY // 2]
-"""Of the arm with rungs, which spends about as much on a network."""
+"""The arm with rungs has these, and spends about as much on a network."""
 
 
 @dataclass(frozen=True)
@@ -186,11 +186,8 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     train(model, data.training, recipe, size=data.size)
     row |= {"final": round(time.process_time() - began, 1), "iterations": iterations}
     row |= {name: score.miou for name, score in data.scores(model).items()}
-    return row | {"id": architecture.id, "seconds": round(row["search"] + row["final"], 1), "options": vars_of(options)}
-
-
-def vars_of(options: argparse.Namespace) -> dict[str, Any]:
-    return {"size": options.size, "search_minutes": options.search, "final_minutes": options.final}
+    asked = {"size": options.size, "search_minutes": options.search, "final_minutes": options.final}
+    return row | {"id": architecture.id, "seconds": round(row["search"] + row["final"], 1), "options": asked}
 
 
 def table(rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What inheritance is worth: a trained SegFormer-B0 made lighter, beside the same structures from scratch, on CamVid.
+"""Measure inheritance on CamVid: a trained SegFormer-B0 made lighter, beside the same structures from scratch.
 
 `python benchmarks/lightening.py CAMVID OUT [--size 96x128] [--jobs 14] [--minutes 4] [--cache DIR]`
 

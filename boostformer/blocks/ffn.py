@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
@@ -62,15 +62,7 @@ class _Depthwise(_ExpandProject):
     @torch.no_grad()
     def take(self, other: Block) -> bool:
         """Be the same as an FFN without neighbours or with halves, so far as the kernel reaches."""
-        found = _plain(other)
-        if found is None or found.expand.weight.shape != self.expand.weight.shape:
-            return False
-        for own, theirs in ((self.expand, found.expand), (self.project, found.project)):
-            own.load_state_dict(theirs.state_dict())
-        self.depthwise.weight.copy_(_centred(found.depthwise.weight, self.depthwise.kernel_size[0]))
-        assert self.depthwise.bias is not None and found.depthwise.bias is not None
-        self.depthwise.bias.copy_(found.depthwise.bias)
-        return True
+        return _take_plain(self, (self.depthwise,), other)
 
 
 def _centred(weight: Tensor, side: int) -> Tensor:
@@ -79,6 +71,25 @@ def _centred(weight: Tensor, side: int) -> Tensor:
 
 
 @torch.no_grad()
+def _take_plain(ffn: _Depthwise | MixCFN, convs: Sequence[nn.Conv2d], other: Block) -> bool:
+    """Let ``ffn``, whose depthwise ``convs`` have equal parts of its channels, be as :func:`_plain` makes ``other``.
+
+    False where that makes nothing, or has another number of channels.
+    """
+    found = _plain(other)
+    if found is None or found.expand.weight.shape != ffn.expand.weight.shape:
+        return False
+    for own, theirs in ((ffn.expand, found.expand), (ffn.project, found.project)):
+        own.load_state_dict(theirs.state_dict())
+    assert found.depthwise.bias is not None
+    weights, biases = (part.chunk(len(convs)) for part in (found.depthwise.weight, found.depthwise.bias))
+    for conv, weight, bias in zip(convs, weights, biases, strict=True):
+        assert conv.bias is not None
+        conv.weight.copy_(_centred(weight, conv.kernel_size[0]))
+        conv.bias.copy_(bias)
+    return True
+
+
 def _plain(ffn: Block) -> _Depthwise | None:
     """Make the FFN with one depthwise convolution that computes the same in eval mode; None where there is none."""
     if isinstance(ffn, _Depthwise):
@@ -168,18 +179,7 @@ class MixCFN(_ExpandProject):
     @torch.no_grad()
     def take(self, other: Block) -> bool:
         """Be the same as an FFN with one kernel, until BatchNorm sees a batch; half of a larger kernel is lost."""
-        found = _plain(other)
-        if found is None or found.expand.weight.shape != self.expand.weight.shape:
-            return False
-        for own, theirs in ((self.expand, found.expand), (self.project, found.project)):
-            own.load_state_dict(theirs.state_dict())
-        assert found.depthwise.bias is not None
-        weights, biases = found.depthwise.weight.chunk(2), found.depthwise.bias.chunk(2)
-        for conv, weight, bias in zip((self.depthwise3, self.depthwise5), weights, biases, strict=True):
-            assert conv.bias is not None
-            conv.weight.copy_(_centred(weight, conv.kernel_size[0]))
-            conv.bias.copy_(bias)
-        return True
+        return _take_plain(self, (self.depthwise3, self.depthwise5), other)
 
     def forward(self, x: Tensor) -> Tensor:
         near, far = self.norm1(self.expand(x)).chunk(2, dim=1)
