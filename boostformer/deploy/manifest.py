@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that nothing else is needed to use it: input, output and classes.
+"""Describe an exported file within it, so that nothing else is needed to use it: input, output and classes.
 
 The same three values are in the file's metadata, as JSON, and in the manifest beside it.
 """

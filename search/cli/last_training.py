@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from search.config.experiment import Experiment
 
 PICK = "best-miou"
-"""Which network of the front is trained in full: the one that loses least."""
+"""The network of the front that is trained in full: it loses least."""
 
 
 @dataclass(frozen=True)
