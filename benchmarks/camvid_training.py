@@ -194,6 +194,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     for group in options.groups:
         if group in ("recipes", "losses"):
             arms = {"base": {}} | RECIPES if group == "recipes" else LOSSES
+            arms = {arm: changes for arm, changes in arms.items() if arm in (options.arms or arms)}
             found += [
                 Job(group, arm, options.scout, seed, {"iterations": SCOUTED} | changes)
                 for seed in SEEDS
@@ -227,6 +228,7 @@ def main() -> None:
     parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "main", "teacher", "taught"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
+    parser.add_argument("--arms", nargs="+", choices=["base", *RECIPES, *LOSSES], help="of recipes and losses")
     options = parse(parser)
     said = lambda row: f"val {row['val_miou']:.2%}, test {row['test_miou']:.2%}"  # noqa: E731
     failed = run_all(jobs(options), run, options, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,12 @@ def normalise(images: Tensor, by: Normalisation | None = IMAGENET) -> Tensor:
     if by is None or len(by.mean) != bands:
         known = "knows no mean and deviation yet: it was not trained" if by is None else f"has {len(by.mean)}"
         raise UserError(f"the images have {bands} band{'s' * (bands != 1)}, but the network {known}")
-    mean = torch.tensor(by.mean, device=images.device) * 255
-    std = torch.tensor(by.std, device=images.device) * 255
+    mean, std = _constants(by, images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+@cache
+def _constants(by: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Bring mean and deviation to a device once: each copy would wait for all that a GPU has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(by.mean, device=device) * 255, torch.tensor(by.std, device=device) * 255

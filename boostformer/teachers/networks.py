@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from boostformer.errors import UserError
 from boostformer.files import is_file
 from boostformer.model import BoostFormer, import_checkpoint
 from boostformer.names import class_names
+from boostformer.replay import recorded
 from boostformer.teachers.teacher import Identity, Teacher
 from boostformer.weights import checkpoint, importers
 from boostformer.weights.licence import licence_of
@@ -46,6 +47,17 @@ class Pixels:
         return x.flip(1) if self.bgr else x
 
 
+class _Asked(nn.Module):
+    """A network that gives its logits and maps."""
+
+    def __init__(self, network: nn.Module, forward: Forward) -> None:
+        super().__init__()
+        self.network, self._forward = network, forward
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self._forward(self.network, x)
+
+
 class LiveTeacher(Teacher):
     """A frozen network in eval mode, asked anew for every batch."""
 
@@ -53,12 +65,20 @@ class LiveTeacher(Teacher):
         self, network: nn.Module, identity: Identity, labels: list[str], pixels: Pixels, forward: Forward
     ) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.identity, self.labels, self.pixels, self._forward = identity, labels, pixels, forward
+        self.identity, self.labels, self.pixels = identity, labels, pixels
+        self._forward, self._asked = forward, cast(nn.Module, _Asked(self.network, forward))
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Give the logits (B, classes, h, w) of images normalised by ImageNet's constants, and its stages' maps."""
-        return self._forward(self.network.to(x.device), self.pixels.convert(x))
+        self.network.to(x.device)
+        answer: tuple[Tensor, tuple[Tensor, ...]] = self._asked(self.pixels.convert(x))
+        return answer
+
+    @torch.no_grad()
+    def record(self, x: Tensor) -> None:
+        """From now on replay its kernels, for images of the shape of ``x`` on that GPU; RuntimeError if it cannot."""
+        self._asked = recorded(_Asked(self.network.to(x.device), self._forward), self.pixels.convert(x))
 
     def measure(self, size: tuple[int, int]) -> None:
         """Learn ``macs``, ``classes`` and ``widths`` from one image of ``size``; UserError when it cannot see it."""

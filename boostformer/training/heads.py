@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,8 +11,7 @@ from boostformer.errors import UserError
 from boostformer.model import BoostFormer
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Outputs of a network in training.
 
     ``logits`` are its own, ``auxiliary`` those of heads, ``adapted`` maps of its stages as wide as a teacher's.

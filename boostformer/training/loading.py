@@ -11,7 +11,8 @@ from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
 
 from boostformer.training.recipes import Recipe
 from boostformer.training.tasks import Task
@@ -32,6 +33,12 @@ def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Data
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),
     )
+
+
+def first_batch(task: Task, recipe: Recipe) -> tuple[Tensor, Any]:
+    """Give the samples of iteration 0, loaded by this process."""
+    batch: tuple[Tensor, Any] = default_collate([task.samples[position] for position in range(recipe.batch_size)])
+    return batch
 
 
 def _quiet_worker(worker: int) -> None:

@@ -16,7 +16,6 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from boostformer.data import Pictures, SegmentationSplit
 from boostformer.data.normalise import normalisation_of
@@ -26,9 +25,10 @@ from boostformer.training.averaging import Scored
 from boostformer.training.checkpointing import checkpointed_stages
 from boostformer.training.course import Course
 from boostformer.training.failures import LossWatch, compile_failures, memory_failures
-from boostformer.training.loading import Pace, loader, until
+from boostformer.training.loading import Pace, first_batch, loader, until
 from boostformer.training.log import Log
 from boostformer.training.recipes import Recipe, parameter_groups
+from boostformer.training.recording import recorded_for, records
 from boostformer.training.state import ResumableState, deferred_interrupt
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
 from boostformer.training.taught import TaughtTask, Teaching
@@ -174,8 +174,10 @@ def fit(
             if accelerator.device.type == "cpu":
                 course.threads = course.threads or recipe.threads
                 course.threads = course.threads or _measured_threads(accelerator, task, recipe, network, says)
-            batches = accelerator.prepare(loader(task, recipe, start, accelerator.device))
             computed: nn.Module = torch.compile(network) if recipe.compile else network  # type: ignore[assignment]
+            if records(recipe, accelerator) and not course.over:  # before others, who load, speak to the GPU
+                computed = recorded_for(network, accelerator, task, recipe, says)
+            batches = accelerator.prepare(loader(task, recipe, start, accelerator.device))
             read_every, pace = report_every(accelerator.device), Pace(recipe.batch_size)
             if log is not None:
                 log.begin(start)
@@ -272,7 +274,7 @@ def _measured_threads(
     if most > 1:
         model = copy.deepcopy(accelerator.unwrap_model(network))
         optimizer = _optimizer(model, recipe)
-        batch = default_collate([task.samples[position] for position in range(recipe.batch_size)])
+        batch = first_batch(task, recipe)
         with torch.random.fork_rng(devices=[]):
             choice = choose_threads(lambda: _step(accelerator, task, recipe, model, optimizer, batch, 0), most)
         most = choice.threads

@@ -60,6 +60,7 @@ class Recipe(Variation):
     )
     accumulate: int = Field(default=1, ge=1, description="parts in which a batch is computed one after the other")
     compile: bool = Field(default=False, description="train what torch.compile makes of the network")
+    graph: bool = Field(default=True, description="replay the network's kernels as a CUDA graph, on one GPU")
     gradient_checkpointing: bool = Field(
         default=False, description="keep each stage's input alone for the gradient: slower, in less memory"
     )
@@ -128,7 +129,7 @@ class Recipe(Variation):
         """Collect what the first ``iteration`` iterations depend on, as plain values."""
         length = {"iterations", "decay"} if iteration <= self.trunk else set()
         watching = {"validate_every", "patience", "save_every"}
-        return self.model_dump(mode="json", exclude=watching | {"workers", "threads"} | length)
+        return self.model_dump(mode="json", exclude=watching | {"workers", "threads", "graph"} | length)
 
     def lr_factor(self, iteration: int) -> float:
         """Compute the factor of every group's learning rate at ``iteration`` (0…iterations-1)."""

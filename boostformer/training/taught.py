@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +132,11 @@ class TaughtSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.splits = [split] if teaching.unlabelled is None else [split, teaching.unlabelled]
         self.augmentation, self.seed = augmentation, recipe.seed
         self.stored = teaching.teacher if isinstance(teaching.teacher, StoredTeacher) else None
-        self.place = interleaved([len(one) for one in self.splits], recipe.distillation.unlabelled_share, recipe.seed)
+        share = recipe.distillation.unlabelled_share
+        self.places = Interleaved([len(one) for one in self.splits], share, recipe.seed)
 
     def __getitem__(self, position: int) -> tuple[Tensor, dict[str, Tensor]]:
-        number, index = self.place(position)
+        number, index = self.places[position]
         split = self.splits[number]
         image, label = split.resized(index)
         whole = image.shape[:2]
@@ -150,23 +150,22 @@ class TaughtSamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return torch.from_numpy(varied["image"]), target
 
 
-def interleaved(lengths: list[int], share: float | None, seed: int) -> Callable[[int], tuple[int, int]]:
-    """Give what finds, for each position of an endless sequence, the part (0 or 1) and the index in it.
+class Interleaved:
+    """The part (0 or 1) and the index in it at each position of an endless sequence.
 
     Args:
         lengths: of one part or of two.
         share: of the second part, evenly spread; None for its share of all images.
         seed: each part is shuffled by it, epoch after epoch.
     """
-    orders = [Shuffled(length, seed) for length in lengths]
-    if len(lengths) == 1:
-        return lambda position: (0, orders[0][position])
-    second = lengths[1] / sum(lengths) if share is None else share
 
-    def place(position: int) -> tuple[int, int]:
-        before = int(position * second)
-        if int((position + 1) * second) > before:
-            return 1, orders[1][before]
-        return 0, orders[0][position - before]
+    def __init__(self, lengths: list[int], share: float | None, seed: int) -> None:
+        self._orders = [Shuffled(length, seed) for length in lengths]
+        second = lengths[1:] or [0]
+        self._second = second[0] / sum(lengths) if share is None or not second[0] else share
 
-    return place
+    def __getitem__(self, position: int) -> tuple[int, int]:
+        before = int(position * self._second)
+        if int((position + 1) * self._second) > before:
+            return 1, self._orders[1][before]
+        return 0, self._orders[0][position - before]

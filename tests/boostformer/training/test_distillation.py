@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from boostformer.training.distillation import (
 )
 from boostformer.training.distillation_config import DistillationConfig
 from boostformer.training.heads import Outputs
-from boostformer.training.taught import TaughtTask, Teaching, interleaved
+from boostformer.training.taught import Interleaved, TaughtTask, Teaching
 
 NAMES = ["class_0", "class_1", "class_2"]
 
@@ -221,13 +222,13 @@ def test_settings() -> None:
 
 
 def test_images_without_masks_are_mixed_in_evenly() -> None:
-    place = interleaved([6, 2], None, seed=0)
-    first = [place(position) for position in range(8)]
+    place = Interleaved([6, 2], None, seed=0)
+    first = [place[position] for position in range(8)]
     assert sorted(first) == [(0, i) for i in range(6)] + [(1, 0), (1, 1)]
-    half = interleaved([100, 3], 0.5, seed=0)
-    parts = [half(position)[0] for position in range(40)]
+    half = Interleaved([100, 3], 0.5, seed=0)
+    parts = [half[position][0] for position in range(40)]
     assert sum(parts) == 20 and sum(parts[:8]) == 4
-    assert {half(position)[1] for position in range(1, 7, 2)} == {0, 1, 2}
+    assert {half[position][1] for position in range(1, 7, 2)} == {0, 1, 2}
 
 
 def test_only_counted_pixels_teach_when_told_so() -> None:
@@ -236,7 +237,7 @@ def test_only_counted_pixels_teach_when_told_so() -> None:
     for everywhere, expected in ((True, 1.0), (False, 0.5)):
         recipe = short(scale=(1, 1), distillation={"everywhere": everywhere})
         task = TaughtTask(split, SIZE, recipe, Teaching(colour_teacher()))
-        position = next(p for p in range(9) if task.samples.place(p) == (0, 0))
+        position = next(p for p in range(9) if task.samples.places[p] == (0, 0))
         images, target = task.samples[position]
         _, taught = task.batch(images[None], {name: value[None] for name, value in target.items()}, 0)
         assert taught.where.float().mean() == expected
@@ -244,15 +245,17 @@ def test_only_counted_pixels_teach_when_told_so() -> None:
 
 def test_the_teacher_computes_in_the_student_s_precision() -> None:
     teacher, seen = colour_teacher(), []
-    asked = teacher._forward
-
-    def listen(network, x):
-        logits, maps = asked(network, x)
-        seen.append(logits.dtype)
-        return logits, maps
-
-    teacher._forward = listen
+    teacher._asked.register_forward_hook(lambda asked, inputs, found: seen.append(found[0].dtype))
     for precision in ("bf16", "fp32"):
         recipe = short(iterations=1, warmup_iterations=0, precision=precision)
         train(tiny_net(3), colours(), recipe, size=SIZE, teaching=Teaching(teacher))
     assert seen == [torch.bfloat16, torch.float32]
+
+
+def test_samples_of_a_taught_training_reach_loading_processes_that_are_spawned() -> None:
+    task = TaughtTask(colours(), SIZE, short(), Teaching(colour_teacher()))
+    again = pickle.loads(pickle.dumps(task.samples))
+    images, target = again[4]
+    expected, wanted = task.samples[4]
+    assert torch.equal(images, expected)
+    assert torch.equal(target["labels"], wanted["labels"])
