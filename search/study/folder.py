@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 from boostformer import presets
 from boostformer.architecture import Architecture
@@ -114,6 +116,10 @@ def _set_up(
         directions=[OBJECTIVES[name].direction for name in experiment.objectives],
         load_if_exists=True,
     )
+    if study.metric_names != list(experiment.objectives):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(experiment.objectives))
     known = study.user_attrs
     made: dict[str, Callable[[], Any]] = {
         "objectives": lambda: list(experiment.objectives),

@@ -61,12 +61,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Scored:
-    """Score of a training that was interrupted or had to wait; ``weights`` is the digest of those that were stored."""
+    """Score of a training; ``weights`` is the digest of those that were stored, ``iou`` that of each class."""
 
     miou: float
     seconds: float
     provenance: str
     weights: str | None = None
+    iou: tuple[float | None, ...] | None = None
 
 
 @dataclass
@@ -209,6 +210,13 @@ class State:
         scored = (self.scores[key].weights for key in unended if key in self.scores)
         return begun | {digest for digest in scored if digest is not None}
 
+    def earlier(self, key: TrialKey) -> dict[int, float]:
+        """Return the mIoU of a network's finished trainings with this seed on lower rungs, by their iterations."""
+        below = (self.ended.get(replace(key, rung=rung)) for rung in range(key.rung))
+        return {
+            trial.iterations: trial.miou for trial in below if trial and trial.iterations and trial.miou is not None
+        }
+
     def is_finished(self, key: TrialKey) -> bool:
         return key in self.ended and self.ended[key].is_finished
 
@@ -240,7 +248,7 @@ class State:
         if trial.latency is not None:
             self.latencies[key.arch_id] = trial.latency
         if trial.miou is not None and trial.seconds is not None:
-            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights)
+            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights, trial.iou)
         self.parents[key] = trial.parent
 
     def _check(self, parent: Parent, where: str) -> None:
