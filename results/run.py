@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
+from results.frames import frame, front_frame
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
 from results.summary import human
@@ -18,6 +19,7 @@ from results.trial import COSTS, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
 
 CODE = ("version", "fingerprint")
 """Keys of the study's ``code``: the program's version, and what its networks are and cost."""
@@ -58,6 +60,19 @@ class Run:
     config: dict[str, Any]
     references: list[dict[str, Any]]
     retrainings: list[Retraining] = field(default_factory=list)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return list(map(str, self.config.get("labels", ())))
+
+    def frame(self) -> pandas.DataFrame:
+        """Return all trials as a frame with the columns of :func:`results.frames.trial_rows`."""
+        return frame(self.trials, self.objectives, self.labels)
+
+    def front(self) -> pandas.DataFrame:
+        """Return the front as a frame with the same columns, a row for each network."""
+        return front_frame(self.trials, self.objectives, self.labels)
 
 
 def read_run(run_dir: Path | str) -> Run:

@@ -14,7 +14,8 @@ import typer
 
 from boostformer.errors import UserError
 from results.tables import Format
-from search.cli.output import FormatOption, RunDir, emit_trials, note
+from search.cli.output import FormatOption, emit_trials, note
+from search.cli.together import show_together
 
 if TYPE_CHECKING:
     from results.trial import Trial
@@ -27,15 +28,23 @@ def register(app: typer.Typer) -> None:
 
 
 def pareto(
-    run_dir: RunDir,
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)
+    ],
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
 ) -> None:
-    """Show the best networks of a run: feasible, none dominated by another."""
+    """Show the best networks of a run, or of several together: feasible, none dominated by another."""
     from results.pareto import front
     from results.run import read_run
 
+    if len(run_dirs) > 1:
+        if plot is not None:
+            raise UserError("--plot: draws one run; give one RUN_DIR")
+        show_together(run_dirs, fmt, every=every)
+        return
+    [run_dir] = run_dirs
     run = read_run(run_dir)
     members = front(run.trials, run.objectives)
     if plot is not None:  # first, since it may be refused
