@@ -45,8 +45,8 @@ def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
 def comparable(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
     """Return the feasible, finished trials that have all objectives."""
     candidates = [trial for trial in trials if trial.is_finished and trial.feasible]
-    known = np.isfinite(minimised(candidates, objectives)).all(axis=1)
-    return [trial for trial, is_known in zip(candidates, known, strict=True) if is_known]
+    values = minimised(candidates, objectives)
+    return [trial for trial, own in zip(candidates, values, strict=True) if np.isfinite(own).all()]
 
 
 def non_dominated(networks: Sequence[Trial], objectives: Sequence[str]) -> list[bool]:

@@ -102,7 +102,7 @@ def frozen_trial(
         groups |= [latency_attribute(trial.latency)]
     if trial.miou is not None and trial.seconds is not None:
         groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance, trial.weights, trial.iou)]
-    if trial.status not in (Status.RUNNING, Status.FINISHED):
+    if trial.status not in (Status.RUNNING, Status.FINISHED) and not trial.abandoned:
         groups |= [end_attribute(trial.status, trial.reason, trial.seconds)]
     states = {Status.RUNNING: TrialState.RUNNING, Status.FINISHED: TrialState.COMPLETE}
     terms = terms or Terms()

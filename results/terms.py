@@ -7,11 +7,11 @@ is, its attributes say (:mod:`results.schema`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from boostformer.architecture import Architecture, Scalar
-from results.trial import Trial, objective
+from results.trial import Trial, TrialKey, objective
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -50,3 +50,9 @@ class Terms:
     def intermediate_values(self, trial: Trial) -> dict[int, float]:
         """Give the mIoU by the iterations behind it, once it is known."""
         return {} if trial.miou is None or trial.iterations is None else {trial.iterations: trial.miou}
+
+
+def earlier_scores(key: TrialKey, ended: Mapping[TrialKey, Trial]) -> dict[int, float]:
+    """Give the mIoU of a network's trainings with this seed on lower rungs, of those ``ended``, by their iterations."""
+    below = [ended[own] for rung in range(key.rung) if (own := replace(key, rung=rung)) in ended]
+    return {trial.iterations: trial.miou for trial in below if trial.iterations and trial.miou is not None}

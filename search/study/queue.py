@@ -21,6 +21,7 @@ from boostformer.training.state import newest_state
 from results.run import check_study
 from results.schema import key_of
 from results.storage.location import storage_of
+from results.terms import earlier_scores
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
@@ -277,7 +278,7 @@ class Queue:
             if self._state.is_finished(claim.key):  # the other one finished in this very moment
                 return False
             check()
-            self._trials.create(replace(trial, owner=self.token), self._state.earlier(claim.key))
+            self._trials.create(replace(trial, owner=self.token), earlier_scores(claim.key, self._state.ended))
             return True
 
     def _create(self, key: TrialKey, arch: Architecture, parent: Parent | None, standing: Standing) -> Claim:
@@ -289,6 +290,6 @@ class Queue:
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
             trial = replace(trial, **vars(score))
-        trial_id = self._trials.create(trial, state.earlier(key))
+        trial_id = self._trials.create(trial, earlier_scores(key, state.ended))
         patient = key in standing.waiting and not isinstance(standing.step, Propose | Train)
         return Claim(trial_id, arch, trial, standing, patient, state.deaths_at(key, reached))

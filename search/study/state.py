@@ -210,13 +210,6 @@ class State:
         scored = (self.scores[key].weights for key in unended if key in self.scores)
         return begun | {digest for digest in scored if digest is not None}
 
-    def earlier(self, key: TrialKey) -> dict[int, float]:
-        """Return the mIoU of a network's finished trainings with this seed on lower rungs, by their iterations."""
-        below = (self.ended.get(replace(key, rung=rung)) for rung in range(key.rung))
-        return {
-            trial.iterations: trial.miou for trial in below if trial and trial.iterations and trial.miou is not None
-        }
-
     def is_finished(self, key: TrialKey) -> bool:
         return key in self.ended and self.ended[key].is_finished
 
