@@ -21,6 +21,7 @@ from boostformer.data.part import Part
 from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, build
+from boostformer.shown import number_of
 from boostformer.start import LostWeights, Trained, take_over
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.loop import Progress
@@ -194,7 +195,8 @@ class Proxy:
             metrics = evaluate(model, self.validation, size=self.data.size)
         carried = f"carried on from {report.resumed_from}" if report.resumed_from else ""
         words = [carried, begun] if start is not None else [carried or begun]
-        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {', '.join(filter(None, words))}"
+        length = f"{number_of(recipe.iterations, 'iteration')} of {recipe.batch_size}"
+        how = f"proxy training, {length}, {', '.join(filter(None, words))}"
         weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
         seconds, iou = time.perf_counter() - started, tuple(metrics.per_class)
         return Score(metrics.miou, seconds, how, recipe.iterations, report.resumed_from, weights, iou)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.tables import Format
 from search.cli.output import FormatOption, emit_trials, note
 from search.cli.together import show_together
@@ -87,10 +88,6 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     Exits with code 1 when every network failed.
     """
     if not (count := show_end(run_dir, latency)):
-        note(f"{so_far(run_dir)}; the front is empty")
-        if reason := _only_failures(run_dir):
-            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
-            raise typer.Exit(1)
         return
     folder = shlex.quote(str(run_dir))
     note(
@@ -101,7 +98,10 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
 
 
 def show_end(run_dir: Path, latency: Timing | None) -> int:
-    """Measure the finalists; then print the front and how far to trust it, and give the number of its networks."""
+    """Measure the finalists; then print the front and how far to trust it, and give the number of its networks.
+
+    Exits with code 1 when every network failed.
+    """
     from results.agreement import trust_lines
     from results.pareto import front
     from results.run import read_run
@@ -119,6 +119,11 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     _say_refused(run.trials)
     for line in trust_lines(run) if members else ():
         note(line)
+    if not members:
+        note(f"{so_far(run_dir)}; the front is empty")
+        if reason := _only_failures(run_dir):
+            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
+            raise typer.Exit(1)
     return len(members)
 
 
@@ -136,7 +141,7 @@ def so_far(run_dir: Path) -> str:
     networks = len({key.arch_id for key, status in last.items() if status is Status.FINISHED})
     others = {Status.FAILED: "failed", Status.OVER_BUDGET: "over budget", Status.WAITING: "waiting for the device"}
     told = [f"{counts[status]} {what}" for status, what in others.items() if counts[status]]
-    finished = f"{networks} network{'s' * (networks != 1)}"
+    finished = number_of(networks, "network")
     if networks < counts[Status.FINISHED]:
         finished = f"{counts[Status.FINISHED]} trainings of {finished}"
     return ", ".join([f"{finished} finished", *told])
@@ -160,7 +165,8 @@ def _say_compared(trials: Sequence[Trial], members: Sequence[Trial]) -> None:
     networks = len({trial.id for trial in finished})
     longest = {trial.id for trial in finished if members and trial.key.rung == members[0].key.rung}
     if 0 < len(longest) < networks:
-        note(f"compared: the {len(longest)} of {networks} networks with {members[0].iterations} iterations")
+        length = number_of(members[0].iterations or 0, "iteration")
+        note(f"compared: the {len(longest)} of {networks} networks with {length}")
 
 
 def _say_latency(members: Sequence[Trial]) -> None:

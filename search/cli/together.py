@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.summary import limits
 from results.tables import Format, render, to_rows
 from search.cli.output import note, width
@@ -35,6 +36,6 @@ def show_together(run_dirs: Sequence[Path], fmt: Format, *, every: bool) -> None
     if len({limits(run.budgets) for run in found.runs.values()}) > 1:
         own = "; ".join(f"{name}: {limits(run.budgets)}" for name, run in found.runs.items())
         note(f"each network is within the budgets of its own run: {own}")
-    iterations = {trial.iterations for _, trial in members} - {None}
+    iterations = sorted({trial.iterations for _, trial in members if trial.iterations is not None})
     if any(trial.iterations not in iterations for run in found.runs.values() for trial in run.trials):
-        note(f"compared: trainings of {', '.join(map(str, iterations))} iterations")
+        note(f"compared: trainings of {' and '.join(number_of(each, 'iteration') for each in iterations)}")

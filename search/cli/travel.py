@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from search.cli.output import RunDir, busy, note
 
 ZipFile = Annotated[Path, typer.Argument(metavar="FILE.zip", help="The file.", show_default=False)]
@@ -37,7 +38,7 @@ def export_run(
         from search.study.travel import export_run as write
 
         run = write(run_dir, file, note, weights=weights)
-    note(f"{file}: {len(run.trials)} trials, {file.stat().st_size / 1e6:.1f} MB")
+    note(f"{file}: {number_of(len(run.trials), 'trial')}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 def import_run(
@@ -52,7 +53,7 @@ def import_run(
     data = "" if run.config["data"].get("root") is None else " --data ROOT"
     folder = shlex.quote(str(run_dir))
     note(
-        f"{run_dir}: {len(run.trials)} trials. Next:\n"
+        f"{run_dir}: {number_of(len(run.trials), 'trial')}. Next:\n"
         f"  boostformer pareto {folder}\n"
         f"  boostformer search --resume {folder}{data}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -37,6 +38,26 @@ def project(tmp_path: Path, run_cli: Cli) -> Path:
     begun = run_cli("search", "run.yaml", "--out", "run", "--workers", 1, cwd=folder)
     assert begun.returncode == 0, begun.stderr
     return folder
+
+
+ONE_OF_SEVERAL = re.compile(r"(?<![\d.,/])(?<!\+ )1 (images|iterations|networks|trials|trainings|classes|files)\b")
+
+
+def test_one_is_not_said_to_be_several(tmp_path: Path, run_cli: Cli) -> None:
+    write_coloured(tmp_path / "data", training=1, validation=1)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "run.yaml").write_text(RUN.replace("iterations: 2", "iterations: 1"))
+    for command in (
+        ["search", "run.yaml", "--out", "run", "--workers", 1],
+        ["pareto", "run", "--all"],
+        ["retrain", "run", "--out", "net", "--iterations", 1],
+        ["evaluate", "net"],
+        ["export-run", "run", "run.zip"],
+        ["data", "check", "run.yaml"],
+    ):
+        done = run_cli(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not ONE_OF_SEVERAL.search(done.stdout + done.stderr), (command, done.stderr)
 
 
 def finished(run_dir: Path) -> int:
