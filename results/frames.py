@@ -48,16 +48,16 @@ def trial_rows(trials: Sequence[Trial], members: Sequence[Trial], labels: Sequen
 
 def frame(trials: Sequence[Trial], objectives: Sequence[str], labels: Sequence[str]) -> pandas.DataFrame:
     """Return all of a run's trials as a frame with the columns of :func:`trial_rows`; ``objectives`` make its front."""
-    return to_frame(trial_rows(trials, front(trials, objectives), labels))
+    return as_frame(trial_rows(trials, front(trials, objectives), labels))
 
 
 def front_frame(trials: Sequence[Trial], objectives: Sequence[str], labels: Sequence[str]) -> pandas.DataFrame:
     """Return the front as a frame: a row for each network, whose mIoU is the mean where it has several seeds."""
     members = front(trials, objectives)
-    return to_frame(trial_rows(members, members, labels))
+    return as_frame(trial_rows(members, members, labels))
 
 
-def to_frame(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> pandas.DataFrame:
+def as_frame(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> pandas.DataFrame:
     """Make a frame of the rows of :func:`trial_rows`, ``first`` columns before theirs; without rows it has these."""
     import pandas
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
-from results.frames import frame, front_frame
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
 from results.summary import human
@@ -71,10 +70,14 @@ class Run:
 
     def frame(self) -> pandas.DataFrame:
         """Return all trials as a frame with the columns of :func:`results.frames.trial_rows`."""
+        from results.frames import frame
+
         return frame(self.trials, self.objectives, self.labels)
 
     def front(self) -> pandas.DataFrame:
         """Return the front as a frame with the same columns, a row for each network."""
+        from results.frames import front_frame
+
         return front_frame(self.trials, self.objectives, self.labels)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, short
 from results.fidelity import standing
-from results.frames import to_frame, trial_rows
+from results.frames import as_frame, trial_rows
 from results.pareto import comparable, non_dominated
 from results.run import Run, read_run
 from results.trial import Trial
@@ -71,7 +71,7 @@ class Runs:
             for name, own in trials.items()
             for row in trial_rows(own, [trial for other, trial in members if other == name], self.runs[name].labels)
         ]
-        return to_frame(rows, [RUN])
+        return as_frame(rows, [RUN])
 
 
 def load(*run_dirs: Path | str) -> Runs:

@@ -201,6 +201,12 @@ def test_torch_is_not_loaded_by(module: str) -> None:
     assert done.returncode == 0, done.stderr or f"importing {module} loads torch"
 
 
+def test_the_command_line_begins_without_what_computes() -> None:
+    code = "import sys, search.cli.program; print({'numpy', 'pandas', 'optuna'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stdout or done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
