@@ -25,6 +25,7 @@ _LAZY = {
 }
 _ABOVE = {
     "open_run": ("results.run", "read_run"),
+    "open_runs": ("results.together", "load"),
     "to_frame": ("results.tables", "to_frame"),
     "read_space": ("search_space.reader", "read_space"),
 }
@@ -46,6 +47,7 @@ __all__ = [  # noqa: F822  (of some of them type checkers know nothing)
     "build",
     "import_checkpoint",
     "open_run",
+    "open_runs",
     "read_space",
     "to_frame",
 ]

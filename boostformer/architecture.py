@@ -162,6 +162,22 @@ class Architecture:
         """(H, W) of the four stage maps."""
         return map_sizes(self.stem_size)
 
+    def fields(self) -> dict[str, Scalar]:
+        """Every field below size and classes by its path, as a search names its choices.
+
+        A block is its name, with its options behind that: ``stages.0.mixer`` and ``stages.0.mixer.mhsa.heads``.
+        """
+        found: dict[str, Scalar] = {}
+        stages = [(f"stages.{i}.{name}", v) for i, stage in enumerate(self.stages) for name, v in _values(stage)]
+        decoder = [(f"decoder.{name}", value) for name, value in _values(self.decoder)]
+        for path, value in (("stem", self.stem), *stages, *decoder):
+            if isinstance(value, BlockSpec):
+                found[path] = value.name
+                found |= {f"{path}.{value.name}.{option}": chosen for option, chosen in value.options}
+            else:
+                found[path] = value
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "version": FORMAT_VERSION,
@@ -229,6 +245,10 @@ class Architecture:
         """Read :meth:`to_yaml`'s text, as :meth:`from_dict` does; errors name the line."""
         top = compose(text, source, needs=NEEDS)
         return cls.from_dict(top.plain(), top)
+
+
+def _values(part: Stage | Decoder) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(part, field.name)) for field in dataclasses.fields(part)]
 
 
 def _stage(tree: _Tree) -> Stage:

@@ -26,8 +26,13 @@ def load() -> None:
     """
     for point in entry_points(group=GROUP):
         _load(point.module, f"entry point '{point.name}' of '{GROUP}'")
-    for module in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+    for module in named():
         _load(module, "--import")
+
+
+def named() -> list[str]:
+    """List the modules and files that the environment names, each once."""
+    return list(dict.fromkeys(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))))
 
 
 def _load(module: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Texts of others' making, such as class names, file names and a board's words, made safe to be shown."""
+"""Texts that are shown: counts in words, and texts of others' making, such as file names, made safe for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows, so that it reads as another text."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def number_of(count: float, noun: str, form: str = "") -> str:
+    """Write a count with its noun, ``1 image`` and ``2 images``; ``form`` is a format of the number, such as ``,``."""
+    several = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:{form}} {noun if count == 1 else several}"
 
 
 def printable(text: str) -> str:

@@ -21,6 +21,7 @@ from boostformer.data.part import Part
 from boostformer.data.tiles import tiled
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer, build
+from boostformer.shown import number_of
 from boostformer.start import LostWeights, Trained, take_over
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
 from boostformer.training.loop import Progress
@@ -44,6 +45,7 @@ class Score:
         iterations: all that the network was trained for.
         resumed_from: how many of them an earlier evaluation had made, in its own time.
         weights: of the trained network by name, on the CPU.
+        iou: of each class; None for one that occurs neither in labels nor in predictions.
     """
 
     miou: float
@@ -52,6 +54,7 @@ class Score:
     iterations: int = 0
     resumed_from: int = 0
     weights: dict[str, Tensor] | None = field(default=None, repr=False, compare=False)
+    iou: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,11 @@ class Proxy:
             metrics = evaluate(model, self.validation, size=self.data.size)
         carried = f"carried on from {report.resumed_from}" if report.resumed_from else ""
         words = [carried, begun] if start is not None else [carried or begun]
-        how = f"proxy training, {recipe.iterations} iterations of {recipe.batch_size}, {', '.join(filter(None, words))}"
+        length = f"{number_of(recipe.iterations, 'iteration')} of {recipe.batch_size}"
+        how = f"proxy training, {length}, {', '.join(filter(None, words))}"
         weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-        return Score(metrics.miou, time.perf_counter() - started, how, recipe.iterations, report.resumed_from, weights)
+        seconds, iou = time.perf_counter() - started, tuple(metrics.per_class)
+        return Score(metrics.miou, seconds, how, recipe.iterations, report.resumed_from, weights, iou)
 
     def tidy(self, folder: Path, rung: int) -> None:
         """Remove from ``folder`` all but what the rung after ``rung`` goes on from; after the last rung, all."""

@@ -36,12 +36,22 @@ def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
     length the longest are compared, and with several seeds their means: see :func:`results.fidelity.standing`. mIoU is
     maximised, all else minimised.
     """
-    candidates = [trial for trial in trials if trial.is_finished and trial.feasible]
-    known = [bool(np.isfinite(row).all()) for row in minimised(candidates, objectives)]
-    networks = standing([trial for trial, comparable in zip(candidates, known, strict=True) if comparable])
-    ranks = non_dominated_rank(minimised(networks, objectives))
-    chosen = [trial for trial, rank in zip(networks, ranks, strict=True) if rank == 0]
+    networks = standing(comparable(trials, objectives))
+    best = non_dominated(networks, objectives)
+    chosen = [trial for trial, is_best in zip(networks, best, strict=True) if is_best]
     return sorted(chosen, key=lambda trial: (trial.params, trial.number))
+
+
+def comparable(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
+    """Return the feasible, finished trials that have all objectives."""
+    candidates = [trial for trial in trials if trial.is_finished and trial.feasible]
+    values = minimised(candidates, objectives)
+    return [trial for trial, own in zip(candidates, values, strict=True) if np.isfinite(own).all()]
+
+
+def non_dominated(networks: Sequence[Trial], objectives: Sequence[str]) -> list[bool]:
+    """Tell of each network, a trial with all objectives, whether no other dominates it."""
+    return [bool(rank == 0) for rank in non_dominated_rank(minimised(networks, objectives))]
 
 
 def non_dominated_rank(values: Values) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from results.trial import COSTS, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
+    from optuna.trial import FrozenTrial
 
 CODE = ("version", "fingerprint")
 """Keys of the study's ``code``: the program's version, and what its networks are and cost."""
@@ -26,6 +28,8 @@ DATA_SUMMARY = "data.json"
 _FINALIST, _RETRAINING = "finalist ", "retraining "
 """Prefixes of the study's attributes that hold the final latency of one network, and one retraining. A concluded trial
 cannot be added to; and no other process writes the same attribute."""
+NOTES = (_FINALIST, _RETRAINING)
+"""How the names of attributes begin that are added to a study afterwards."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,23 @@ class Run:
     references: list[dict[str, Any]]
     retrainings: list[Retraining] = field(default_factory=list)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return list(map(str, self.config.get("labels", ())))
+
+    def frame(self) -> pandas.DataFrame:
+        """Return all trials as a frame with the columns of :func:`results.frames.trial_rows`."""
+        from results.frames import frame
+
+        return frame(self.trials, self.objectives, self.labels)
+
+    def front(self) -> pandas.DataFrame:
+        """Return the front as a frame with the same columns, a row for each network."""
+        from results.frames import front_frame
+
+        return front_frame(self.trials, self.objectives, self.labels)
+
 
 def read_run(run_dir: Path | str) -> Run:
     """Read the run in ``run_dir``; never writes, so it may be called while a search is writing.
@@ -74,8 +95,22 @@ def read_run(run_dir: Path | str) -> Run:
         study_id = where.study_id(storage)
         known = storage.get_study_user_attrs(study_id)
         stored = storage.get_all_trials(study_id, deepcopy=False)
-    check_study(known, str(where))
-    trials = [trial for frozen in stored if (trial := read_trial(frozen, str(where))) is not None]
+    return run_of(known, stored, str(where))
+
+
+def run_of(known: Mapping[str, Any], stored: Sequence[FrozenTrial], source: str) -> Run:
+    """Make a run of what its study holds.
+
+    Args:
+        known: the study's attributes.
+        stored: its trials.
+        source: names it in messages.
+
+    Raises:
+        UserError: it is damaged, of another version or not one of ours.
+    """
+    check_study(known, source)
+    trials = [trial for frozen in stored if (trial := read_trial(frozen, source)) is not None]
     try:
         return Run(
             _with_finals(_with_promotions(trials), known, known["budgets"].get("latency_ms")),
@@ -86,7 +121,7 @@ def read_run(run_dir: Path | str) -> Run:
             [_retraining(values) for name, values in sorted(known.items()) if name.startswith(_RETRAINING)],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: damaged ({type(error).__name__}: {error})") from None
+        raise UserError(f"{source}: damaged ({type(error).__name__}: {error})") from None
 
 
 def _retraining(values: Any) -> Retraining:
@@ -134,6 +169,8 @@ _ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "code": lambda value: isinstance(value, dict) and all(isinstance(value.get(k), str) for k in CODE),
 }
 """Checks of what a study says of a run besides its configuration."""
+STUDY = ("config", *_ATTRIBUTES)
+"""Names of the attributes that a study is set up with."""
 
 
 def open_study(run_dir: Path | str) -> optuna.Study:

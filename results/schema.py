@@ -3,6 +3,9 @@
 A trial is kept in the run's Optuna study as user attributes. They are gathered into four groups, since a database
 takes time for each: ``network`` when the trial begins, ``latency`` and ``score`` as soon as they are known, ``end``
 when it is over. A study may have been written by others, so everything is checked when it is read.
+
+For Optuna's own tools a trial also has parameters, intermediate values and constraints (:mod:`results.terms`), which
+are written and never read.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency
+from results.terms import Terms
 from results.trial import COUNTED, START, Parent, Status, Trial, TrialKey, objective
 
 if TYPE_CHECKING:
@@ -49,10 +53,16 @@ def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
 
 
 def score_attribute(
-    miou: float, seconds: float, provenance: str, weights: str | None = None
+    miou: float,
+    seconds: float,
+    provenance: str,
+    weights: str | None = None,
+    iou: Sequence[float | None] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Return name and value of the attribute that keeps a score; the parameters are fields of :class:`Trial`."""
-    kept = {} if weights is None else {"weights": weights}
+    kept: dict[str, Any] = {} if weights is None else {"weights": weights}
+    if iou is not None:
+        kept["iou"] = [None if value is None else round(value, 6) for value in iou]
     return SCORE, {"miou": miou, "seconds": seconds, "provenance": provenance} | kept
 
 
@@ -66,11 +76,24 @@ def end_attribute(status: Status, reason: str | None, seconds: float | None = No
     return END, {"status": status.value, "reason": reason, "seconds": seconds}
 
 
-def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
+def constraint_attributes(constraints: Mapping[str, float], name: str) -> dict[str, Any]:
+    """Return Optuna's own attributes of a trial that keep the constraint of this ``name``, if it is known."""
+    from optuna.trial import TrialState, create_trial
+
+    known = {key: value for key, value in constraints.items() if key == name}
+    return create_trial(state=TrialState.RUNNING, constraints=known).system_attrs
+
+
+def frozen_trial(
+    trial: Trial, objectives: Sequence[str], terms: Terms | None = None, earlier: Mapping[int, float] | None = None
+) -> FrozenTrial:
     """Return the form in which a trial is created in its study in one step: with its owner, or not at all.
 
-    It has none of Optuna's parameters, since a database takes longer for some fifty of them than for all the rest. It
-    has no constraints either: a network over budget never becomes a trial, or its trial counts as failed.
+    Args:
+        trial: as it stands.
+        objectives: names.
+        terms: what Optuna's tools are told besides; by default nothing.
+        earlier: mIoU of the network's shorter trainings, by their iterations.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -78,13 +101,19 @@ def frozen_trial(trial: Trial, objectives: Sequence[str]) -> FrozenTrial:
     if trial.latency is not None:
         groups |= [latency_attribute(trial.latency)]
     if trial.miou is not None and trial.seconds is not None:
-        groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance, trial.weights)]
-    if trial.status not in (Status.RUNNING, Status.FINISHED):
+        groups |= [score_attribute(trial.miou, trial.seconds, trial.provenance, trial.weights, trial.iou)]
+    if trial.status not in (Status.RUNNING, Status.FINISHED) and not trial.abandoned:
         groups |= [end_attribute(trial.status, trial.reason, trial.seconds)]
     states = {Status.RUNNING: TrialState.RUNNING, Status.FINISHED: TrialState.COMPLETE}
+    terms = terms or Terms()
+    params, distributions = terms.params(trial)
     return create_trial(
         state=states.get(trial.status, TrialState.FAIL),
         values=stored_values(trial, objectives) if trial.is_finished else None,
+        params=params,
+        distributions=distributions,
+        intermediate_values=dict(earlier or {}) | terms.intermediate_values(trial),
+        constraints=terms.constraints(trial),
         user_attrs=groups,
     )
 
@@ -165,6 +194,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         abandoned=state == "FAIL" and not end,
         parent=_parent(network["parent"]) if network.get("parent") is not None else None,
         weights=_digest(score["weights"]) if score.get("weights") is not None else None,
+        iou=_shares(score["iou"]) if score.get("iou") is not None else None,
     )
 
 
@@ -178,6 +208,12 @@ def _digest(value: Any) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):  # becomes the name of a file
         raise ValueError(f"weights {value!r} are no SHA-256")
     return value
+
+
+def _shares(values: Any) -> tuple[float | None, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"iou is {values!r}, a list is needed")
+    return tuple(_number({"iou": value}, "iou", 1.0) for value in values)
 
 
 def _status(state: str, end: Mapping[str, Any]) -> Status:

@@ -73,17 +73,18 @@ def render(
     *,
     caption: str = "",
     width: int | None = None,
+    first: Sequence[str] = (),
 ) -> str:
-    """Write the ``rows`` of :func:`to_rows` as :func:`tabulate` does.
+    """Write the ``rows`` of :func:`to_rows`, which may have columns before these, ``first``, as :func:`tabulate` does.
 
     The table is for people: it has units, a summary of the architecture where there is room, and no columns that are
     empty throughout or only say the usual: one length of training, one seed, finished. JSON and CSV have all columns,
     the architecture in full.
     """
     if fmt != "table":
-        return tabulate(rows, fmt, columns=COLUMNS)
+        return tabulate(rows, fmt, columns=[*first, *COLUMNS])
     usual = _USUAL | ({"seed": rows[0]["seed"]} if rows else {})
-    columns = [column for column in _SHOWN if not rows or any(_tells(row, column, usual) for row in rows)]
+    columns = [column for column in (*first, *_SHOWN) if not rows or any(_tells(row, column, usual) for row in rows)]
     return tabulate(rows, fmt, columns=columns, cell=_record_cell, caption=caption, width=width, drop=_DROPPED)
 
 

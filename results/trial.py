@@ -83,6 +83,7 @@ class Trial:
         abandoned: whether the worker of an interrupted trial died, rather than giving the trial back.
         parent: what the training began from; None for random weights.
         weights: SHA-256 of the trained weights, where they were stored.
+        iou: of each class, in the order of the run's labels; None for one that does not occur.
     """
 
     number: int
@@ -109,6 +110,7 @@ class Trial:
     abandoned: bool = False
     parent: Parent | None = None
     weights: str | None = None
+    iou: tuple[float | None, ...] | None = None
 
     @property
     def id(self) -> str:

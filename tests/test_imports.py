@@ -32,6 +32,7 @@ DOORS = {
     # room. Nothing in the room itself uses these: taken away, the networks are as usable as before.
     ("boostformer", "results.run"),
     ("boostformer", "results.tables"),
+    ("boostformer", "results.together"),
     ("boostformer", "search_space.reader"),
     ("boostformer.__main__", "search.cli.__main__"),
 }
@@ -198,6 +199,12 @@ def test_torch_is_not_loaded_by(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr or f"importing {module} loads torch"
+
+
+def test_the_command_line_begins_without_what_computes() -> None:
+    code = "import sys, search.cli.program; print({'numpy', 'pandas', 'optuna'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stdout or done.stderr
 
 
 @pytest.mark.parametrize(

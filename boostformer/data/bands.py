@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 
 Array = NDArray[np.uint8]
 Levels = tuple[float, float]
@@ -154,7 +155,7 @@ def chosen(path: Path, array: NDArray[Any], reading: ImageReading) -> NDArray[An
     if asked == "rgb":
         if has in (1, 3):
             return np.broadcast_to(array, (*array.shape[:2], 3))
-        raise UserError(f"{path}: has {has} bands; {save_as_rgb(has)}")
+        raise UserError(f"{path}: has {number_of(has, 'band')}; {save_as_rgb(has)}")
     if has == asked:
         return array
     if asked == 1 and has == 3:
@@ -165,7 +166,7 @@ def chosen(path: Path, array: NDArray[Any], reading: ImageReading) -> NDArray[An
             "file's data"
         )
     raise UserError(
-        f"{path}: has {has} band{'s' * (has != 1)}, but `bands: {asked}` are read; save it with {asked}, or say "
+        f"{path}: has {number_of(has, 'band')}, but `bands: {asked}` are read; save it with {asked}, or say "
         f"`bands: {has}` in the run file's data"
     )
 

@@ -27,6 +27,7 @@ from boostformer.data.reading import read_each
 from boostformer.data.samples import Sample
 from boostformer.data.summary import DataSummary
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 
 SAME = "decoded pixels of the images"
 """Way in which duplicates are told."""
@@ -231,7 +232,8 @@ def _leaks(duplicates: Sequence[Duplicate]) -> list[str]:
     leaks = sum(one.is_between for one in duplicates)
     if not leaks:
         return []
-    return [f"{leaks} images are in several splits: scores look better than they are; take them out of all but one"]
+    shared = number_of(leaks, "image")
+    return [f"in several splits: {shared}; scores look better than they are; take them out of all but one"]
 
 
 def _missing_parts(data: FolderData) -> list[str]:

@@ -22,6 +22,7 @@ from boostformer.data.split import SegmentationSplit
 from boostformer.data.summary import DataSummary
 from boostformer.errors import UserError
 from boostformer.files import is_folder
+from boostformer.shown import number_of
 
 
 class FolderData:
@@ -167,7 +168,9 @@ def _with_share(layout: Layout, config: DataConfig) -> Layout:
         return layout
     if layout.splits.get("validation"):
         count = len(layout.splits["validation"])
-        raise UserError(f"{layout.root}: has a validation part of {count} images, so `validation_share` means nothing")
+        raise UserError(
+            f"{layout.root}: has a validation part of {number_of(count, 'image')}, so `validation_share` means nothing"
+        )
     samples = layout.splits.get("training", ())
     count = round(share * len(samples))
     if not 1 <= count < len(samples):

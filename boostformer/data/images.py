@@ -39,6 +39,7 @@ from boostformer.data.bands import (
 )
 from boostformer.errors import UserError
 from boostformer.files import check_regular
+from boostformer.shown import number_of
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MASK_FORMATS = ("PNG",)
@@ -92,7 +93,7 @@ def image_form(path: Path) -> str:
     with _opened(path, IMAGE_FORMATS) as image:
         bands = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
         if bands > len(image.getbands()):
-            return f"{bands} bands"
+            return f"{number_of(bands, 'band')}"
         return _FORMS.get(image.mode, image.mode)
 
 
@@ -247,13 +248,13 @@ def _refuse_foreign_tiff(path: Path) -> None:
     with suppress(UserError, OSError):
         has = tiff_shape(path)[2] if is_tiff(path) else 0
     if has > 1:
-        raise UserError(f"{path}: has {has} bands, of which none would be read; {save_as_rgb(has)}")
+        raise UserError(f"{path}: has {number_of(has, 'band')}, of which none would be read; {save_as_rgb(has)}")
 
 
 def _refuse_frames(path: Path, image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with previews behind the photo
-        raise UserError(f"{path}: holds {frames} images; save the one that is meant as a file of its own")
+        raise UserError(f"{path}: holds {number_of(frames, 'image')}; save the one that is meant as a file of its own")
 
 
 def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
@@ -261,7 +262,7 @@ def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     bands, read = tags.get(_SAMPLES_PER_PIXEL, 1), len(image.getbands())
     if bands > read:
-        raise UserError(f"{path}: has {bands} bands, of which {read} would be read; {save_as_rgb(bands)}")
+        raise UserError(f"{path}: has {number_of(bands, 'band')}, of which {read} would be read; {save_as_rgb(bands)}")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -17,6 +17,7 @@ from boostformer.data.images import Array
 from boostformer.data.reading import read_each
 from boostformer.data.samples import Sample
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class MaskScan:
     def describe(self, value: int) -> str:
         """Word how often a value occurs, and where first."""
         pixels, masks = int(self.total[value]), self.masks_with(value)
-        plural = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((pixels, "pixel"), (masks, "mask"))]
+        plural = [f"{number_of(n, word)}" for n, word in ((pixels, "pixel"), (masks, "mask"))]
         return f"{value} in {plural[0]} of {plural[1]}, first {self.first_with(value).name}"
 
     def and_also(self, other: MaskScan) -> MaskScan:

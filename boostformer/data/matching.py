@@ -11,6 +11,7 @@ from boostformer.data.labels import ignored_label, label_dtype
 from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
 from boostformer.names import are_numbers, numbered
+from boostformer.shown import number_of
 
 _MOST_LISTED = 5
 
@@ -86,8 +87,8 @@ def _by_number(
     unnamed = are_numbers(own)
     if count > classes or (count < classes and not unnamed):
         raise UserError(
-            f"{source}: has {count} classes, but the checkpoint has {classes}; allowed: the checkpoint's own, by name "
-            "(as in classes.txt) or by number"
+            f"{source}: has {number_of(count, 'class')}, but the checkpoint has {classes}; allowed: the checkpoint's "
+            "own, by name (as in classes.txt) or by number"
         )
     labels = (names or numbered(classes)) if unnamed else own
     if unnamed and are_numbers(names) and count == classes:

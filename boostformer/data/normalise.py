@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from boostformer.data.split import SegmentationSplit
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -54,7 +55,7 @@ def normalise(images: Tensor, by: Normalisation | None = IMAGENET) -> Tensor:
     bands = images.shape[3]
     if by is None or len(by.mean) != bands:
         known = "knows no mean and deviation yet: it was not trained" if by is None else f"has {len(by.mean)}"
-        raise UserError(f"the images have {bands} band{'s' * (bands != 1)}, but the network {known}")
+        raise UserError(f"the images have {number_of(bands, 'band')}, but the network {known}")
     mean, std = _constants(by, images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.data.config import SplitName
+from boostformer.shown import number_of
 
 RARE = 20
 """The most frequent class has so many times the pixels of another one before that is worth a remark."""
@@ -112,7 +113,7 @@ class DataSummary:
         """Word the summary in three lines."""
         counts = " + ".join(str(count) for split, count in self.images.items() if split != "test" or not self.pixels)
         size = f" of {self.sizes}" if self.sizes else ""
-        said = [f"data: {self.found}, {counts} images{size}, {len(self.classes)} classes"]
+        said = [f"data: {self.found}, {counts} images{size}, {number_of(len(self.classes), 'class')}"]
         if self.pixels:
             frequent = self.by_frequency
             most, least = frequent[:_SHOWN], frequent[_SHOWN:][::-1][:_SHOWN]

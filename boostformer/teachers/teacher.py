@@ -8,6 +8,7 @@ from typing import Any
 
 from boostformer.errors import UserError
 from boostformer.names import are_numbers
+from boostformer.shown import number_of
 
 _LISTED = 5
 
@@ -63,8 +64,8 @@ def match_classes(teacher: Teacher, labels: list[str]) -> tuple[list[int | None]
         if teacher.classes != len(labels):
             who = "the teacher" if are_numbers(names) else "the data"
             raise UserError(
-                f"{source}: knows {teacher.classes} classes, the data have {len(labels)}, and {who} names none; "
-                "allowed: equally many, or names on both sides (a checkpoint's `labels`, classes.txt)"
+                f"{source}: knows {number_of(teacher.classes, 'class')}, the data have {len(labels)}, and {who} names "
+                "none; allowed: equally many, or names on both sides (a checkpoint's `labels`, classes.txt)"
             )
         return list(range(len(labels))), f"{source}: its {len(labels)} classes are matched by number, not by name"
     if names == labels:

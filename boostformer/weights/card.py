@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from boostformer.architecture import Architecture
+from boostformer.shown import number_of
 
 CARD, PICTURE = "README.md", "overlay.png"
 MARK = "<!-- Written by boostformer, anew whenever the network is saved here; without this line it stays. -->"
@@ -78,8 +79,8 @@ def card(about: Described) -> str:
         f"---\n{yaml.safe_dump(_header(about), sort_keys=False, allow_unicode=True)}---",
         MARK,
         f"# Network {about.architecture.id}",
-        f"A network for {what}: {about.architecture.classes} classes, images of {about.architecture.bands} bands at "
-        f"{height}x{width} (height x width).",
+        f"A network for {what}: {number_of(about.architecture.classes, 'class')}, images of "
+        f"{number_of(about.architecture.bands, 'band')} at {height}x{width} (height x width).",
     ]
     if about.picture:
         parts.append(
@@ -191,8 +192,9 @@ def _training(known: Values) -> list[str]:
     named = f" `{_code(known['recipe_name'])}`" if "recipe_name" in known else ""
     done = (known.get("training") or {}).get("iterations", recipe["iterations"])
     early = f" (ended early after {done})" if done < recipe["iterations"] else ""
+    length, batch = number_of(recipe["iterations"], "iteration"), number_of(recipe["batch_size"], "image")
     lines = [
-        f"recipe{named}: {recipe['iterations']} iterations{early} of {recipe['batch_size']} images, learning rate "
+        f"recipe{named}: {length}{early} of {batch}, learning rate "
         f"{recipe['lr']:g}, schedule {recipe['schedule']}, {recipe['precision']}, seed {recipe['seed']}"
     ]
     if loss := recipe.get("loss"):
@@ -206,7 +208,7 @@ def _training(known: Values) -> list[str]:
     if teacher := known.get("teacher"):
         lines.append(f"taught by {_source(teacher)}")
     if unlabelled := known.get("unlabelled"):
-        lines.append(f"with {unlabelled['images']} images without masks, learnt from the teacher alone")
+        lines.append(f"with {number_of(unlabelled['images'], 'image')} without masks, learnt from the teacher alone")
     return lines
 
 
@@ -221,7 +223,8 @@ def _search(known: Values) -> list[str]:
     if lineage := found.get("lineage"):
         trials = [f"trial {number}" for number in (member["trial"] for member in lineage["trials"])]
         start = [f"{escaped(Path(lineage['start']['place']).name)}"] if "start" in lineage else []
-        lines.append(f"inherited its weights: {' → '.join([*start, *trials])}, {lineage['iterations']:,} iterations")
+        behind = number_of(lineage["iterations"], "iteration", ",")
+        lines.append(f"inherited its weights: {' → '.join([*start, *trials])}, {behind}")
         if changed := lineage.get("changes"):
             lines.append(f"changed since: {escaped('; '.join(changed))}")
     return lines
@@ -247,7 +250,7 @@ def _scores(metrics: Values) -> list[str]:
     found = [f"{name} {metrics[key]:.2%}" for key, name in _SCORES.items() if metrics.get(key) is not None]
     if not found:
         return []
-    images = f", {metrics['images']} images" if "images" in metrics else ""
+    images = f", {number_of(metrics['images'], 'image')}" if "images" in metrics else ""
     return [f"{', '.join(found)}: on the {escaped(metrics['split'])} split{images}"]
 
 

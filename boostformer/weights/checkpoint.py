@@ -25,6 +25,7 @@ from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal, short
 from boostformer.files import exists, is_file, is_folder, make_folder, read_json, replacing_together
 from boostformer.names import class_names
+from boostformer.shown import number_of
 from boostformer.weights.card import PICTURE
 from boostformer.weights.tensors import read_tensors
 
@@ -166,7 +167,7 @@ def _labels(found: list[Any], classes: int, source: str) -> list[str]:
     if not all(isinstance(name, str) for name in found):
         raise UserError(f"{source}: corrupted: is not a list of texts")
     if len(found) not in (0, classes):
-        raise UserError(f"{source}: corrupted: names {len(found)} classes, the network has {classes}")
+        raise UserError(f"{source}: corrupted: names {number_of(len(found), 'class')}, the network has {classes}")
     class_names(found, source)
     return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from plotly.graph_objects import Figure, Scatter
 from plotly.offline import get_plotlyjs
 
+from boostformer.shown import number_of
 from results.report.picture import (
     BUDGET_COLOUR,
     FRONT_COLOUR,
@@ -206,7 +207,7 @@ def _hover(trials: Sequence[Trial]) -> list[str]:
 
 
 def _name(trial: Trial) -> str:
-    trained = f", {trial.iterations} iterations" if trial.promoted is not None else ""
+    trained = f", {number_of(trial.iterations or 0, 'iteration')}" if trial.promoted is not None else ""
     seeds = f", {trial.seeds} seeds" if trial.seeds > 1 else ""
     return f"trial {trial.number}, id {trial.id}{trained}{seeds}"
 

@@ -16,6 +16,7 @@ from boostformer.files import exists, replacing
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 LONGEST_STUDY = 200
 """Characters of a study's name."""
@@ -51,6 +52,10 @@ class Journal:
             return storage.get_study_id_from_name(self.study)
         except KeyError:
             raise UserError(f"{self}: holds no study named '{self.study}'") from None
+
+    def create_trial(self, storage: BaseStorage, study_id: int, trial: FrozenTrial) -> int:
+        """Store a new trial; give its number in the storage."""
+        return storage.create_new_trial(study_id, trial)
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,12 @@ class Database:
         except KeyError:
             names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
             raise UserError(f"{self.url}: has no study '{self.study}', studies there: {names}") from None
+
+    def create_trial(self, storage: BaseStorage, study_id: int, trial: FrozenTrial) -> int:
+        """Store a new trial; give its number in the storage."""
+        from results.storage.database import create_trial
+
+        return create_trial(storage, study_id, trial)
 
     def check(self, run_dir: Path) -> None:
         """Raise :class:`UserError` when ``run_dir`` is the folder of another study."""

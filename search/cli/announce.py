@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 
 from boostformer.architecture import Architecture
+from boostformer.shown import number_of
 from boostformer.training import TrainingFailure
 from evaluators.costs.table import CostTable
 from results.summary import human, limits
@@ -15,6 +16,7 @@ from search.config.opening import OpenExperiment
 from search.strategies.base import BEST, YOUNGEST
 from search.study.scheduler import Train
 from search.study.state import Standing
+from search.worker.accelerators import visible
 from search.worker.progress import duration
 
 ENOUGH = 3
@@ -43,7 +45,7 @@ def announcement(opened: OpenExperiment, standing: Standing, workers: int = 1) -
         (
             "data",
             f"{data.root or data.kind}: {experiment.images['training']} training and {experiment.images['validation']} "
-            f"validation images at {height}x{width}, {len(experiment.labels)} classes",
+            f"validation images at {height}x{width}, {number_of(len(experiment.labels), 'class')}",
         ),
         ("proxy", _trainings(opened, standing)),
         ("search", f"{search.strategy}, seed {search.seed}, for {', '.join(experiment.objectives)}: {done}"),
@@ -83,16 +85,76 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, worker
         return None
     then = ""
     try:
-        known = [_seconds(opened, trials, rung) for rung in range(len(left))]
+        paces = Paces(opened, trials)
+        known = [paces.seconds(rung) for rung in range(len(left))]
         if seeds > 1:
-            again = opened.proxy.estimate_seconds(_typical(opened), len(left) - 1, from_scratch=True)
-            then = f", then {seeds - 1} times {duration(again)} for each network on the front"
+            again = duration(paces.estimate(len(left) - 1, from_scratch=True))
+            then = f", then {seeds - 1} times {again} for each network on the front"
     except TrainingFailure as failure:
         return f"{'cost':<8} unknown: {failure}"
-    each = _listed([duration(seconds) for seconds, _ in known])
-    total = duration(sum(seconds * count for (seconds, _), count in zip(known, left, strict=True)) / max(1, workers))
-    sources = " and ".join(dict.fromkeys(source for _, source in known))
-    return f"{'cost':<8} about {each} a training, {total} in all on this machine{then} ({sources})"
+    each = _listed([duration(seconds) for seconds in known])
+    total = sum(seconds * count for seconds, count in zip(known, left, strict=True)) / max(1, workers)
+    assumed = "" if paces.is_measured else _assumption(workers, total)
+    sources = " and ".join(dict.fromkeys(paces.sources))
+    return f"{'cost':<8} about {each} a training, {duration(total)} in all on this machine{then} ({sources}){assumed}"
+
+
+class Paces:
+    """The seconds that trainings of a run take: those that ended tell, and the others are estimated.
+
+    An estimate measures a few steps of a network alone. Where trainings of another length have ended, it is scaled by
+    how much longer these took than it says: workers beside each other slow each other down.
+
+    Attributes:
+        sources: where the figures that were asked for come from.
+    """
+
+    def __init__(self, opened: OpenExperiment, trials: list[Trial]) -> None:
+        self._opened, self.sources = opened, list[str]()
+        self._known: dict[int, list[float]] = {}
+        for trial in trials:
+            if trial.is_finished and trial.seconds:
+                self._known.setdefault(trial.key.rung, []).append(trial.seconds)
+        self._enough = {rung: median(known) for rung, known in self._known.items() if len(known) >= ENOUGH}
+
+    @property
+    def is_measured(self) -> bool:
+        """Tell whether trainings of this run have shown how long they take."""
+        return bool(self._enough)
+
+    def seconds(self, rung: int) -> float:
+        """Return the seconds of a training up to this rung; TrainingFailure when the memory does not suffice."""
+        if rung in self._enough:
+            self.sources.append(f"the median of {number_of(len(self._known[rung]), 'training')} so far")
+            return self._enough[rung]
+        return self.estimate(rung)
+
+    def estimate(self, rung: int, *, from_scratch: bool = False) -> float:
+        """Return the seconds of a training of which too few have ended."""
+        proxy, network = self._opened.proxy, _typical(self._opened)
+        seconds = proxy.estimate_seconds(network, rung, from_scratch=from_scratch)
+        source = "an estimate, from a few steps of a network of median MACs"
+        if self._enough:
+            other = max(self._enough)
+            seconds *= self._enough[other] / proxy.estimate_seconds(network, other)
+            source = "an estimate, from a few steps and from how long the trainings so far took"
+        self.sources.append(source)
+        return seconds
+
+
+def _assumption(workers: int, total: float) -> str:
+    """Say what an estimate of ``total`` seconds leaves out that was made by one training alone, for many workers."""
+    devices = len(visible())
+    if workers > devices > 0:
+        turns = workers / devices
+        where = "the card" if devices == 1 else f"one of {devices} cards"
+        return (
+            f"; measured alone on {where}, which {turns:.3g} workers share: if they take turns on it, up to "
+            f"{turns:.3g} times as long, {duration(total * turns)}; the first trainings will tell"
+        )
+    if workers > 1:
+        return f"; measured alone, {workers} workers beside each other take longer; the first trainings will tell"
+    return ""
 
 
 def _trainings(opened: OpenExperiment, standing: Standing) -> str:
@@ -102,12 +164,12 @@ def _trainings(opened: OpenExperiment, standing: Standing) -> str:
     if opened.experiment.inherit:
         begun = "from the weights of the start and of one another"
         begun = begun if opened.experiment.start else "from one another's weights"
-    text = f"{first[0]} iterations of {proxy.batch_size} images, {begun}"
+    text = f"{number_of(first[0], 'iteration')} of {number_of(proxy.batch_size, 'image')}, {begun}"
     if longer:
         further = [f"to {iterations} for up to {count}" for iterations, count in longer]
-        text += f", for {first[1]} networks; carried on {_listed(further)} of them"
+        text += f", for {number_of(first[1], 'network')}; carried on {_listed(further)} of them"
     if seeds > 1:
-        text += f"; at the end {seeds} seeds for each network on the front"
+        text += f"; at the end {number_of(seeds, 'seed')} for each network on the front"
     return text
 
 
@@ -139,15 +201,6 @@ def _left(trials: list[Trial], standing: Standing) -> list[int]:
         if trial.status.concludes:
             concluded[trial.key.rung].add(trial.id)
     return [max(0, count - len(done)) for count, done in zip(_most(standing), concluded, strict=False)]
-
-
-def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[float, str]:
-    """Return the seconds that a training takes, and where the figure comes from."""
-    known = [t.seconds for t in trials if t.is_finished and t.key.rung == rung and t.seconds]
-    if len(known) >= ENOUGH:
-        return median(known), f"the median of {len(known)} trainings so far"
-    measured = opened.proxy.estimate_seconds(_typical(opened), rung)
-    return measured, "an estimate, from a few steps of a network of median MACs"
 
 
 def _typical(opened: OpenExperiment) -> Architecture:

@@ -9,6 +9,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.files import expanded, is_folder, located
+from boostformer.shown import number_of
 from results.tables import Format, tabulate, to_json
 from search.cli.data_argument import (
     BackgroundOption,
@@ -92,7 +93,7 @@ def check(
             note(f"{sheet}: not drawn, since it is not known what mask values mean")
         else:
             count = draw_contact_sheet(report.samples, report.meaning, sheet, config.reading)
-            note(f"drawn: {sheet}, {count} samples")
+            note(f"drawn: {sheet}, {number_of(count, 'sample')}")
     if report.faults:
         raise typer.Exit(2)
 

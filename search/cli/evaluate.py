@@ -11,6 +11,7 @@ import typer
 
 from boostformer.errors import UserError, nearest
 from boostformer.files import replacing
+from boostformer.shown import number_of
 from results.tables import Format, tabulate
 from search.cli.data_argument import (
     HELP,
@@ -300,8 +301,9 @@ def _caption(network: Path, split: str, shapes: Sequence[tuple[int, int]], view:
         seen += f" at {', '.join(f'{scale:g}' for scale in view.scales)} times the size"
     seen += ", and mirrored" if view.flip else ""
     border = "" if metrics.boundary_miou is None else f", boundary mIoU {metrics.boundary_miou:.2%}"
+    on = f"{number_of(metrics.images, 'image')} ({split})"
     return (
-        f"{network}: mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {metrics.images} images ({split}), "
+        f"{network}: mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {on}, "
         f"{seen}, scored at the labels' own size\n"
         f"mean accuracy {metrics.mean_accuracy:.2%}, Dice {metrics.dice:.2%}, frequency-weighted IoU "
         f"{metrics.frequency_weighted_iou:.2%}{border}"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boostformer.shown import number_of
 from search.cli.data_summary import say_data
 from search.cli.output import about_option, note
 from search.cli.sitting import carried_on, claim, sitting
@@ -119,7 +120,7 @@ class FullTraining:
             live.end(metrics)
             validation.take(report.iterations, metrics, model)
             best = save_best(model, validation, proxy.validation, self.out / BEST)
-        images = f"{metrics.images} images; saved in {self.out}"
+        images = f"{number_of(metrics.images, 'image')}; saved in {self.out}"
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
         found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
         note(f"best of the validations: {found}; saved in {self.out / BEST}")
@@ -233,7 +234,7 @@ def _summary(proxy: Proxy, architecture: Architecture, teaching: Teaching | None
     share = cost_share(teaching.teacher, trained.macs) if teaching else None
     return (
         f"{architecture.id}: {human('params', trained.params)} params, {human('macs', trained.macs)} MACs{folded} at "
-        f"{height}x{width}; {recipe.iterations} iterations of {recipe.batch_size} images, "
+        f"{height}x{width}; {number_of(recipe.iterations, 'iteration')} of {number_of(recipe.batch_size, 'image')}, "
         f"{_time(proxy, architecture, teaching)}{f'; {share}' if share else ''}"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.tables import Format
 from search.cli.data_argument import size_of
 from search.cli.output import FormatOption, emit, note
@@ -66,7 +67,7 @@ def profile(
         "architecture": architecture.to_dict(),
     }
     height, width = architecture.size
-    caption = f"{arch} ({architecture.id}) at {height}x{width}, {architecture.classes} classes, batch 1"
+    caption = f"{arch} ({architecture.id}) at {height}x{width}, {number_of(architecture.classes, 'class')}, batch 1"
     drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
     emit(fmt, document, rows, caption=caption, drop=drop)
 
@@ -135,7 +136,9 @@ def space(
         "choices": {choice.name: list(choice.values) for choice in found.choices},
     }
     height, width = found.size
-    lines = [f"{name}: {found.count:,} networks at {height}x{width}, {found.classes} classes"]
+    lines = [
+        f"{name}: {number_of(found.count, 'network', ',')} at {height}x{width}, {number_of(found.classes, 'class')}"
+    ]
     for key, (low, middle, high) in quantiles.items():
         lines.append(f"{key} ({counted}) of {samples:,} networks drawn: from {low:,} to {high:,}, median {middle:,}")
     if unknown := set(budget) - set(figures):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from search.cli.full_training import FullTraining, watched
 from search.cli.lightening import Folder
 from search.cli.output import note
@@ -76,9 +77,8 @@ class LastTraining:
         except TrainingFailure as failure:
             told = f"for a time that is unknown: {failure}"
         taught = f", taught by {self.teacher}" if self.teacher is not None else ""
-        note(
-            f"at the end the best is trained for {recipe.iterations} iterations of {recipe.batch_size}{taught}: {told}"
-        )
+        length = f"{number_of(recipe.iterations, 'iteration')} of {recipe.batch_size}"
+        note(f"at the end the best is trained for {length}{taught}: {told}")
 
     def run(self, folder: Folder, experiment: Experiment) -> Path:
         """Train the pick of the search, which has ended, from the weights that it has, unless that is done.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.tables import Format
 from search.cli.output import FormatOption, emit, note, progress
 
@@ -263,7 +264,12 @@ def _figure(
     }
     rows = [{"figure": figure, "ms": ms} for figure, ms in figures.items()]
     height, width = network.size
-    emit(fmt, document, rows, caption=f"{arch} at {height}x{width}, {network.classes} classes\n{found.provenance}")
+    emit(
+        fmt,
+        document,
+        rows,
+        caption=f"{arch} at {height}x{width}, {number_of(network.classes, 'class')}\n{found.provenance}",
+    )
 
 
 def _plain(found: Latency) -> dict[str, Any]:

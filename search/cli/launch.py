@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError
+from boostformer.extensions import named
 from results.run import read_run
 from results.trial import Status
 from search.cli.outcome import conclude
@@ -96,7 +97,7 @@ def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) 
     devices = len(visible()) if service is None else 0
     turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
     # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.
-    words = [*PROGRAM, "worker", str(run_dir.absolute())]
+    words = [*PROGRAM, *_imports(), "worker", str(run_dir.absolute())]
     return f"cd {shlex.quote(str(Path.cwd()))} && exec env {threads} {shlex.join(words)}{turn}"
 
 
@@ -107,9 +108,14 @@ def _elsewhere(run_dir: Path, data: Path | None) -> str:
     where = storage_of(run_dir)
     if not isinstance(where, Database):
         raise UserError(f"{run_dir}: is kept in a file; for workers on other machines search with --storage")
-    words = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
+    words = ["boostformer", *_imports(), "worker", "--storage", where.url, "--study", where.study]
     words += ["--data", str(data)] if data is not None else []
     return f"mkdir -p ~/boostformer && cd ~/boostformer && exec {shlex.join(words)}"
+
+
+def _imports() -> list[str]:
+    """Return the options that have a worker import the same modules; files must lie at the same place there."""
+    return [word for module in named() for word in ("--import", module)]
 
 
 class _Progress:

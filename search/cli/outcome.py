@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.tables import Format
-from search.cli.output import FormatOption, RunDir, emit_trials, note
+from search.cli.output import FormatOption, emit_trials, note
+from search.cli.together import show_together
 
 if TYPE_CHECKING:
     from results.trial import Trial
@@ -27,15 +29,23 @@ def register(app: typer.Typer) -> None:
 
 
 def pareto(
-    run_dir: RunDir,
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)
+    ],
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
 ) -> None:
-    """Show the best networks of a run: feasible, none dominated by another."""
+    """Show the best networks of a run, or of several together: feasible, none dominated by another."""
     from results.pareto import front
     from results.run import read_run
 
+    if len(run_dirs) > 1:
+        if plot is not None:
+            raise UserError("--plot: draws one run; give one RUN_DIR")
+        show_together(run_dirs, fmt, every=every)
+        return
+    [run_dir] = run_dirs
     run = read_run(run_dir)
     members = front(run.trials, run.objectives)
     if plot is not None:  # first, since it may be refused
@@ -78,10 +88,6 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     Exits with code 1 when every network failed.
     """
     if not (count := show_end(run_dir, latency)):
-        note(f"{so_far(run_dir)}; the front is empty")
-        if reason := _only_failures(run_dir):
-            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
-            raise typer.Exit(1)
         return
     folder = shlex.quote(str(run_dir))
     note(
@@ -92,7 +98,10 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
 
 
 def show_end(run_dir: Path, latency: Timing | None) -> int:
-    """Measure the finalists; then print the front and how far to trust it, and give the number of its networks."""
+    """Measure the finalists; then print the front and how far to trust it, and give the number of its networks.
+
+    Exits with code 1 when every network failed.
+    """
     from results.agreement import trust_lines
     from results.pareto import front
     from results.run import read_run
@@ -110,6 +119,11 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     _say_refused(run.trials)
     for line in trust_lines(run) if members else ():
         note(line)
+    if not members:
+        note(f"{so_far(run_dir)}; the front is empty")
+        if reason := _only_failures(run_dir):
+            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
+            raise typer.Exit(1)
     return len(members)
 
 
@@ -127,7 +141,7 @@ def so_far(run_dir: Path) -> str:
     networks = len({key.arch_id for key, status in last.items() if status is Status.FINISHED})
     others = {Status.FAILED: "failed", Status.OVER_BUDGET: "over budget", Status.WAITING: "waiting for the device"}
     told = [f"{counts[status]} {what}" for status, what in others.items() if counts[status]]
-    finished = f"{networks} network{'s' * (networks != 1)}"
+    finished = number_of(networks, "network")
     if networks < counts[Status.FINISHED]:
         finished = f"{counts[Status.FINISHED]} trainings of {finished}"
     return ", ".join([f"{finished} finished", *told])
@@ -151,7 +165,8 @@ def _say_compared(trials: Sequence[Trial], members: Sequence[Trial]) -> None:
     networks = len({trial.id for trial in finished})
     longest = {trial.id for trial in finished if members and trial.key.rung == members[0].key.rung}
     if 0 < len(longest) < networks:
-        note(f"compared: the {len(longest)} of {networks} networks with {members[0].iterations} iterations")
+        length = number_of(members[0].iterations or 0, "iteration")
+        note(f"compared: the {len(longest)} of {networks} networks with {length}")
 
 
 def _say_latency(members: Sequence[Trial]) -> None:

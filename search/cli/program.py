@@ -36,6 +36,7 @@ from search.cli import (
     run,
     show,
     train,
+    travel,
     trust,
     use,
 )
@@ -82,6 +83,7 @@ for group in (
     launch,
     outcome,
     show,
+    travel,
     trust,
     retraining,
     train,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
+from boostformer.shown import number_of
 from search.cli.data_argument import data_of
 from search.cli.full_training import FullTraining
 from search.cli.output import RunDir, note
@@ -165,7 +166,8 @@ def begins(run: Run, chosen: Trial, init: Trained | str | None) -> str | None:
     if isinstance(init, str):
         return None
     line = told(lineage(run.trials, chosen))
-    return f"goes on from the weights of trial {chosen.number}, {chosen.behind} iterations behind them: {line}"
+    behind = number_of(chosen.behind, "iteration")
+    return f"goes on from the weights of trial {chosen.number}, {behind} behind them: {line}"
 
 
 def _licence(experiment: Experiment) -> str | None:

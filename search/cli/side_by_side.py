@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from results.comparison import Entry, Scored, compare, differences, shown
 from search.cli.data_argument import data_in, data_of
 from search.cli.output import note
@@ -117,7 +118,7 @@ def evaluated(folder: Path, data: DataConfig, split: str) -> Scored:
 
     model, place = load(folder, "auto", "fp32")
     images, content = open_images(model, folder, data, split)
-    note(f"scoring {folder} on {len(images)} images …")
+    note(f"scoring {folder} on {number_of(len(images), 'image')} …")
     with computing(place), ending_without_result():
         metrics = evaluate(model, images, size=data.size)
     basis = {

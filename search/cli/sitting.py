@@ -15,6 +15,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.locks import held
+from boostformer.shown import number_of
 from search.cli.output import Tell, note
 from search.cli.output import progress as progress_of
 
@@ -66,7 +67,8 @@ def carried_on(out: Path, recipe: Recipe) -> Recipe:
     shorter = 0 < done.get("iterations", 0) < recipe.iterations
     if recipe.schedule != "wsd" or not shorter or not newest_state(out / STATE):
         return recipe
-    note(f"goes on from the training of {done['iterations']} iterations in {out}, with its warm-up of {warmup}")
+    length = number_of(done["iterations"], "iteration")
+    note(f"goes on from the training of {length} in {out}, with its warm-up of {warmup}")
     return recipe.model_copy(update={"warmup_iterations": warmup})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError
+from boostformer.shown import number_of
 from search.cli.output import about_option, note
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def open_teaching(
         note(line)
     if others is not None:
         share = recipe.distillation.unlabelled_share or len(others) / len(images)
-        note(f"{unlabelled}: {len(others)} images without masks, {share:.0%} of those that are trained on")
+        note(f"{unlabelled}: {number_of(len(others), 'image')} without masks, {share:.0%} of those that are trained on")
     return teaching
 
 
@@ -92,9 +93,9 @@ def _introduction(teacher: Teacher, size: tuple[int, int]) -> str:
     from results.summary import human
 
     own = teacher.identity
-    what = f"stored logits of {teacher.classes} classes"
+    what = f"stored logits of {number_of(teacher.classes, 'class')}"
     if own.params is not None:
         macs = f"{human('macs', teacher.macs)} MACs at {size[0]}x{size[1]}"
-        what = f"{human('params', own.params)} params, {macs}, {teacher.classes} classes"
+        what = f"{human('params', own.params)} params, {macs}, {number_of(teacher.classes, 'class')}"
     licence = own.licence or "unknown (no model card says it)"
     return f"teacher {own.id}: {what}, sha256 {own.sha256[:8]}, licence {licence}"

@@ -10,6 +10,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.files import expanded
+from boostformer.shown import number_of
 from search.cli.data_argument import (
     BackgroundOption,
     ClassesOption,
@@ -139,7 +140,8 @@ def pretrain(
         note(f"{arch}: only its architecture is taken, the weights start from scratch")
     torch.manual_seed(chosen.seed)
     model = Classifier(architecture, chosen.drop_path)
-    note(f"{chosen.iterations} iterations of {chosen.batch_size}, {len(training)} images; the bar shows the time left")
+    length, images = number_of(chosen.iterations, "iteration"), number_of(len(training), "image")
+    note(f"{length} of {chosen.batch_size}, {images}; the bar shows the time left")
     with sitting(out, chosen, trackers) as (state, live):
         about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, chosen, size=shape, says=note, resume_dir=state, about=about, log=live)
@@ -154,4 +156,4 @@ def pretrain(
             accuracy = top1(model, validation, size=shape)
         model.provenance["metrics"] = {"split": "validation", "top1": accuracy, "images": len(validation)}
         model.save_pretrained(out)
-    note(f"top-1 accuracy {accuracy:.2%} on {len(validation)} images; saved in {out}")
+    note(f"top-1 accuracy {accuracy:.2%} on {number_of(len(validation), 'image')}; saved in {out}")

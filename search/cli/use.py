@@ -9,6 +9,7 @@ import typer
 
 from boostformer.errors import UserError, nearest
 from boostformer.files import is_file, is_folder
+from boostformer.shown import number_of
 from search.cli.data_argument import data_in
 from search.cli.output import busy, note
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
@@ -190,4 +191,4 @@ def import_into(folder: Path, out: Path) -> None:
     model.save_pretrained(out)
     for line in notes:
         note(line)
-    note(f"{model.architecture.id}, {model.architecture.classes} classes; saved in {out}")
+    note(f"{model.architecture.id}, {number_of(model.architecture.classes, 'class')}; saved in {out}")

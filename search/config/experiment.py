@@ -122,6 +122,10 @@ class Experiment(Section):
         """Give the same search, with its data at another place."""
         return self.model_copy(update={"data": self.data.at(root)})
 
+    def starting_at(self, place: Path) -> Experiment:
+        """Give the same search, with the network that it starts from at another place."""
+        return self.model_copy(update={"start": self.start and self.start.model_copy(update={"place": str(place)})})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the form that the study keeps; :meth:`from_dict` reads it back to an equal experiment."""
         return self.model_dump(mode="json")

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
-from results.run import DATA_SUMMARY, check_study
+from results.run import DATA_SUMMARY, STUDY, check_study
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
 from results.trial import COSTS, COUNTED, OBJECTIVES, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
 from search.study.fingerprint import check_code, code_of
 from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
-from search.study.places import PLACES, at_its_place, moved, note_data, require_data
+from search.study.places import PLACES, START_FOLDER, at_its_place, moved, note_data, require_data
 from search.study.weights import WEIGHTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_ATTRIBUTES = {"trials", "code", "objectives", "budgets", "references", "config"}
-"""What a study is set up with."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY, PLACES}
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY, PLACES, START_FOLDER}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
@@ -84,7 +84,7 @@ def _refuse_foreign(where: Journal | Database, storage: optuna.storages.BaseStor
     if study is not None and "config" not in study.user_attrs:  # one of ours whose setting up broke off has no trials
         directions = [OBJECTIVES[name].direction for name in opened.experiment.objectives]
         ours = [direction.name.lower() for direction in study.directions] == directions
-        if not ours or study.user_attrs.keys() - _ATTRIBUTES or storage.get_n_trials(study._study_id):
+        if not ours or study.user_attrs.keys() - set(STUDY) or storage.get_n_trials(study._study_id):
             others = [where.study]
     if others:
         raise UserError(f"{where}: holds '{others[0]}', an Optuna study of another program; choose another --out")
@@ -108,12 +108,7 @@ def _set_up(
     """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
-    study = optuna.create_study(
-        study_name=where.study,
-        storage=storage,
-        directions=[OBJECTIVES[name].direction for name in experiment.objectives],
-        load_if_exists=True,
-    )
+    study = create_study(where, storage, experiment)
     known = study.user_attrs
     made: dict[str, Callable[[], Any]] = {
         "objectives": lambda: list(experiment.objectives),
@@ -137,6 +132,30 @@ def _set_up(
     for name, value in ({"trials": trials, "code": code} | lost).items():
         if known.get(name) != value:
             study.set_user_attr(name, value)
+
+
+def create_study(
+    where: Journal | Database, storage: optuna.storages.BaseStorage, experiment: Experiment
+) -> optuna.Study:
+    """Create a run's study, or load it: its objectives with their names.
+
+    Args:
+        where: keeps the study.
+        storage: opened at ``where``.
+        experiment: has the objectives.
+    """
+    names = list(experiment.objectives)
+    study = optuna.create_study(
+        study_name=where.study,
+        storage=storage,
+        directions=[OBJECTIVES[name].direction for name in names],
+        load_if_exists=True,
+    )
+    if study.metric_names != names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(names)
+    return study
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from search.config.experiment import Experiment
 from search.config.opening import OpenExperiment
 
 PLACES = "places.json"
+START_FOLDER = "start"
+"""Folder of a run that came with the network which it starts from."""
 _DATA, _FROM_HERE = "data", "data_from_here"
 
 
@@ -33,8 +35,11 @@ def note_data(run_dir: Path, experiment: Experiment) -> None:
 def at_its_place(experiment: Experiment, run_dir: Path) -> Experiment:
     """Give the experiment with its data where they are: where they were last found, or still beside the run's folder.
 
-    Where they are in neither place, it is as it was. :class:`UserError` when the file that keeps the places is damaged.
+    Where they are in neither place, it is as it was. The network that it starts from is that in the run's folder, if
+    there is one. :class:`UserError` when the file that keeps the places is damaged.
     """
+    if experiment.start is not None and is_folder(run_dir / START_FOLDER):
+        experiment = experiment.starting_at(run_dir / START_FOLDER)
     if experiment.data.root is None:
         return experiment
     places = [*_noted(run_dir), experiment.data.root]

@@ -19,8 +19,9 @@ from boostformer.architecture import Architecture
 from boostformer.figures import Latency
 from boostformer.training.state import newest_state
 from results.run import check_study
-from results.schema import key_of, latency_attribute, score_attribute
+from results.schema import key_of
 from results.storage.location import storage_of
+from results.terms import earlier_scores
 from results.trial import Parent, Status, Trial, TrialKey
 from search.config.opening import OpenExperiment
 from search.config.problem import Exhausted
@@ -35,7 +36,7 @@ from search.study.proposals import Proposals
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
-from search.study.stored import StoredTrials
+from search.study.stored import StoredTrials, terms_of
 from search.study.weights import Weights
 
 Proposer = Callable[[Sequence[Observation]], Proposal]
@@ -62,7 +63,8 @@ class Queue:
         provenance = None if timing is None else timing.provenance
         self._state = State(self.problem, scheduler, str(where), provenance, start.weights if start else None)
         self._leases = open_leases(where, run_dir, storage)
-        self._trials = StoredTrials(storage, study_id, self.experiment.objectives, self._leases.token)
+        objectives, terms = self.experiment.objectives, terms_of(self.experiment)
+        self._trials = StoredTrials(where, storage, study_id, objectives, self._leases.token, terms)
         self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
         self._proposals = Proposals(self.problem, say)
         self._say = say
@@ -229,15 +231,16 @@ class Queue:
 
     def scored(self, claim: Claim, score: Scored) -> Claim:
         """Store a score before anything else that may take long; return the claim with it."""
-        told = score_attribute(score.miou, score.seconds, score.provenance, score.weights)
-        self._reliably(lambda: self._trials.tell(claim.trial_id, *told))
-        return replace(claim, trial=replace(claim.trial, **vars(score)))
+        trial = replace(claim.trial, **vars(score))
+        self._reliably(lambda: self._trials.tell_score(claim.trial_id, trial))
+        return replace(claim, trial=trial)
 
     def measured(self, claim: Claim, latency: Latency) -> Claim:
         """Store a latency; return the claim with it."""
         self._device_answers = True
-        self._reliably(lambda: self._trials.tell(claim.trial_id, *latency_attribute(latency)))
-        return replace(claim, trial=replace(claim.trial, latency=latency))
+        trial = replace(claim.trial, latency=latency)
+        self._reliably(lambda: self._trials.tell_latency(claim.trial_id, trial))
+        return replace(claim, trial=trial)
 
     def _end(self, claim: Claim, status: Status, reason: str | None = None, seconds: float | None = None) -> Trial:
         """End a claimed trial and return it as it ended.
@@ -275,7 +278,7 @@ class Queue:
             if self._state.is_finished(claim.key):  # the other one finished in this very moment
                 return False
             check()
-            self._trials.create(replace(trial, owner=self.token))
+            self._trials.create(replace(trial, owner=self.token), earlier_scores(claim.key, self._state.ended))
             return True
 
     def _create(self, key: TrialKey, arch: Architecture, parent: Parent | None, standing: Standing) -> Claim:
@@ -287,6 +290,6 @@ class Queue:
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:
             trial = replace(trial, **vars(score))
-        trial_id = self._trials.create(trial)
+        trial_id = self._trials.create(trial, earlier_scores(key, state.ended))
         patient = key in standing.waiting and not isinstance(standing.step, Propose | Train)
         return Claim(trial_id, arch, trial, standing, patient, state.deaths_at(key, reached))

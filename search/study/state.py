@@ -61,12 +61,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Scored:
-    """Score of a training that was interrupted or had to wait; ``weights`` is the digest of those that were stored."""
+    """Score of a training; ``weights`` is the digest of those that were stored, ``iou`` that of each class."""
 
     miou: float
     seconds: float
     provenance: str
     weights: str | None = None
+    iou: tuple[float | None, ...] | None = None
 
 
 @dataclass
@@ -240,7 +241,7 @@ class State:
         if trial.latency is not None:
             self.latencies[key.arch_id] = trial.latency
         if trial.miou is not None and trial.seconds is not None:
-            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights)
+            self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights, trial.iou)
         self.parents[key] = trial.parent
 
     def _check(self, parent: Parent, where: str) -> None:

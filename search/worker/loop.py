@@ -146,7 +146,7 @@ class _Evaluation:
     def _score(self, claim: Claim) -> Scored:
         known, key = claim.trial, claim.key
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
-            return Scored(known.miou, known.seconds, known.provenance, known.weights)
+            return Scored(known.miou, known.seconds, known.provenance, known.weights, known.iou)
         found = self.evaluator.evaluate(
             claim.architecture,
             key.seed,
@@ -156,7 +156,7 @@ class _Evaluation:
             start=self.queue.lineages.beginning(claim.trial),
         )
         weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
-        return Scored(found.miou, found.seconds, found.provenance, weights)
+        return Scored(found.miou, found.seconds, found.provenance, weights, found.iou)
 
     def _measured(self, claim: Claim, *, patient: bool) -> Claim:
         timing, backend = self.opened.experiment.latency, self.opened.backend

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from boostformer.shown import printable
+from boostformer.shown import number_of, printable
 from results.summary import human
 from results.trial import COSTS, OBJECTIVES, Trial
 from search.study.scheduler import Scheduler
@@ -38,7 +38,7 @@ def describe(trial: Trial) -> str:
     known = [(cost, value) for name in COSTS if (value := (cost := OBJECTIVES[name]).value(trial)) is not None]
     costs = ", ".join(f"{cost.show(value)} {cost.noun}".rstrip() for cost, value in known)
     if trial.key.rung:
-        costs += f", {trial.iterations} iterations"
+        costs += f", {number_of(trial.iterations or 0, 'iteration')}"
     if trial.key.seed:
         costs += f", seed {trial.key.seed}"
     return f"{name}: {scored}, {costs}, {duration(trial.seconds or 0.0)}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boostformer.shown import LONGEST_LINE, csv_cell, one_line, printable
+from boostformer.shown import LONGEST_LINE, csv_cell, number_of, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,12 @@ def test_a_cell_is_no_formula(text: str) -> None:
 @pytest.mark.parametrize("value", [-1, -0.5, None, True, "road", "", "a=1"])
 def test_another_cell_stays(value: object) -> None:
     assert csv_cell(value) is value
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "said"),
+    [(0, "image", "0 images"), (1, "image", "1 image"), (2, "image", "2 images"), (1, "class", "1 class")],
+)
+def test_a_count_has_its_noun(count: int, noun: str, said: str) -> None:
+    assert number_of(count, noun) == said
+    assert number_of(3000, "class", ",") == "3,000 classes"

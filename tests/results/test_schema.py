@@ -90,6 +90,7 @@ trials = st.builds(
     reached=counts,
     parent=st.none() | st.builds(Parent, st.sampled_from([START, "0123456789ab"]), digests, counts),
     weights=st.none() | digests,
+    iou=st.none() | st.lists(st.none() | st.integers(0, 10**6).map(lambda parts: parts / 10**6)).map(tuple),
 )
 
 
@@ -161,6 +162,9 @@ OTHER = make_trial(5)
         ("score.miou", True, "miou is True"),
         ("score.seconds", -1, "seconds is -1"),
         ("score.seconds", HUGE, "damaged"),
+        ("score", {"miou": 0.4, "seconds": 1.0, "iou": 0.4}, "damaged"),
+        ("score", {"miou": 0.4, "seconds": 1.0, "iou": [0.4, 1.5]}, "damaged"),
+        ("score", {"miou": 0.4, "seconds": 1.0, "iou": ["0.4"]}, "damaged"),
         ("score", [0.4], "damaged"),
         ("latency.ms", -5.0, "-5.0 ms between"),
         ("latency.ms", math.inf, "inf ms between"),

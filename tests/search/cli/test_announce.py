@@ -14,6 +14,7 @@ from boostformer.data import DataConfig, SceneCounts
 from boostformer.model import BoostFormer
 from evaluators.proxy import Proxy
 from results.trial import Status, Trial, TrialKey
+from search.cli import announce
 from search.cli.announce import announcement, cost
 from search.config.opening import OpenExperiment, open_proxy
 from search.strategies.history import Observation
@@ -90,14 +91,37 @@ def test_each_rung_has_its_own_cost(unmeasured: Proxy, proxy: Proxy, monkeypatch
         "cost     about 60 s, 4 min and 15 min a training, 27 min in all on this machine "
         "(the median of 3 trainings so far)"
     )
-    seconds = {(0, False): 10.0, (1, False): 20.0, (2, False): 40.0, (2, True): 70.0}
+    seconds = {(0, False): 20.0, (1, False): 40.0, (2, False): 80.0, (2, True): 120.0}
     monkeypatch.setattr(
         proxy, "estimate_seconds", lambda arch, rung, *, from_scratch=False: seconds[rung, from_scratch]
     )
     assert told(proxy, trials[:3], 18, final_seeds=3, **RUNGS).startswith(
-        "cost     about 60 s, 20 s and 40 s a training, 18 min in all on this machine, then 2 times 70 s for each "
-        "network on the front (the median of 3 trainings so far and an estimate"
+        "cost     about 60 s, 2 min and 4 min a training, 35 min in all on this machine, then 2 times 6 min for each "
+        "network on the front (the median of 3 trainings so far and an estimate, from a few steps and from how long"
     )
+
+
+def test_what_an_estimate_assumes_of_workers_that_share_a_card_is_said(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "estimate_seconds", lambda *arguments, **how: 8.0)
+
+    def told(devices: int, workers: int, *trials: Trial) -> str:
+        monkeypatch.setattr(announce, "visible", lambda: list(map(str, range(devices))))
+        made = search(proxy)
+        line = cost(made, list(trials), standing(63, scheduler=Scheduler.of(made.experiment, 63)), workers)
+        assert line is not None
+        return line
+
+    shared = told(1, 14)
+    assert "about 8 s a training, 36 s in all" in shared
+    assert "measured alone on the card, which 14 workers share: if they take turns on it, up to 14 times" in shared
+    assert shared.endswith("as long, 8 min; the first trainings will tell")
+    assert "one of 2 cards, which 7 workers share" in told(2, 14)
+    assert "measured alone, 4 workers beside each other take longer" in told(0, 4)
+    assert "alone" not in told(1, 1) and "alone" not in told(0, 1)
+    measured = told(1, 14, *ended(30.0, 28.0, 26.0))
+    assert measured.startswith("cost     about 28 s a training, 2 min in all") and "alone" not in measured
 
 
 def test_further_seeds_are_only_announced_when_they_come_next() -> None:
@@ -132,6 +156,7 @@ def test_what_is_trained_is_announced() -> None:
         return found
 
     assert proxies(proxy={"iterations": 10}) == "proxy    10 iterations of 4 images, from scratch"
+    assert proxies(proxy={"iterations": 1}) == "proxy    1 iteration of 4 images, from scratch"
     assert proxies(**RUNGS) == (
         "proxy    10 iterations of 4 images, from scratch, for 18 networks; "
         "carried on to 30 for up to 6 and to 90 for up to 2 of them"

@@ -20,8 +20,10 @@ from boostformer.data import DataConfig
 from boostformer.errors import UserError
 from boostformer.figures import Figure, Latency, Provenance
 from boostformer.model import BoostFormer, Classifier
+from boostformer.training import TrainingFailure
 from boostformer.weights import checkpoint
 from evaluators.costs.table import CostTable
+from evaluators.proxy import Proxy, Score
 from results.run import read_run
 from search.cli import side_by_side
 from search.cli.lightening import Folder, Limits, Wish, write_files
@@ -52,6 +54,21 @@ def lightened(folder: Path, spawn_cli: Cli) -> subprocess.CompletedProcess[str]:
 
 def nets(out: Path) -> list[Path]:
     return sorted(out.glob("net-*"))
+
+
+def test_a_lightening_whose_networks_all_fail_says_why(
+    folder: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*arguments: Any, **how: Any) -> Score:
+        raise TrainingFailure("diverged", "the loss is 9000")
+
+    monkeypatch.setattr(Proxy, "evaluate", evaluate)
+    command = [*LIGHTEN]
+    command[command.index("out")] = "failing"
+    done = run_cli(*command, "--no-teacher", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert "failing/search: every network failed, most by 'diverged'" in done.stderr
+    assert not nets(folder / "failing")
 
 
 # What is asked for, and the files

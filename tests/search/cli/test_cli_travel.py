@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from search_factories import SMALL, small
 from boostformer import recipes
 from boostformer.data import DataConfig
 from results.run import read_run
+from results.storage.location import Database
 from search.cli.full_training import FullTraining
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,6 +38,26 @@ def project(tmp_path: Path, run_cli: Cli) -> Path:
     begun = run_cli("search", "run.yaml", "--out", "run", "--workers", 1, cwd=folder)
     assert begun.returncode == 0, begun.stderr
     return folder
+
+
+ONE_OF_SEVERAL = re.compile(r"(?<![\d.,/])(?<!\+ )1 (images|iterations|networks|trials|trainings|classes|files)\b")
+
+
+def test_one_is_not_said_to_be_several(tmp_path: Path, run_cli: Cli) -> None:
+    write_coloured(tmp_path / "data", training=1, validation=1)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "run.yaml").write_text(RUN.replace("iterations: 2", "iterations: 1"))
+    for command in (
+        ["search", "run.yaml", "--out", "run", "--workers", 1],
+        ["pareto", "run", "--all"],
+        ["retrain", "run", "--out", "net", "--iterations", 1],
+        ["evaluate", "net"],
+        ["export-run", "run", "run.zip"],
+        ["data", "check", "run.yaml"],
+    ):
+        done = run_cli(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not ONE_OF_SEVERAL.search(done.stdout + done.stderr), (command, done.stderr)
 
 
 def finished(run_dir: Path) -> int:
@@ -122,6 +144,75 @@ def test_damaged_places_are_named(project: Path, run_cli: Cli) -> None:
     (project / "run" / "places.json").write_text('{"data": 7}')
     refused = run_cli("search", "--resume", project / "run", "--trials", 2)
     assert refused.returncode == 2 and "places.json: damaged; remove it" in refused.stderr
+
+
+def exported(run_dir: Path, run_cli: Cli, folder: Path, *how: str) -> Path:
+    """Another machine's folder with the run that went through a file, and its data; what it was made of is gone."""
+    written = run_cli("export-run", run_dir, folder / "run.zip", *how)
+    assert written.returncode == 0, written.stderr
+    there = folder / "another user"
+    there.mkdir()
+    shutil.move(run_dir.parent / "data", there / "pictures")
+    shutil.rmtree(run_dir.parent)
+    read = run_cli("import-run", folder / "run.zip", "streets", cwd=there)
+    assert read.returncode == 0 and "search --resume streets --data ROOT" in read.stderr, read.stderr
+    return there
+
+
+def goes_on(there: Path, run_cli: Cli) -> None:
+    """Assert that the run `streets` of one trial can be gone on with, once it is said where its data are."""
+    more = ["search", "--resume", "streets", "--trials", 2, "--workers", 1]
+    lost = run_cli(*more, cwd=there)
+    assert lost.returncode == 2 and "--data ROOT says where" in lost.stderr
+    found = run_cli(*more, "--data", "pictures", cwd=there)
+    assert found.returncode == 0, found.stderr
+    assert finished(there / "streets") == 2
+
+
+@pytest.mark.slow
+def test_a_run_goes_to_another_machine_in_a_file(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    there = exported(project / "run", run_cli, tmp_path, "--weights")
+    for command in ("pareto", "show", "trust"):
+        shown = run_cli(command, "streets", cwd=there)
+        assert shown.returncode == 0, shown.stderr
+    goes_on(there, run_cli)
+    retrained = run_cli("retrain", "streets", "--iterations", 2, "--out", "net", cwd=there)
+    assert retrained.returncode == 0 and "have changed" not in retrained.stderr, retrained.stderr
+    for network in ("net", "streets:0"):
+        written = run_cli("export", network, "--out", "net.onnx", cwd=there)
+        assert written.returncode == 0, written.stderr
+    again = run_cli("export-run", "streets", "again.zip", "--weights", cwd=there)
+    assert again.returncode == 0 and "2 trials" in again.stderr, again.stderr
+
+
+@pytest.mark.slow
+def test_a_run_in_postgresql_goes_to_another_machine_in_a_file(
+    project: Path, run_cli: Cli, tmp_path: Path, database: Database
+) -> None:
+    where = ["--storage", database.url, "--study", database.study]
+    begun = run_cli("search", "run.yaml", "--out", "shared", *where, "--workers", 1, cwd=project)
+    assert begun.returncode == 0, begun.stderr
+    there = exported(project / "shared", run_cli, tmp_path)
+    assert not (there / "streets" / "storage.json").exists()
+    goes_on(there, run_cli)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("export-run", "run", "run.tar"), "run.tar: a name that ends in .zip is needed"),
+        (("export-run", "nothing", "x.zip"), "run directory nothing does not exist"),
+        (("export-run", "run", "no/folder/x.zip"), "no/folder/x.zip: cannot be written"),
+        (("import-run", "x.zip", "new"), "x.zip: no such file"),
+        (("import-run", "run.yaml", "new"), "run.yaml: no zip file"),
+        (("import-run", "run.yaml", "run"), "run: is a run already"),
+    ],
+)
+def test_what_cannot_be_carried_is_refused(project: Path, run_cli: Cli, command: tuple[str, ...], said: str) -> None:
+    before = sorted(project.rglob("*"))
+    refused = run_cli(*command, cwd=project)
+    assert (refused.returncode, refused.stdout) == (2, "") and said in refused.stderr
+    assert sorted(project.rglob("*")) == before
 
 
 DEVICE = "objectives: [miou, latency_ms]\nlatency: {device: mine}\n"

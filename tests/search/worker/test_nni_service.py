@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from boostformer.errors import UserError
+from boostformer.extensions import VARIABLE
 from results.storage.location import Database
 from search.cli import launch
 from search.worker.launchers.nni.service import Service, experiment_config, read_service
@@ -128,6 +130,14 @@ def test_workers_elsewhere_need_a_database(tmp_path: Path) -> None:
     assert launch._elsewhere(tmp_path, Path("/images")).endswith(
         "exec boostformer worker --storage postgresql://me@host/db --study 'my streets' --data /images"
     )
+
+
+def test_workers_import_what_the_launcher_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VARIABLE, os.pathsep.join(["/my blocks/own.py", "mine.blocks", "/my blocks/own.py"]))
+    Database("postgresql://me@host/db", "streets").note_in(tmp_path)
+    words = "--import '/my blocks/own.py' --import mine.blocks worker"
+    assert f"exec boostformer {words} --storage" in launch._elsewhere(tmp_path, None)
+    assert f"search.cli {words} " in launch._here(Path("run"), None, 1, Path("machines.yaml"))
 
 
 # What the real NNI says of it.
