@@ -72,11 +72,12 @@ def side_by_side(
     """
     classes = len(names)
     counts = sum(np.bincount(part.ravel(), minlength=classes)[:classes] for part in (label, predicted))
-    panels = [image, *(_by_class(image, part, classes) for part in (label, predicted))]
+    panels = [image, *(by_class(image, part, classes) for part in (label, predicted))]
     return _with_legend(panels, np.asarray(counts), names)
 
 
-def _by_class(image: NDArray[np.uint8], numbers: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
+def by_class(image: NDArray[np.uint8], numbers: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
+    """Mix an image (h, w, 3) with the colours of its pixels' ``numbers`` (h, w); those from ``classes`` on stay."""
     mixed = tinted(image, np.minimum(numbers, classes - 1), palette(classes))
     mixed[numbers >= classes] = image[numbers >= classes]
     return mixed

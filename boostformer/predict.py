@@ -31,6 +31,9 @@ KINDS: tuple[Kind, ...] = ("labels", "overlay")
 LEGEND = "legend.png"
 CARD_SIDE = 320
 """Longest side of an image in a model card, in pixels."""
+SAMPLES = 6
+"""Images in a picture of samples."""
+_GAP = 6
 
 
 class Segmenter(Protocol):
@@ -141,7 +144,22 @@ def _overlay(pixels: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16]
 
 def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:
     """Draw the middle image of ``split``, its label and the prediction for a model card: a PNG."""
-    index = len(split) // 2
+    return _png(_beside_truth(model, split, len(split) // 2))
+
+
+def samples_picture(model: BoostFormer, split: SegmentationSplit, most: int = SAMPLES) -> bytes:
+    """Draw up to ``most`` images of ``split``, evenly spread, each beside its label and the prediction: a PNG."""
+    number = min(most, len(split))
+    rows = [_beside_truth(model, split, place * len(split) // number) for place in range(number)]
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + _GAP for row in rows) - _GAP), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + _GAP
+    return _png(sheet)
+
+
+def _beside_truth(model: BoostFormer, split: SegmentationSplit, index: int) -> Image.Image:
     image, label = split.pair(index)
     training = model.training
     predicted = predict_array(model.eval(), image, split.size, split.fit, split.overlap)
@@ -149,6 +167,10 @@ def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:
     scale = min(1.0, CARD_SIDE / max(label.shape))
     shape = max(1, round(label.shape[0] * scale)), max(1, round(label.shape[1] * scale))
     small, seen = resize_image(image, shape), resize_label(predicted, shape)  # type: ignore[arg-type]
-    picture, out = side_by_side(shown(small), resize_label(label, shape), seen, split.labels), io.BytesIO()
+    return side_by_side(shown(small), resize_label(label, shape), seen, split.labels)
+
+
+def _png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
     picture.save(out, "PNG", optimize=True)
     return out.getvalue()
