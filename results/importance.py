@@ -2,8 +2,9 @@
 
 mIoU is modelled as a sum of one effect for each value of each choice, by ridge regression; how strongly effects are
 drawn to zero is what predicts best a network that was left out. A choice's importance is the share of the variance of
-the mIoU that its effects make. Intervals are of resampled networks; what chance alone would give is found by giving the
-scores to the networks anew at random. Effects add up here: choices that only matter together are not seen.
+the mIoU that its effects account for (Pratt's measure: their covariance with the mIoU), so that all choices together have
+what the model has. Intervals are of resampled networks; what chance alone would give is found by giving the scores to the
+networks anew at random. Effects add up here: choices that only matter together are not seen.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def importances(choices: Sequence[Mapping[str, str]], scores: Sequence[float], b
     if not levels:
         return Findings(len(y), 0.0, [])
     blocks = [(index[:, None] == np.arange(len(values))).astype(float) for values, index in levels.values()]
-    age = np.log1p(np.array(behind, float))
-    design = np.hstack([*blocks, (age - age.mean())[:, None] / (age.std() or 1.0)])
+    y = _without(y, np.log1p(np.array(behind, float)))
+    design = np.hstack(blocks)
     places = np.cumsum([0, *(block.shape[1] for block in blocks)])
     strength, explained = _strength(design - design.mean(axis=0), y - y.mean())
     model = _Model(design, places, strength)
@@ -123,7 +124,7 @@ class _Model:
     strength: float
 
     def fit(self, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
-        """Give the effect of each value against the choice's mean, and each choice's share of the variance."""
+        """Give the effect of each value against the choice's mean, and each choice's share of the variance of ``y``."""
         share = weights / weights.sum()
         centred, target = self.design - share @ self.design, y - share @ y
         weighted = centred * weights[:, None]
@@ -134,8 +135,16 @@ class _Model:
         for number, (start, end) in enumerate(zip(self.places, self.places[1:], strict=False)):
             own = slice(start, end)
             gains[own] -= share @ self.design[:, own] @ gains[own]
-            shares[number] = share @ (self.design[:, own] @ gains[own]) ** 2 / variance
+            shares[number] = share @ ((self.design[:, own] @ gains[own]) * target) / variance
         return gains, shares
+
+
+def _without(y: Matrix, cause: Matrix) -> Matrix:
+    """Take out of ``y`` what a straight line through a ``cause`` explains of it."""
+    centred = cause - cause.mean()
+    if not (variance := centred @ centred):
+        return y
+    return y - centred * (centred @ y) / variance
 
 
 def _strength(centred: Matrix, target: Matrix) -> tuple[float, float]:

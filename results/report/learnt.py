@@ -128,7 +128,7 @@ def progress_card(run: Run, at_random: int, against: tuple[str, Run] | None) -> 
     elif len(own) > at_random:
         told += (
             f". Its first {len(first)} networks were drawn at random; to see what random search finds, run one "
-            "(`strategy: random`) and give it to `report --against`"
+            "(“strategy: random” in its run file) and give it to “report --against”"
         )
     return Card("progress", "How the search got on", f"{told}.", content, _PROGRESS)
 

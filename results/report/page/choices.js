@@ -42,7 +42,7 @@ function importance({ name, share: [share, low, high], chance, matters }, most) 
 }
 
 function panel({ name, effects }, most) {
-  const place = (gain) => 0.5 + gain / most / 2;
+  const place = (gain) => 0.5 + gain / most / 2, digits = most < 0.005 ? 2 : 1;
   return el("div", { class: "panel" }, el("h4", {}, name), [...effects].sort((a, b) => b[2] - a[2]).map(([value, networks, gain, low, high]) => {
     const sure = low > 0 || high < 0;
     return el("div", { class: `effect${sure ? " sure" : ""}` },
@@ -51,6 +51,6 @@ function panel({ name, effects }, most) {
         el("i", { class: "zero" }),
         el("i", { class: "whisker", style: { left: at(place(low)), width: at(place(high) - place(low)) } }),
         el("i", { class: "dot", style: { left: at(place(gain)) } })),
-      el("span", { class: "bar-value", title: `${points(low)} to ${points(high)}` }, points(gain)));
+      el("span", { class: "bar-value", title: `${points(low, digits)} to ${points(high, digits)}` }, points(gain, digits)));
   }));
 }

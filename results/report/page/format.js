@@ -24,7 +24,7 @@ function tick(name, value) {
 }
 
 const NOUNS = { miou: "mIoU", params: "parameters", macs: "MACs", latency_ms: "latency" };
-const points = (gain) => `${gain > 0 ? "+" : gain < 0 ? "−" : "±"}${Math.abs(100 * gain).toFixed(1)}`;
+const points = (gain, digits = 1) => `${gain > 0 ? "+" : gain < 0 ? "−" : "±"}${Math.abs(100 * gain).toFixed(digits)}`;
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
 function duration(seconds) {

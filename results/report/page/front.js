@@ -164,7 +164,7 @@ function drawLimits(space, card, chosen, trials) {
       if (x || y) beyond.push(`${other.name} (${show(x ? chosen.x : chosen.y, x ?? y)})`);
     }
   }
-  const told = beyond.length > 4 ? [...beyond.slice(0, 3), `${beyond.length - 3} more`] : beyond;
+  const told = beyond.length > 4 ? [...beyond.slice(0, 3), `and ${beyond.length - 3} more`] : beyond;
   return told.length ? `Outside of the drawing: ${told.join(", ")}.` : "";
 }
 
