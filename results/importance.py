@@ -2,9 +2,9 @@
 
 mIoU is modelled as a sum of one effect for each value of each choice, by ridge regression; how strongly effects are
 drawn to zero is what predicts best a network that was left out. A choice's importance is the share of the variance of
-the mIoU that its effects account for (Pratt's measure: their covariance with the mIoU), so that all choices together have
-what the model has. Intervals are of resampled networks; what chance alone would give is found by giving the scores to the
-networks anew at random. Effects add up here: choices that only matter together are not seen.
+the mIoU that its effects account for (Pratt's measure: their covariance with the mIoU), so that all choices together
+have what the model has. Intervals are of resampled networks; what chance alone would give is found by giving the scores
+to the networks anew at random. Effects add up here: choices that only matter together are not seen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run's trials as rows of numbers for the page: small enough that thousands of them open at once.
 
 What is the same in many trials, such as blocks and reasons, is listed once and referred to by its place in the list.
-Lists only grow, in the order of the trials, so rows that were sent stay right when later ones follow.
+Lists grow in the order of the trials, so that few rows change when later trials follow.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ const DRAWN = { radius: 5.5, reach: 26 };
 
 function frontCard(card) {
   const known = card.axes.map(({ name }) => name);
-  const chosen = { x: known.find((name) => name !== "miou" && card.objectives.includes(name)) ?? known[1], y: "miou" };
+  const chosen = { x: card.objectives.find((name) => name !== "miou") ?? known[1], y: "miou" };
   const hidden = new Set(["over budget"]);
   const log = (name) => name !== "miou";
   const label = (name) => card.axes.find((axis) => axis.name === name).label;

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from result_factories import OBJECTIVES, architecture, make_latency, make_trial
+from result_factories import OBJECTIVES, architecture, make_trial
 
 from boostformer.architecture import Architecture, BlockSpec
 from results.run import Retraining, Run
