@@ -36,7 +36,7 @@ function chart(label, height, axes, draw) {
     const [xAxis, yAxis] = axes(), inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const x = scaleOf(xAxis, inner.left, inner.right), y = scaleOf(yAxis, inner.bottom, inner.top);
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    const across = ticksOf(xAxis.low, xAxis.high, xAxis.log, Math.max(3, Math.floor((inner.right - inner.left) / 84)));
+    const across = ticksOf(xAxis.low, xAxis.high, xAxis.log, Math.max(3, Math.floor((inner.right - inner.left) / 62)));
     const up = ticksOf(yAxis.low, yAxis.high, yAxis.log, 6);
     for (const value of across) {
       root.append(svg("line", { class: "grid", x1: x(value), x2: x(value), y1: inner.top, y2: inner.bottom }));

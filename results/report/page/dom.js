@@ -18,7 +18,7 @@ const svg = (name, properties = {}, ...children) => filled(document.createElemen
 
 // Only pictures that are in the page: anything else would be asked of the network.
 const picture = (source, alt) =>
-  /^data:image\/(png|jpeg);base64,[A-Za-z0-9+/=]*$/.test(source) ? el("img", { src: source, alt, loading: "lazy" }) : null;
+  /^data:image\/(png|jpeg);base64,[A-Za-z0-9+/=]*$/.test(source) ? el("img", { src: source, alt }) : null;
 
 function table(head, rows, label) {
   const cell = (value) => el("td", { class: typeof value === "number" ? "number" : null }, value instanceof Node ? value : String(value ?? "–"));

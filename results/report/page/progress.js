@@ -45,7 +45,7 @@ function progressCard(card) {
 function trustCard(card) {
   const parts = card.lines.length ? [el("ul", {}, card.lines.map((text) => el("li", {}, text)))] : [];
   const all = [...card.pairs, ...card.retrained];
-  if (all.length > 1) {
+  if (all.length > 3) {
     const axes = () => [
       { name: "miou", label: `mIoU after ${card.lengths[0]} iterations`, ...range(all.map(([, short]) => short)) },
       { name: "miou", label: "mIoU after a longer training", ...range(all.map(([, , long]) => long)) },
@@ -76,7 +76,7 @@ function curvesCard(card) {
     const all = curves.flatMap(({ pairs }) => pairs);
     const [low, high] = between(all.map(([, y]) => y), false);
     const axes = [{ name: "iterations", label: "iterations", low: 0, high: Math.max(...all.map(([x]) => x), 1) }, { name, label, low: Math.max(0, low), high }];
-    return el("div", { class: "panel" }, el("h3", {}, title), curveChart(title, 260, () => ({ axes, curves })), keyOf(curves.map((curve) => curve.name)));
+    return el("div", { class: "panel" }, el("h3", {}, title), curveChart(title, 260, () => ({ axes, curves })), curves.length > 1 ? keyOf(curves.map((curve) => curve.name)) : null);
   }))];
 }
 
