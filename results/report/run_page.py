@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.report.card import Card, ranked
+from results.report.card import Card, count, ranked
 from results.report.circumstances import (
     data_card,
     failures_card,
@@ -61,7 +61,7 @@ class Now:
 
     def card(self) -> Card:
         many = len(self.running)
-        told = f"{many} training{' runs' if many == 1 else 's run'}." if many else "Nothing is in training."
+        told = f"{count(many, 'training')} {'is' if many == 1 else 'are'} running." if many else "Nothing is running."
         return Card("now", "Now", told, {"running": list(self.running), "latest": list(self.latest)})
 
 

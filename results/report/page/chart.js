@@ -3,6 +3,7 @@
 const MARGIN = { left: 62, right: 16, top: 14, bottom: 48 };
 
 function ticksOf(low, high, log, wanted) {
+  if (!(high > low)) return [low];
   if (!log) {
     const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
     const step = power * [1, 2, 5, 10].find((lead) => lead * power >= raw);
@@ -29,7 +30,7 @@ function scaleOf(axis, from, to) {
 }
 
 function chart(label, height, axes, draw) {
-  const holder = el("div", { class: "chart" });
+  const holder = el("div", { class: "chart", style: { minHeight: `${height}px` } });
   let drawn = 0;
   function redraw(width) {
     drawn = width;
@@ -63,7 +64,7 @@ const line = (pairs) => pairs.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)
 
 function between(values, log, room = 0.06) {
   const finite = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
-  if (!finite.length) return [0, 1];
+  if (!finite.length) return log ? [1, 10] : [0, 1];
   const low = finite.reduce((a, b) => Math.min(a, b)), high = finite.reduce((a, b) => Math.max(a, b));
   if (log) {
     const factor = Math.max(1.08, (high / low) ** room);

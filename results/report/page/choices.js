@@ -12,7 +12,9 @@ function choicesCard(card) {
     const most = Math.max(0.001, ...listed.flatMap((one) => one.effects.flatMap(([, , , low, high]) => [Math.abs(low), Math.abs(high)])));
     effects.replaceChildren(...listed.map((one) => panel(one, most)));
   };
-  draw(fields[0]);
+  const view = kept("choices", { field: fields[0] });
+  if (!fields.includes(view.field)) view.field = fields[0];
+  draw(view.field);
   const rest = card.importances.slice(shown);
   return [
     el("p", { class: "legend" },
@@ -22,7 +24,7 @@ function choicesCard(card) {
     el("div", { class: "bars", role: "list" }, bars(card.importances.slice(0, shown))),
     rest.length ? el("details", { class: "plain" }, el("summary", {}, `${rest.length} more choices`), el("div", { class: "bars", role: "list" }, bars(rest))) : null,
     el("h3", {}, "What each adds"),
-    el("div", { class: "controls" }, choice("choice", fields.map((name) => [name, name.replaceAll("_", " ")]), fields[0], draw),
+    el("div", { class: "controls" }, choice("choice", fields.map((name) => [name, name.replaceAll("_", " ")]), view.field, (field) => { view.field = field; draw(field); }),
       el("span", { class: "note" }, "points of mIoU against the mean network, with 95 % intervals; in brackets how many networks have it")),
     effects,
   ];

@@ -7,8 +7,8 @@ const DRAWN = { radius: 5.5, reach: 26 };
 
 function frontCard(card) {
   const known = card.axes.map(({ name }) => name);
-  const chosen = { x: card.objectives.find((name) => name !== "miou") ?? known[1], y: "miou" };
-  const hidden = new Set(["over budget"]);
+  const chosen = kept("front", { x: card.objectives.find((name) => name !== "miou") ?? known[1], y: "miou", hidden: new Set(["over budget"]) });
+  const { hidden } = chosen;
   const log = (name) => name !== "miou";
   const label = (name) => card.axes.find((axis) => axis.name === name).label;
   const seen = () => state.trials.filter((t) => SERIES.some(([kind]) => kind === t.kind) && !hidden.has(t.kind) && t[chosen.x] !== null && t[chosen.y] !== null);

@@ -24,20 +24,20 @@ function keyOf(names, band) {
 }
 
 function progressCard(card) {
-  let by = "networks";
+  const view = kept("progress", { by: "networks" });
   const describe = () => {
-    const across = (curve, n) => (by === "networks" ? n + 1 : curve.seconds[n] / 60);
+    const across = (curve, n) => (view.by === "networks" ? n + 1 : curve.seconds[n] / 60);
     const curves = card.curves.map((curve) => ({ steps: true, pairs: curve.volume.map((value, n) => [across(curve, n), value]) }));
     const whose = card.curves.at(-1);
     const band = card.random ? card.random[0].map((_, n) => [across(whose, n), card.random[1][n], card.random[2][n]]) : null;
     const right = curves.flatMap(({ pairs }) => pairs.map(([x]) => x)).reduce((a, b) => Math.max(a, b));
     const top = [...curves.flatMap(({ pairs }) => pairs.map(([, y]) => y)), ...(card.random?.[2] ?? [])].reduce((a, b) => Math.max(a, b));
-    const label = by === "networks" ? "networks tried" : "minutes of training, one after the other";
-    return { curves, band, axes: [{ name: by, label, low: by === "networks" ? 1 : 0, high: right }, { name: "share", label: "hypervolume", low: 0, high: 1.05 * top }] };
+    const label = view.by === "networks" ? "networks tried" : "minutes of training, one after the other";
+    return { curves, band, axes: [{ name: view.by, label, low: view.by === "networks" ? 1 : 0, high: right }, { name: "share", label: "hypervolume", low: 0, high: 1.05 * top }] };
   };
   const drawing = curveChart(card.sentence, 280, describe);
   return [
-    el("div", { class: "controls" }, choice("against", [["networks", "networks tried"], ["time", "time"]], by, (value) => { by = value; drawing.redraw(); })),
+    el("div", { class: "controls" }, choice("against", [["networks", "networks tried"], ["time", "time"]], view.by, (value) => { view.by = value; drawing.redraw(); })),
     drawing, keyOf(card.curves.map(({ name }) => name), card.random ? card.random_name : null),
   ];
 }

@@ -1,6 +1,6 @@
 // What all cards share: the document, its trials as objects, and the networks that are pinned.
 
-const state = { document: null, trials: [], byNumber: new Map(), pinned: [], followers: [] };
+const state = { document: null, trials: [], byNumber: new Map(), pinned: [], followers: [], kept: new Map() };
 const LETTERS = ["A", "B", "C", "D", "E", "F"];
 
 function take(document) {
@@ -14,6 +14,12 @@ function take(document) {
   });
   state.byNumber = new Map(state.trials.map((trial) => [trial.number, trial]));
   state.pinned = state.pinned.filter((number) => state.byNumber.has(number));
+}
+
+// What a reader chose in a card, which stays when the card is drawn anew.
+function kept(card, usual) {
+  if (!state.kept.has(card)) state.kept.set(card, usual);
+  return state.kept.get(card);
 }
 
 function pin(number) {

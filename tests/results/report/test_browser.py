@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,9 +213,11 @@ def test_a_running_search_is_followed(chromium: Any, monkeypatch: pytest.MonkeyP
             opened = Opened(chromium, server.address, viewport=WIDE)
             opened.page.wait_for_selector("#live.on")
             assert opened.page.locator("#now svg .curve").count() == 1
+            opened.page.locator("#front select").nth(1).select_option("params")
             seen[0] = 40
             opened.page.locator("#tiles dd", has_text="42").wait_for()
             assert opened.page.locator("#predictions img").count() == 3
+            assert opened.page.locator("#front select").nth(1).input_value() == "params", "what was chosen stays"
             opened.asked.remove(server.address + "events")
             assert opened.quiet()
         finally:
@@ -222,6 +225,17 @@ def test_a_running_search_is_followed(chromium: Any, monkeypatch: pytest.MonkeyP
             server.shutdown()
             for thread in threads:
                 thread.join(timeout=10)
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2])
+def test_a_run_that_has_just_begun_is_drawn(chromium: Any, tmp_path: Path, trials: int) -> None:
+    run = made_run(1)
+    started = [trial for trial in made_run(2).trials if trial.is_finished][:trials]
+    file = tmp_path / "report.html"
+    file.write_bytes(written(run_document(replace(run, trials=started), "new", Beside("new"), None)))
+    opened = Opened(chromium, file.as_uri(), viewport=WIDE)
+    assert opened.page.locator("#front .member").count() <= trials
+    assert opened.quiet()
 
 
 def test_a_training_has_curves(chromium: Any, tmp_path: Path) -> None:
