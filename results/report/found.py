@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,10 @@ def networks_card(run: Run, place: str) -> Card | None:
         "The networks that you pin, stage by stage, with what each costs against the first. "
         "Press a point of the front above, or a number in its table, to pin or to release one."
     )
+    if device := (run.config.get("latency") or {}).get("device"):
+        measured = any(trial.latency and trial.latency.provenance.kind == "measured" for trial in run.trials)
+        how = "measure" if measured else "estimate"
+        commands.append([f"{how} it", f"boostformer latency {how} net-{{n}} --device {shlex.quote(str(device))}"])
     size = run.config.get("data", {}).get("size")
     return Card("networks", "Networks side by side", sentence, {"commands": commands, "size": size})
 

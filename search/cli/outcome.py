@@ -30,7 +30,7 @@ def pareto(
     run_dir: RunDir,
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png.")] = None,
 ) -> None:
     """Show the best networks of a run: feasible, none dominated by another."""
     from results.pareto import front
