@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.pareto import front
 from results.report.card import Card, count, duration, share
 from results.run import Run
 from results.summary import human, limits
-from results.trial import Status
+from results.trial import Status, Trial
 
 _MANY = 0.2
 """A larger share of failures is the first thing to know."""
@@ -167,10 +166,9 @@ def setup_card(run: Run, place: str, made: str) -> Card:
     return Card("setup", "Configuration", told, content)
 
 
-def tiles_of(run: Run) -> list[list[str]]:
-    """Give the numbers of the page's head, each with its name."""
+def tiles_of(run: Run, members: Sequence[Trial]) -> list[list[str]]:
+    """Give the numbers of the page's head, each with its name; ``members`` are those of the front."""
     trained = {trial.id for trial in run.trials if trial.is_finished}
-    members = front(run.trials, run.objectives)
     scores = [trial.miou for trial in members if trial.miou is not None]
     failed = sum(trial.status is Status.FAILED for trial in run.trials)
     seconds = sum(trial.seconds or 0.0 for trial in run.trials)

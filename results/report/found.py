@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from boostformer.errors import UserError
-from results.pareto import PICKS, front, pick
+from results.pareto import PICKS, pick
 from results.report.card import Card, count, share
 from results.run import Run
 from results.summary import human
@@ -16,9 +16,8 @@ from results.trial import COSTS, MIOU, OBJECTIVES, Trial
 _ALTERNATIVES = {"knee": "knee", "best-miou": "best mIoU", "smallest": "smallest", "fastest": "fastest"}
 
 
-def front_card(run: Run) -> Card:
-    """Tell of the front, in any two objectives."""
-    members = front(run.trials, run.objectives)
+def front_card(run: Run, members: Sequence[Trial]) -> Card:
+    """Tell of the front's ``members``, in any two objectives."""
     timed = any(trial.latency_ms is not None for trial in run.trials)
     axes = [name for name in OBJECTIVES if name != "latency_ms" or timed]
     content = {
@@ -29,7 +28,7 @@ def front_card(run: Run) -> Card:
         "objectives": run.objectives,
         "budgets": run.budgets,
         "references": run.references,
-        "picks": _picks(run),
+        "picks": _picks(run, members),
     }
     return Card("front", "The front", _told(run, members), content, _METHOD)
 
@@ -65,12 +64,12 @@ def networks_card(run: Run, place: str) -> Card | None:
     return Card("networks", "Networks side by side", sentence, {"commands": commands, "size": size})
 
 
-def _picks(run: Run) -> list[dict[str, Any]]:
+def _picks(run: Run, members: Sequence[Trial]) -> list[dict[str, Any]]:
     """Name the networks that rules pick off the front, each network once with all its rules."""
     found: dict[int, list[str]] = {}
     for rule in PICKS:
         try:
-            found.setdefault(pick(run.trials, run.objectives, rule).number, []).append(_ALTERNATIVES[rule])
+            found.setdefault(pick(members, run.objectives, rule).number, []).append(_ALTERNATIVES[rule])
         except UserError:  # nothing is on the front, or nothing was timed
             continue
     return [{"number": number, "rules": rules} for number, rules in found.items()]
@@ -84,9 +83,9 @@ def _told(run: Run, members: Sequence[Trial]) -> str:
     told = f"{len(members)} of {count(len(finished), 'network')} {'is' if len(members) == 1 else 'are'} on the front"
     if not scored:
         return f"{told}."
-    best = pick(run.trials, run.objectives, "best-miou")
+    best = pick(members, run.objectives, "best-miou")
     told += f". The best, trial {best.number}, scores {human(MIOU, best.miou)} mIoU with {_costs(run, best)}."
-    knee = pick(run.trials, run.objectives, "knee")
+    knee = pick(members, run.objectives, "knee")
     if knee.number == best.number or best.miou is None or knee.miou is None:
         return told
     lost = f"{100 * (best.miou - knee.miou):.1f} points"

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results.fidelity import standing
-from results.pareto import front
 from results.run import Run
 from results.trial import START, Status, Trial
 
@@ -39,7 +38,9 @@ def slots_of(architecture: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def level_of(value: Any) -> str:
     """Name the value of a slot: a block by its name, without its options."""
-    return str(value["block"]) if isinstance(value, Mapping) else json.dumps(value).strip('"')
+    if isinstance(value, Mapping):
+        return str(value["block"])
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _Listed:
@@ -58,10 +59,10 @@ class _Listed:
         return self._places[key]
 
 
-def table_of(run: Run) -> dict[str, Any]:
+def table_of(run: Run, front: Sequence[Trial]) -> dict[str, Any]:
     """Give a run's trials as the page takes them: ``fields``, ``kinds``, ``reasons``, ``slots`` and ``rows``."""
     reasons, slots = _Listed(), dict[str, _Listed]()
-    members = {trial.number: trial for trial in front(run.trials, run.objectives)}
+    members = {trial.number: trial for trial in front}
     feasible = [trial for trial in run.trials if trial.is_finished and trial.feasible and known(trial.miou)]
     shown = {trial.number: trial for trial in standing(feasible)} | members
     top = max((trial.key.rung for trial in shown.values()), default=0)

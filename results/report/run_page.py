@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from results.pareto import front
 from results.report.card import Card, count, ranked
 from results.report.circumstances import (
     data_card,
@@ -74,8 +75,9 @@ def run_document(run: Run, name: str, beside: Beside, now: Now | None = None) ->
         beside: what it does not know itself.
         now: what it is at, where the page is to follow it.
     """
+    members = front(run.trials, run.objectives)
     cards = [
-        front_card(run),
+        front_card(run, members),
         networks_card(run, beside.place),
         choices_card(run),
         progress_card(run, beside.at_random, beside.against),
@@ -89,8 +91,8 @@ def run_document(run: Run, name: str, beside: Beside, now: Now | None = None) ->
     return {
         "title": f"Search {name}",
         "about": f"Objectives: {', '.join(run.objectives)}. Budgets: {limits(run.budgets)}.",
-        "tiles": tiles_of(run),
-        "trials": table_of(run),
+        "tiles": tiles_of(run, members),
+        "trials": table_of(run, members),
         "cards": ([now.card().to_dict()] if now else []) + ranked(cards),
         "live": now is not None,
     }

@@ -103,13 +103,15 @@ def _picks(run: Run) -> list[Trial]:
 
 def _beside(run_dir: Path, against: Path | None) -> Beside:
     from results.report.run_page import Beside
-    from results.run import DATA_SUMMARY
+    from results.run import DATA_SUMMARY, read_run
     from search.strategies import strategy_class
     from search.study.folder import read_experiment
 
     experiment = read_experiment(run_dir)
     strategy = experiment.search.strategy
     at_random = 0 if experiment.start is not None else strategy_class(strategy).startup
+    if strategy == "random":
+        at_random = len(read_run(run_dir).trials)
     summary = read_json(run_dir / DATA_SUMMARY) if is_file(run_dir / DATA_SUMMARY) else None
     return Beside(
         place=shlex.quote(str(run_dir)),

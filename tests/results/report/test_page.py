@@ -38,7 +38,7 @@ def card(document: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
-    table = table_of(run)
+    table = table_of(run, front(run.trials, run.objectives))
     rows = [dict(zip(table["fields"], row, strict=True)) for row in table["rows"]]
     return [row | {"kind": table["kinds"][row["kind"]]} for row in rows]
 
@@ -83,7 +83,7 @@ def test_each_trial_is_a_row_that_says_what_it_is(run: Run) -> None:
     heir = rows[60]
     best = max(rows[:60], key=lambda row: row["miou"])
     assert (heir["parent"], heir["behind"]) == (best["number"], 600)
-    table = table_of(run)
+    table = table_of(run, front(run.trials, run.objectives))
     slots = {slot["name"]: slot["values"] for slot in table["slots"]}
     mixer = list(slots).index("stages.3.mixer")
     assert slots["stages.3.mixer"][rows[7]["network"][mixer]] == run.trials[7].architecture["stages"][3]["mixer"]
@@ -104,7 +104,10 @@ def test_shorter_trainings_and_further_seeds_are_told_apart() -> None:
 
 def test_rows_stay_right_when_trials_follow(run: Run) -> None:
     """Live pages get only what is new, so what a row refers to must keep its place."""
-    earlier, later = table_of(replace(run, trials=run.trials[:30])), table_of(run)
+    earlier, later = (
+        table_of(replace(run, trials=run.trials[:30]), []),
+        table_of(run, front(run.trials, run.objectives)),
+    )
     for before, after in zip(earlier["slots"], later["slots"], strict=True):
         assert after["values"][: len(before["values"])] == before["values"]
     places = [FIELDS.index(name) for name in ("number", "id", "network")]
