@@ -101,7 +101,7 @@ def importances(choices: Sequence[Mapping[str, str]], scores: Sequence[float], b
     found = [
         Importance(
             name,
-            float(shares[i]),
+            max(0.0, float(shares[i])),
             max(0.0, float(shares[i] - unsure[i])),
             min(1.0, float(shares[i] + unsure[i])),
             float(chance[i]),

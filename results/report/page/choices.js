@@ -22,7 +22,7 @@ function choicesCard(card) {
       el("span", {}, el("i", { class: "key whisker-key" }), "95 % interval"),
       el("span", {}, el("i", { class: "key chance-key" }), "what chance would reach")),
     el("div", { class: "bars", role: "list" }, bars(card.importances.slice(0, shown))),
-    rest.length ? el("details", { class: "plain" }, el("summary", {}, `${rest.length} more choices`), el("div", { class: "bars", role: "list" }, bars(rest))) : null,
+    rest.length ? el("details", { class: "screen" }, el("summary", {}, `${rest.length} more choices`), el("div", { class: "bars", role: "list" }, bars(rest))) : null,
     el("h3", {}, "What each adds"),
     el("div", { class: "controls" }, choice("choice", fields.map((name) => [name, name.replaceAll("_", " ")]), view.field, (field) => { view.field = field; draw(field); }),
       el("span", { class: "note" }, "points of mIoU against the mean network, with 95 % intervals; in brackets how many networks have it")),

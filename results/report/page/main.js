@@ -34,9 +34,20 @@ function themes() {
   button.addEventListener("click", () => set(order[(order.indexOf(document.documentElement.dataset.theme) + 1) % 3]));
 }
 
+// On paper nothing can be opened: lineages and commands are shown, methods are left out.
+function paper() {
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details.plain:not([open]):not(.screen)")];
+    closed.forEach((node) => { node.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((node) => { node.open = false; }));
+}
+
 take(JSON.parse(document.getElementById("document").textContent));
 document.title = state.document.title;
 state.pinned = (state.document.cards.find(({ kind }) => kind === "front")?.picks ?? []).map(({ number }) => number).slice(0, 3);
 themes();
+paper();
 render();
 if (state.document.live) listen();

@@ -192,6 +192,12 @@ def test_it_is_printed_without_what_is_pressed(chromium: Any, file: str) -> None
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible() and not page.locator("#front select").first.is_visible()
     assert page.locator("#front svg").is_visible()
+    page.set_viewport_size({"width": 720, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720, "it is no wider than the paper"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".network .commands").first.is_visible() and not page.locator("#setup pre").is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.locator(".network .commands").first.is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 

@@ -103,7 +103,7 @@ def test_shorter_trainings_and_further_seeds_are_told_apart() -> None:
 
 
 def test_rows_stay_right_when_trials_follow(run: Run) -> None:
-    """Live pages get only what is new, so what a row refers to must keep its place."""
+    """So that few rows are sent again."""
     earlier, later = (
         table_of(replace(run, trials=run.trials[:30]), []),
         table_of(run, front(run.trials, run.objectives)),
