@@ -88,7 +88,12 @@ function frontCard(card) {
 
   const options = card.axes.map(({ name, label, objective }) => [name, objective ? label : `${label} (no objective)`]);
   const listed = el("div");
-  const again = () => { drawing.redraw(); listed.replaceChildren(frontTable(card)); };
+  const again = () => {
+    const focused = document.activeElement?.dataset.pin;
+    drawing.redraw();
+    listed.replaceChildren(frontTable(card));
+    if (focused) listed.querySelector(`[data-pin="${focused}"]`)?.focus();
+  };
   state.followers.push(again);
   const legend = el("div", { class: "legend", role: "group", "aria-label": "Press to hide and to show" }, SERIES.filter(([kind]) => state.trials.some((t) => t.kind === kind)).map(([kind, text]) => {
     const button = el("button", { type: "button", "aria-pressed": String(!hidden.has(kind)) }, el("i", { class: `key ${kind.replace(" ", "-")}` }), `${text} (${state.trials.filter((t) => t.kind === kind).length})`);
@@ -196,6 +201,6 @@ function frontTable(card) {
 
 function pinButton(number) {
   const pinned = state.pinned.includes(number);
-  return el("button", { type: "button", class: "pin", "aria-pressed": String(pinned), "aria-label": `trial ${number}: ${pinned ? "release" : "pin"}`, onclick: () => pin(number) },
+  return el("button", { type: "button", class: "pin", "data-pin": number, "aria-pressed": String(pinned), "aria-label": `trial ${number}: ${pinned ? "release" : "pin"}`, onclick: () => pin(number) },
     pinned ? badge(number) : el("span", { class: "badge" }, "+"), ` ${number}`);
 }

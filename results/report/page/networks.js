@@ -2,7 +2,7 @@
 
 function networksCard(card) {
   const front = state.document.cards.find(({ kind }) => kind === "front");
-  const holder = el("div", { class: "networks" });
+  const holder = el("div", { class: "networks", tabindex: -1 });
   const again = () => holder.replaceChildren(...(state.pinned.length
     ? state.pinned.map((number) => network(state.byNumber.get(number), state.byNumber.get(state.pinned[0]), card, front))
     : [el("p", { class: "note" }, "No network is pinned.")]));
@@ -22,7 +22,7 @@ function network(trial, first, card, front) {
     stages(trial, first, card.size),
     ancestry(trial),
     el("details", { class: "plain" }, el("summary", {}, "Commands"), commands(card.commands, trial.number)),
-    el("button", { type: "button", class: "release", onclick: () => pin(trial.number) }, "release"));
+    el("button", { type: "button", class: "release", onclick: (event) => { const holder = event.target.closest(".networks"); pin(trial.number); holder.focus({ preventScroll: true }); } }, "release"));
 }
 
 function numbers(trial, first, budgets) {

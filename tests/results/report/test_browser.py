@@ -162,6 +162,11 @@ def test_keys_suffice(chromium: Any, file: str) -> None:
     assert page.locator(".network").count() != pinned and page.locator("#said").inner_text().startswith("trial ")
     page.keyboard.press("Escape")
     assert not page.locator(".tip").is_visible()
+    number = page.locator("#front .pin[aria-pressed=false]").first.get_attribute("data-pin")
+    page.locator(f"#front .pin[data-pin='{number}']").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.dataset.pin") == number, "the place in the table is not lost"
+    assert page.locator(f"#front .pin[data-pin='{number}']").get_attribute("aria-pressed") == "true"
 
 
 def test_the_lineage_says_what_was_changed(chromium: Any, tmp_path: Path) -> None:
