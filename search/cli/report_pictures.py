@@ -95,7 +95,9 @@ def checkpoints_of(run_dir: Path, run: Run) -> dict[str, Path]:
         except UserError:
             continue
         searched = config.provenance.get("searched")
-        if not isinstance(searched, dict) or searched.get("run") != here.name or searched.get("id") not in known:
+        if not isinstance(searched, dict) or searched.get("id") not in known:
+            continue
+        if config.provenance.get("content") != run.config.get("content"):  # runs may be renamed, data may not differ
             continue
         if "metrics" in config.provenance and config.labels == list(run.config.get("labels", [])):
             found.setdefault(searched["id"], folder)
