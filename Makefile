@@ -43,10 +43,11 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt constraints-nni.txt
 # Search, choose, retrain, evaluate, export, predict: the whole way, on generated scenes, in a few minutes.
 demo: $(STAMP)
 	$(BOOSTFORMER) search configs/demo.yaml --out $(DEMO)
-	$(BOOSTFORMER) pareto $(DEMO) --plot $(DEMO)/front.html
+	$(BOOSTFORMER) pareto $(DEMO) --plot $(DEMO)/front.png
 	rm -rf $(DEMO)/knee
 	$(BOOSTFORMER) retrain $(DEMO) --pick knee --out $(DEMO)/knee
 	$(BOOSTFORMER) evaluate $(DEMO)/knee
+	$(BOOSTFORMER) report $(DEMO)
 	$(BOOSTFORMER) export $(DEMO)/knee --format onnx --out $(DEMO)/knee.onnx
 	$(BIN)/python -c "$$SCENE" $(DEMO)/scene.png
 	$(BOOSTFORMER) predict $(DEMO)/knee $(DEMO)/scene.png --out $(DEMO)/prediction

@@ -17,6 +17,9 @@ _ROWS_AT_ONCE = 64
 _GOLDEN = 0.618033988749895
 _FONT, _LINE, _SQUARE, _GAP = 13, 18, 24, 4
 
+Row = tuple[NDArray[np.uint8], NDArray[np.integer], NDArray[np.integer]]
+"""An image (h, w, 3), its label (h, w) and the prediction (h, w)."""
+
 
 def palette(classes: int) -> NDArray[np.uint8]:
     """Make RGB colours (classes, 3) that are well apart: hues by the golden ratio, three lightnesses."""
@@ -70,24 +73,36 @@ def side_by_side(
         predicted: class numbers (h, w).
         names: of the classes.
     """
+    return rows_side_by_side([(image, label, predicted)], names)
+
+
+def rows_side_by_side(rows: Sequence[Row], names: Sequence[str]) -> Image.Image:
+    """Draw several images as :func:`side_by_side` does, beneath each other, with one legend for all."""
     classes = len(names)
-    counts = sum(np.bincount(part.ravel(), minlength=classes)[:classes] for part in (label, predicted))
-    panels = [image, *(_by_class(image, part, classes) for part in (label, predicted))]
+    counts = sum(np.bincount(part.ravel(), minlength=classes)[:classes] for _, *parts in rows for part in parts)
+    panels = [[image, *(by_class(image, part, classes) for part in parts)] for image, *parts in rows]
     return _with_legend(panels, np.asarray(counts), names)
 
 
-def _by_class(image: NDArray[np.uint8], numbers: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
+def by_class(image: NDArray[np.uint8], numbers: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
+    """Mix an image (h, w, 3) with the colours of its pixels' ``numbers`` (h, w); those from ``classes`` on stay."""
     mixed = tinted(image, np.minimum(numbers, classes - 1), palette(classes))
     mixed[numbers >= classes] = image[numbers >= classes]
     return mixed
 
 
-def _with_legend(panels: Sequence[NDArray[np.uint8]], counts: NDArray[np.integer], names: Sequence[str]) -> Image.Image:
+def _with_legend(
+    rows: Sequence[Sequence[NDArray[np.uint8]]], counts: NDArray[np.integer], names: Sequence[str]
+) -> Image.Image:
     occurring = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    key = legend([names[i] for i in occurring], palette(len(names))[occurring], panels[0].shape[0])
-    left = sum(panel.shape[1] + _GAP for panel in panels) - _GAP
-    canvas = Image.new("RGB", (left + key.width, key.height), "white")
-    for number, panel in enumerate(panels):
-        canvas.paste(Image.fromarray(panel), (number * (panel.shape[1] + _GAP), 0))
-    canvas.paste(key, (left, 0))
+    height = sum(panels[0].shape[0] + _GAP for panels in rows) - _GAP
+    key = legend([names[i] for i in occurring], palette(len(names))[occurring], height)
+    right = max(sum(panel.shape[1] + _GAP for panel in panels) for panels in rows) - _GAP
+    canvas = Image.new("RGB", (right + key.width, key.height), "white")
+    top = 0
+    for panels in rows:
+        for number, panel in enumerate(panels):
+            canvas.paste(Image.fromarray(panel), (number * (panel.shape[1] + _GAP), top))
+        top += panels[0].shape[0] + _GAP
+    canvas.paste(key, (right, 0))
     return canvas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from boostformer.data.normalise import Normalisation, normalise
 from boostformer.data.split import resize_label
 from boostformer.files import replacing
 from boostformer.model import BoostFormer
-from boostformer.overlay import legend, palette, shown, side_by_side, tinted
+from boostformer.overlay import Row, legend, palette, rows_side_by_side, shown, side_by_side, tinted
 from boostformer.training.bands import Bands, predicted_bands
 from boostformer.training.windows import windowed_bands
 
@@ -31,6 +31,8 @@ KINDS: tuple[Kind, ...] = ("labels", "overlay")
 LEGEND = "legend.png"
 CARD_SIDE = 320
 """Longest side of an image in a model card, in pixels."""
+SAMPLES = 6
+"""Images in a picture of samples."""
 
 
 class Segmenter(Protocol):
@@ -141,7 +143,22 @@ def _overlay(pixels: NDArray[np.uint8], predicted: NDArray[np.uint8 | np.uint16]
 
 def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:
     """Draw the middle image of ``split``, its label and the prediction for a model card: a PNG."""
-    index = len(split) // 2
+    return _png(side_by_side(*_beside_truth(model, split, len(split) // 2), split.labels))
+
+
+def samples_picture(model: BoostFormer, split: SegmentationSplit, most: int = SAMPLES) -> bytes:
+    """Draw up to ``most`` images of ``split``, evenly spread, each beside its label and the prediction: a PNG.
+
+    Small images are enlarged, so that one sees something.
+    """
+    number = min(most, len(split))
+    found = [_beside_truth(model, split, place * len(split) // number) for place in range(number)]
+    rows = [tuple(_enlarged(part) for part in row) for row in found]
+    return _png(rows_side_by_side(rows, split.labels))  # type: ignore[arg-type]
+
+
+def _beside_truth(model: BoostFormer, split: SegmentationSplit, index: int) -> Row:
+    """Give an image of ``split``, its label and the prediction, each of at most :data:`CARD_SIDE` pixels."""
     image, label = split.pair(index)
     training = model.training
     predicted = predict_array(model.eval(), image, split.size, split.fit, split.overlap)
@@ -149,6 +166,15 @@ def card_picture(model: BoostFormer, split: SegmentationSplit) -> bytes:
     scale = min(1.0, CARD_SIDE / max(label.shape))
     shape = max(1, round(label.shape[0] * scale)), max(1, round(label.shape[1] * scale))
     small, seen = resize_image(image, shape), resize_label(predicted, shape)  # type: ignore[arg-type]
-    picture, out = side_by_side(shown(small), resize_label(label, shape), seen, split.labels), io.BytesIO()
+    return shown(small), resize_label(label, shape), seen
+
+
+def _enlarged(pixels: NDArray[Any]) -> NDArray[Any]:
+    times = max(1, CARD_SIDE // 2 // max(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
     picture.save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -50,7 +50,7 @@ _USUAL = {"seeds": 1, "promoted": False, "status": "finished"}
 
 def to_rows(trials: Sequence[Trial]) -> list[Row]:
     """Return one dict per trial with the keys ``COLUMNS``; an unknown value or NaN is None; ``miou`` is in 0…1."""
-    return [{column: _known(values[column]) for column in COLUMNS} for values in map(flat, trials)]
+    return [{column: known_values(values[column]) for column in COLUMNS} for values in map(flat, trials)]
 
 
 def flat(trial: Trial) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def tabulate(
 
 def to_json(document: Any) -> str:
     """Write as indented JSON; NaN and infinities, which JSON does not have, become null."""
-    return json.dumps(_known(document), indent=2, allow_nan=False) + "\n"
+    return json.dumps(known_values(document), indent=2, allow_nan=False) + "\n"
 
 
 def to_frame(trials: Sequence[Trial]) -> pandas.DataFrame:
@@ -135,11 +135,11 @@ def to_frame(trials: Sequence[Trial]) -> pandas.DataFrame:
     return pandas.DataFrame(to_rows(trials), columns=list(COLUMNS))
 
 
-def _known(value: Any) -> Any:
+def known_values(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _known(item) for key, item in value.items()}
+        return {key: known_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_known(item) for item in value]
+        return [known_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,1 +1,1 @@
-"""Pictures of the front: PNG and self-contained HTML."""
+"""Reports: the page of a run or of a training, and pictures of fronts and of curves."""

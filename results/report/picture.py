@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +32,6 @@ class Axis:
     @property
     def label(self) -> str:
         return self.cost.label
-
-    def show(self, value: float) -> str:
-        """Write a value of the axis's unit for people."""
-        return self.cost.show(value * self.cost.unit)
 
     def values(self, trials: Sequence[Trial]) -> list[float]:
         """Return the costs of trials that all have one, in the axis's unit."""
@@ -119,22 +114,6 @@ class Picture:
             return None
         return limit / axis.cost.unit
 
-    def costs_between(self, axis: Axis) -> tuple[float, float]:
-        """Return the ends of an axis, in its unit, with some room beside all that is drawn."""
-        values = axis.values([*self.dots, *self.shorter, *self.front])
-        values += [cost for cost in (self.budget(axis), *map(axis.of, self.references)) if cost is not None]
-        room = max(1.05, (max(values) / min(values)) ** 0.06)
-        return min(values) / room, max(values) * room
-
-    def scores_between(self) -> tuple[float, float]:
-        """Return the ends of the axis of mIoU, in %, with some room beside all that is drawn."""
-        trials = [*self.dots, *self.shorter, *self.front]
-        pairs = list(zip(percent(trials), spread(trials), strict=True))
-        pairs += [(100 * score, 0.0) for found in self.references if (score := found.get("miou")) is not None]
-        low, high = min(score - std for score, std in pairs), max(score + std for score, std in pairs)
-        room = max(0.5, 0.08 * (high - low))
-        return low - room, high + room
-
     def notes(self) -> list[str]:
         """Say in sentences what is not in the drawing: objectives, budgets, provenance of latencies."""
         told = [f"Objectives: {', '.join(self.objectives)}", f"Budgets: {limits(self.budgets)}", self.latency_note()]
@@ -145,18 +124,6 @@ class Picture:
         if all(axis.cost.name != "latency_ms" for axis in self.axes):
             return ""
         return "Latency: " + "; ".join(sorted({str(trial.latency.provenance) for trial in self.dots if trial.latency}))
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Choose round numbers between the ends of a logarithmic axis: the coarsest kind of which there are four."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    kinds = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(10, 100, 2) / 10, np.arange(100, 1000) / 100)
-    for kind in kinds:
-        found = [float(f"{lead * 10.0**power:.6g}") for power in powers for lead in kind]
-        found = [value for value in found if low <= value <= high]
-        if len(found) >= 4:
-            break
-    return found[:: max(1, len(found) // 8)]
 
 
 def percent(trials: Sequence[Trial]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Picture files of the front: mIoU against each cost, as PNG or as self-contained HTML."""
+"""A picture of the front: mIoU against each cost, as PNG."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plot_front(
         references: networks to compare with: ``name``, ``params``, ``macs``, optionally ``latency_ms`` and ``miou``
             (0…1). Without ``miou`` a dashed line stands at their cost.
         objectives: names, in the run's order.
-        path: file that ends in .png or .html.
+        path: file that ends in .png.
         title: names the run and its data.
         budgets: limits by the cost's name.
 
@@ -42,17 +42,13 @@ def plot_front(
         UserError: the suffix is another, there is nothing to draw, or ``path`` cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".html"):
-        raise UserError(f"{path}: cannot plot to '{path.suffix}'; allowed: .png, .html")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: cannot plot to '{path.suffix}'; allowed: .png (`boostformer report` writes a page)")
     picture = Picture.of(trials, front, references, objectives, title, budgets)
     if not picture.dots:
         raise UserError(f"{path}: nothing to plot, no finished trial fits the budgets")
-    # The libraries are slow to import, and only the one that is needed is.
-    if suffix == ".png":
-        from results.report.draw_png import png as draw
-    else:
-        from results.report.draw_html import html as draw
+    from results.report.draw_png import png as draw  # not before: matplotlib is slow to import
+
     content = draw(picture)
     with replacing(path) as part:
         part.write_bytes(content)

@@ -15,6 +15,8 @@ from search.cli.sitting import carried_on, claim, sitting
 BEST = "best"
 """Folder, in that of the checkpoint, of the best network by validation mIoU."""
 CHOSEN = "by mIoU on the validation images, where it seems better than it is elsewhere"
+CURVES, SAMPLES = "curves.png", "samples.png"
+"""Pictures in the folder of a checkpoint: the course of its training, and what the network sees."""
 LEAST_BETWEEN = 200
 """Iterations between validations, unless the recipe says otherwise."""
 
@@ -120,6 +122,7 @@ class FullTraining:
             live.end(metrics)
             validation.take(report.iterations, metrics, model)
             best = save_best(model, validation, proxy.validation, self.out / BEST)
+            draw_history(self.out, self.out, model, proxy.validation)
         images = f"{number_of(metrics.images, 'image')}; saved in {self.out}"
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
         found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
@@ -211,7 +214,30 @@ def save_best(model: BoostFormer, validation: Validation, split: SegmentationSpl
     }
     network.picture = card_picture(network.eval(), split)
     network.save_pretrained(folder)
+    draw_history(folder.parent, folder, network, split)
     return best
+
+
+def draw_history(training: Path, folder: Path, model: BoostFormer, split: SegmentationSplit) -> None:
+    """Draw the curves of a training and what a network of it makes of some images into the network's folder.
+
+    Args:
+        training: folder of the training's history.
+        folder: of the checkpoint.
+        model: its network.
+        split: the images.
+    """
+    from boostformer.files import replacing
+    from boostformer.predict import samples_picture
+    from results.history import read_history
+    from results.report.draw_curves import draw_curves
+
+    pictures = {SAMPLES: samples_picture(model, split)}
+    if rows := read_history(training):
+        pictures[CURVES] = draw_curves(rows, training.resolve().name)
+    for name, content in pictures.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(content)
 
 
 def _torch() -> dict[str, str]:

@@ -34,7 +34,7 @@ def pareto(
     ],
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png.")] = None,
 ) -> None:
     """Show the best networks of a run, or of several together: feasible, none dominated by another."""
     from results.pareto import front
@@ -56,7 +56,7 @@ def pareto(
         title = f"Pareto front of {run_dir.resolve().name}"
         plot_front(run.trials, members, near, run.objectives, plot, title=title, budgets=run.budgets)
         note(f"drawn: {plot}")
-    shown = _as_they_are(run.trials, run_dir) if every else members
+    shown = as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
         emit_trials(fmt, shown, run.budgets)
     else:
@@ -66,7 +66,7 @@ def pareto(
     _say_refused(run.trials)
 
 
-def _as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
+def as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
     """Give the trials; one that its worker died at and nobody has taken over yet is not running any more."""
     from results.storage.location import storage_of
     from results.trial import Status
@@ -92,7 +92,7 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     folder = shlex.quote(str(run_dir))
     note(
         f"{so_far(run_dir)}; {count} on the front. Next:\n"
-        f"  boostformer pareto {folder} --plot front.html\n"
+        f"  boostformer report {folder}\n"
         f"  boostformer retrain {folder} --pick knee --out checkpoint"
     )
 

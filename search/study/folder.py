@@ -18,6 +18,7 @@ from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journ
 from results.trial import COSTS, COUNTED, OBJECTIVES, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
+from search.study.curves import CURVES
 from search.study.fingerprint import check_code, code_of
 from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
 from search.study.places import PLACES, START_FOLDER, at_its_place, moved, note_data, require_data
@@ -27,7 +28,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY, PLACES, START_FOLDER}
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, CURVES, DATA_SUMMARY, PLACES}
+_OURS |= {START_FOLDER}
 
 
 def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:

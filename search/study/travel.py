@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from optuna.trial import FrozenTrial, create_trial
 
 from boostformer import zips
 from boostformer.errors import UserError, os_refusal
-from boostformer.files import exists, is_file, is_folder, publish, sync_folder
+from boostformer.files import exists, is_file, is_folder, publish, read_json, sync_folder
 from boostformer.weights import checkpoint
 from results.frames import trial_rows
 from results.pareto import front
 from results.records import document_of, read_document
-from results.report.draw_html import html
-from results.report.picture import Picture
+from results.report.page import page
+from results.report.run_page import Beside, run_document
 from results.run import DATA_SUMMARY, Run, read_run, run_of
 from results.schema import frozen_trial, read_trial
 from results.storage.location import Journal, is_run
@@ -37,10 +38,10 @@ from search.study.weights import WEIGHTS, Weights
 
 KIND, VERSION = "boostformer-run", 1
 """What the file says that it is, and of which version."""
-STUDY, CONFIG, TABLE, PARQUET, REPORT = "study.json", "run.yaml", "trials.json", "trials.parquet", "front.html"
+STUDY, CONFIG, TABLE, PARQUET, REPORT = "study.json", "run.yaml", "trials.json", "trials.parquet", "report.html"
 _ALLOWED = {
     "study\\.json": 256 << 20,
-    "(trials\\.json|trials\\.parquet|front\\.html)": 256 << 20,
+    "(trials\\.json|trials\\.parquet|report\\.html)": 256 << 20,
     "(run\\.yaml|data\\.json|start/config\\.json)": 8 << 20,
     "(weights/[0-9a-f]{64}|start/model)\\.safetensors": 16 << 30,
 }
@@ -74,11 +75,12 @@ def export_run(run_dir: Path, file: Path, say: Say, *, weights: bool = False) ->
             out.add(PARQUET, table)
         else:
             say(f"without {PARQUET}, which needs pyarrow: pip install 'boostformer[parquet]'")
-        picture = Picture.of(run.trials, members, [], run.objectives, "Pareto front", run.budgets)
-        if picture.dots:
-            out.add(REPORT, html(picture))
+        beside = Beside(place="RUN_DIR")
         if is_file(run_dir / DATA_SUMMARY):
             out.add(DATA_SUMMARY, (run_dir / DATA_SUMMARY).read_bytes())
+            summary = read_json(run_dir / DATA_SUMMARY)
+            beside = replace(beside, data=summary if isinstance(summary, dict) else None)
+        out.add(REPORT, page(run_document(run, run_dir.resolve().name, beside)))
         if weights:
             _add_weights(out, run_dir, say)
             _add_start(out, experiment, say)

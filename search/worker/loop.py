@@ -26,6 +26,7 @@ from search.strategies import strategy_class
 from search.strategies.base import Inheritance, Proposal
 from search.strategies.history import Observation
 from search.study.claim import KILLER, Claim
+from search.study.curves import curve
 from search.study.queue import Queue
 from search.study.state import Scored
 from search.worker.reporting import Reporter
@@ -147,14 +148,20 @@ class _Evaluation:
         known, key = claim.trial, claim.key
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
             return Scored(known.miou, known.seconds, known.provenance, known.weights, known.iou)
-        found = self.evaluator.evaluate(
-            claim.architecture,
-            key.seed,
-            self.reporter.step,
-            rung=key.rung,
-            folder=self.queue.folder(key),
-            start=self.queue.lineages.beginning(claim.trial),
-        )
+        with curve(self.queue.run_dir, known.number) as draw:
+
+            def step(done: int, total: int, loss: float) -> None:
+                self.reporter.step(done, total, loss)
+                draw(done, total, loss)
+
+            found = self.evaluator.evaluate(
+                claim.architecture,
+                key.seed,
+                step,
+                rung=key.rung,
+                folder=self.queue.folder(key),
+                start=self.queue.lineages.beginning(claim.trial),
+            )
         weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
         return Scored(found.miou, found.seconds, found.provenance, weights, found.iou)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 
 from boostformer import BoostFormer, build, presets
+from boostformer.data import DataConfig, SceneCounts, open_split
 from boostformer.errors import UserError
 from boostformer.overlay import OPACITY, palette
-from boostformer.predict import label_map, predict_file, write_legend
+from boostformer.predict import label_map, predict_array, predict_file, samples_picture, write_legend
 
 ORIENTATION = 0x112
 
@@ -57,3 +59,20 @@ def test_more_classes_than_colours_are_a_map_of_16_bits() -> None:
 def test_a_folder_is_no_photo(tmp_path: Path, model: BoostFormer) -> None:
     with pytest.raises(UserError, match="a folder, not a file$"):
         predict_file(model, tmp_path, tmp_path / "out", (32, 64))
+
+
+def test_samples_are_spread_over_the_images_with_one_legend() -> None:
+    torch.manual_seed(0)
+    split = open_split(DataConfig(size=(32, 64), scenes=SceneCounts(training=1, validation=9)), "validation")
+    model = build(presets.load("boostformer_b0", classes=len(split.labels), size=(32, 64))).train()
+    sheet = np.array(Image.open(io.BytesIO(samples_picture(model, split, most=3))).convert("RGB"))
+    assert model.training, "as it was before"
+    rows = [slice(row * (64 + 4), row * (64 + 4) + 64) for row in range(3)]  # twice as large, beneath each other
+    for row, index in zip(rows, (0, 3, 6), strict=True):
+        np.testing.assert_array_equal(sheet[row, :128], split.image(index).repeat(2, axis=0).repeat(2, axis=1))
+        seen = predict_array(model.eval(), split.image(index), (32, 64)).repeat(2, axis=0).repeat(2, axis=1)
+        mixed = split.image(index).repeat(2, axis=0).repeat(2, axis=1) * (1 - OPACITY)
+        expected = (mixed + palette(len(split.labels))[seen] * OPACITY).astype(np.uint8)
+        np.testing.assert_array_equal(sheet[row, 2 * 132 : 2 * 132 + 128], expected)
+        model.train()
+    assert sheet.shape[1] > 3 * 132 + 50, "the legend stands to the right"

@@ -271,13 +271,14 @@ def test_files_that_are_no_journal_are_named_and_left_alone(tmp_path: Path, cont
 def test_the_room_never_imports_torch_nor_drawing_libraries_before_drawing(run_dir: Path) -> None:
     program = f"""
 import sys
-import results.pareto, results.report.plots, results.run, results.summary, results.tables
+import results.pareto, results.report.page, results.report.plots, results.report.run_page
+import results.run, results.summary, results.tables
 run = results.run.read_run({str(run_dir)!r})
 front = results.pareto.front(run.trials, run.objectives)
 results.tables.render(results.tables.to_rows(front))
-print([name for name in ("torch", "pandas", "matplotlib", "plotly", "sqlalchemy") if name in sys.modules])
+print([name for name in ("torch", "pandas", "matplotlib", "sqlalchemy") if name in sys.modules])
 results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.png")!r})
-results.report.plots.plot_front(run.trials, front, [], run.objectives, {str(run_dir / "front.html")!r})
+results.report.page.page(results.report.run_page.run_document(run, "run", results.report.run_page.Beside("run")))
 print("torch" in sys.modules)
 """
     root = Path(__file__).parents[2]

@@ -94,9 +94,9 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     members = front(found.trials, found.objectives)
     assert all(member.id in done.stdout for member in members)
 
-    shown = run_cli("pareto", out, "--format", "json", "--plot", tmp_path / "front.html")
+    shown = run_cli("pareto", out, "--format", "json", "--plot", tmp_path / "front.png")
     assert [row["id"] for row in json.loads(shown.stdout)] == [member.id for member in members]
-    assert (tmp_path / "front.html").stat().st_size > 10_000
+    assert (tmp_path / "front.png").stat().st_size > 10_000
 
     again = run_cli("search", run_file, "--out", out, "--trials", 4)
     assert again.returncode == 0 and "3 done, 1 to do" in again.stderr
@@ -218,7 +218,7 @@ def test_inspecting_loads_no_torch(tmp_path: Path) -> None:
         "from search.cli.program import main\n"
         "try:\n    main()\n"
         "except SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'fvcore', 'matplotlib', 'plotly', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'fvcore', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run(

@@ -20,6 +20,7 @@ from results.run import read_run
 from results.trial import Status, Trial
 from search.config.problem import Problem
 from search.strategies import STRATEGIES
+from search.study.curves import read_curve
 from search.study.folder import set_up
 from search.study.state import Standing
 from search.worker.loop import work
@@ -52,6 +53,19 @@ def test_a_run_finishes_its_trials_and_records_all_of_them(tmp_path: Path) -> No
     ]
     assert front(trials, this.experiment.objectives)
     assert run(tmp_path, 12, search=opened()).messages == [], "a complete run has nothing left to do"
+
+
+def test_a_training_s_curve_can_be_read_while_it_runs(tmp_path: Path) -> None:
+    seen: list[list[tuple[int, int, float]]] = []
+
+    def evaluate(arch: Architecture, seed: int, progress: Progress, **how: Any) -> Score:
+        progress(1, 9, 2.5)
+        seen.append(read_curve(tmp_path, len(seen)))
+        return quick(arch, seed, progress, **how)
+
+    run(tmp_path, 3, evaluate, search=opened())
+    assert seen == [[(1, 9, 2.5)]] * 3
+    assert all(read_curve(tmp_path, number) == [] for number in range(3)), "it has ended"
 
 
 def test_more_trials_can_be_asked_for(tmp_path: Path) -> None:
