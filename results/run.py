@@ -112,7 +112,7 @@ def check_study(study: Mapping[str, Any], source: str) -> None:
             "read it with the release that wrote it, or begin the search again"
         )
     for name, is_right in _ATTRIBUTES.items():
-        if name not in study or not is_right(study[name]):
+        if not is_right(study.get(name)):
             raise UserError(f"{source}: damaged: {name} is {str(study.get(name))[:60]!r}")
 
 
@@ -131,6 +131,8 @@ _ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "budgets": lambda value: isinstance(value, dict) and all(k in COSTS and _is_number(v) for k, v in value.items()),
     "references": lambda value: isinstance(value, list) and all(map(_is_reference, value)),
     "trials": lambda value: type(value) is int and value >= 1,
+    "hours": lambda value: value is None or _is_number(value),
+    "worked_seconds": lambda value: value is None or _is_number(value),
     "code": lambda value: isinstance(value, dict) and all(isinstance(value.get(k), str) for k in CODE),
 }
 """Checks of what a study says of a run besides its configuration."""

@@ -21,7 +21,8 @@ from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend
 from evaluators.proxy import Proxy
 from results.trial import START
-from search.config.experiment import Experiment, Start, versions
+from search.config.experiment import Experiment, First, Start, versions
+from search.config.named import read_architecture
 from search.config.problem import Key, Problem
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
@@ -133,7 +134,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
         raise top.at("space").error(f"{name} {error}") from None
-    start = _start(file)
+    start, first = _start(file), _first(file, space, earlier)
     table = CostTable(deployed=config.budgets.counted == "deployed")
     timing, backend = _timing(file, earlier)
     experiment = Experiment(
@@ -151,6 +152,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         start=None
         if start is None
         else Start(place=start.id, weights=start.digest, architecture=start.architecture.to_dict()),
+        first=first,
         proxy=config.proxy,
         space=space,
         versions=versions(),
@@ -169,6 +171,22 @@ def _start(file: RunFile) -> Trained | None:
         return read_trained(place)
     except UserError as error:
         raise file.top.at("search", "start").error(str(error)) from None
+
+
+def _first(file: RunFile, space: SearchSpace, earlier: Experiment | None) -> tuple[First, ...]:
+    """Read the networks that are proposed first, unless the search that goes on has them by the same names."""
+    names = file.config.search.first
+    if earlier is not None and tuple(found.place for found in earlier.first) == names:
+        return earlier.first
+    found = []
+    for number, name in enumerate(names):
+        try:
+            arch = read_architecture(name).replace(size=space.size, classes=space.classes, bands=space.bands)
+            space.encode([arch])
+        except UserError as error:
+            raise file.top.at("search", "first", number).error(f"{name}: {error}") from None
+        found.append(First(place=name, architecture=arch.to_dict()))
+    return tuple(found)
 
 
 def _space(file: RunFile) -> tuple[str, SearchSpace]:
@@ -193,6 +211,9 @@ def _check(opened: OpenExperiment, file: RunFile) -> None:
         opened.problem.check_reachable()
     except UserError as error:
         raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
+    for number, first in enumerate(opened.experiment.first):
+        if over := opened.problem.excesses(first.network):
+            raise file.top.at("search", "first", number).error(f"{first.place} is over the budgets: {over}")
 
 
 def _check_latency(opened: OpenExperiment, file: RunFile) -> None:

@@ -17,6 +17,7 @@ from evaluators.costs.counting import Cost
 from evaluators.costs.populations import Population
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
+from results.summary import human
 from results.trial import MIOU
 from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
@@ -73,6 +74,14 @@ class Problem:
         if latency_ms is None and self.latency is not None:
             latency_ms = self.latency.milliseconds(arch)
         return self.budget.fits({name: _figure(cost, name, latency_ms) for name, _ in self.budget.limits})
+
+    def excesses(self, arch: Architecture) -> str:
+        """Say which budgets a network is over, as far as known; empty where it is within them."""
+        cost = self.table.cost(arch)
+        ms = None if self.latency is None else self.latency.milliseconds(arch)
+        figures = {name: (_figure(cost, name, ms), limit) for name, limit in self.budget.limits}
+        over = {name: pair for name, pair in figures.items() if pair[0] is not None and pair[0] > pair[1]}
+        return ", ".join(f"{name} {human(name, value)} of {human(name, limit)}" for name, (value, limit) in over.items())
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
         """Return the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""

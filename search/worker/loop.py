@@ -136,7 +136,8 @@ class _Evaluation:
             except Unavailable as error:
                 return queue.postpone(claim, str(error))
         except TrainingFailure as failure:
-            return queue.fail(claim, failure.reason, time.perf_counter() - started)
+            reason = str(failure) if failure.reason == "too_long" else failure.reason
+            return queue.fail(claim, reason, time.perf_counter() - started)
         except LostWeights as error:
             return queue.orphan(claim, str(error))
         except MeasureFailure as failure:
@@ -150,13 +151,25 @@ class _Evaluation:
         found = self.evaluator.evaluate(
             claim.architecture,
             key.seed,
-            self.reporter.step,
+            self._step(),
             rung=key.rung,
             folder=self.queue.folder(key),
             start=self.queue.lineages.beginning(claim.trial),
         )
         weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
         return Scored(found.miou, found.seconds, found.provenance, weights)
+
+    def _step(self) -> Progress:
+        """Make what a training tells its steps to, and which ends one that takes too long."""
+        minutes, began = self.opened.experiment.proxy.minutes, time.monotonic()
+
+        def step(done: int, total: int, loss: float) -> None:
+            self.reporter.step(done, total, loss)
+            self.queue.tick()
+            if minutes is not None and done < total and time.monotonic() - began > 60 * minutes:
+                raise TrainingFailure("too_long", f"{done} of {total} iterations in proxy.minutes {minutes:g}")
+
+        return step
 
     def _measured(self, claim: Claim, *, patient: bool) -> Claim:
         timing, backend = self.opened.experiment.latency, self.opened.backend
