@@ -20,9 +20,9 @@ from search.cli.outcome import conclude, so_far
 from search.cli.output import busy, note
 
 if TYPE_CHECKING:
-    from search.study.carried import Carried
     from results.storage.location import Database
     from search.config.experiment import Experiment
+    from search.study.carried import Carried
 
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
@@ -67,7 +67,7 @@ def search(
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0, help="Time for it over all sittings, instead of the run file's hours.")
+        float | None, typer.Option(help="Time for it over all sittings, instead of the run file's hours.")
     ] = None,
     known_from: Annotated[
         list[Path] | None,
@@ -98,6 +98,8 @@ def search(
         raise UserError("--data: is for --resume; the run file says where its data lie (data.root)")
     if study and storage is None:
         raise UserError("--study names a search in a database: --storage is missing")
+    if hours is not None and not 0 < hours <= 1e6:
+        raise UserError(f"--hours: {hours:g} is no time; allowed: above 0, such as 8 or 0.5")
     if as_parents and not known_from:
         raise UserError("--as-parents: is for --from RUN_DIR, whose weights are meant")
     database = _database(storage, study or out.resolve().name) if storage is not None else None
@@ -170,8 +172,8 @@ def run_search(
     if workers is None:
         workers = default_workers(trials or asked, is_disturbed=is_disturbed)
     elif workers > 1 and latency is not None and is_disturbed:
-        others = f"while {workers - 1} others train here: --workers 1 is quieter"
-        note(f"latencies on '{latency.device}' are measured {others}")
+        beside = f"while {workers - 1} others train here: --workers 1 is quieter"
+        note(f"latencies on '{latency.device}' are measured {beside}")
     with resumable(out):
         standing = Queue(out, opened, note).standing()
         keep_summary(out, opened.proxy.training)

@@ -81,7 +81,9 @@ class Problem:
         ms = None if self.latency is None else self.latency.milliseconds(arch)
         figures = {name: (_figure(cost, name, ms), limit) for name, limit in self.budget.limits}
         over = {name: pair for name, pair in figures.items() if pair[0] is not None and pair[0] > pair[1]}
-        return ", ".join(f"{name} {human(name, value)} of {human(name, limit)}" for name, (value, limit) in over.items())
+        return ", ".join(
+            f"{name} {human(name, value)} of {human(name, limit)}" for name, (value, limit) in over.items()
+        )
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
         """Return the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""

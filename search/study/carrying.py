@@ -43,7 +43,9 @@ def carry_over(runs: Sequence[Path], opened: OpenExperiment, *, as_parents: bool
         UserError: one is no run, was made with other data, another recipe or other code, or has no weights to serve.
     """
     if as_parents and not opened.experiment.inherit:
-        raise UserError("--as-parents: the networks of this search begin from random weights; `search: {inherit: always}`")
+        raise UserError(
+            "--as-parents: the networks of this search begin from random weights; `search: {inherit: always}`"
+        )
     read = _parents_of if as_parents else _results_of
     found = [read(run, opened) for run in runs]
     trials = {trial.key: trial for each in reversed(found) for trial in each.trials}
@@ -66,7 +68,9 @@ def _results_of(run_dir: Path, opened: OpenExperiment) -> Carried:
     place, here = str(located(run_dir)), opened.experiment
     there = read_frozen(run_dir)[0]
     if differs := _difference(there, here):
-        raise UserError(f"--from {run_dir}: its scores do not count here: {differs}; --as-parents takes its weights alone")
+        raise UserError(
+            f"--from {run_dir}: its scores do not count here: {differs}; --as-parents takes its weights alone"
+        )
     check_code(read_code(run_dir), code_of(OpenExperiment(there)), str(run_dir), any_version=True)
     trials = _comparable(read_run(run_dir).trials, there, here)
     entered = [_entered(trial, place, opened) for trial in trials if _inside(trial, opened)]
@@ -92,9 +96,8 @@ def _difference(there: Experiment, here: Experiment) -> str | None:
         return "search.start is another network there"
     if there.proxy.rungs[0] != here.proxy.rungs[0]:
         return f"proxy.iterations is {there.proxy.rungs[0]} there, {here.proxy.rungs[0]} here"
-    seeds = range(here.proxy.seed + 1, here.proxy.seed + here.search.final_seeds)
-    if there.proxy.seed in seeds:
-        return f"proxy.seed {there.proxy.seed} is one of the further seeds here; proxy.seed: {there.proxy.seed} here, too"
+    if (seed := there.proxy.seed) in _seeds(here)[1:]:
+        return f"proxy.seed {seed} is one of the further seeds here; proxy.seed: {seed} here, too"
     return None
 
 

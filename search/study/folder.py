@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import optuna
 from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
-from results.known import KNOWN, Known
+from results.known import Known
 from results.run import DATA_SUMMARY, check_study
-from results.schema import NETWORK, frozen_trial, owner_of
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
-from results.trial import COSTS, COUNTED, OBJECTIVES, START
+from results.trial import COSTS, COUNTED, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
+from search.study.beginning import attributes_at, begin, refuse_foreign, shorter, study_of
 from search.study.carried import Carried, check_carried
 from search.study.fingerprint import check_code, code_of
 from search.study.hours import HOURS
@@ -29,8 +29,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
-_ATTRIBUTES = {"trials", "code", "objectives", "budgets", "references", "config", KNOWN, HOURS}
-"""What a study is set up with."""
 _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, DATA_SUMMARY, PLACES}
 
 
@@ -67,12 +65,12 @@ def set_up(
         storage = where.open(create=True)
         leases = open_leases(where, run_dir, storage)
         with leases.exclusive():
-            _refuse_foreign(where, storage, opened)
-            attributes = _attributes_at(where, storage)
+            refuse_foreign(where, storage, opened)
+            attributes = attributes_at(where, storage)
             if "config" in attributes:
                 check_carried(Known.of(attributes, str(where)), runs, str(run_dir))
             else:
-                _begin(where, storage, opened, run_dir, carried or Carried())
+                begin(where, storage, opened, run_dir, carried or Carried())
             _set_up(where, storage, opened, {"trials": trials, HOURS: hours}, leases)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
@@ -97,64 +95,6 @@ def make_folder(run_dir: Path) -> None:
         raise os_refusal(run_dir, "cannot be written", error) from None
 
 
-def _refuse_foreign(where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment) -> None:
-    """Raise :class:`UserError` where somebody else's study is kept, before anything is written into it."""
-    studies = {study.study_name: study for study in storage.get_all_studies()}
-    others = [] if isinstance(where, Database) else sorted(studies.keys() - {where.study})
-    study = studies.get(where.study)
-    if study is not None and "config" not in study.user_attrs:  # one of ours whose setting up broke off has no trials
-        directions = [OBJECTIVES[name].direction for name in opened.experiment.objectives]
-        ours = [direction.name.lower() for direction in study.directions] == directions
-        others_trials = any(owner_of(trial) or NETWORK not in trial.user_attrs for trial in storage.get_all_trials(study._study_id))
-        if not ours or study.user_attrs.keys() - _ATTRIBUTES or others_trials:
-            others = [where.study]
-    if others:
-        raise UserError(f"{where}: holds '{others[0]}', an Optuna study of another program; choose another --out")
-
-
-def _attributes_at(where: Journal | Database, storage: optuna.storages.BaseStorage) -> dict[str, Any]:
-    try:
-        return storage.get_study_user_attrs(storage.get_study_id_from_name(where.study))
-    except KeyError:
-        return {}
-
-
-def _begin(
-    where: Journal | Database,
-    storage: optuna.storages.BaseStorage,
-    opened: OpenExperiment,
-    run_dir: Path,
-    carried: Carried,
-) -> None:
-    """Create a study with what is known from other runs; what is left of one that was not set up completely goes.
-
-    Args:
-        where: keeps the study.
-        storage: opened at ``where``.
-        opened: the experiment.
-        run_dir: the run's folder, which keeps the weights.
-        carried: what is known.
-    """
-    if _attributes_at(where, storage):
-        storage.delete_study(storage.get_study_id_from_name(where.study))
-    if not carried.known.sources:
-        return
-    carried.copy_weights(run_dir)
-    study = _study(where, storage, opened)
-    study.set_user_attr(KNOWN, carried.known.to_dict())
-    for trial in carried.trials:
-        storage.create_new_trial(study._study_id, frozen_trial(trial, opened.experiment.objectives))
-
-
-def _study(where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment) -> optuna.Study:
-    return optuna.create_study(
-        study_name=where.study,
-        storage=storage,
-        directions=[OBJECTIVES[name].direction for name in opened.experiment.objectives],
-        load_if_exists=True,
-    )
-
-
 def _set_up(
     where: Journal | Database,
     storage: optuna.storages.BaseStorage,
@@ -173,7 +113,7 @@ def _set_up(
     """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
-    study = _study(where, storage, opened)
+    study = study_of(where, storage, opened)
     known = study.user_attrs
     made: dict[str, Callable[[], Any]] = {
         "objectives": lambda: list(experiment.objectives),
@@ -188,24 +128,14 @@ def _set_up(
         if differs := difference(began, config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(known.get("code", code), code, str(where), any_version=True)
-        if (shorter := _shorter(known, asked)) and (others := leases.alive()):
+        if (less := shorter(known, asked)) and (others := leases.alive()):
             raise UserError(
-                f"{where}: is being searched for {shorter[0]} (workers: {others}), which {shorter[1]} would end; give "
+                f"{where}: is being searched for {less[0]} (workers: {others}), which {less[1]} would end; give "
                 "at least as much, join with `boostformer worker`, or stop the others first"
             )
     for name, value in (asked | {"code": code} | lost).items():
         if known.get(name) != value:
             study.set_user_attr(name, value)
-
-
-def _shorter(known: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Say what is asked for and what would end a search that others are at; None where at least as much is asked for."""
-    if asked["trials"] < known.get("trials", 0):
-        return f"{known['trials']} networks", f"--trials {asked['trials']}"
-    before, now = known.get(HOURS), asked[HOURS]
-    if now is not None and (before is None or now < before):
-        return "any time" if before is None else f"{before:g} hours", f"--hours {now:g}"
-    return None
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:

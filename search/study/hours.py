@@ -17,7 +17,7 @@ PACE = 60.0
 
 
 class Hours:
-    """One worker's view of a run's time; it counts from the making of this object on."""
+    """One worker's view of a run's time; it counts from the first look on."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,8 +27,7 @@ class Hours:
     def look(self, study: Mapping[str, Any]) -> float:
         """Give the seconds worked so far, from the attributes of the study."""
         now, told = self._clock(), float(study.get(WORKED, 0.0))
-        own = told if self._worked is None else self._worked
-        self._worked = max(told, own + now - self._looked)
+        self._worked = told if self._worked is None else max(told, self._worked + now - self._looked)
         self._looked = now
         return self._worked
 
@@ -37,8 +36,9 @@ class Hours:
         return self._clock() - self._told >= PACE
 
     def tell(self, study: Mapping[str, Any], write: Callable[[str, Any], None]) -> None:
-        """Write the seconds worked so far into the study; to be called in turn."""
-        write(WORKED, round(self.look(study), 1))
+        """Write the seconds worked so far into the study, if there are more; to be called in turn."""
+        if self.look(study) >= 1 + study.get(WORKED, 0.0):
+            write(WORKED, round(self.look(study), 1))
         self._told = self._clock()
 
     def used_up(self, study: Mapping[str, Any]) -> str | None:

@@ -85,10 +85,13 @@ class Lineages:
             return chosen
         listed = [nearest_genes(space, found.network) for found in others]
         if chosen is not None:
-            own = self._ancestor(chosen)
-            listed.insert(0, self.opened.start_key if own is None else nearest_genes(space, own))  # of equal ones it
-        one, rows = (np.array(genes, dtype=np.int16).reshape(len(genes), -1) for genes in (space.encode([arch]), listed))
-        best = int(distances(space.genes, one, rows)[0].argmin()) - (chosen is not None)
+            own, start = self._ancestor(chosen), self.opened.experiment.start
+            if own is None and start is not None:
+                own = Architecture.from_dict(start.architecture, start.place)
+            assert own is not None
+            listed.insert(0, nearest_genes(space, own))  # of several as near it is taken
+        rows = np.array(listed, dtype=np.int16).reshape(len(listed), -1)
+        best = int(distances(space.genes, space.encode([arch]), rows)[0].argmin()) - (chosen is not None)
         if best < 0:
             return chosen
         return Parent(others[best].id, others[best].weights, others[best].behind)

@@ -211,11 +211,10 @@ class Queue:
         return None
 
     def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
-        for arch in self._first:
-            if arch.id not in self._state.architectures:
-                return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
-        if (arch := self._proposals.next(self._trials.all(), self._state.architectures)) is not None:
-            return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
+        tried = self._state.architectures
+        asked = next((arch for arch in self._first if arch.id not in tried), None)
+        if (asked := asked or self._proposals.next(self._trials.all(), tried)) is not None:
+            return TrialKey(asked.id, 0, seed), asked, self.lineages.like(asked)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
         self.lineages.prune(proposal.parents)
