@@ -14,7 +14,7 @@ import typer
 
 from boostformer.errors import UserError
 from results.tables import Format
-from search.cli.output import FormatOption, RunDir, emit_trials, note
+from search.cli.output import FormatOption, RunDir, WhereOption, emit_trials, note
 
 if TYPE_CHECKING:
     from results.trial import Trial
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def pareto(
     run_dir: RunDir,
+    where: WhereOption = None,
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
@@ -35,9 +36,11 @@ def pareto(
     """Show the best networks of a run: feasible, none dominated by another."""
     from results.pareto import front
     from results.run import read_run
+    from results.where import read_where
 
     run = read_run(run_dir)
-    members = front(run.trials, run.objectives)
+    satisfies = None if where is None else read_where(where, run.trials)
+    members = front(run.trials, run.objectives, satisfies)
     if plot is not None:  # first, since it may be refused
         from results.report.plots import plot_front
 
@@ -47,8 +50,12 @@ def pareto(
         plot_front(run.trials, members, near, run.objectives, plot, title=title, budgets=run.budgets)
         note(f"drawn: {plot}")
     shown = _as_they_are(run.trials, run_dir) if every else members
+    if every and satisfies is not None:
+        shown = [trial for trial in shown if satisfies(trial)]
     if shown or fmt is not Format.table:
         emit_trials(fmt, shown, run.budgets)
+    elif satisfies is not None and front(run.trials, run.objectives):
+        note(f"nothing to show: no network of the run satisfies --where '{where}'")
     else:
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)

@@ -18,9 +18,16 @@ from results.storage.location import is_run
 FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
 
 
-def read_architecture(text: str) -> Architecture:
-    """Read the architecture that ``text`` names; :class:`UserError` when it names none."""
+def read_architecture(text: str, where: str | None = None) -> Architecture:
+    """Read the architecture that ``text`` names; :class:`UserError` when it names none.
+
+    ``where`` is what the network has to satisfy that a rule picks off a run's front, as in ``RUN_DIR:knee``.
+    """
     path = Path(text)
+    run_dir, separator, trial = text.rpartition(":")
+    is_trial = text not in presets.names() and not is_folder(path) and bool(separator) and is_folder(run_dir)
+    if where is not None and not is_trial:
+        raise UserError(f"--where: is for RUN_DIR:RULE, as in {text}:knee; '{text}' is one network")
     if text in presets.names():
         return presets.load(text)
     if is_folder(path):
@@ -29,10 +36,9 @@ def read_architecture(text: str) -> Architecture:
         return checkpoint.read_config(path).architecture
     if path.suffix in SUFFIXES:
         return architecture_file.read_architecture(path)
-    run_dir, separator, trial = text.rpartition(":")
-    if separator and is_folder(run_dir):
+    if is_trial:
         run = read_run(Path(run_dir))
-        found = pick(run.trials, run.objectives, trial_named(trial))
+        found = pick(run.trials, run.objectives, trial_named(trial), where)
         return Architecture.from_dict(found.architecture, text)
     raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
 
