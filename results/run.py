@@ -14,7 +14,7 @@ from boostformer.figures import Latency
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
 from results.summary import human
-from results.trial import COSTS, OBJECTIVES, Trial
+from results.trial import LIMITABLE, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -128,7 +128,9 @@ def _is_number(value: Any) -> bool:
 
 _ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "objectives": lambda value: isinstance(value, list) and all(isinstance(v, str) and v in OBJECTIVES for v in value),
-    "budgets": lambda value: isinstance(value, dict) and all(k in COSTS and _is_number(v) for k, v in value.items()),
+    "budgets": lambda value: (
+        isinstance(value, dict) and all(k in LIMITABLE and _is_number(v) for k, v in value.items())
+    ),
     "references": lambda value: isinstance(value, list) and all(map(_is_reference, value)),
     "trials": lambda value: type(value) is int and value >= 1,
     "hours": lambda value: value is None or _is_number(value),

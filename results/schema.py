@@ -45,6 +45,7 @@ def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
         "owner": trial.owner,
         "reached": trial.reached,
         **({"parent": asdict(trial.parent)} if trial.parent is not None else {}),
+        **({"activations": trial.activations} if trial.activations is not None else {}),
     }
 
 
@@ -165,6 +166,7 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
         abandoned=state == "FAIL" and not end,
         parent=_parent(network["parent"]) if network.get("parent") is not None else None,
         weights=checked_digest(score["weights"]) if score.get("weights") is not None else None,
+        activations=checked_count(network, "activations") if "activations" in network else None,
     )
 
 

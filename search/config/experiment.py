@@ -22,7 +22,7 @@ from boostformer.errors import UserError
 from boostformer.yaml_models import worded
 from evaluators.costs.budget import Budget
 from results.schema import FORMAT_VERSION
-from results.trial import COSTS, MIOU, OBJECTIVES
+from results.trial import LIMITABLE, MIOU, OBJECTIVES
 from search.config.sections import Counted, ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
@@ -125,8 +125,8 @@ class Experiment(Section):
     @classmethod
     def _budgets(cls, limits: dict[str, int | float]) -> dict[str, int | float]:
         for name, limit in limits.items():
-            if name not in COSTS or not 0 < limit < math.inf:
-                raise ValueError(f"{name}: {limit} is no limit, allowed: positive ones of {', '.join(COSTS)}")
+            if name not in LIMITABLE or not 0 < limit < math.inf:
+                raise ValueError(f"{name}: {limit} is no limit, allowed: positive ones of {', '.join(LIMITABLE)}")
         return limits
 
     @property

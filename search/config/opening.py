@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from boostformer import presets
 from boostformer.architecture import Architecture
@@ -23,7 +22,7 @@ from evaluators.proxy import Proxy
 from results.trial import START
 from search.config.experiment import Experiment, First, Start, versions
 from search.config.named import read_architecture
-from search.config.problem import Key, Problem
+from search.config.problem import Key, Problem, figure_of
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
 from search_space import SearchSpace, read_space, shipped_spaces, space_at
@@ -244,15 +243,16 @@ def _budget(file: RunFile, table: CostTable, space: SearchSpace, start: Trained 
         start: the network that the search begins with, if any.
     """
     budgets = file.config.budgets
-    costs: Any = None
+    baseline: Architecture | None = None
     if budgets.baseline == START and start is not None:
-        costs = table.cost(start.architecture.replace(classes=space.classes, size=space.size, bands=space.bands))
+        baseline = start.architecture.replace(classes=space.classes, size=space.size, bands=space.bands)
     elif budgets.baseline is not None:
-        costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands))
+        baseline = presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands)
     limits: list[tuple[str, float]] = []
     for name, limit in budgets.limits.items():
         try:
-            limits.append((name, limit.resolve(getattr(costs, name) if limit.is_share else 0)))
+            share_of = figure_of(baseline, name, table) if limit.is_share and baseline is not None else 0
+            limits.append((name, limit.resolve(share_of)))
         except ValueError as error:
             raise file.top.at("budgets", name).error(str(error)) from None
     return Budget(tuple(limits))

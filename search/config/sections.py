@@ -10,7 +10,7 @@ from boostformer import presets, recipes
 from boostformer.data.config import DataConfig
 from boostformer.errors import nearest
 from boostformer.training.recipes import Recipe
-from results.trial import COSTS, MIOU, OBJECTIVES, START
+from results.trial import LIMITABLE, MIOU, OBJECTIVES, START
 from search.config.limits import Limit
 
 PROXY = "proxy"
@@ -140,9 +140,9 @@ class BudgetsConfig(Section):
         found = {key: value for key, value in given.items() if key in ("baseline", "counted")}
         limits = {}
         for key in given:
-            if key not in (*found, *COSTS):
-                _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *COSTS))}")
-        for key in COSTS:  # always in this order
+            if key not in (*found, *LIMITABLE):
+                _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *LIMITABLE))}")
+        for key in LIMITABLE:  # always in this order
             if key in given:
                 try:
                     limits[key] = Limit.read(key, given[key])
@@ -165,7 +165,7 @@ class BudgetsConfig(Section):
     @model_validator(mode="after")
     def _limiting(self) -> BudgetsConfig:
         if self.baseline is not None and not self.limits:
-            raise ValueError(f"a baseline alone limits nothing; add {' or '.join(COSTS)}")
+            raise ValueError(f"a baseline alone limits nothing; add {' or '.join(LIMITABLE)}")
         return self
 
 
