@@ -6,7 +6,7 @@ Functions on arrays take ``values`` of shape (points, objectives), all minimised
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from boostformer.errors import UserError
 from results.fidelity import standing
 from results.trial import MIOU, Status, Trial, minimised_values
+from results.where import read_where
 
 Values = npt.NDArray[np.float64]
 
@@ -29,14 +30,19 @@ def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> Values:
     return np.array(rows, dtype=np.float64).reshape(len(trials), len(objectives))
 
 
-def front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
+def front(
+    trials: Sequence[Trial], objectives: Sequence[str], where: Callable[[Trial], bool] | None = None
+) -> list[Trial]:
     """Return the feasible, finished, non-dominated networks, one trial each, sorted by params.
 
     A trial with an objective missing or NaN cannot be compared and is never on the front. Where trainings differ in
     length the longest are compared, and with several seeds their means: see :func:`results.fidelity.standing`. mIoU is
     maximised, all else minimised.
+
+    With ``where`` it is the front of the networks that satisfy it.
     """
     networks = standing(comparable(trials, objectives))
+    networks = [network for network in networks if where is None or where(network)]
     best = non_dominated(networks, objectives)
     chosen = [trial for trial, is_best in zip(networks, best, strict=True) if is_best]
     return sorted(chosen, key=lambda trial: (trial.params, trial.number))
@@ -96,20 +102,26 @@ def crowding_distance(values: Values) -> Values:
     return distance
 
 
-def pick(trials: Sequence[Trial], objectives: Sequence[str], how: str | int) -> Trial:
+def pick(trials: Sequence[Trial], objectives: Sequence[str], how: str | int, where: str | None = None) -> Trial:
     """Pick one finished trial: off the front by a rule (``PICKS``), or any finished trial by its number or id.
 
     "knee": see :func:`knee`; "best-miou": highest mIoU; "smallest": fewest params; "fastest": least
     ``latency_ms``. Ties go to the higher mIoU, then fewer params, then the earlier trial.
 
+    A rule may be held to the networks that satisfy ``where`` (:mod:`results.where`).
+
     Raises :class:`UserError` for an unknown rule, trial or id, an empty front, or "fastest"
     without latencies.
     """
     if str(how) not in PICKS:
+        if where is not None:
+            raise UserError(f"--where: chooses by a rule: {', '.join(PICKS)}; '{how}' names one network")
         return _finished(trials, str(how))
     members = front(trials, objectives)
     if not members:
         raise UserError(f"cannot pick '{how}': no finished trial fits the budgets ({_statuses(trials)})")
+    if where is not None and not (members := front(trials, objectives, read_where(where, trials))):
+        raise UserError(f"cannot pick '{how}': no network of the run satisfies --where '{where}'")
     if how == "knee":
         return knee(members, objectives)
     if how == "best-miou":

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
+from results.known import KNOWN
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
 from results.summary import human
-from results.trial import COSTS, OBJECTIVES, Trial
+from results.trial import LIMITABLE, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -147,7 +148,7 @@ def check_study(study: Mapping[str, Any], source: str) -> None:
             "read it with the release that wrote it, or begin the search again"
         )
     for name, is_right in _ATTRIBUTES.items():
-        if name not in study or not is_right(study[name]):
+        if not is_right(study.get(name)):
             raise UserError(f"{source}: damaged: {name} is {str(study.get(name))[:60]!r}")
 
 
@@ -163,13 +164,17 @@ def _is_number(value: Any) -> bool:
 
 _ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "objectives": lambda value: isinstance(value, list) and all(isinstance(v, str) and v in OBJECTIVES for v in value),
-    "budgets": lambda value: isinstance(value, dict) and all(k in COSTS and _is_number(v) for k, v in value.items()),
+    "budgets": lambda value: (
+        isinstance(value, dict) and all(k in LIMITABLE and _is_number(v) for k, v in value.items())
+    ),
     "references": lambda value: isinstance(value, list) and all(map(_is_reference, value)),
     "trials": lambda value: type(value) is int and value >= 1,
+    "hours": lambda value: value is None or _is_number(value),
+    "worked_seconds": lambda value: value is None or _is_number(value),
     "code": lambda value: isinstance(value, dict) and all(isinstance(value.get(k), str) for k in CODE),
 }
 """Checks of what a study says of a run besides its configuration."""
-STUDY = ("config", *_ATTRIBUTES)
+STUDY = ("config", KNOWN, *_ATTRIBUTES)
 """Names of the attributes that a study is set up with."""
 
 

@@ -49,6 +49,7 @@ def network_attribute(trial: Trial) -> tuple[str, dict[str, Any]]:
         "owner": trial.owner,
         "reached": trial.reached,
         **({"parent": asdict(trial.parent)} if trial.parent is not None else {}),
+        **({"activations": trial.activations} if trial.activations is not None else {}),
     }
 
 
@@ -175,36 +176,38 @@ def _read(number: int, state: str, groups: Mapping[str, Any]) -> Trial:
     miou = _number(score, "miou", 1.0)
     # Whose score was lost, by damage of the journal, is to be scored again.
     lost = state == "COMPLETE" and miou is None
-    counts: dict[str, Any] = {name: _count(network, name) for name in COUNTED}
+    counts: dict[str, Any] = {name: checked_count(network, name) for name in COUNTED}
     return Trial(
         number=number,
-        key=TrialKey(network["id"], _count(network, "rung"), _count(network, "seed")),
+        key=TrialKey(network["id"], checked_count(network, "rung"), checked_count(network, "seed")),
         status=Status.INTERRUPTED if lost else _status(state, end),
         architecture=architecture,
         **counts,
         feasible=network["feasible"] and end.get("status") != Status.OVER_BUDGET,
-        iterations=None if network["iterations"] is None else _count(network, "iterations"),
+        iterations=None if network["iterations"] is None else checked_count(network, "iterations"),
         miou=miou,
         seconds=_number(score if end.get("seconds") is None else end, "seconds"),
         provenance=str(score.get("provenance", "")),
         latency=Latency.from_dict(groups[LATENCY]) if LATENCY in groups else None,
         reason=None if end.get("reason") is None else str(end["reason"]),
         owner=network["owner"],
-        reached=_count(network, "reached"),
+        reached=checked_count(network, "reached"),
         abandoned=state == "FAIL" and not end,
         parent=_parent(network["parent"]) if network.get("parent") is not None else None,
-        weights=_digest(score["weights"]) if score.get("weights") is not None else None,
+        weights=checked_digest(score["weights"]) if score.get("weights") is not None else None,
         iou=_shares(score["iou"]) if score.get("iou") is not None else None,
+        activations=checked_count(network, "activations") if "activations" in network else None,
     )
 
 
 def _parent(values: Mapping[str, Any]) -> Parent:
     if values["id"] != START and not _ID.fullmatch(values["id"]):
         raise ValueError(f"parent {values['id']!r} is neither a network's id nor {START!r}")
-    return Parent(values["id"], _digest(values["weights"]), _count(values, "behind"))
+    return Parent(values["id"], checked_digest(values["weights"]), checked_count(values, "behind"))
 
 
-def _digest(value: Any) -> str:
+def checked_digest(value: Any) -> str:
+    """Give the SHA-256 that a study names; ValueError when it is none."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):  # becomes the name of a file
         raise ValueError(f"weights {value!r} are no SHA-256")
     return value
@@ -229,7 +232,8 @@ def _status(state: str, end: Mapping[str, Any]) -> Status:
     return status
 
 
-def _count(values: Mapping[str, Any], name: str) -> int:
+def checked_count(values: Mapping[str, Any], name: str) -> int:
+    """Give a count that a study holds by this name; ValueError when it is none, KeyError without it."""
     value = values[name]
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"{name} is {value!r}, a count from 0 is needed")

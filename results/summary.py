@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from boostformer.architecture import NO_STEM, Architecture, Stage
-from results.trial import OBJECTIVES
+from results.trial import MEMORY, OBJECTIVES
 
 _LIKE = {
     "miou_std": "miou",
@@ -43,6 +43,8 @@ def human(column: str, value: float | None) -> str:
         return ""
     if (named := OBJECTIVES.get(_LIKE.get(column, column))) is not None:
         return named.show(value)
+    if column in MEMORY:
+        return f"{value:.3f} MB"
     if column == "seconds":
         return f"{value:.1f} s"
     if isinstance(value, bool):

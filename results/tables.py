@@ -14,7 +14,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.shown import csv_cell
 from results.fitting import least, widths, wrapped
 from results.summary import human, summary
-from results.trial import COSTS, COUNTED, OBJECTIVES, Trial
+from results.trial import COSTS, COUNTED, MEMORY, OBJECTIVES, Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -33,6 +33,7 @@ class Format(StrEnum):
 COLUMNS = (
     *("trial", "id", *OBJECTIVES, "miou_std", "seeds", "rung", "iterations", "promoted"),
     *(name for name in COUNTED if name not in OBJECTIVES),
+    *MEMORY,
     *("latency_low_ms", "latency_high_ms", "latency_provenance"),
     *("final_latency_ms", "final_low_ms", "final_high_ms", "final_labels_ms", "final_provenance"),
     *("seed", "seconds", "status", "feasible", "reason", "provenance", "parent", "behind", "architecture"),
@@ -40,7 +41,7 @@ COLUMNS = (
 # What a person wants to see side by side; the other columns are in JSON and CSV.
 _SHOWN = (
     *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS),
-    *("final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
+    *("activations_mb", "final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
 )
 _DROPPED = ("architecture", "seconds", "parent", "promoted", "seed", "final_labels_ms", "reason", "iterations")
 """Columns that a narrow table goes without, the first of them first."""

@@ -84,6 +84,7 @@ class Trial:
         parent: what the training began from; None for random weights.
         weights: SHA-256 of the trained weights, where they were stored.
         iou: of each class, in the order of the run's labels; None for one that does not occur.
+        activations: bytes of all tensors that live at once, at most, in a run that limits them.
     """
 
     number: int
@@ -111,6 +112,7 @@ class Trial:
     parent: Parent | None = None
     weights: str | None = None
     iou: tuple[float | None, ...] | None = None
+    activations: int | None = None
 
     @property
     def id(self) -> str:
@@ -121,6 +123,16 @@ class Trial:
     def behind(self) -> int:
         """The iterations that lie behind the score, those of the network's ancestors included."""
         return (self.iterations or 0) + (self.parent.behind if self.parent is not None else 0)
+
+    @property
+    def weights_mb(self) -> float:
+        """Megabytes of the parameters in fp32."""
+        return weights_mb(self.params)
+
+    @property
+    def activations_mb(self) -> float | None:
+        """Megabytes that the activations take at most, at batch 1 in fp32, where that was asked for."""
+        return None if self.activations is None else megabytes(self.activations)
 
     @property
     def latency_ms(self) -> float | None:
@@ -191,11 +203,26 @@ OBJECTIVES = {
         Objective("latency_ms", False, "Latency (ms)", 1.0, lambda value: f"{value:.2f} ms"),
     )
 }
-"""All objectives by name. All but ``miou`` are costs, which budgets may limit."""
+"""All objectives by name. All but ``miou`` are costs."""
 COUNTED = ("params", "macs", "conv_linear_macs", "attention_macs")
 """The costs that are counted from a network's structure, exactly, when its trial begins."""
 COSTS = tuple(name for name in OBJECTIVES if name != MIOU)
-"""Costs that budgets may limit."""
+"""Costs that are objectives, too."""
+
+
+MEMORY = ("weights_mb", "activations_mb")
+"""Megabytes (of 1e6 bytes) that budgets may limit, but that nothing is optimised for."""
+LIMITABLE = (*COSTS, *MEMORY)
+
+
+def megabytes(count: Any) -> Any:
+    """Give a number of bytes in megabytes, or those of a whole population."""
+    return count / 1e6
+
+
+def weights_mb(params: Any) -> Any:
+    """Give the megabytes that so many parameters take in fp32, or those of a whole population."""
+    return megabytes(4 * params)
 
 
 def objective(name: str) -> Objective:

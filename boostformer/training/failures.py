@@ -12,7 +12,7 @@ import torch
 
 from boostformer.errors import UserError
 
-Reason = Literal["diverged", "nan", "out_of_memory"]
+Reason = Literal["diverged", "nan", "out_of_memory", "too_long"]
 
 
 class TrainingFailure(Exception):

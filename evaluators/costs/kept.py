@@ -78,21 +78,21 @@ class KeptCosts:
         self.file = None
 
 
-def read_rows(file: Path, count: int) -> NDArray[np.int64] | None:
-    """Read the costs (count, fields) that :func:`write_rows` kept; None without them, and with a warning if damaged."""
+def read_rows(file: Path, count: int, fields: int = _FIELDS) -> NDArray[np.int64] | None:
+    """Read the figures (count, fields) that :func:`write_rows` kept; None without them, and where they are damaged."""
     try:
         content = file.read_bytes()
     except OSError:
         return None
     checksum, numbers = content[:_DIGEST], content[_DIGEST:]
-    if len(numbers) != 8 * _FIELDS * count or hashlib.sha256(numbers).digest() != checksum:
+    if len(numbers) != 8 * fields * count or hashlib.sha256(numbers).digest() != checksum:
         warnings.warn(f"{file}: damaged, and counted anew", stacklevel=2)
         return None
-    return np.frombuffer(numbers, dtype="<i8").reshape(count, _FIELDS).astype(np.int64)
+    return np.frombuffer(numbers, dtype="<i8").reshape(count, fields).astype(np.int64)
 
 
 def write_rows(file: Path, rows: NDArray[np.int64]) -> None:
-    """Keep costs (N, fields) in a file of their own; warn where it cannot be written."""
+    """Keep figures (N, fields) in a file of their own; warn where it cannot be written."""
     numbers = rows.astype("<i8").tobytes()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ STAGE_GROUPS: tuple[tuple[tuple[str, ...], Callable[[StageParts], Listed]], ...]
 )
 """Fields of a stage, and the parts whose figures they alone decide."""
 _FIELDS = tuple(attrgetter(*names, "depth") for names, _ in STAGE_GROUPS)
-_EMBED = 0
+EMBED = 0
 """The group that depends on the width of the stage before too, and is there once, not in each layer."""
 
 
@@ -82,7 +82,7 @@ class PartSums(ABC, Generic[T]):
         found = [groups[key] if key in groups else self._remember(key, self.stem(arch))]
         for i, stage in enumerate(arch.stages):
             for number, fields in enumerate(_FIELDS):
-                key = (number, i, size, in_width if number == _EMBED else 0, fields(stage))
+                key = (number, i, size, in_width if number == EMBED else 0, fields(stage))
                 found.append(groups[key] if key in groups else self._remember(key, self.stage_group(arch, i, number)))
             key = (i, size, stage.width, arch.decoder)
             if key not in groups:
@@ -100,7 +100,7 @@ class PartSums(ABC, Generic[T]):
     def stage_group(self, arch: Architecture, i: int, group: int) -> T:
         """Give the figure of the parts of ``STAGE_GROUPS[group]`` in stage ``i``."""
         stage = stage_parts(arch, i, self.deployed)
-        return self._total(STAGE_GROUPS[group][1](stage), 1 if group == _EMBED else stage.depth)
+        return self._total(STAGE_GROUPS[group][1](stage), 1 if group == EMBED else stage.depth)
 
     def decoder_group(self, arch: Architecture, group: Callable[[DecoderParts], Listed]) -> T:
         """Give the figure of the parts of the decoder that ``group`` names."""
@@ -154,9 +154,9 @@ class Population:
         for i in range(len(STRIDES)):
             for group, (fields, _) in enumerate(STAGE_GROUPS):
                 names = [f"stages.{i}.{field}" for field in fields]
-                if group == _EMBED and i > 0:
+                if group == EMBED and i > 0:
                     names.append(f"stages.{i - 1}.width")
-                times = None if group == _EMBED else f"stages.{i}.depth"
+                times = None if group == EMBED else f"stages.{i}.depth"
                 yield names + stem, partial(sums.stage_group, i=i, group=group), times
             names = [f"stages.{i}.width", "decoder.width", "decoder.fusion"]
             yield names + stem, partial(sums.decoder_group, group=projection(i)), None
@@ -186,16 +186,23 @@ class Population:
         Gives (P, ·) the columns of a figure: of costs the three integers of ``Cost``, of latency the milliseconds.
         """
         total: np.ndarray | None = None
-        for names, table, times in self._lookups:
-            row = indices[names[0]].astype(np.int32)
-            for name in names[1:]:
-                row = row * len(self.slots[name]) + indices[name]
-            found = table.take(row, axis=0)
+        for found, times in self.gathered(indices):
             if times is not None:
                 found *= np.array(self.slots[times]).take(indices[times])[:, None]
             total = found if total is None else np.add(total, found, out=total)
         assert total is not None
         return total
+
+    def gathered(self, indices: Mapping[str, np.ndarray]) -> Iterator[tuple[np.ndarray, str | None]]:
+        """Yield (P, ·) the columns of each group's figure, and the slot by whose value it is multiplied, if any.
+
+        The groups come in the order of :meth:`PartSums.pieces`.
+        """
+        for names, table, times in self._lookups:
+            row = indices[names[0]].astype(np.int32)
+            for name in names[1:]:
+                row = row * len(self.slots[name]) + indices[name]
+            yield table.take(row, axis=0), times
 
 
 def _first(slots: Slots, size: tuple[int, int], classes: int, bands: int) -> Architecture:

@@ -113,14 +113,14 @@ def part_key(part: Part) -> str:
 
 
 def _count(part: Part) -> Cost:
-    module = _module(replace(part, inputs=()))
+    module = empty_module(replace(part, inputs=()))
     inputs = [torch.empty(1, *shape, device="meta") for shape in part.inputs]
     return count(module, inputs) if part.kind == "fusion" else count(module, *inputs)
 
 
 @lru_cache(maxsize=16)
-def _module(part: Part) -> nn.Module:
-    """Build a part without its inputs: behind several stems one module is counted several times in a row."""
+def empty_module(part: Part) -> nn.Module:
+    """Build a part, given without its inputs, on the meta device: behind several stems one is counted several times."""
     with shapes_only():
         return part.build()
 

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from boostformer import architecture_file, presets
 from boostformer.architecture import Architecture
-from boostformer.architecture_file import SUFFIXES
 from boostformer.blocks.registry import complete
-from boostformer.errors import UserError, nearest
-from boostformer.files import is_file, is_folder
+from boostformer.files import is_file
 from boostformer.weights import checkpoint
-from results.pareto import pick
-from results.run import read_run
-from results.storage.location import is_run
+from search.config.named import read_architecture, trial_named
 
-FORMS = "a preset's name, an architecture file (.yaml or .json), a checkpoint folder, or RUN_DIR:TRIAL"
-
-
-def read_architecture(text: str) -> Architecture:
-    """Read the architecture that ``text`` names; :class:`UserError` when it names none."""
-    path = Path(text)
-    if text in presets.names():
-        return presets.load(text)
-    if is_folder(path):
-        if is_run(path):
-            raise UserError(f"{text} is a run; name one of its trials too: {text}:TRIAL")
-        return checkpoint.read_config(path).architecture
-    if path.suffix in SUFFIXES:
-        return architecture_file.read_architecture(path)
-    run_dir, separator, trial = text.rpartition(":")
-    if separator and is_folder(run_dir):
-        run = read_run(Path(run_dir))
-        found = pick(run.trials, run.objectives, trial_named(trial))
-        return Architecture.from_dict(found.architecture, text)
-    raise UserError(f"'{text}' is not {FORMS}; presets: {nearest(text, presets.names())}")
-
-
-def trial_named(text: str) -> int | str:
-    """Read what names a trial: its number, or the beginning of its network's id, or a rule."""
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
+__all__ = ["at_size", "is_checkpoint", "read_architecture", "trial_named"]
 
 
 def is_checkpoint(text: str) -> bool:

@@ -37,7 +37,9 @@ def profile(
     """Count the exact parameters and MACs of an architecture, in all and by stage."""
     from boostformer.parts import parts
     from evaluators.costs.counting import Cost
+    from evaluators.costs.memory import Peaks
     from evaluators.costs.table import CostTable
+    from results.trial import megabytes, weights_mb
     from search.cli.arch_argument import at_size, read_architecture
 
     architecture = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
@@ -55,12 +57,20 @@ def profile(
                 costs[form] += table.part(part) * times
     total = {form: table.cost(architecture) for form, table in tables.items()}
     rows = [about[name] | _side_by_side(costs) for name, costs in by_part.items()]
+    memory = {
+        form: {
+            "weights_mb": weights_mb(total[form].params),
+            "activations_mb": megabytes(Peaks(deployed=table.deployed).peak(architecture)),
+        }
+        for form, table in tables.items()
+    }
     rows.append({"part": "total", "block": "", "times": 1} | _side_by_side(total))
     document = {
         "id": architecture.id,
         "size": list(architecture.size),
         "classes": architecture.classes,
         **_nested(total),
+        "memory": memory,
         "stages": [{"part": name, **_nested(costs)} for name, costs in by_section.items()],
         "provenance": "counted from shapes, batch 1, one MAC per multiply-add; the tests check the counts with fvcore; "
         "deployed: after folding",
@@ -68,6 +78,10 @@ def profile(
     }
     height, width = architecture.size
     caption = f"{arch} ({architecture.id}) at {height}x{width}, {number_of(architecture.classes, 'class')}, batch 1"
+    fp32 = memory["deployed"]
+    caption += (
+        f"\ndeployed, in fp32: {fp32['weights_mb']:.3f} MB of weights, {fp32['activations_mb']:.3f} MB of activations"
+    )
     drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
     emit(fmt, document, rows, caption=caption, drop=drop)
 
@@ -96,10 +110,11 @@ def space(
     import numpy as np
 
     from evaluators.costs.counting import Cost
+    from evaluators.costs.memory import PeakPopulation, Peaks
     from evaluators.costs.populations import Population
     from evaluators.costs.table import CostTable
     from results.summary import limits
-    from results.trial import COSTS, COUNTED
+    from results.trial import COSTS, COUNTED, megabytes, weights_mb
     from search_space import read_space, slot_indices
 
     found = read_space(name)
@@ -121,6 +136,13 @@ def space(
     drawn = Cost(*Population(table, found.slots, found.size, found.classes, found.bands).figures(indices).T)
     figures: dict[str, Any] = {key: getattr(drawn, key) for key in COSTS if key in COUNTED}
     quantiles = {key: np.quantile(v, [0, 0.5, 1]).astype(int).tolist() for key, v in figures.items()}
+    if "weights_mb" in budget:
+        figures["weights_mb"] = weights_mb(drawn.params)
+    if "activations_mb" in budget:
+        peaks = PeakPopulation(Peaks(deployed=table.deployed), found.slots, found.size, found.classes, found.bands)
+        figures["activations_mb"] = megabytes(peaks.figures(indices)[:, 0])
+    for key in figures.keys() - quantiles.keys():
+        quantiles[key] = np.quantile(figures[key], [0, 0.5, 1]).round(3).tolist()
     if latency is not None:
         times = Population(latency, found.slots, found.size, found.classes, found.bands).figures(indices)[:, 0]
         figures["latency_ms"] = times + latency.overhead_ms

@@ -15,7 +15,7 @@ import typer
 from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.tables import Format
-from search.cli.output import FormatOption, emit_trials, note
+from search.cli.output import FormatOption, WhereOption, emit_trials, note
 from search.cli.together import show_together
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def pareto(
     run_dirs: Annotated[
         list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)
     ],
+    where: WhereOption = None,
     every: Annotated[bool, typer.Option("--all", help="All trials, not those on the front alone.")] = False,
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png.")] = None,
@@ -39,15 +40,17 @@ def pareto(
     """Show the best networks of a run, or of several together: feasible, none dominated by another."""
     from results.pareto import front
     from results.run import read_run
+    from results.where import read_where
 
     if len(run_dirs) > 1:
-        if plot is not None:
-            raise UserError("--plot: draws one run; give one RUN_DIR")
+        if plot is not None or where is not None:
+            raise UserError(f"--{'where' if plot is None else 'plot'}: is for one run; give one RUN_DIR")
         show_together(run_dirs, fmt, every=every)
         return
     [run_dir] = run_dirs
     run = read_run(run_dir)
-    members = front(run.trials, run.objectives)
+    satisfies = None if where is None else read_where(where, run.trials)
+    members = front(run.trials, run.objectives, satisfies)
     if plot is not None:  # first, since it may be refused
         from results.report.plots import plot_front
 
@@ -57,8 +60,12 @@ def pareto(
         plot_front(run.trials, members, near, run.objectives, plot, title=title, budgets=run.budgets)
         note(f"drawn: {plot}")
     shown = as_they_are(run.trials, run_dir) if every else members
+    if every and satisfies is not None:
+        shown = [trial for trial in shown if satisfies(trial)]
     if shown or fmt is not Format.table:
         emit_trials(fmt, shown, run.budgets)
+    elif satisfies is not None and front(run.trials, run.objectives):
+        note(f"nothing to show: no network of the run satisfies --where '{where}'")
     else:
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)

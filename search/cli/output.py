@@ -28,6 +28,14 @@ _AT_SPACES: dict[str, Any] = {
     "replace_whitespace": False,
     "drop_whitespace": True,
 }
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only networks that satisfy it: 'params<3M and (latency_ms<15 or miou>=60%)'.",
+        show_default=False,
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 
 

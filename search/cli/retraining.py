@@ -12,7 +12,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.shown import number_of
 from search.cli.data_argument import data_of
 from search.cli.full_training import FullTraining
-from search.cli.output import RunDir, note
+from search.cli.output import RunDir, WhereOption, note
 from search.cli.recipe_options import (
     BatchOption,
     DataOption,
@@ -59,6 +59,7 @@ def retrain(
     pick: Annotated[
         str | None, typer.Option(help="knee, which is the default, best-miou, smallest or fastest, on the front.")
     ] = None,
+    where: WhereOption = None,
     data: DataOption = None,
     size: SizeOption = None,
     iterations: IterationsOption = None,
@@ -93,6 +94,8 @@ def retrain(
     trackers = trackers_of(log)
     if trial is not None and pick is not None:
         raise UserError("--trial, --pick: give one of them")
+    if trial is not None and where is not None:
+        raise UserError("--trial, --where: give one of them; --where is for what --pick picks")
     if init is not None and from_scratch:
         raise UserError("--init, --from-scratch: give one of them")
     if pick is not None and pick not in PICKS:
@@ -100,7 +103,7 @@ def retrain(
     run = read_run(run_dir)
     rule = pick or "knee"
     wanted = rule if trial is None else trial_named(trial)
-    chosen = choose(run.trials, run.objectives, wanted)
+    chosen = choose(run.trials, run.objectives, wanted, where)
     experiment = read_experiment(run_dir)
     changes = given(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,10 +22,22 @@ from search.cli.output import busy, note
 if TYPE_CHECKING:
     from results.storage.location import Database
     from search.config.experiment import Experiment
+    from search.study.carried import Carried
 
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
 ]
+
+
+@dataclass(frozen=True)
+class Others:
+    """Other runs whose results a new search has from the start, or, ``as_parents``, whose trained weights."""
+
+    runs: tuple[Path, ...] = ()
+    as_parents: bool = False
+
+
+NONE = Others()
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +66,16 @@ def search(
     trials: Annotated[
         int | None, typer.Option(min=1, help="Networks to try in all, instead of the run file's number.")
     ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Time for it over all sittings, instead of the run file's hours.")
+    ] = None,
+    known_from: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="RUN_DIR", help="A new search knows the results of this one; repeatable."),
+    ] = None,
+    as_parents: Annotated[
+        bool, typer.Option("--as-parents", help="With --from: only trained weights, for networks to begin from.")
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -66,8 +89,8 @@ def search(
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
     if resume is not None:
-        if run_file or out or storage or study:
-            raise UserError("--resume RUN_DIR: stands alone, without a run file, --out, --storage or --study")
+        if run_file or out or storage or study or known_from:
+            raise UserError("--resume RUN_DIR: stands alone, without a run file, --out, --from, --storage or --study")
         out = resume
     elif run_file is None or out is None:
         raise UserError("search: needs a run file and --out RUN_DIR, or --resume RUN_DIR")
@@ -75,8 +98,13 @@ def search(
         raise UserError("--data: is for --resume; the run file says where its data lie (data.root)")
     if study and storage is None:
         raise UserError("--study names a search in a database: --storage is missing")
+    if hours is not None and not 0 < hours <= 1e6:
+        raise UserError(f"--hours: {hours:g} is no time; allowed: above 0, such as 8 or 0.5")
+    if as_parents and not known_from:
+        raise UserError("--as-parents: is for --from RUN_DIR, whose weights are meant")
     database = _database(storage, study or out.resolve().name) if storage is not None else None
-    run = run_search(run_file, out, trials, workers, database, data=data, force=force)
+    others = Others(tuple(known_from or ()), as_parents)
+    run = run_search(run_file, out, trials, workers, database, data=data, force=force, hours=hours, others=others)
     if run is None:
         note(f"set up. Next:\n{_joining(out)}")
         return
@@ -93,6 +121,8 @@ def run_search(
     *,
     data: Path | None = None,
     force: bool = False,
+    hours: float | None = None,
+    others: Others = NONE,
 ) -> Experiment | None:
     """Set a search up or resume it, say what it will cost, and run it to its end.
 
@@ -106,16 +136,21 @@ def run_search(
         database: keeps the study; by default it stays where it is, else in a journal in the folder.
         data: without a run file, where the data lie now.
         force: begin also with a latency table whose calibration fails.
+        hours: time for it over all sittings, instead of the run file's.
+        others: runs whose results or weights a new search has from the start.
 
     Returns:
         The search, or None where it was only set up and something is left to do.
     """
+    carried: Carried | None = None
     with busy("preparing data and costs …"):
         from evaluators.latency.devices import use_beside
         from results.run import read_run
         from search.cli.announce import announcement, cost
         from search.config.opening import resolve
-        from search.study.folder import earlier_experiment, reopened, set_up
+        from search.config.run_file import read_run_file
+        from search.study.carrying import carry_over
+        from search.study.folder import earlier_experiment, read_hours, read_known, reopened, set_up
         from search.study.queue import Queue
         from search.worker.local import default_workers, threads_of_one_worker
         from search.worker.progress import ConsoleReporter
@@ -123,22 +158,29 @@ def run_search(
         # The first time this decodes the images and counts the space's parts, which are kept for later runs.
         if run_file is None:
             opened, asked = reopened(out, data)
+            hours = hours or read_hours(out)
         else:
             use_beside(run_file)
-            opened, asked = resolve(run_file, earlier_experiment(out, database), force=force)
-        set_up(out, opened, trials or asked, database)
+            earlier = earlier_experiment(out, database)
+            opened, asked = resolve(run_file, earlier, force=force)
+            hours = hours or read_run_file(run_file).config.search.hours
+            if others.runs and earlier is None:
+                carried = carry_over(others.runs, opened, as_parents=others.as_parents)
+        set_up(out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:
         workers = default_workers(trials or asked, is_disturbed=is_disturbed)
     elif workers > 1 and latency is not None and is_disturbed:
-        others = f"while {workers - 1} others train here: --workers 1 is quieter"
-        note(f"latencies on '{latency.device}' are measured {others}")
+        beside = f"while {workers - 1} others train here: --workers 1 is quieter"
+        note(f"latencies on '{latency.device}' are measured {beside}")
     with resumable(out):
         standing = Queue(out, opened, note).standing()
         keep_summary(out, opened.proxy.training)
         say_data(opened.proxy.training)
         note(announcement(opened, standing, workers))
+        for source in read_known(out).sources:
+            note(f"{'known':<8} {source}")
         for line in opened.proxy.remarks():
             note(line)
         with threads_of_one_worker(workers):
@@ -213,7 +255,7 @@ def worker(
                 return
             with ConsoleReporter() as console, shown_by_nni(console) as reporter:
                 work(opened, run_dir, reporter)
-        note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials adds some")
+        note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials, or --hours, adds some")
     except KeyboardInterrupt:
         if not child:
             note(f"stopped: {so_far(run_dir)}; the same command joins again")

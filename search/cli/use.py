@@ -11,7 +11,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import is_file, is_folder
 from boostformer.shown import number_of
 from search.cli.data_argument import data_in
-from search.cli.output import busy, note
+from search.cli.output import WhereOption, busy, note
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def export(
     label_type: Annotated[
         str | None, typer.Option(help="uint8 or int32, with --labels; by default uint8 where the target has it.")
     ] = None,
+    where: WhereOption = None,
     normalise: Annotated[
         bool, typer.Option("--normalise", help="Normalise inside: the input is pixels, 0…255.")
     ] = False,
@@ -128,7 +129,7 @@ def export(
     if label_type is not None and label_type not in LABEL_TYPES:
         raise UserError(f"--label-type: unknown '{label_type}'; {nearest(label_type, LABEL_TYPES)}")
     wanted = size_of(size)
-    model = _to_export(network)
+    model = _to_export(network, where)
     chosen = (label_type or usual_type(model.architecture.classes, opset)) if labels else None
     done = export_onnx(model, out, opset=opset, size=wanted, form=Form(chosen, normalise))
     shape = "x".join(map(str, done.shape))
@@ -141,8 +142,8 @@ def export(
         note(f"{done.file}: {remark}")
 
 
-def _to_export(text: str) -> BoostFormer:
-    """Load a checkpoint, or build what ``text`` names with random weights."""
+def _to_export(text: str, where: str | None) -> BoostFormer:
+    """Load a checkpoint, or build what ``text`` names with random weights; ``where`` as for `retrain`."""
     import torch
 
     from boostformer.model import BoostFormer, build
@@ -152,9 +153,9 @@ def _to_export(text: str) -> BoostFormer:
     from search.study.folder import read_experiment
 
     path = Path(text)
-    if is_file(path / CONFIG) or (is_folder(path) and not is_run(path)):
+    if where is None and (is_file(path / CONFIG) or (is_folder(path) and not is_run(path))):
         return BoostFormer.load(path)
-    architecture = read_architecture(text)
+    architecture = read_architecture(text, where)
     torch.manual_seed(0)
     model = build(architecture)
     model.provenance = {"untrained": "random weights, seed 0"}

@@ -6,6 +6,7 @@ Two searches with equal experiments are the same search. The number of networks 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from os.path import commonprefix
@@ -15,18 +16,19 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError, field_validator
 
 import boostformer
+from boostformer.architecture import Architecture
 from boostformer.data.config import DataConfig
 from boostformer.errors import UserError
 from boostformer.yaml_models import worded
 from evaluators.costs.budget import Budget
 from results.schema import FORMAT_VERSION
-from results.trial import COSTS, MIOU, OBJECTIVES
+from results.trial import LIMITABLE, MIOU, OBJECTIVES
 from search.config.sections import Counted, ProxyConfig, SearchConfig, Section
 from search.config.timing import Timing
 from search_space import SearchSpace, space_from_dict
 
 PACKAGES = ("torch", "optuna", "numpy")
-PLACES = ("data.root", "start.place")
+PLACES = re.compile(r"data\.root|start\.place|first\.\d+\.place")
 LEGIBLE = 80
 """Characters of a value that are shown where two differ."""
 
@@ -58,6 +60,22 @@ class Start(Section):
     architecture: dict[str, Any]
 
 
+class First(Section):
+    """A network that is proposed before all others.
+
+    Attributes:
+        place: as the run file names it.
+        architecture: as ``Architecture.to_dict`` writes it, at the search's size and for its classes.
+    """
+
+    place: str
+    architecture: dict[str, Any]
+
+    @property
+    def network(self) -> Architecture:
+        return Architecture.from_dict(self.architecture, self.place)
+
+
 class Experiment(Section):
     """A search: the resolved run file, and the facts that were found when it began.
 
@@ -69,6 +87,7 @@ class Experiment(Section):
         latency: the device as it was when the search began.
         inherit: whether networks begin from the trained weights of others.
         start: the first of these, if it was given.
+        first: networks that are proposed before all others.
         labels: class names, in the order of the masks' values.
         images: number of images in each split.
         content: digest of each split's images and masks, wherever they lie.
@@ -90,6 +109,7 @@ class Experiment(Section):
     search: SearchConfig
     inherit: bool = False
     start: Start | None = None
+    first: tuple[First, ...] = ()
     proxy: StoredProxy
     space: Space
     versions: dict[str, str] = {}
@@ -105,8 +125,8 @@ class Experiment(Section):
     @classmethod
     def _budgets(cls, limits: dict[str, int | float]) -> dict[str, int | float]:
         for name, limit in limits.items():
-            if name not in COSTS or not 0 < limit < math.inf:
-                raise ValueError(f"{name}: {limit} is no limit, allowed: positive ones of {', '.join(COSTS)}")
+            if name not in LIMITABLE or not 0 < limit < math.inf:
+                raise ValueError(f"{name}: {limit} is no limit, allowed: positive ones of {', '.join(LIMITABLE)}")
         return limits
 
     @property
@@ -161,7 +181,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 def _differing(path: str, before: Any, after: Any) -> str | None:
     """Name the first difference of two values, as deep within them as they are alike."""
-    if before == after or path in PLACES:
+    if before == after or PLACES.fullmatch(path):
         return None
     if path == "start.weights":
         return "the weights of the network that it starts from have changed since it began"

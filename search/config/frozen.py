@@ -29,9 +29,10 @@ def run_file_of(experiment: Experiment, trials: int) -> str:
     return text
 
 
-def _parents(experiment: Experiment) -> dict[str, str]:
+def _parents(experiment: Experiment) -> dict[str, Any]:
     start = {} if experiment.start is None else {"start": experiment.start.place}
-    return {"inherit": "always" if experiment.inherit else "never", **start}
+    first = {"first": [found.place for found in experiment.first]} if experiment.first else {}
+    return {"inherit": "always" if experiment.inherit else "never", **start, **first}
 
 
 def _space(experiment: Experiment) -> str | dict[str, Any]:

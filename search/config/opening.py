@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from boostformer import presets
 from boostformer.architecture import Architecture
@@ -21,8 +20,9 @@ from evaluators.latency.additive import Additive
 from evaluators.latency.backend import Backend
 from evaluators.proxy import Proxy
 from results.trial import START
-from search.config.experiment import Experiment, Start, versions
-from search.config.problem import Key, Problem
+from search.config.experiment import Experiment, First, Start, versions
+from search.config.named import read_architecture
+from search.config.problem import Key, Problem, figure_of
 from search.config.run_file import RunFile, read_run_file
 from search.config.timing import Timing
 from search_space import SearchSpace, read_space, shipped_spaces, space_at
@@ -133,7 +133,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         space = space.replace(size=config.data.size, classes=len(proxy.labels), bands=proxy.bands)
     except UserError as error:
         raise top.at("space").error(f"{name} {error}") from None
-    start = _start(file)
+    start, first = _start(file), _first(file, space, earlier)
     table = CostTable(deployed=config.budgets.counted == "deployed")
     timing, backend = _timing(file, earlier)
     experiment = Experiment(
@@ -151,6 +151,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         start=None
         if start is None
         else Start(place=start.id, weights=start.digest, architecture=start.architecture.to_dict()),
+        first=first,
         proxy=config.proxy,
         space=space,
         versions=versions(),
@@ -169,6 +170,22 @@ def _start(file: RunFile) -> Trained | None:
         return read_trained(place)
     except UserError as error:
         raise file.top.at("search", "start").error(str(error)) from None
+
+
+def _first(file: RunFile, space: SearchSpace, earlier: Experiment | None) -> tuple[First, ...]:
+    """Read the networks that are proposed first, unless the search that goes on has them by the same names."""
+    names = file.config.search.first
+    if earlier is not None and tuple(found.place for found in earlier.first) == names:
+        return earlier.first
+    found = []
+    for number, name in enumerate(names):
+        try:
+            arch = read_architecture(name).replace(size=space.size, classes=space.classes, bands=space.bands)
+            space.encode([arch])
+        except UserError as error:
+            raise file.top.at("search", "first", number).error(f"{name}: {error}") from None
+        found.append(First(place=name, architecture=arch.to_dict()))
+    return tuple(found)
 
 
 def _space(file: RunFile) -> tuple[str, SearchSpace]:
@@ -193,6 +210,9 @@ def _check(opened: OpenExperiment, file: RunFile) -> None:
         opened.problem.check_reachable()
     except UserError as error:
         raise file.top.at("budgets").error(str(error).removeprefix("budgets: ")) from None
+    for number, first in enumerate(opened.experiment.first):
+        if over := opened.problem.excesses(first.network):
+            raise file.top.at("search", "first", number).error(f"{first.place} is over the budgets: {over}")
 
 
 def _check_latency(opened: OpenExperiment, file: RunFile) -> None:
@@ -223,15 +243,16 @@ def _budget(file: RunFile, table: CostTable, space: SearchSpace, start: Trained 
         start: the network that the search begins with, if any.
     """
     budgets = file.config.budgets
-    costs: Any = None
+    baseline: Architecture | None = None
     if budgets.baseline == START and start is not None:
-        costs = table.cost(start.architecture.replace(classes=space.classes, size=space.size, bands=space.bands))
+        baseline = start.architecture.replace(classes=space.classes, size=space.size, bands=space.bands)
     elif budgets.baseline is not None:
-        costs = table.cost(presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands))
+        baseline = presets.load(budgets.baseline, classes=space.classes, size=space.size, bands=space.bands)
     limits: list[tuple[str, float]] = []
     for name, limit in budgets.limits.items():
         try:
-            limits.append((name, limit.resolve(getattr(costs, name) if limit.is_share else 0)))
+            share_of = figure_of(baseline, name, table) if limit.is_share and baseline is not None else 0
+            limits.append((name, limit.resolve(share_of)))
         except ValueError as error:
             raise file.top.at("budgets", name).error(str(error)) from None
     return Budget(tuple(limits))

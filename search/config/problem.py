@@ -14,10 +14,12 @@ from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from evaluators.costs.budget import Budget
 from evaluators.costs.counting import Cost
+from evaluators.costs.memory import PeakPopulation, Peaks
 from evaluators.costs.populations import Population
 from evaluators.costs.table import CostTable
 from evaluators.latency.additive import Additive
-from results.trial import MIOU
+from results.summary import human
+from results.trial import MIOU, megabytes, weights_mb
 from search_space import SearchSpace, slot_indices
 from search_space.genes import Genes, GeneSpace, keys
 
@@ -55,6 +57,11 @@ class Problem:
     table: CostTable
     latency: Additive | None = None
 
+    @cached_property
+    def peaks(self) -> Peaks:
+        """Peak memory of a network's activations."""
+        return Peaks(deployed=self.table.deployed)
+
     def key(self, arch: Architecture) -> Key:
         """Return the genes by which strategies know this network."""
         return keys(self.space.encode([arch]))[0]
@@ -69,10 +76,31 @@ class Problem:
 
     def affords(self, arch: Architecture, latency_ms: float | None = None) -> bool:
         """Tell whether the network is within the budgets, as far as known; ``latency_ms`` is its measured latency."""
-        cost = self.table.cost(arch)
+        return self.budget.fits(self._known(arch, latency_ms))
+
+    def _known(self, arch: Architecture, latency_ms: float | None = None) -> dict[str, Any]:
+        """Give what a network costs of all that is limited; None for a latency that only measuring tells."""
         if latency_ms is None and self.latency is not None:
             latency_ms = self.latency.milliseconds(arch)
-        return self.budget.fits({name: _figure(cost, name, latency_ms) for name, _ in self.budget.limits})
+        names = [name for name, _ in self.budget.limits]
+        return {
+            name: latency_ms if name == "latency_ms" else figure_of(arch, name, self.table, self.peaks)
+            for name in names
+        }
+
+    def activations(self, arch: Architecture) -> int | None:
+        """Give the peak memory of a network's activations in bytes, where it is limited."""
+        return self.peaks.peak(arch) if any(name == "activations_mb" for name, _ in self.budget.limits) else None
+
+    def excesses(self, arch: Architecture) -> str:
+        """Say which budgets a network is over, as far as known; empty where it is within them."""
+        cost = self.table.cost(arch)
+        ms = None if self.latency is None else self.latency.milliseconds(arch)
+        figures = {name: (_figure(cost, name, ms), limit) for name, limit in self.budget.limits}
+        over = {name: pair for name, pair in figures.items() if pair[0] is not None and pair[0] > pair[1]}
+        return ", ".join(
+            f"{name} {human(name, value)} of {human(name, limit)}" for name, (value, limit) in over.items()
+        )
 
     def costs(self, genes: Genes) -> NDArray[np.float64]:
         """Return the costs among the objectives, (P, G) -> (P, C), in their order; NaN where only measuring tells."""
@@ -133,7 +161,7 @@ class Problem:
             least = min(self._figures(_rows(self.space, v[None]))[name].item() for v in found)
             needs.append(
                 f"{least:,.4g} {name} (limit {limit:,.4g})"
-                if name == "latency_ms"
+                if name.endswith(("_ms", "_mb"))
                 else f"{least:,.0f} {name} (limit {limit:,})"
             )
         # Each minimum may be of another network, when the limits pull in different directions.
@@ -144,6 +172,10 @@ class Problem:
     @cached_property
     def _population(self) -> Population:
         return Population(self.table, self.space.slots, self.space.size, self.space.classes, self.space.bands)
+
+    @cached_property
+    def _population_peaks(self) -> PeakPopulation:
+        return PeakPopulation(self.peaks, self.space.slots, self.space.size, self.space.classes, self.space.bands)
 
     @cached_property
     def _population_latency(self) -> Population | None:
@@ -158,7 +190,12 @@ class Problem:
         if self.latency is not None and self._population_latency is not None:
             latency = self._population_latency.figures(indices)[:, 0] + self.latency.overhead_ms
         asked = {"params", *self.objectives, *(name for name, _ in self.budget.limits)} - {MIOU}
-        figures = {name: _figure(cost, name, latency) for name in asked}
+        figures = {
+            name: megabytes(self._population_peaks.figures(indices)[:, 0])
+            if name == "activations_mb"
+            else _figure(cost, name, latency)
+            for name in asked
+        }
         return {name: values for name, values in figures.items() if values is not None}
 
     def _excess(self, figures: Figures) -> NDArray[np.float64]:
@@ -200,6 +237,22 @@ def _rows(space: SearchSpace, variants: NDArray[np.int64]) -> dict[str, NDArray[
     return {slot.name: variants[:, i] for i, slot in enumerate(space.layout)}
 
 
-def _figure(cost: Cost, name: str, latency: Any) -> Any:
+def _figure(cost: Cost, name: str, latency: Any = None) -> Any:
     """Return one cost by its name, of one network or of a population; None for an unknown latency."""
+    if name == "weights_mb":
+        return weights_mb(cost.params)
     return latency if name == "latency_ms" else getattr(cost, name)
+
+
+def figure_of(arch: Architecture, name: str, table: CostTable, peaks: Peaks | None = None) -> Any:
+    """Give what can be told of a network's structure: one cost by its name.
+
+    Args:
+        arch: the network.
+        name: of a cost that is no latency.
+        table: counts costs, of the trained or the deployed network.
+        peaks: tells the peak memory of the same; by default it is made.
+    """
+    if name == "activations_mb":
+        return megabytes((peaks or Peaks(deployed=table.deployed)).peak(arch))
+    return _figure(table.cost(arch), name)

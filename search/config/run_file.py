@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from boostformer.files import expanded, is_file, is_folder, located, read_text
 from boostformer.yaml_lines import Place, compose
 from boostformer.yaml_models import invalid
+from search.config.named import named_from
 from search.config.sections import RunConfig
 
 MASK_VALUES = ("data", "classes")
@@ -38,9 +39,11 @@ def read_run_file(path: Path) -> RunFile:
         changes["data"] = config.data.at(located(config.data.root, folder))
     if isinstance(config.space, str) and is_file(folder / config.space):
         changes["space"] = str(folder / config.space)
+    parents: dict[str, object] = {"first": tuple(named_from(text, folder) for text in config.search.first)}
     start = config.search.start
     if start is not None and is_folder(folder / expanded(start)):  # else perhaps a repository of the hub
-        changes["search"] = config.search.model_copy(update={"start": str((folder / expanded(start)).resolve())})
+        parents["start"] = str((folder / expanded(start)).resolve())
+    changes["search"] = config.search.model_copy(update=parents)
     if "seed" not in (values.get("proxy") or {}):  # the search's, unless the training has one of its own
         changes["proxy"] = config.proxy.model_copy(update={"seed": config.search.seed})
     return RunFile(config.model_copy(update=changes), top)

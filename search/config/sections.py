@@ -10,7 +10,7 @@ from boostformer import presets, recipes
 from boostformer.data.config import DataConfig
 from boostformer.errors import nearest
 from boostformer.training.recipes import Recipe
-from results.trial import COSTS, MIOU, OBJECTIVES, START
+from results.trial import LIMITABLE, MIOU, OBJECTIVES, START
 from search.config.limits import Limit
 
 PROXY = "proxy"
@@ -45,10 +45,13 @@ class SearchConfig(Section):
 class RunSearchConfig(SearchConfig):
     """The same in a run file, which also says how many networks are tried, and what they begin from.
 
-    ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent.
+    ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent. ``first`` names
+    networks that are proposed before all others, ``hours`` the time that the search may take over all sittings.
     """
 
     trials: int = Field(default=60, ge=1)
+    hours: float | None = Field(default=None, gt=0, le=1e6)
+    first: tuple[str, ...] = ()
     start: str | None = None
     inherit: Inherit = "auto"
 
@@ -81,10 +84,12 @@ class LatencyConfig(Section):
 class ProxyConfig(Recipe):
     """The short training that scores a network: a recipe whose ``iterations`` may be several, one for each rung.
 
-    What is left open is the recipe :data:`PROXY` 's; ``rungs`` are all lengths, ``iterations`` the first of them.
+    What is left open is the recipe :data:`PROXY` 's; ``rungs`` are all lengths, ``iterations`` the first of them. A
+    training that takes more than ``minutes`` has failed.
     """
 
     rungs: tuple[int, ...] = Field(default=(), exclude=True)
+    minutes: float | None = Field(default=None, gt=0, le=1e6)
 
     @model_validator(mode="before")
     @classmethod
@@ -98,10 +103,11 @@ class ProxyConfig(Recipe):
         if given.get("threads", 1) is None:
             _refuse("threads", None, "must be a number: all trainings of a search use as many")
         rungs = _rungs(given["iterations"]) if "iterations" in given else (recipes.load(PROXY).iterations,)
-        changes = given | {"iterations": rungs[0]}
+        changes = {key: value for key, value in given.items() if key != "minutes"} | {"iterations": rungs[0]}
         if len(rungs) > 1 and changes.setdefault("schedule", "wsd") != "wsd":  # only this one can go on for longer
             _refuse("schedule", given["schedule"], f"'{given['schedule']}' ends for good, several rungs need 'wsd'")
-        return recipes.load(PROXY, **changes).model_dump() | {"rungs": rungs}
+        own = {"rungs": rungs, "minutes": given.get("minutes")}
+        return recipes.load(PROXY, **changes).model_dump() | own
 
     def _check_watching(self) -> None:
         if self.validate_every or self.patience is not None:
@@ -109,7 +115,7 @@ class ProxyConfig(Recipe):
 
     def recipe(self, **changes: Any) -> Recipe:
         """Give the training's recipe on the first rung, with ``changes``."""
-        return Recipe(**(self.model_dump(exclude={"rungs"}) | changes))
+        return Recipe(**(self.model_dump(exclude={"rungs", "minutes"}) | changes))
 
     def stored(self) -> dict[str, Any]:
         """Give plain values from which an equal configuration is read."""
@@ -134,9 +140,9 @@ class BudgetsConfig(Section):
         found = {key: value for key, value in given.items() if key in ("baseline", "counted")}
         limits = {}
         for key in given:
-            if key not in (*found, *COSTS):
-                _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *COSTS))}")
-        for key in COSTS:  # always in this order
+            if key not in (*found, *LIMITABLE):
+                _refuse(key, given[key], f"unknown budget; {nearest(key, ('baseline', 'counted', *LIMITABLE))}")
+        for key in LIMITABLE:  # always in this order
             if key in given:
                 try:
                     limits[key] = Limit.read(key, given[key])
@@ -159,7 +165,7 @@ class BudgetsConfig(Section):
     @model_validator(mode="after")
     def _limiting(self) -> BudgetsConfig:
         if self.baseline is not None and not self.limits:
-            raise ValueError(f"a baseline alone limits nothing; add {' or '.join(COSTS)}")
+            raise ValueError(f"a baseline alone limits nothing; add {' or '.join(LIMITABLE)}")
         return self
 
 

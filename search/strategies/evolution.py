@@ -28,7 +28,7 @@ class Evolution(Strategy):
         return self.history.heritable[-POPULATION:]
 
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
-        alive = self.history.scored[-POPULATION:]
+        alive = self.history.fitting[-POPULATION:]
         if not len(alive):
             return
         while True:

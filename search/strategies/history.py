@@ -71,6 +71,7 @@ class History:
         self.known: dict[Key, int] = {}
         self.genes: Genes = np.empty((0, len(self._candidates.genes.choices)), dtype=np.int16)
         self.costs = np.empty((0, len(self._candidates.objectives) - 1))
+        self.excess = np.empty(0)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -88,6 +89,7 @@ class History:
             changed += range(len(self.observations), len(history))
             self.genes = np.concatenate([self.genes, rows])
             self.costs = np.concatenate([self.costs, self._candidates.costs(rows)])
+            self.excess = np.concatenate([self.excess, self._candidates.excess(rows)])
         self.observations = list(history)
         names = [name for name in self._candidates.objectives if name != "miou"]
         for i in changed:
@@ -100,6 +102,12 @@ class History:
         known = [i for i, o in enumerate(self.observations) if o.miou is not None]
         rows = np.array(known, dtype=np.int64)
         return rows[~np.isnan(self.costs[rows]).any(axis=1)]
+
+    @property
+    def fitting(self) -> NDArray[np.int64]:
+        """Those of the scored ones that are within the budgets: all but some that are known from another search."""
+        rows = self.scored
+        return rows[self.excess[rows] <= 0]
 
     @property
     def miou(self) -> NDArray[np.float64]:

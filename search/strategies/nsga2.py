@@ -25,10 +25,10 @@ class NSGA2(Strategy):
     startup = POPULATION
 
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
-        scored = self.history.scored
-        if not len(scored):
+        fitting = self.history.fitting
+        if not len(fitting):
             return
-        population = scored[best_first(self.history.values(scored), POPULATION)]
+        population = fitting[best_first(self.history.values(fitting), POPULATION)]
         space, genes = self.candidates.genes, self.history.genes
         while True:
             mother, father = (

@@ -53,7 +53,7 @@ class Surrogate(Strategy):
         self._kernels: dict[bytes, Kernel] = {}
 
     def guesses(self, rng: np.random.Generator) -> Iterator[Key]:
-        if len(self.history.scored) < ENOUGH:
+        if len(self.history.scored) < ENOUGH or not len(self.history.fitting):
             self._few.history = self.history
             return self._few.guesses(rng)
         with _blas().limit(limits=1):
@@ -132,7 +132,7 @@ class _Belief:
         running = np.array(
             [i for i, o in enumerate(history.observations) if o.status is Status.RUNNING], dtype=np.int64
         )
-        self._rows = np.concatenate([examples, running])
+        self._rows = np.concatenate([np.intersect1d(examples, history.fitting), running])
         costs = self._seen(history.genes[self._rows])[1]
         costs = np.where(np.isnan(history.costs[self._rows]), costs, history.costs[self._rows])
         expected = self._score.predict(self._known(self._rows))[0]

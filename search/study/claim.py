@@ -75,4 +75,5 @@ def new_trial(
         iterations=iterations,
         latency=latency,
         parent=parent,
+        activations=problem.activations(arch),
     )

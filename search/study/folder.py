@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 
 from boostformer import presets
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
-from results.run import DATA_SUMMARY, STUDY, check_study
+from results.known import Known
+from results.run import DATA_SUMMARY, check_study
 from results.storage.location import JOURNAL_NAME, STORAGE_NAME, Database, Journal, is_run, storage_of
-from results.trial import COSTS, COUNTED, OBJECTIVES, START
+from results.trial import COSTS, COUNTED, START
 from search.config.experiment import Experiment, difference
 from search.config.opening import OpenExperiment
+from search.study.beginning import attributes_at, begin, refuse_foreign, shorter, study_of
+from search.study.carried import Carried, check_carried
 from search.study.curves import CURVES
 from search.study.fingerprint import check_code, code_of
+from search.study.hours import HOURS
 from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
 from search.study.places import PLACES, START_FOLDER, at_its_place, moved, note_data, require_data
 from search.study.weights import WEIGHTS
@@ -32,14 +34,26 @@ _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS
 _OURS |= {START_FOLDER}
 
 
-def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Database | None = None) -> None:
+def set_up(
+    run_dir: Path,
+    opened: OpenExperiment,
+    trials: int,
+    database: Database | None = None,
+    *,
+    hours: float | None = None,
+    runs: Sequence[Path] = (),
+    carried: Carried | None = None,
+) -> None:
     """Make ``run_dir`` a run of the experiment, or check that it is one already.
 
     Args:
         run_dir: the run's folder; made if need be.
         opened: the experiment.
-        trials: how many networks are to be tried in all.
+        trials: how many networks are to be tried in all, beside those known from other runs.
         database: keeps the study; by default it stays where it is already, else in a journal in the folder.
+        hours: how long it may be worked on in all.
+        runs: others that it is to know; one that has begun must know them already.
+        carried: what one that begins knows from these.
 
     Raises:
         UserError: it is a run of another experiment or of other code, is being searched for more networks, holds other
@@ -53,8 +67,13 @@ def set_up(run_dir: Path, opened: OpenExperiment, trials: int, database: Databas
         storage = where.open(create=True)
         leases = open_leases(where, run_dir, storage)
         with leases.exclusive():
-            _refuse_foreign(where, storage, opened)
-            _set_up(where, storage, opened, trials, leases)
+            refuse_foreign(where, storage, opened)
+            attributes = attributes_at(where, storage)
+            if "config" in attributes:
+                check_carried(Known.of(attributes, str(where)), runs, str(run_dir))
+            else:
+                begin(where, storage, opened, run_dir, carried or Carried())
+            _set_up(where, storage, opened, {"trials": trials, HOURS: hours}, leases)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
@@ -78,25 +97,11 @@ def make_folder(run_dir: Path) -> None:
         raise os_refusal(run_dir, "cannot be written", error) from None
 
 
-def _refuse_foreign(where: Journal | Database, storage: optuna.storages.BaseStorage, opened: OpenExperiment) -> None:
-    """Raise :class:`UserError` where somebody else's study is kept, before anything is written into it."""
-    studies = {study.study_name: study for study in storage.get_all_studies()}
-    others = [] if isinstance(where, Database) else sorted(studies.keys() - {where.study})
-    study = studies.get(where.study)
-    if study is not None and "config" not in study.user_attrs:  # one of ours whose setting up broke off has no trials
-        directions = [OBJECTIVES[name].direction for name in opened.experiment.objectives]
-        ours = [direction.name.lower() for direction in study.directions] == directions
-        if not ours or study.user_attrs.keys() - set(STUDY) or storage.get_n_trials(study._study_id):
-            others = [where.study]
-    if others:
-        raise UserError(f"{where}: holds '{others[0]}', an Optuna study of another program; choose another --out")
-
-
 def _set_up(
     where: Journal | Database,
     storage: optuna.storages.BaseStorage,
     opened: OpenExperiment,
-    trials: int,
+    asked: dict[str, Any],
     leases: Leases,
 ) -> None:
     """Create the study, or check that it holds the same experiment.
@@ -105,12 +110,12 @@ def _set_up(
         where: keeps the study.
         storage: opened at ``where``.
         opened: the experiment.
-        trials: how many networks are to be tried in all.
+        asked: how many networks are to be tried in all, and for how many hours.
         leases: tell whether others work on it.
     """
     experiment = opened.experiment
     config, code = experiment.to_dict(), code_of(opened)
-    study = create_study(where, storage, experiment)
+    study = study_of(where, storage, experiment)
     known = study.user_attrs
     made: dict[str, Callable[[], Any]] = {
         "objectives": lambda: list(experiment.objectives),
@@ -120,44 +125,19 @@ def _set_up(
     }
     lost = {name: make() for name, make in made.items() if name not in known}  # also by damage of the journal
     if "config" in known:
-        check_study({"trials": trials, "code": code} | lost | known, str(where))
+        check_study(asked | {"code": code} | lost | known, str(where))
         began = Experiment.from_dict(known["config"], str(where)).to_dict()  # with what older ones do not say
         if differs := difference(began, config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
         check_code(known.get("code", code), code, str(where), any_version=True)
-        asked = known.get("trials", trials)
-        if trials < asked and (others := leases.alive()):
+        if (less := shorter(known, asked)) and (others := leases.alive()):
             raise UserError(
-                f"{where}: is being searched for {asked} networks (workers: {others}), which --trials {trials} would "
-                "end; give at least as many, join with `boostformer worker`, or stop the others first"
+                f"{where}: is being searched for {less[0]} (workers: {others}), which {less[1]} would end; give "
+                "at least as much, join with `boostformer worker`, or stop the others first"
             )
-    for name, value in ({"trials": trials, "code": code} | lost).items():
+    for name, value in (asked | {"code": code} | lost).items():
         if known.get(name) != value:
             study.set_user_attr(name, value)
-
-
-def create_study(
-    where: Journal | Database, storage: optuna.storages.BaseStorage, experiment: Experiment
-) -> optuna.Study:
-    """Create a run's study, or load it: its objectives with their names.
-
-    Args:
-        where: keeps the study.
-        storage: opened at ``where``.
-        experiment: has the objectives.
-    """
-    names = list(experiment.objectives)
-    study = optuna.create_study(
-        study_name=where.study,
-        storage=storage,
-        directions=[OBJECTIVES[name].direction for name in names],
-        load_if_exists=True,
-    )
-    if study.metric_names != names:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(names)
-    return study
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:
@@ -204,11 +184,37 @@ def read_experiment(run_dir: Path) -> Experiment:
 
 def read_frozen(run_dir: Path) -> tuple[Experiment, int]:
     """Read the experiment of an existing run, with its data where they are now, and how many networks it asks for."""
+    attributes, where = _attributes(run_dir)
+    return at_its_place(_experiment(attributes, where), run_dir), attributes["trials"]
+
+
+def read_code(run_dir: Path) -> dict[str, Any]:
+    """Read the code that an existing run was made by, as :func:`search.study.fingerprint.code_of` describes it."""
+    attributes, where = _attributes(run_dir)
+    check_study(attributes, str(where))
+    code: dict[str, Any] = attributes["code"]
+    return code
+
+
+def read_hours(run_dir: Path) -> float | None:
+    """Read for how many hours an existing run is to be worked on; None for any number."""
+    attributes, where = _attributes(run_dir)
+    check_study(attributes, str(where))
+    hours: float | None = attributes.get(HOURS)
+    return hours
+
+
+def read_known(run_dir: Path) -> Known:
+    """Read what an existing run knows from others."""
+    attributes, where = _attributes(run_dir)
+    return Known.of(attributes, str(where))
+
+
+def _attributes(run_dir: Path) -> tuple[dict[str, Any], Journal | Database]:
     where = storage_of(run_dir)
     storage = where.open()
     with where.answering():
-        attributes = storage.get_study_user_attrs(where.study_id(storage))
-    return at_its_place(_experiment(attributes, where), run_dir), attributes["trials"]
+        return storage.get_study_user_attrs(where.study_id(storage)), where
 
 
 def reopened(run_dir: Path, data: Path | None = None) -> tuple[OpenExperiment, int]:

@@ -21,6 +21,7 @@ from search.strategies.history import ParentKey, nearest
 from search.strategies.ranking import best_first
 from search.study.state import State
 from search.study.weights import Weights
+from search_space.nearness import distances, nearest_genes
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,33 @@ class Lineages:
             return None
         own = opened.problem.key(arch)
         earlier = list(takewhile(lambda known: known.genes != own, self.state.history))
-        return self.stored(nearest(opened.problem.genes, own, earlier, opened.start_key))
+        return self.closest(arch, self.stored(nearest(opened.problem.genes, own, earlier, opened.start_key)))
+
+    def closest(self, arch: Architecture, chosen: Parent | None) -> Parent | None:
+        """Give ``chosen``, or the network of another run that is more like ``arch`` and whose weights are there."""
+        state, space = self.state, self.opened.experiment.space
+        others = [found for digest, found in state.ancestors.items() if digest in state.stored]
+        if not self.opened.experiment.inherit or not others:
+            return chosen
+        listed = [nearest_genes(space, found.network) for found in others]
+        if chosen is not None:
+            own, start = self._ancestor(chosen), self.opened.experiment.start
+            if own is None and start is not None:
+                own = Architecture.from_dict(start.architecture, start.place)
+            assert own is not None
+            listed.insert(0, nearest_genes(space, own))  # of several as near it is taken
+        rows = np.array(listed, dtype=np.int16).reshape(len(listed), -1)
+        best = int(distances(space.genes, space.encode([arch]), rows)[0].argmin()) - (chosen is not None)
+        if best < 0:
+            return chosen
+        return Parent(others[best].id, others[best].weights, others[best].behind)
+
+    def _ancestor(self, parent: Parent) -> Architecture | None:
+        """Give the network that a training begins from; None for the search's start."""
+        if parent.id == START:
+            return None
+        other = self.state.ancestors.get(parent.weights)
+        return self.state.architectures[parent.id] if other is None else other.network
 
     def look(self) -> None:
         """Tell the state which weights are there."""
@@ -122,7 +149,7 @@ class Lineages:
 
     def prune_orphans(self) -> None:
         """Remove the weights of workers that died before they told of them, once all trainings are concluded."""
-        known = {score.weights for score in self.state.scores.values()}
+        known = {score.weights for score in self.state.scores.values()} | self.state.ancestors.keys()
         for digest in self.weights.digests() - known if self.opened.experiment.inherit else ():
             self.weights.remove(digest)
 
@@ -135,7 +162,9 @@ class Lineages:
             start = self.opened.start
             assert start is not None
             return Beginning(START, start.digest, lambda: start)
-        arch, labels = self.state.architectures[parent.id], list(self.opened.experiment.labels)
+        arch, other = self._ancestor(parent), self.state.ancestors.get(parent.weights)
+        assert arch is not None
+        labels = list(self.opened.experiment.labels if other is None else other.labels)
 
         def read() -> Trained:
             return Trained(parent.id, parent.weights, self.weights.read(parent.weights), labels, arch)

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
 from boostformer.training.state import newest_state
+from results.known import Known
 from results.run import check_study
 from results.schema import key_of
 from results.storage.location import storage_of
@@ -30,6 +31,7 @@ from search.strategies.history import Observation
 from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
 from search.study.folder import CHECKPOINTS
+from search.study.hours import Hours
 from search.study.leases import open_leases
 from search.study.lineages import Lineages
 from search.study.proposals import Proposals
@@ -59,18 +61,24 @@ class Queue:
         check_study(known, str(where))
         check_code(known["code"], code_of(opened), str(where))
         timing, start = self.experiment.latency, self.experiment.start
-        scheduler = Scheduler.of(self.experiment, known["trials"])
+        self._known = Known.of(known, str(where))
+        scheduler = Scheduler.of(self.experiment, known["trials"], self._known.ids)
         provenance = None if timing is None else timing.provenance
-        self._state = State(self.problem, scheduler, str(where), provenance, start.weights if start else None)
+        ancestors = {ancestor.weights: ancestor for ancestor in self._known.ancestors}
+        self._state = State(
+            self.problem, scheduler, str(where), provenance, start.weights if start else None, ancestors
+        )
         self._leases = open_leases(where, run_dir, storage)
         objectives, terms = self.experiment.objectives, terms_of(self.experiment)
         self._trials = StoredTrials(where, storage, study_id, objectives, self._leases.token, terms)
         self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
+        self._first = [first.network for first in self.experiment.first]
         self._proposals = Proposals(self.problem, say)
         self._say = say
         self._current: int | None = None
         self._device_answers = False  # when it was last asked
         self._used_up: Exhausted | None = None
+        self._hours = Hours()
 
     @property
     def token(self) -> str:
@@ -96,10 +104,20 @@ class Queue:
         finally:
             self._leases.__exit__(kind, error, trace)
 
+    def tick(self) -> None:
+        """Tell the study from time to time, during a training, how long the run was worked on."""
+        if self._hours.is_due():
+            self._reliably(self._tell_hours)
+
+    def _tell_hours(self) -> None:
+        with self._leases.exclusive():
+            self._hours.tell(self._trials.attributes, self._trials.note)
+
     def _leave(self) -> None:
         for frozen in self._trials.all():
             if frozen.state is TrialState.RUNNING and self._trials.are_own(frozen):
                 self._trials.give_back(frozen)
+        self._tell_hours()
 
     def folder(self, key: TrialKey) -> Path:
         """Return the folder where the training of this network with this seed keeps its state, on every rung."""
@@ -107,8 +125,8 @@ class Queue:
 
     def _read_target(self) -> bool:
         """Tell whether a search with another --trials has been started since."""
-        before = self._state.scheduler
-        self._state.scheduler = Scheduler.of(self.experiment, self._trials.target)
+        before, asked = self._state.scheduler, self._trials.attributes["trials"]
+        self._state.scheduler = Scheduler.of(self.experiment, asked, self._known.ids)
         return self._state.scheduler != before
 
     def _forget_states(self) -> None:
@@ -145,9 +163,12 @@ class Queue:
     def claim(self, propose: Proposer) -> Claim | None:
         """Claim the next trial to be run, waiting while others run the only ones left; None when all are concluded.
 
-        Raises what ``propose`` raised when there is no further network, once no trial waits for its device.
+        Raises what ``propose`` raised when there is no further network, once no trial waits for its device, and
+        :class:`Exhausted` when the hours are used up that the search was given: what is left stays to be resumed.
         """
         while True:
+            if why := self._reliably(lambda: self._hours.used_up(self._trials.attributes)):
+                raise Exhausted(why)
             found = self._reliably(lambda: self._try_to_claim(propose))
             if isinstance(found, Claim):
                 self._current = found.trial_id
@@ -192,12 +213,15 @@ class Queue:
         return None
 
     def _proposed(self, seed: int, propose: Proposer) -> tuple[TrialKey, Architecture, Parent | None]:
-        if (arch := self._proposals.next(self._trials.all(), self._state.architectures)) is not None:
-            return TrialKey(arch.id, 0, seed), arch, self.lineages.like(arch)
+        tried = self._state.architectures
+        asked = next((arch for arch in self._first if arch.id not in tried), None)
+        if (asked := asked or self._proposals.next(self._trials.all(), tried)) is not None:
+            return TrialKey(asked.id, 0, seed), asked, self.lineages.like(asked)
         proposal = propose(self._state.history)
         arch = self.problem.space.decode(proposal.genes)
         self.lineages.prune(proposal.parents)
-        return TrialKey(arch.id, 0, seed), arch, self.lineages.stored(proposal.parent)
+        parent = self.lineages.closest(arch, self.lineages.stored(proposal.parent))
+        return TrialKey(arch.id, 0, seed), arch, parent
 
     def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
         """Begin a training of a known network once more, or a further one."""

@@ -10,7 +10,7 @@ Source: Schmucker et al., "Multi-objective asynchronous successive halving", 202
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +54,14 @@ class Scheduler:
     """Chooser of the next training, from all trials of a run; it has no state of its own.
 
     Attributes:
-        target: how many networks are begun.
+        target: how many networks are begun, beside the known ones.
         seed: of all trainings but a finalist's further ones.
         rungs: iterations of a training on each rung, ascending.
         reduction_factor: one in so many networks of a rung is promoted.
         final_seeds: number of seeds for each network on the front, which is that of the highest rung any network
             reached.
         objectives: names.
+        known: ids of the networks whose first trainings came from another run.
     """
 
     target: int
@@ -69,12 +70,21 @@ class Scheduler:
     reduction_factor: int
     final_seeds: int
     objectives: tuple[str, ...]
+    known: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, experiment: Experiment, target: int) -> Scheduler:
-        """Make the scheduler of a run that tries ``target`` networks."""
+    def of(cls, experiment: Experiment, target: int, known: Collection[str] = ()) -> Scheduler:
+        """Make the scheduler of a run that tries ``target`` networks beside those with the ids ``known``."""
         search, proxy = experiment.search, experiment.proxy
-        return cls(target, proxy.seed, proxy.rungs, search.reduction_factor, search.final_seeds, experiment.objectives)
+        return cls(
+            target,
+            proxy.seed,
+            proxy.rungs,
+            search.reduction_factor,
+            search.final_seeds,
+            experiment.objectives,
+            frozenset(known),
+        )
 
     @property
     def seeds(self) -> range:
@@ -89,6 +99,10 @@ class Scheduler:
     def is_first(self, key: TrialKey) -> bool:
         """Tell whether this is the training that every network begins with."""
         return (key.rung, key.seed) == (0, self.seed)
+
+    def is_new(self, key: TrialKey) -> bool:
+        """Tell whether this training counts towards the target: the first of a network that was not known."""
+        return self.is_first(key) and key.arch_id not in self.known
 
     def next_step(self, trials: Iterable[Trial]) -> Step:
         """Choose the most useful thing to do.
@@ -106,7 +120,7 @@ class Scheduler:
                 running[1] |= active
                 rungs[key.rung][key.arch_id] = trial
             by_seed[key.rung][key.arch_id][key.seed] = trial
-        if len(rungs[0]) < self.target:
+        if len(rungs[0].keys() - self.known) < self.target:
             return Propose(self.seed)
         for rung in range(len(self.rungs) - 1):
             if (chosen := self._promoted(rungs[rung], rungs[rung + 1])) is not None:
@@ -121,7 +135,7 @@ class Scheduler:
 
     def most_trainings(self) -> list[int]:
         """Estimate how many trainings each rung will have, without further seeds, to announce what a run costs."""
-        counts = [self.target]
+        counts = [self.target + len(self.known)]
         while len(counts) < len(self.rungs):
             counts.append(counts[-1] // self.reduction_factor)
         return counts
@@ -145,7 +159,7 @@ class Scheduler:
         return [ids[i] for i in front_of(np.array([means[arch_id] for arch_id in ids]))] if ids else []
 
     def _values(self, trials: Mapping[Any, Trial]) -> dict[Any, tuple[float, ...]]:
-        """Return the objectives, all minimised, of the finished trials that have all of them."""
-        finished = {key: trial for key, trial in trials.items() if trial.is_finished}
+        """Return the objectives, all minimised, of the finished trials within budget that have all of them."""
+        finished = {key: trial for key, trial in trials.items() if trial.is_finished and trial.feasible}
         found = {key: minimised_values(trial, self.objectives) for key, trial in finished.items()}
         return {key: values for key, values in found.items() if np.isfinite(values).all()}

@@ -6,7 +6,7 @@ It is updated trial by trial, and looks at each ended trial once, so that a clai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from optuna.trial import FrozenTrial, TrialState
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.figures import Latency, Provenance
+from results.known import Ancestor
 from results.schema import read_trial
 from results.trial import START, Parent, Status, Trial, TrialKey
 from search.config.problem import Key, Problem
@@ -80,6 +81,7 @@ class State:
         source: names the study in messages.
         provenance: of the run's latencies, if it has any.
         start: digest of the weights that the search begins with, if any.
+        ancestors: networks of other runs that trainings may begin from, by the digest of their weights.
         architectures: every network that was tried.
         deaths: how many workers in a row died at a training without getting further.
         reached: iterations after which a training's state was saved when it was last taken over from a dead worker.
@@ -97,6 +99,7 @@ class State:
     source: str
     provenance: Provenance | None = None
     start: str | None = None
+    ancestors: Mapping[str, Ancestor] = field(default_factory=dict)
     architectures: dict[str, Architecture] = field(default_factory=dict)
     deaths: dict[TrialKey, int] = field(default_factory=dict)
     reached: dict[TrialKey, int] = field(default_factory=dict)
@@ -143,7 +146,7 @@ class State:
 
     def _standing(self, owners: list[str], interrupted: list[TrialKey], waiting: list[Trial]) -> Standing:
         seed = self.scheduler.seed
-        begun = sum(self.scheduler.is_first(trial.key) for trial in self._begun)
+        begun = sum(self.scheduler.is_new(trial.key) for trial in self._begun)
         scheduler = replace(self.scheduler, target=max(self.scheduler.target, begun))
         most = scheduler.most_trainings()
         left_of = Counter(dict(enumerate(most)))
@@ -171,8 +174,8 @@ class State:
 
     def _to_repeat(self, interrupted: list[TrialKey]) -> list[TrialKey]:
         """Leave out networks beyond the number asked for, if that was lowered since."""
-        room = self.scheduler.target - sum(self.scheduler.is_first(trial.key) for trial in self._begun)
-        first = [key for key in interrupted if self.scheduler.is_first(key)]
+        room = self.scheduler.target - sum(self.scheduler.is_new(trial.key) for trial in self._begun)
+        first = [key for key in interrupted if self.scheduler.is_new(key)]
         return [key for key in interrupted if key not in first or first.index(key) < room]
 
     def see(self, stored: set[str]) -> None:
@@ -230,7 +233,7 @@ class State:
                 raise UserError(f"{where}: has a latency, which the run does not ask for")
             self.provenance.require_same(trial.latency.provenance, where)
         if trial.parent is not None:
-            self._check(trial.parent, where)
+            self._check(trial, trial.parent, where)
         if key.arch_id not in self.architectures:
             arch = Architecture.from_dict(trial.architecture, where)
             try:
@@ -244,10 +247,12 @@ class State:
             self.scores[key] = Scored(trial.miou, trial.seconds, trial.provenance, trial.weights, trial.iou)
         self.parents[key] = trial.parent
 
-    def _check(self, parent: Parent, where: str) -> None:
+    def _check(self, trial: Trial, parent: Parent, where: str) -> None:
         if parent.id == START and parent.weights != self.start:
             raise UserError(f"{where}: begins from a start that is not the run's")
-        if parent.id != START and parent.id not in self.architectures:
+        if parent.id == START or parent.id in self.architectures or parent.weights in self.ancestors:
+            return
+        if trial.id not in self.scheduler.known:  # in the run that it is known from there was more
             raise UserError(f"{where}: begins from network {parent.id}, which no earlier trial has")
 
     def _end(self, trial: Trial) -> None:

@@ -56,10 +56,13 @@ class StoredTrials:
         return self.storage.get_all_trials(self.study_id, deepcopy=False)
 
     @property
-    def target(self) -> int:
-        """How many networks are to be tried, as the last search asked for."""
-        asked: int = self.storage.get_study_user_attrs(self.study_id)["trials"]
-        return asked
+    def attributes(self) -> dict[str, Any]:
+        """What the study says of the run, such as how many networks are to be tried."""
+        return self.storage.get_study_user_attrs(self.study_id)
+
+    def note(self, name: str, value: Any) -> None:
+        """Store an attribute of the study."""
+        self.storage.set_study_user_attr(self.study_id, name, value)
 
     def are_own(self, frozen: FrozenTrial) -> bool:
         """Tell whether this worker has claimed a trial."""

@@ -20,6 +20,7 @@ from boostformer.errors import UserError, os_refusal
 from boostformer.files import exists, is_file, is_folder, publish, read_json, sync_folder
 from boostformer.weights import checkpoint
 from results.frames import trial_rows
+from results.known import Known
 from results.pareto import front
 from results.records import document_of, read_document
 from results.report.page import page
@@ -31,7 +32,8 @@ from results.tables import to_json
 from results.terms import earlier_scores
 from search.config.experiment import Experiment
 from search.config.frozen import run_file_of
-from search.study.folder import create_study, make_folder
+from search.study.beginning import study_of
+from search.study.folder import make_folder
 from search.study.places import START_FOLDER
 from search.study.stored import terms_of
 from search.study.weights import WEIGHTS, Weights
@@ -142,6 +144,7 @@ def import_run(file: Path, run_dir: Path) -> Run:
     with zips.reading(file, KIND, VERSION, _ALLOWED) as members:
         known, stored = read_document(members.read_json(STUDY), f"{source}: {STUDY}")
         run_of(known, stored, f"{source}: {STUDY}")
+        Known.of(known, f"{source}: {STUDY}")
         experiment = Experiment.from_dict(known["config"], f"{source}: {STUDY}")
         with _draft(run_dir) as draft:
             make_folder(draft)
@@ -195,7 +198,7 @@ def _write_study(
         source: names the file in messages.
     """
     where, terms = Journal(folder), terms_of(experiment)
-    study = create_study(where, where.open(create=True), experiment)
+    study = study_of(where, where.open(create=True), experiment)
     for name in sorted(known, key="config".__eq__):  # it comes last: without it, a run is not whole
         study.set_user_attr(name, known[name])
     trials = [read_trial(frozen, source) for frozen in stored]

@@ -73,17 +73,32 @@ class Weights:
 
     def read(self, digest: str) -> dict[str, Tensor]:
         """Give weights by name; :class:`LostWeights` when they are gone or damaged, which are removed."""
-        name = digest + _SUFFIX
-        try:
-            with self._store.open_reader(name) as stream:
-                content = stream.read()
-        except (ArtifactNotFound, OSError):
-            raise LostWeights(f"weights {digest[:12]} are gone") from None
+        content = self._content(digest)
         with suppress(SafetensorError, ValueError, UserError):
             if hashlib.sha256(content).hexdigest() == digest:
-                return check_tensors(load(content), Path(name))
+                return check_tensors(load(content), Path(digest + _SUFFIX))
         self.remove(digest)
         raise LostWeights(f"weights {digest[:12]} are damaged")
+
+    def _content(self, digest: str) -> bytes:
+        try:
+            with self._store.open_reader(digest + _SUFFIX) as stream:
+                return stream.read()
+        except (ArtifactNotFound, OSError):
+            raise LostWeights(f"weights {digest[:12]} are gone") from None
+
+    def take(self, digest: str, other: Weights) -> bool:
+        """Store a copy of weights of another run, which stay there; False when that has them no more, or damaged."""
+        if digest in self:
+            return True
+        try:
+            content = other._content(digest)
+        except LostWeights:
+            return False
+        if hashlib.sha256(content).hexdigest() != digest:
+            return False
+        self._store.write(digest + _SUFFIX, io.BytesIO(content))
+        return True
 
     def remove(self, digest: str) -> None:
         """Remove weights, if they are there."""

@@ -137,7 +137,8 @@ class _Evaluation:
             except Unavailable as error:
                 return queue.postpone(claim, str(error))
         except TrainingFailure as failure:
-            return queue.fail(claim, failure.reason, time.perf_counter() - started)
+            reason = str(failure) if failure.reason == "too_long" else failure.reason
+            return queue.fail(claim, reason, time.perf_counter() - started)
         except LostWeights as error:
             return queue.orphan(claim, str(error))
         except MeasureFailure as failure:
@@ -149,21 +150,29 @@ class _Evaluation:
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
             return Scored(known.miou, known.seconds, known.provenance, known.weights, known.iou)
         with curve(self.queue.run_dir, known.number) as draw:
-
-            def step(done: int, total: int, loss: float) -> None:
-                self.reporter.step(done, total, loss)
-                draw(done, total, loss)
-
             found = self.evaluator.evaluate(
                 claim.architecture,
                 key.seed,
-                step,
+                self._step(draw),
                 rung=key.rung,
                 folder=self.queue.folder(key),
                 start=self.queue.lineages.beginning(claim.trial),
             )
         weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
         return Scored(found.miou, found.seconds, found.provenance, weights, found.iou)
+
+    def _step(self, draw: Progress) -> Progress:
+        """Make what a training tells its steps to, ``draw`` among them, and which ends one that takes too long."""
+        minutes, began = self.opened.experiment.proxy.minutes, time.monotonic()
+
+        def step(done: int, total: int, loss: float) -> None:
+            self.reporter.step(done, total, loss)
+            draw(done, total, loss)
+            self.queue.tick()
+            if minutes is not None and done < total and time.monotonic() - began > 60 * minutes:
+                raise TrainingFailure("too_long", f"{done} of {total} iterations in proxy.minutes {minutes:g}")
+
+        return step
 
     def _measured(self, claim: Claim, *, patient: bool) -> Claim:
         timing, backend = self.opened.experiment.latency, self.opened.backend
