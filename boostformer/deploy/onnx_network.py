@@ -42,6 +42,7 @@ class OnnxNetwork(nn.Module):
         fit: how images are brought to the input's size.
         overlap: of windows.
         provenance: how the weights came about; empty without a manifest.
+        any_size: whether it takes images of other sizes, too.
 
     Raises:
         UserError: the file cannot be read, is none of ours, or its manifest is of another one.
@@ -67,7 +68,10 @@ class OnnxNetwork(nn.Module):
         self.provenance: dict[str, Any] = _provenance(file)
         [image], [output] = self._session.get_inputs(), self._session.get_outputs()
         expected = [1, self.architecture.bands, *self.architecture.size]
-        if image.shape != expected or (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, []):
+        free = [not isinstance(side, int) for side in image.shape]
+        self.any_size = len(free) == len(expected) and free[2] and free[3]
+        fits = [is_free or side == wanted for is_free, side, wanted in zip(free, image.shape, expected, strict=False)]
+        if len(free) != len(expected) or free[1] or not all(fits) or (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, []):
             raise UserError(
                 f"{file}: maps {image.shape} to {output.type} {output.shape}, allowed: {expected} to {self._kind}"
             )
@@ -90,7 +94,7 @@ class OnnxNetwork(nn.Module):
 
         Of a file that gives labels they are 1 for the class of a pixel, else 0, at the input's size.
         """
-        if x.shape[2:] != self.architecture.size:
+        if not self.any_size and x.shape[2:] != self.architecture.size:
             height, width = self.architecture.size
             raise UserError(
                 f"{self._file}: sees images of {height}x{width} alone, not {x.shape[2]}x{x.shape[3]}; "
