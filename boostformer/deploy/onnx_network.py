@@ -69,9 +69,11 @@ class OnnxNetwork(nn.Module):
         [image], [output] = self._session.get_inputs(), self._session.get_outputs()
         expected = [1, self.architecture.bands, *self.architecture.size]
         free = [not isinstance(side, int) for side in image.shape]
-        self.any_size = len(free) == len(expected) and free[2] and free[3]
-        fits = [is_free or side == wanted for is_free, side, wanted in zip(free, image.shape, expected, strict=False)]
-        if len(free) != len(expected) or free[1] or not all(fits) or (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, []):
+        self.any_size = free[2:] == [True, True]
+        seen = [wanted if is_free else side for is_free, side, wanted in zip(free, image.shape, expected, strict=False)]
+        if (seen, len(free), free[1:2]) != (expected, 4, [False]) or (
+            (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, [])
+        ):
             raise UserError(
                 f"{file}: maps {image.shape} to {output.type} {output.shape}, allowed: {expected} to {self._kind}"
             )

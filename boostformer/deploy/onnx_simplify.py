@@ -14,7 +14,16 @@ from collections.abc import Sequence
 import numpy as np
 from onnxscript import ir
 
-from boostformer.deploy.onnx_graph import constant, constant_of, dims_of, emit, may_be_output, replace, shape_of, single_use
+from boostformer.deploy.onnx_graph import (
+    constant,
+    constant_of,
+    dims_of,
+    emit,
+    may_be_output,
+    replace,
+    shape_of,
+    single_use,
+)
 
 LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 """Operators that only rearrange elements."""

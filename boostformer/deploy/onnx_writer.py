@@ -62,11 +62,24 @@ def to_onnx(
     convert(model, opset)
     graph = ir.to_proto(model)
     del graph.graph.value_info[:]
+    if axes:
+        _name_axes(graph, axes)
     graph = onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
     onnx.checker.check_model(graph, full_check=True)
     if opset_of(graph) != opset:
         raise RuntimeError(f"opset {opset} was asked for, {opset_of(graph)} was written")
     return graph
+
+
+def _name_axes(graph: onnx.ModelProto, axes: tuple[Any, ...]) -> None:
+    """Give free axes their own names, without the factors and numbers of torch's symbols; those of outputs follow."""
+    for value, free in zip(graph.graph.input, axes, strict=True):
+        for axis, dim in (free or {}).items():
+            value.type.tensor_type.shape.dim[axis].dim_param = dim.__name__.rpartition("*")[2]
+    for value in graph.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param"):
+                dim.Clear()
 
 
 def opset_of(graph: onnx.ModelProto) -> int:
@@ -84,7 +97,7 @@ def _program(
         # Asked to export itself, torch.onnx would rather fix an axis than refuse.
         source = torch.export.export(module, inputs, dynamic_shapes=axes) if axes else module
         program = torch.onnx.export(
-            source,  # type: ignore[arg-type]
+            source,
             () if axes else inputs,
             dynamo=True,
             opset_version=opset,

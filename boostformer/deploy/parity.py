@@ -55,7 +55,9 @@ def difference_of(model: BoostFormer, form: Form, run: Run, images: Iterable[Ten
 
 def session_of(graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Open a graph in ONNX Runtime on the CPU."""
-    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it says besides raising
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def runner(graph: onnx.ModelProto) -> Run:
@@ -81,5 +83,3 @@ def parity(module: nn.Module, graph: onnx.ModelProto, probes: Iterable[tuple[Any
             difference, largest = float(np.abs(theirs - ours).max()), float(np.abs(ours).max())
             worst = float(np.maximum(worst, difference / largest if largest else difference))  # keeps what is no number
     return worst
-
-

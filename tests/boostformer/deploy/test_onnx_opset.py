@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from onnxscript import ir
 from torch import nn
 
-from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.deploy.onnx_opset import NEWEST, TENSORRT_8_2, convert
+from boostformer.deploy.onnx_writer import to_onnx
 
 RANDOM = np.random.default_rng(0)
 SHAPE = (2, 6, 5, 8)
