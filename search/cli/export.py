@@ -137,22 +137,23 @@ def _axes(text: str | None) -> tuple[str, ...]:
     return found
 
 
-def pictures_for(model: BoostFormer, network: Path, data: str | None) -> Pictures | None:
+def pictures_for(model: BoostFormer, network: Path, data: str | None, most: int | None = None) -> Pictures | None:
     """Find the images to check a file on: validation images of its data; None where nobody knows any.
 
     Args:
         model: the network.
         network: where it was read from, for messages.
         data: ``--data``; by default what its provenance names.
+        most: images at most.
     """
-    from boostformer.deploy.agreement import pictures_of
+    from boostformer.deploy.agreement import IMAGES, pictures_of
 
     known = data_in(model.provenance)
     if data == "scenes" or (data is None and known is None):
         return None
     config = data_of(data, None, known, model.architecture.size)
     split, _ = open_images(model, network, config, "validation")
-    return pictures_of(split, f"validation images of {config.root or config.kind}")
+    return pictures_of(split, f"validation images of {config.root or config.kind}", most or IMAGES)
 
 
 def to_export(text: str) -> BoostFormer:

@@ -25,6 +25,7 @@ from boostformer.shown import one_line, printable
 from search.cli import (
     compare,
     data,
+    deploy,
     evaluate,
     export,
     inspect,
@@ -89,8 +90,9 @@ for group in (
     recipes,
     evaluate,
     compare,
-    export,
     use,
+    export,
+    deploy,
     data,
     inspect,
     latency,
