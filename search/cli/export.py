@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from boostformer.model import BoostFormer
 
 AXES = ("batch", "size")
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "pt2", "openvino")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +35,8 @@ def export(
             metavar="CKPT|ARCH", help="Folder of a checkpoint; or, untrained, what `profile` takes.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx.")],
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2 or .xml.")],
+    format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export) or openvino.")] = "onnx",
     opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
     size: Annotated[
         str | None, typer.Option(help="HxW of the input; by default that at which the network was scored.")
@@ -71,11 +71,16 @@ def export(
         raise UserError(f"--format: unknown '{format}'; {nearest(format, FORMATS)}")
     if data is not None and not fp16:
         raise UserError("--data: are the images that --fp16 is checked on; give --fp16, too")
+    if format != "onnx" and (fp16 or dynamic):
+        raise UserError(f"--fp16, --dynamic: are of ONNX files, not of --format {format}; leave them out")
     check_labels(labels, label_type)
     wanted = size_of(size)
     free = _axes(dynamic)
     model = to_export(network)
     form = form_of(model, opset, labels=labels, label_type=label_type, normalise=normalise, half=fp16, free=free)
+    if format != "onnx":
+        _other_format(model, out, format, wanted, form)
+        return
     pictures = pictures_for(model, Path(network), data) if fp16 else None
     done = export_onnx(model, out, opset=opset, size=wanted, form=form, pictures=pictures)
     shape = "x".join(map(str, done.shape))
@@ -88,6 +93,30 @@ def export(
     if done.agreement is not None:
         note(f"{done.file}: half precision: {done.agreement}")
     if not form.any_size and (remark := shape_remark(model.provenance, done.shape[2:])):
+        note(f"{done.file}: {remark}")
+
+
+def _other_format(model: BoostFormer, out: Path, format: str, size: tuple[int, int] | None, form: Form) -> None:
+    """Export to another format than ONNX, and say how it went.
+
+    Args:
+        model: the network.
+        out: the file.
+        format: pt2 or openvino.
+        size: (H, W), if it was given.
+        form: of the file.
+    """
+    from boostformer.deploy.formats import export_format
+    from boostformer.deploy.manifest import shape_remark
+
+    done = export_format(model, out, format, size=size, form=form)
+    gives = f"labels ({form.labels}) differ from the best class" if form.labels else "it differs from the network"
+    shape = "x".join(map(str, done.shape))
+    note(
+        f"{done.file}: {shape}, {done.made_by}; {gives} by {done.max_difference:.1e} of the largest logit; manifest "
+        f"{done.manifest}"
+    )
+    if remark := shape_remark(model.provenance, done.shape[2:]):
         note(f"{done.file}: {remark}")
 
 
