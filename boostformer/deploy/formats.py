@@ -90,12 +90,11 @@ def export_format(
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder) / f"net{ending}" for ending in ((".xml", ".bin") if openvino else (".pt2",))]
         if openvino:
-            run, made_by = (
-                _write_openvino(openvino, packaged, shape, said, written[0]),
-                f"OpenVINO {_version(openvino)}",
-            )
+            run = _write_openvino(openvino, packaged, shape, said, written[0])
+            made_by = f"OpenVINO {str(openvino.__version__).partition('-')[0]}"
         else:
-            run, made_by = _write_program(packaged, shape, written[0]), f"torch {torch.__version__}"
+            run = _write_program(packaged, shape, written[0])
+            made_by = f"torch {torch.__version__}"
         difference = difference_of(model, form, run, images)
         if not difference <= TOLERANCE:
             raise RuntimeError(f"{file.name}: differs from the network by {difference:.2e}, more than {TOLERANCE:.0e}")
