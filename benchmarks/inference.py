@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boostformer import build, import_checkpoint, presets
-from boostformer.deploy.export import to_onnx
+from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.fold import fold
 from boostformer.model import BoostFormer
 

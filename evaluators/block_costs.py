@@ -14,7 +14,7 @@ import torch
 
 from boostformer.architecture import RGB_BANDS, STRIDES, BlockSpec
 from boostformer.blocks import registry
-from boostformer.deploy.export import to_onnx
+from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.files import cache_folder, replacing
 from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part

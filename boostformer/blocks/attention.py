@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +44,24 @@ class AdaptivePool(nn.AdaptiveAvgPool2d):
         return rows @ x @ columns.T
 
 
-def _windows(length: int, grid: int, like: Tensor) -> Tensor:
+def _windows(length: int | torch.SymInt, grid: int, like: Tensor) -> Tensor:
     """(grid, length): row i averages the positions of window i, as adaptive pooling places it."""
+    if not isinstance(length, int):
+        return _free_windows(length, grid, like)
     rows = []
     for i in range(grid):
         first, last = i * length // grid, -(-(i + 1) * length // grid)
         rows.append([1 / (last - first) if first <= position < last else 0.0 for position in range(length)])
     return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def _free_windows(length: Any, grid: int, like: Tensor) -> Tensor:
+    """Compute the windows in the graph, whose ``length`` is free: of whole numbers 1 - x is above 0 for 0 alone."""
+    window = torch.arange(grid, device=like.device, dtype=torch.float32)[:, None]
+    first, last = (window * length / grid).floor(), ((window + 1) * length / grid).ceil()
+    position = torch.arange(length, device=like.device, dtype=torch.float32)
+    outside = (first - position).relu() + (position - (last - 1)).relu()
+    return ((1 - outside).relu() / (last - first)).to(like.dtype)
 
 
 def heads_refusal(width: int, heads: int) -> str | None:

@@ -110,8 +110,9 @@ class DeformableAttention(Attention):
         table = self.table.unflatten(0, (self.groups, -1)).permute(0, 2, 1, 3).flatten(2).to(rows.dtype)  # (G, T, hT)
         bias = rows.flatten(2, 3) @ table  # (B, G, M*H, hT)
         bias = bias.view(*rows.shape[:3], -1, TABLE) @ columns.transpose(3, 4)  # (B, G, M, H*h, W)
-        bias = bias.unflatten(3, (int(x.shape[2]), -1)).permute(0, 1, 4, 3, 5, 2)  # (B, G, h, H, W, M)
-        return bias.flatten(3, 4).flatten(1, 2).contiguous()
+        batch, groups = bias.shape[:2]  # which are one axis now: runtimes on phones take five at most
+        bias = bias.flatten(0, 1).unflatten(2, (int(x.shape[2]), -1)).permute(0, 3, 2, 4, 1)  # (B*G, h, H, W, M)
+        return bias.reshape(batch, groups * bias.shape[1], -1, bias.shape[4])
 
     def absorb_input(self, scale: Channels, shift: Channels | None) -> bool:
         """Take a factor but no term: points beyond the edge see zeros, not the term."""
@@ -149,7 +150,8 @@ def sample(x: Tensor, points: Tensor) -> Tensor:
             index = inside.long()
             if not torch.compiler.is_exporting():  # a training that diverges has NaN, of which long() is any number
                 index = index.clamp(0, size - 1)
-            lines.append((index, weight * (line == inside)))
+            # Both are whole numbers: 1 where they are equal, else 0, without a comparison that must become a number.
+            lines.append((index, weight * (1 - (line - inside).abs()).relu()))
         axes.append(lines)
     total: Tensor | None = None
     for row, row_weight in axes[0]:

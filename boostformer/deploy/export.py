@@ -1,58 +1,37 @@
-"""Export to ONNX with a static shape: checked, compared with the network itself, described by a manifest."""
+"""Export to ONNX: checked, compared with the network itself, described by a manifest."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import json
-import logging
-import warnings
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnxscript import ir
-from torch import nn
-from torch.utils._pytree import tree_leaves
 
-import boostformer
+from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
-from boostformer.deploy.manifest import (
-    Form,
-    described_classes,
-    described_input,
-    described_output,
-    scored_shape,
-)
-from boostformer.deploy.onnx_opset import convert
-from boostformer.deploy.onnx_simplify import simplify
-from boostformer.deploy.packaged import Packaged, check_form, label_parity, session_of
+from boostformer.deploy.agreement import LOSS, PIXELS, Agreement, Pictures, agreement, made_pictures
+from boostformer.deploy.dynamic import check_size, free_axes, refusal, shapes_to_try, squares
+from boostformer.deploy.manifest import Form, scored_shape
+from boostformer.deploy.onnx_network import OnnxNetwork
+from boostformer.deploy.onnx_writer import OPSET, OPSETS, opset_of, to_onnx
+from boostformer.deploy.packaged import Packaged, check_form
+from boostformer.deploy.parity import TOLERANCE, difference_of, probe, runner
+from boostformer.deploy.record import describe, described, manifest, manifest_of
 from boostformer.errors import UserError
 from boostformer.files import replacing_together
 from boostformer.fold import fold
 from boostformer.model import BoostFormer
 from boostformer.weights.checkpoint import sha256
 
-OPSETS = {
-    13: "TensorRT 8.2 (Jetson Nano, TX2) and 8.5 (Xavier): only operators that 8.2 reads",
-    17: "TensorRT 8.6 and later; LayerNormalization is one operator",
-    18: "what torch's exporter writes",
-    19: "TensorRT 10",
-    20: "TensorRT 10; the newest",
-}
-"""The opsets that can be written, and who needs them."""
-OPSET = 17
-"""The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
-EXPORTED = 18
-"""The opset that torch's exporter writes when an older one is asked for, with only a warning."""
 LOGITS = Form()
-TOLERANCE = 1e-4
-"""Largest difference from the network, relative to its largest logit."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +46,7 @@ class Exported:
         nodes: of its graph.
         max_difference: the largest absolute difference of a logit over the probes, divided by the largest logit; of
             labels the most by which the logit of a class that was chosen is below the highest.
+        agreement: in half precision, on images.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +55,7 @@ class Exported:
     opset: int
     nodes: int
     max_difference: float
+    agreement: Agreement | None = None
 
 
 def export_onnx(
@@ -84,6 +65,7 @@ def export_onnx(
     opset: int = OPSET,
     size: tuple[int, int] | None = None,
     form: Form = LOGITS,
+    pictures: Pictures | None = None,
     probes: int = 3,
     seed: int = 0,
 ) -> Exported:
@@ -96,12 +78,14 @@ def export_onnx(
         file: ends in ``.onnx``.
         opset: one of :data:`OPSETS`.
         size: (H, W) of the input; by default that at which the network was scored, else its architecture's.
-        form: what lies in the file beside the network.
-        probes: how many random inputs to compare on.
+        form: what lies in the file beside the network, and how.
+        pictures: what a file in half precision is compared on; by default on made scenes.
+        probes: how many random inputs to compare on, of each shape that is tried.
         seed: of these inputs.
 
     Raises:
-        UserError: the opset is unknown, the form is not possible for this network, or the file cannot be written.
+        UserError: the opset is unknown, the form is not possible for this network, the file cannot be written, or in
+            half precision it does not stand for the network.
         RuntimeError: the file does not hold what was asked; nothing is left behind then.
     """
     file = Path(file)
@@ -109,36 +93,105 @@ def export_onnx(
         raise UserError(f"opset {opset} cannot be exported, allowed: {', '.join(map(str, OPSETS))}")
     if file.suffix != ".onnx":
         raise UserError(f"{file}: the name of an exported file must end in .onnx")
-    model = _at(model.eval(), size)
-    said = _described(model, form)
+    model = at_size(model.eval(), size)
+    arch, said = model.architecture, described(model, form)
     check_form(form, said, opset, normalises=model.normalisation is not None)
-    shape = (1, model.architecture.bands, *model.architecture.size)
+    check_size(arch, form)
+    shapes = shapes_to_try(arch, form)
     packaged = Packaged(fold(model), model, form)
-    graph = to_onnx(packaged, (torch.zeros(shape),), opset, [said["input"]["name"]], [said["output"]["name"]])
-    _describe(graph, model, said)
+    graph = _graph(packaged, arch, form, opset, said)
+    describe(graph, model, said)
     generator = torch.Generator().manual_seed(seed)
-    images = [_probe(shape, form, generator) for _ in range(probes)]
-    logits = Packaged(model, model, Form(normalised=form.normalised))
-    if form.labels is None:
-        difference = parity(logits, graph, [(image,) for image in images])
-    else:
-        difference = label_parity(logits, graph, images)
-    if not difference <= TOLERANCE:
+    images = [probe(shape, form, generator) for shape in shapes for _ in range(probes)]
+    with _free_in(arch, form):  # an axis that was fixed without a word shows when it runs
+        difference = difference_of(model, form, runner(graph), images)
+    if not form.half and not difference <= TOLERANCE:
         raise RuntimeError(
             f"{file.name}: ONNX Runtime differs from the network by {difference:.2e}, more than {TOLERANCE:.0e}"
         )
-    manifest = file.with_name(f"{file.stem}.manifest.json")
+    agreed = _agreement(model, graph, pictures, file.name) if form.half else None
     operators = Counter(node.op_type for node in graph.graph.node)
-    result = Exported(shape, file, manifest, opset_of(graph), operators.total(), difference)
-    with replacing_together(file, manifest, parents=True) as (part, text):
+    result = Exported(
+        shapes[0], file, manifest_of(file), opset_of(graph), operators.total(), difference, agreement=agreed
+    )
+    about = {"opset": result.opset, "nodes": result.nodes, "operators": dict(operators)}
+    parity = {
+        "runtime": f"onnxruntime {onnxruntime.__version__} CPU",
+        "max_relative_difference": difference,
+        "allowed": None if form.half else TOLERANCE,
+        "shapes": [list(shape) for shape in shapes],
+        "probes": probes,
+        "seed": seed,
+        "images": agreed and agreed.to_dict(),
+    }
+    with replacing_together(file, result.manifest, parents=True) as (part, text):
         part.write_bytes(graph.SerializeToString())
-        text.write_text(
-            json.dumps(_manifest(model, said, result, operators, sha256(part), [probes, seed]), indent=2) + "\n"
-        )
+        text.write_text(manifest(model, said, file, sha256(part), about, parity))
     return result
 
 
-def _at(model: BoostFormer, size: tuple[int, int] | None) -> BoostFormer:
+def _graph(packaged: Packaged, arch: Architecture, form: Form, opset: int, said: dict[str, Any]) -> onnx.ModelProto:
+    """Export what a file holds.
+
+    Args:
+        packaged: the folded network and what lies beside it.
+        arch: its architecture, at the file's size.
+        form: of the file.
+        opset: of the graph.
+        said: of its input and output.
+    """
+    example = torch.zeros(2 if form.any_batch else 1, arch.bands, *arch.size)
+    names = [said["input"]["name"]], [said["output"]["name"]]
+    axes = free_axes(form, *[squares(arch)] * 2)
+    with _free_in(arch, form):
+        return to_onnx(packaged, (example,), opset, *names, axes=(axes,) if axes else None)
+
+
+@contextlib.contextmanager
+def _free_in(arch: Architecture, form: Form) -> Iterator[None]:
+    """Say of free axes, where they cannot be, which block fixes them, or else what went wrong."""
+    try:
+        yield
+    except Exception as error:
+        if not (form.any_batch or form.any_size):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise (
+            refusal(arch, form) or UserError(f"--dynamic: {reason}; another --opset, or fixed axes, may do")
+        ) from None
+
+
+def _agreement(model: BoostFormer, graph: onnx.ModelProto, pictures: Pictures | None, name: str) -> Agreement:
+    """Compare a graph in half precision with the network on images; :class:`UserError` where it does not stand for it.
+
+    Args:
+        model: the network, at the graph's size.
+        graph: what was exported of it.
+        pictures: the images; by default made scenes.
+        name: the file's, for messages.
+    """
+    arch = model.architecture
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(graph, file := Path(folder) / "half.onnx")
+        exported = OnnxNetwork(file)
+        tile = exported.fit == "tile"
+        found = agreement(
+            model,
+            exported,
+            pictures or made_pictures(arch.bands, arch.size),
+            arch.size,
+            "tile" if tile else "exact",
+            exported.overlap,
+        )
+    if not found.holds:
+        raise UserError(
+            f"{name}: half precision does not suffice: {found}; at least {PIXELS:.0%} of the pixels and at most "
+            f"{100 * LOSS:.0f} point of mIoU less are required; export without --fp16"
+        )
+    return found
+
+
+def at_size(model: BoostFormer, size: tuple[int, int] | None) -> BoostFormer:
     """Give the network at ``size`` or at the shape that was scored; UserError when a block does not allow that."""
     scored = scored_shape(model.provenance)
     wanted = size or scored or model.architecture.size
@@ -148,136 +201,3 @@ def _at(model: BoostFormer, size: tuple[int, int] | None) -> BoostFormer:
     model = copy.copy(model)
     model.architecture = complete(model.architecture.replace(size=wanted), where)
     return model
-
-
-def _probe(shape: tuple[int, ...], form: Form, generator: torch.Generator) -> torch.Tensor:
-    if form.normalised:
-        return torch.randint(0, 256, shape, generator=generator).float()
-    return torch.randn(shape, generator=generator)
-
-
-def to_onnx(
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    opset: int = OPSET,
-    input_names: Sequence[str] = (),
-    output_names: Sequence[str] = (),
-) -> onnx.ModelProto:
-    """Export a module as a checked graph with static shapes.
-
-    Args:
-        module: in eval mode; ValueError otherwise.
-        inputs: positional arguments, tensors or lists of tensors, whose shapes the graph has.
-        opset: of exactly which the graph is; RuntimeError names what cannot be written in it.
-        input_names: the graph's, by default ``input0``, ``input1``, …
-        output_names: the graph's, by default ``output0``, …
-    """
-    if module.training:
-        raise ValueError("only a module in eval mode can be exported")
-    model = _program(module, inputs, max(opset, EXPORTED)).model
-    for ours, values, prefix in (
-        (input_names, model.graph.inputs, "input"),
-        (output_names, model.graph.outputs, "output"),
-    ):
-        for i, value in enumerate(values):
-            value.name = ours[i] if ours else f"{prefix}{i}"
-    simplify(model)
-    convert(model, opset)
-    graph = ir.to_proto(model)
-    del graph.graph.value_info[:]
-    graph = onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
-    onnx.checker.check_model(graph, full_check=True)
-    if opset_of(graph) != opset:
-        raise RuntimeError(f"opset {opset} was asked for, {opset_of(graph)} was written")
-    return graph
-
-
-def opset_of(graph: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that the graph says it is of; RuntimeError when it uses others."""
-    versions = {item.domain: item.version for item in graph.opset_import}
-    if set(versions) != {""}:
-        raise RuntimeError(f"the graph uses operators of {sorted(versions)}, only ONNX's own ('') are allowed")
-    return versions[""]
-
-
-def parity(module: nn.Module, graph: onnx.ModelProto, probes: Iterable[tuple[Any, ...]]) -> float:
-    """Largest difference of an output in ONNX Runtime from the module's, relative to the largest value of that output.
-
-    ``probes`` are inputs as :func:`to_onnx` takes them.
-    """
-    session = session_of(graph)
-    names = [item.name for item in session.get_inputs()]
-    worst = 0.0
-    for inputs in probes:
-        with torch.no_grad():
-            expected = tree_leaves(module(*inputs))
-        found = session.run(None, dict(zip(names, (x.numpy() for x in tree_leaves(inputs)), strict=True)))
-        for ours, theirs in zip((x.numpy() for x in expected), found, strict=True):
-            difference, largest = float(np.abs(theirs - ours).max()), float(np.abs(ours).max())
-            worst = float(np.maximum(worst, difference / largest if largest else difference))  # keeps what is no number
-    return worst
-
-
-def _program(module: nn.Module, inputs: tuple[Any, ...], opset: int) -> torch.onnx.ONNXProgram:
-    # The exporter's own remarks, on packages it could also use and on its deprecated calls, concern nobody.
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            program = torch.onnx.export(
-                module, inputs, dynamo=True, opset_version=opset, external_data=False, verbose=False
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    return program
-
-
-def _described(model: BoostFormer, form: Form) -> dict[str, Any]:
-    """Say all that the file's user needs; it stands in the file and in the manifest."""
-    return {
-        "input": described_input(model, form),
-        "output": described_output(model, form),
-        "classes": described_classes(model),
-    }
-
-
-def _describe(graph: onnx.ModelProto, model: BoostFormer, said: dict[str, Any]) -> None:
-    """The file carries its architecture, so that it says by itself what it is, and how it is used."""
-    graph.producer_name, graph.producer_version = "boostformer", boostformer.__version__
-    entries = {
-        "architecture": model.architecture.to_json(),
-        "architecture_id": model.architecture.id,
-        "labels": json.dumps(model.labels),
-        **{key: json.dumps(value) for key, value in said.items()},
-    }
-    del graph.metadata_props[:]
-    for key, value in entries.items():
-        graph.metadata_props.add(key=key, value=value)
-
-
-def _manifest(
-    model: BoostFormer, said: dict[str, Any], result: Exported, operators: Counter[str], digest: str, probes: list[int]
-) -> dict[str, Any]:
-    return {
-        "file": result.file.name,
-        "sha256": digest,
-        "boostformer": boostformer.__version__,
-        "opset": result.opset,
-        "nodes": result.nodes,
-        "operators": dict(operators),
-        **said,
-        "parity": {
-            "runtime": f"onnxruntime {onnxruntime.__version__} CPU",
-            "max_relative_difference": result.max_difference,
-            "allowed": TOLERANCE,
-            "probes": probes[0],
-            "seed": probes[1],
-        },
-        "labels": model.labels,
-        "architecture_id": model.architecture.id,
-        "architecture": model.architecture.to_dict(),
-        "provenance": model.provenance,
-    }

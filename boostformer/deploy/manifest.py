@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from boostformer.architecture import Architecture
 from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.normalise import Normalisation
 from boostformer.data.split import fitted_shape
@@ -49,10 +50,16 @@ class Form:
     Attributes:
         labels: the element type of class numbers at the input's size, which the file then gives; None for logits.
         normalised: whether the file normalises pixels itself, and so takes them in 0…255.
+        half: whether weights and maps are in half precision; input and output stay in single precision.
+        any_batch: whether the number of images is free.
+        any_size: whether their size is, in steps.
     """
 
     labels: LabelType | None = None
     normalised: bool = False
+    half: bool = False
+    any_batch: bool = False
+    any_size: bool = False
 
 
 def scored_shape(provenance: Mapping[str, Any]) -> Shape | None:
@@ -115,6 +122,7 @@ def described_input(model: BoostFormer, form: Form) -> dict[str, Any]:
         "name": "image",
         "shape": [1, bands, height, width],
         "dtype": "float32",
+        "dynamic": described_axes(model.architecture, form),
         "layout": f"NCHW, {names}: {how}",
         "bands": reading.bands,
         "levels": list(reading.levels) if reading.levels else None,
@@ -128,6 +136,17 @@ def described_input(model: BoostFormer, form: Form) -> dict[str, Any]:
         "overlap": model.provenance["data"].get("overlap", OVERLAP) if fit == "tile" else None,
         "square": height // model.architecture.map_sizes()[0][0] if fit == "tile" else None,
     }
+
+
+def described_axes(arch: Architecture, form: Form) -> dict[str, Any] | None:
+    """Say which axes are free: ``batch`` whether that is, ``steps`` of pixels of the size or null; None where none is.
+
+    ``shape`` is what the file was compared at first.
+    """
+    if not (form.any_batch or form.any_size):
+        return None
+    step = arch.size[0] // arch.map_sizes()[-1][0]
+    return {"batch": form.any_batch, "steps": step if form.any_size else None}
 
 
 def _scored_at(fit: Fit, size: Shape | None, sizes: Mapping[str, Shape]) -> dict[str, Any] | None:

@@ -16,6 +16,18 @@ def shape_of(value: ir.Value) -> list[int]:
     return [int(size) for size in value.shape]  # type: ignore[arg-type]
 
 
+def dims_of(value: ir.Value) -> list[Any]:
+    """The shape, whose sizes may be symbols."""
+    if value.shape is None:
+        raise RuntimeError(f"the shape of {value.name} in the exported graph is not known")
+    return list(value.shape)
+
+
+def refuse(node: ir.Node, opset: int, reason: str) -> RuntimeError:
+    """Make the error that a node cannot be written in an opset."""
+    return RuntimeError(f"{node.op_type} (node {node.name}) cannot be written in opset {opset}: {reason}")
+
+
 def constant_of(value: ir.Value | None) -> np.ndarray | None:
     """The numbers of an initializer, or None for what is computed."""
     if value is None or not value.is_initializer() or value.const_value is None:
@@ -37,7 +49,7 @@ def emit(
     before: ir.Node,
     operator: str,
     inputs: Sequence[ir.Value | None],
-    shape: Sequence[int],
+    shape: Sequence[Any],
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
     """Add a node and return its output.
@@ -46,7 +58,7 @@ def emit(
         before: the node in front of which the new one stands.
         operator: the name of the ONNX operator.
         inputs: of the new node; the output has the type of the first.
-        shape: of the output.
+        shape: of the output; sizes may be symbols.
         attributes: of the new node.
     """
     node = ir.node(operator, inputs, attributes)
@@ -65,7 +77,7 @@ def replace(node: ir.Node, value: ir.Value) -> None:
     assert graph is not None
     if old.is_graph_output():
         if not may_be_output(value):
-            value = emit(node, "Identity", [value], shape_of(value))
+            value = emit(node, "Identity", [value], dims_of(value))
         value.name, old.name = old.name, f"{old.name}_replaced"
     ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
     graph.remove(node, safe=True)

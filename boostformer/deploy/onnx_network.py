@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import onnxruntime
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as native
@@ -20,6 +22,7 @@ from boostformer.errors import UserError
 from boostformer.files import exists, is_file, read_text
 from boostformer.weights.checkpoint import sha256
 
+Run = Callable[[np.ndarray], np.ndarray]
 _REFUSED = (native.Fail, native.InvalidProtobuf, native.InvalidGraph, native.NotImplemented, native.InvalidArgument)
 _OUTPUTS = {
     "logits": [("tensor(float)", 4)],
@@ -33,6 +36,7 @@ class OnnxNetwork(nn.Module):
     Args:
         file: the ONNX file. What it says of itself counts, and where ``FILE.manifest.json`` lies beside it, also the
             provenance there.
+        run: runs the network on one image (1, bands, H, W) somewhere else; by default ONNX Runtime does here.
 
     Attributes:
         architecture: of the network, at the size of the file's input.
@@ -42,14 +46,15 @@ class OnnxNetwork(nn.Module):
         fit: how images are brought to the input's size.
         overlap: of windows.
         provenance: how the weights came about; empty without a manifest.
+        any_size: whether it takes images of other sizes, too.
 
     Raises:
         UserError: the file cannot be read, is none of ours, or its manifest is of another one.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, run: Run | None = None) -> None:
         super().__init__()
-        self._file = file
+        self._file, self._run = file, run or self._in_onnx_runtime
         self._place = nn.Parameter(torch.empty(0), requires_grad=False)  # a network lies on a device
         self._session = _session(file)
         entries = self._session.get_modelmeta().custom_metadata_map
@@ -67,7 +72,12 @@ class OnnxNetwork(nn.Module):
         self.provenance: dict[str, Any] = _provenance(file)
         [image], [output] = self._session.get_inputs(), self._session.get_outputs()
         expected = [1, self.architecture.bands, *self.architecture.size]
-        if image.shape != expected or (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, []):
+        free = [not isinstance(side, int) for side in image.shape]
+        self.any_size = free[2:] == [True, True]
+        seen = [wanted if is_free else side for is_free, side, wanted in zip(free, image.shape, expected, strict=False)]
+        if (seen, len(free), free[1:2]) != (expected, 4, [False]) or (
+            (output.type, len(output.shape)) not in _OUTPUTS.get(self._kind, [])
+        ):
             raise UserError(
                 f"{file}: maps {image.shape} to {output.type} {output.shape}, allowed: {expected} to {self._kind}"
             )
@@ -90,18 +100,21 @@ class OnnxNetwork(nn.Module):
 
         Of a file that gives labels they are 1 for the class of a pixel, else 0, at the input's size.
         """
-        if x.shape[2:] != self.architecture.size:
+        if not self.any_size and x.shape[2:] != self.architecture.size:
             height, width = self.architecture.size
             raise UserError(
                 f"{self._file}: sees images of {height}x{width} alone, not {x.shape[2]}x{x.shape[3]}; "
                 "export a file of that size, or `evaluate --fit exact` brings them to it, `--mode slide` cuts windows"
             )
-        name = self._session.get_inputs()[0].name
-        runs = [self._session.run(None, {name: one.contiguous().numpy()})[0] for one in x.float().split(1)]
+        runs = [self._run(one.contiguous().numpy()) for one in x.float().split(1)]
         found = torch.cat([torch.from_numpy(run) for run in runs])
         if self._kind == "logits":
             return found
         return nn.functional.one_hot(found.long(), self.architecture.classes).permute(0, 3, 1, 2).float()
+
+    def _in_onnx_runtime(self, image: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._session.run(None, {self._session.get_inputs()[0].name: image})[0]
+        return found
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:

@@ -7,14 +7,12 @@ is an error that names it. So nothing newer is written silently.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
 import onnx.defs
 from onnxscript import ir
 
-from boostformer.deploy.onnx_graph import constant, constant_of, emit, replace, shape_of
+from boostformer.deploy.onnx_decompose import DECOMPOSED, Rule
+from boostformer.deploy.onnx_graph import constant, constant_of, dims_of, emit, refuse, replace, shape_of
 
 NEWEST = 20
 """The newest opset whose schemas were looked through for changes of meaning under an unchanged signature."""
@@ -48,7 +46,6 @@ _NEUTRAL = {
     ("Reshape", "allowzero"): 0,
     ("ScatterElements", "reduction"): "none",
     ("ScatterND", "reduction"): "none",
-    ("Shape", "end"): None,
     ("Shape", "start"): 0,
 }
 """Attributes newer than some opset, at the value that is all the older operator does; None is "left out"."""
@@ -90,10 +87,6 @@ def _check_tensorrt(graph: ir.Graph) -> None:
         )
 
 
-def _refuse(node: ir.Node, opset: int, reason: str) -> RuntimeError:
-    return RuntimeError(f"{node.op_type} (node {node.name}) cannot be written in opset {opset}: {reason}")
-
-
 def _schema(operator: str, opset: int) -> onnx.defs.OpSchema | None:
     try:
         return onnx.defs.get_schema(operator, max_inclusive_version=opset)
@@ -103,19 +96,19 @@ def _schema(operator: str, opset: int) -> onnx.defs.OpSchema | None:
 
 def _lower(node: ir.Node, written: int, opset: int) -> None:
     if node.domain:
-        raise _refuse(node, opset, f"it is of domain {node.domain}")
+        raise refuse(node, opset, f"it is of domain {node.domain}")
     if any(value.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for value in node.attributes.values()):
-        raise _refuse(node, opset, "it holds a graph")
+        raise refuse(node, opset, "it holds a graph")
     for name, value in node.attributes.items():
         if opset < _NEW_VALUES.get((node.op_type, name, str(_plain(value))), 0):
-            raise _refuse(node, opset, f"{name} {_plain(value)}")
+            raise refuse(node, opset, f"{name} {_plain(value)}")
     now, then = _schema(node.op_type, written), _schema(node.op_type, opset)
     if now is None:
-        raise _refuse(node, opset, "it is no operator of ONNX")
+        raise refuse(node, opset, "it is no operator of ONNX")
     if then is None or (node.op_type, opset) in _AVOIDED:
-        rule = _DECOMPOSED.get(node.op_type)
+        rule = DECOMPOSED.get(node.op_type)
         if rule is None:
-            raise _refuse(node, opset, f"it is newer (opset {now.since_version}), without another form here")
+            raise refuse(node, opset, f"it is newer (opset {now.since_version}), without another form here")
         rule(node, opset)
         return
     if now.since_version == then.since_version:
@@ -126,10 +119,10 @@ def _lower(node: ir.Node, written: int, opset: int) -> None:
     if (change := _CHANGED.get(node.op_type)) and not _same_but_types(now, then):
         change(node, opset)
     elif not _same_but_types(now, then, {name for operator, name in _NEUTRAL if operator == node.op_type}):
-        raise _refuse(node, opset, f"it is as of opset {now.since_version}")
+        raise refuse(node, opset, f"it is as of opset {now.since_version}")
     newer = sorted(set(node.attributes) - set(then.attributes))
     if newer or len(node.inputs) > then.max_input:
-        raise _refuse(node, opset, f"it has {', '.join(newer) or 'more inputs'}")
+        raise refuse(node, opset, f"it has {', '.join(newer) or 'more inputs'}")
 
 
 def _plain(value: ir.Attr) -> object:
@@ -160,7 +153,7 @@ def _numbers(node: ir.Node, i: int, opset: int) -> np.ndarray | None:
         return None
     numbers = constant_of(node.inputs[i])
     if numbers is None:
-        raise _refuse(node, opset, f"its input {i} is computed")
+        raise refuse(node, opset, f"its input {i} is computed")
     return numbers
 
 
@@ -169,7 +162,7 @@ def _axes_to_attribute(node: ir.Node, opset: int) -> None:
     axes = _numbers(node, 1, opset)
     keep_all = node.attributes.pop("noop_with_empty_axes", None)
     if (axes is None or not axes.size) and keep_all is not None and keep_all.as_int():
-        raise _refuse(node, opset, "noop_with_empty_axes")
+        raise refuse(node, opset, "noop_with_empty_axes")
     node.resize_inputs(1)
     if axes is not None and axes.size:
         node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in axes])
@@ -201,97 +194,48 @@ def _pad_all_axes(node: ir.Node, opset: int) -> None:
 
 
 def _plain_reshape(node: ir.Node, opset: int) -> None:
-    """``allowzero`` is of 14; the sizes, all known here, are written out."""
+    """``allowzero`` is of 14; the sizes are written out where all are known, and none is 0 where some are computed."""
     node.attributes.pop("allowzero", None)
     assert node.graph is not None
-    sizes = shape_of(node.outputs[0])
+    sizes = dims_of(node.outputs[0])
+    if not all(isinstance(size, int) for size in sizes):
+        return
     if 0 in sizes:
-        raise _refuse(node, opset, "a map without elements")
+        raise refuse(node, opset, "a map without elements")
     node.replace_input_with(1, constant(node.graph, np.array(sizes, np.int64), f"{node.outputs[0].name}_sizes"))
 
 
 def _plain_batch_norm(node: ir.Node, opset: int) -> None:
     """The operator is as it was in 9 as long as nothing trains; ``training_mode`` is of 14."""
     if len(node.outputs) > 1:
-        raise _refuse(node, opset, "it is training")
+        raise refuse(node, opset, "it is training")
 
 
-_Rule = Callable[[ir.Node, int], None]
+def _whole_shape(node: ir.Node, opset: int) -> None:
+    """A part of a shape can be asked for from 15 on; before, it is sliced."""
+    x, output, graph = node.inputs[0], node.outputs[0], node.graph
+    assert x is not None and graph is not None
+    start = node.attributes.pop("start", None)
+    end = node.attributes.pop("end", None)
+    if start is None and end is None:
+        return
+    rank = len(dims_of(x))
+    whole = ir.node("Shape", [x])
+    whole.outputs[0].shape, whole.outputs[0].type = ir.Shape([rank]), output.type
+    graph.insert_before(node, whole)
+    whole.name = f"{node.name}/Shape"
+    ends = (start.as_int() if start else 0, end.as_int() if end else rank)
+    limits = [constant(graph, np.array([number], np.int64), f"{output.name}_limit") for number in ends]
+    replace(node, emit(node, "Slice", [whole.outputs[0], *limits], dims_of(output)))
 
-_CHANGED: dict[str, _Rule] = {
+
+_CHANGED: dict[str, Rule] = {
     **{operator: _axes_to_attribute for operator in TENSORRT_8_2 if operator.startswith("Reduce")},
     "BatchNormalization": _plain_batch_norm,
     "Pad": _pad_all_axes,
     "Reshape": _plain_reshape,
+    "Shape": _whole_shape,
     "Split": _split_sizes,
-}
-
-# --- operators that an older opset does not have --------------------------------------------------------------
-
-
-def _float(node: ir.Node, opset: int, number: float, name: str) -> ir.Value:
-    """A scalar of the type of the node's input, which must be single or double precision."""
-    value = node.inputs[0]
-    assert value is not None and value.dtype is not None and node.graph is not None
-    if value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-        raise _refuse(node, opset, f"its input is {value.dtype}")
-    return constant(node.graph, np.array(number, value.dtype.numpy()), name)
-
-
-def _layer_norm(node: ir.Node, opset: int) -> None:
-    """(x - mean) / sqrt(mean((x - mean)^2) + eps) * scale + bias."""
-    x, scale, *bias = node.inputs
-    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-        raise _refuse(node, opset, "its mean or deviation is used")
-    assert x is not None
-    shape = shape_of(x)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-    axes = list(range(axis % len(shape), len(shape)))
-    reduced = [1 if i in axes else size for i, size in enumerate(shape)]
-    over = {"axes": axes, "keepdims": 1}
-    eps = _float(node, opset, node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5, "eps")
-
-    centred = emit(node, "Sub", [x, emit(node, "ReduceMean", [x], reduced, over)], shape)
-    variance = emit(node, "ReduceMean", [emit(node, "Mul", [centred, centred], shape)], reduced, over)
-    deviation = emit(node, "Sqrt", [emit(node, "Add", [variance, eps], reduced)], reduced)
-    value = emit(node, "Mul", [emit(node, "Div", [centred, deviation], shape), scale], shape)
-    if bias and bias[0] is not None:
-        value = emit(node, "Add", [value, bias[0]], shape)
-    node.resize_outputs(1)
-    replace(node, value)
-
-
-def _gelu(node: ir.Node, opset: int) -> None:
-    """x * (1 + erf(x / sqrt 2)) / 2, in the order that ONNX Runtime and TensorRT know."""
-    if "approximate" in node.attributes and node.attributes["approximate"].as_string() != "none":
-        raise _refuse(node, opset, "it is the approximation by tanh")
-    x = node.inputs[0]
-    assert x is not None
-    shape = shape_of(x)
-    root, one, half = (_float(node, opset, number, "gelu") for number in (math.sqrt(2), 1, 0.5))
-    erf = emit(node, "Erf", [emit(node, "Div", [x, root], shape)], shape)
-    gated = emit(node, "Mul", [x, emit(node, "Add", [erf, one], shape)], shape)
-    replace(node, emit(node, "Mul", [gated, half], shape))
-
-
-def _hard_swish(node: ir.Node, opset: int) -> None:
-    """x * clip(x / 6 + 1/2, 0, 1)."""
-    x = node.inputs[0]
-    assert x is not None
-    shape = shape_of(x)
-    gate = emit(node, "HardSigmoid", [x], shape, {"alpha": 1 / 6, "beta": 0.5})
-    replace(node, emit(node, "Mul", [x, gate], shape))
-
-
-def _reciprocal(node: ir.Node, opset: int) -> None:
-    replace(node, emit(node, "Div", [_float(node, opset, 1, "one"), node.inputs[0]], shape_of(node.outputs[0])))
-
-
-_DECOMPOSED: dict[str, _Rule] = {
-    "Gelu": _gelu,
-    "HardSwish": _hard_swish,
-    "LayerNormalization": _layer_norm,
-    "Reciprocal": _reciprocal,
 }
 
 _AVOIDED = {("Reciprocal", 13)}

@@ -14,7 +14,16 @@ from collections.abc import Sequence
 import numpy as np
 from onnxscript import ir
 
-from boostformer.deploy.onnx_graph import constant, constant_of, emit, may_be_output, replace, shape_of, single_use
+from boostformer.deploy.onnx_graph import (
+    constant,
+    constant_of,
+    dims_of,
+    emit,
+    may_be_output,
+    replace,
+    shape_of,
+    single_use,
+)
 
 LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 """Operators that only rearrange elements."""
@@ -24,9 +33,9 @@ Atom = tuple[int, int]
 
 
 def simplify(model: ir.Model) -> None:
-    """Change ``model`` in place; the nodes never become more."""
+    """Change ``model`` in place; the nodes never become more. Elements are only rearranged anew in static shapes."""
     graph = model.graph
-    changed = True
+    changed = is_static(graph)
     while changed:
         changed = sum(_shorten(graph, node) for node in list(graph) if node.graph is graph) > 0
         changed |= sum(_add_first(graph, node) for node in list(graph) if node.graph is graph) > 0
@@ -46,6 +55,11 @@ def simplify(model: ir.Model) -> None:
         clean(model)
 
 
+def is_static(graph: ir.Graph) -> bool:
+    """Tell whether no axis of the inputs is free."""
+    return all(isinstance(size, int) for value in graph.inputs for size in value.shape or ())
+
+
 def _order_gelu(erf: ir.Node) -> None:
     """x * ((1 + erf) * c) -> (x * (1 + erf)) * c for a constant c."""
     chain = [erf]
@@ -59,7 +73,7 @@ def _order_gelu(erf: ir.Node) -> None:
     values = [value for value in end.inputs if value is not halved.outputs[0]]
     if len(factors) != 1 or len(values) != 1 or constant_of(values[0]) is not None:
         return
-    shape = shape_of(end.outputs[0])
+    shape = dims_of(end.outputs[0])
     product = emit(end, "Mul", [values[0], gate.outputs[0]], shape)
     replace(end, emit(end, "Mul", [product, factors[0]], shape))
 
@@ -218,7 +232,7 @@ def _scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
     for i in (1, 0) if node.op_type == "Mul" else (1,):
         numbers, other = constant_of(node.inputs[i]), node.inputs[1 - i]
         if numbers is not None and numbers.size == 1 and numbers.dtype.kind == "f" and other is not None:
-            if numbers.ndim > len(shape_of(other)) or constant_of(other) is not None:
+            if numbers.ndim > len(dims_of(other)) or constant_of(other) is not None:
                 return None
             factor = float(numbers.reshape(()))
             return other, factor if node.op_type == "Mul" else 1 / factor

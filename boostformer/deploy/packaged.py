@@ -1,13 +1,9 @@
-"""A network with what its exported file holds beside it, and the comparison of the labels that such a file gives."""
+"""A network with what its exported file holds beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +48,7 @@ class Packaged(nn.Module):
     """Normalisation before ``network``, and upsampling and the choice of classes behind it, as far as asked for.
 
     Args:
-        network: maps (1, bands, H, W) to logits.
+        network: maps (B, bands, H, W) to logits; changed to half precision where that is asked for.
         model: the network that it was made from, whose normalisation and size count.
         form: what is added.
     """
@@ -62,6 +58,8 @@ class Packaged(nn.Module):
         self.network, self.form = network, form
         self.mean: Tensor
         self.scale: Tensor
+        if form.half:
+            network.half()
         if form.normalised:
             assert model.normalisation is not None, "checked before"
             mean, std = (torch.tensor(each)[None, :, None, None] for each in vars(model.normalisation).values())
@@ -71,30 +69,11 @@ class Packaged(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, bands, H, W) -> logits, or the numbers of the classes (1, H, W)."""
-        logits: Tensor = self.network((x - self.mean) * self.scale if self.form.normalised else x)
-        return logits if self.form.labels is None else self.labels(logits).to(_TYPES[self.form.labels])
-
-
-def session_of(graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Open a graph in ONNX Runtime on the CPU."""
-    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
-def label_parity(network: nn.Module, graph: onnx.ModelProto, probes: Iterable[Tensor]) -> float:
-    """Give the most by which the logit of a chosen class is below the highest one, relative to the largest logit.
-
-    Args:
-        network: maps a probe to logits.
-        graph: maps it to class numbers at its own size.
-        probes: inputs (1, bands, H, W).
-    """
-    session, worst = session_of(graph), 0.0
-    (name,) = (item.name for item in session.get_inputs())
-    for image in probes:
-        with torch.no_grad():
-            logits = nn.functional.interpolate(network(image), image.shape[2:], mode="bilinear", align_corners=False)
-        chosen = torch.from_numpy(session.run(None, {name: image.numpy()})[0]).long()[:, None]
-        short = (logits.amax(1, keepdim=True) - logits.gather(1, chosen)).max() / logits.abs().max().clamp(min=1e-12)
-        worst = float(np.maximum(worst, float(short)))  # keeps what is no number
-    return worst
+        """(B, bands, H, W) -> logits, or the numbers of the classes (B, H, W)."""
+        x = (x - self.mean) * self.scale if self.form.normalised else x
+        logits: Tensor = self.network(x.half()).float() if self.form.half else self.network(x)
+        if self.form.labels is None:
+            return logits
+        labels = LabelMap(x.shape[2:]) if self.form.any_size else self.labels  # type: ignore[arg-type]
+        chosen: Tensor = labels(logits)
+        return chosen.to(_TYPES[self.form.labels])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from boostformer.architecture import STRIDES, Architecture, BlockSpec
-from boostformer.deploy.export import to_onnx
+from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.fold import fold
 from boostformer.model import build
 from boostformer.parts import Part, labels_part, parts

@@ -8,7 +8,7 @@ import onnx
 import torch
 
 from boostformer.architecture import Architecture
-from boostformer.deploy.export import to_onnx
+from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.figures import Latency, Provenance
 from boostformer.layers import LabelMap
 from evaluators.latency.backend import Backend, Meter, Say, silent

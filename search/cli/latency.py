@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isnan
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,13 @@ def devices(fmt: FormatOption = Format.table) -> None:
 
 
 def measure(
-    arch: ArchArgument,
+    arch: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH|FILE.onnx",
+            help="Preset, architecture file, checkpoint folder or RUN_DIR:TRIAL; or an ONNX file, run as it is.",
+        ),
+    ],
     device: DeviceOption = "host",
     size: SizeOption = None,
     classes: ClassesOption = None,
@@ -87,6 +94,11 @@ def measure(
     from evaluators.latency.device import MeasuredConfig
     from evaluators.latency.devices import find
 
+    if arch.endswith(".onnx"):
+        if size is not None or classes is not None:
+            raise UserError(f"--size, --classes: {arch} has its own; leave them out, or export another file")
+        _file_figure(device, Path(arch), builds, fmt)
+        return
     _figure(find(device, MeasuredConfig), arch, size, classes, builds, fmt)
 
 
@@ -269,6 +281,37 @@ def _figure(
         document,
         rows,
         caption=f"{arch} at {height}x{width}, {number_of(network.classes, 'class')}\n{found.provenance}",
+    )
+
+
+def _file_figure(device: str, file: Path, builds: int, fmt: Format) -> None:
+    """Print the latency of an ONNX file.
+
+    Args:
+        device: what runs it.
+        file: is run as it is.
+        builds: how often it is built.
+        fmt: how to print.
+    """
+    from evaluators.latency.device import MeterConfig
+    from evaluators.latency.devices import find
+    from evaluators.latency.exported import file_latency, read_graph
+
+    entry = find(device, MeterConfig)
+    graph = read_graph(file)
+    with reachable():
+        found = file_latency(graph, entry.device.meter(entry.name, entry.folder), builds=builds, say=note)
+    plain = _plain(found)
+    del plain["labels_ms"]
+    between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
+    figures = {"latency_ms": found.ms, f"low ({between})": found.figure.low, f"high ({between})": found.figure.high}
+    rows = [{"figure": figure, "ms": ms} for figure, ms in figures.items()]
+    opset = next(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
+    emit(
+        fmt,
+        {"file": str(file), "opset": opset, "device": entry.name, **plain},
+        rows,
+        caption=f"{file}, opset {opset}\n{found.provenance}",
     )
 
 

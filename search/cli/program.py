@@ -25,7 +25,9 @@ from boostformer.shown import one_line, printable
 from search.cli import (
     compare,
     data,
+    deploy,
     evaluate,
+    export,
     inspect,
     latency,
     launch,
@@ -93,6 +95,8 @@ for group in (
     evaluate,
     compare,
     use,
+    export,
+    deploy,
     data,
     inspect,
     latency,

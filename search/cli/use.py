@@ -1,4 +1,4 @@
-"""Commands that use a trained network: ``predict``, ``export``, ``import``."""
+"""Commands that use a trained network, or make one of a foreign checkpoint: ``predict``, ``import``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
-from boostformer.files import is_file, is_folder
+from boostformer.files import is_folder
 from boostformer.shown import number_of
 from search.cli.data_argument import data_in
-from search.cli.output import WhereOption, busy, note
+from search.cli.output import note
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the program."""
     app.command()(predict)
-    app.command()(export)
     app.command("import")(import_)
 
 
@@ -86,86 +85,6 @@ def _pictures(given: list[Path]) -> dict[str, Path]:
             if found.setdefault(name, image) != image:
                 raise UserError(f"{found[name]} and {image} would be drawn into the same file of --out")
     return found
-
-
-@busy("exporting, and comparing with ONNX Runtime …")
-def export(
-    network: Annotated[
-        str,
-        typer.Argument(
-            metavar="CKPT|ARCH", help="Folder of a checkpoint; or, untrained, what `profile` takes.", show_default=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx.")],
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
-    size: Annotated[
-        str | None, typer.Option(help="HxW of the input; by default that at which the network was scored.")
-    ] = None,
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Enlarge and choose classes inside: the output is their numbers.")
-    ] = False,
-    label_type: Annotated[
-        str | None, typer.Option(help="uint8 or int32, with --labels; by default uint8 where the target has it.")
-    ] = None,
-    where: WhereOption = None,
-    normalise: Annotated[
-        bool, typer.Option("--normalise", help="Normalise inside: the input is pixels, 0…255.")
-    ] = False,
-) -> None:
-    """Export a network to ONNX, compare it with the network in ONNX Runtime, and write a manifest.
-
-    A preset, an architecture file or RUN_DIR:TRIAL is exported with random weights: to see whether a device takes it.
-    """
-    from boostformer.deploy.export import export_onnx
-    from boostformer.deploy.manifest import LABEL_TYPES, Form, shape_remark
-    from boostformer.deploy.packaged import label_type as usual_type
-    from search.cli.data_argument import size_of
-
-    if format != "onnx":
-        raise UserError(f"--format: unknown '{format}'; {nearest(format, ['onnx'])}")
-    if label_type is not None and not labels:
-        raise UserError("--label-type: is of class numbers; give --labels, too")
-    if label_type is not None and label_type not in LABEL_TYPES:
-        raise UserError(f"--label-type: unknown '{label_type}'; {nearest(label_type, LABEL_TYPES)}")
-    wanted = size_of(size)
-    model = _to_export(network, where)
-    chosen = (label_type or usual_type(model.architecture.classes, opset)) if labels else None
-    done = export_onnx(model, out, opset=opset, size=wanted, form=Form(chosen, normalise))
-    shape = "x".join(map(str, done.shape))
-    gives = f"labels ({chosen}) differ from the best class" if labels else "ONNX Runtime differs from the network"
-    note(
-        f"{done.file}: {shape}, opset {done.opset}, {done.nodes} nodes; {gives} by {done.max_difference:.1e} of the "
-        f"largest logit; manifest {done.manifest}"
-    )
-    if remark := shape_remark(model.provenance, done.shape[2:]):
-        note(f"{done.file}: {remark}")
-
-
-def _to_export(text: str, where: str | None) -> BoostFormer:
-    """Load a checkpoint, or build what ``text`` names with random weights; ``where`` as for `retrain`."""
-    import torch
-
-    from boostformer.model import BoostFormer, build
-    from boostformer.weights.checkpoint import CONFIG
-    from results.storage.location import is_run
-    from search.cli.arch_argument import read_architecture
-    from search.study.folder import read_experiment
-
-    path = Path(text)
-    if where is None and (is_file(path / CONFIG) or (is_folder(path) and not is_run(path))):
-        return BoostFormer.load(path)
-    architecture = read_architecture(text, where)
-    torch.manual_seed(0)
-    model = build(architecture)
-    model.provenance = {"untrained": "random weights, seed 0"}
-    run_dir, separator, _ = text.rpartition(":")
-    if separator and is_folder(run_dir):
-        searched = read_experiment(Path(run_dir))
-        model.labels = list(searched.labels)
-        model.provenance["data"] = searched.data.model_dump(mode="json")
-    note(f"{text}: {architecture.id} with random weights: its answers mean nothing, its time and memory do")
-    return model
 
 
 def import_(

@@ -16,7 +16,8 @@ from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
 from boostformer.blocks.block import Foldable
 from boostformer.blocks.norms import LayerScale
-from boostformer.deploy import export
+from boostformer.deploy import onnx_writer
+from boostformer.deploy.parity import parity
 from boostformer.fold import fold
 from boostformer.layers import Branch
 from boostformer.parts import Part
@@ -116,21 +117,21 @@ def several(declaration: registry.Declaration) -> tuple[nn.Module, Tensor | list
 @pytest.mark.parametrize("declaration", DECLARATIONS)
 def test_onnx_runtime_computes_the_same(declaration: registry.Declaration, monkeypatch: pytest.MonkeyPatch) -> None:
     """At each opset; torch's exporter, which takes the time, writes once what two of them are converted from."""
-    write, written = export._program, {}
+    write, written = onnx_writer._program, {}
 
-    def once(module: nn.Module, inputs: tuple[Any, ...], opset: int) -> SimpleNamespace:
+    def once(module: nn.Module, inputs: tuple[Any, ...], opset: int, axes: None) -> SimpleNamespace:
         if opset not in written:
-            written[opset] = write(module, inputs, opset)
+            written[opset] = write(module, inputs, opset, axes)
         return SimpleNamespace(model=written[opset].model.clone())
 
-    monkeypatch.setattr(export, "_program", once)
+    monkeypatch.setattr(onnx_writer, "_program", once)
     module, x = several(declaration)
     folded = fold(module)
     for opset in (13, 17, 20):
-        graph = export.to_onnx(folded, (x,), opset)
+        graph = onnx_writer.to_onnx(folded, (x,), opset)
         assert {item.domain: item.version for item in graph.opset_import} == {"": opset}
-        assert export.parity(module, graph, [(x,)]) <= 1e-4, opset
-    assert set(written) == {export.EXPORTED, 20}
+        assert parity(module, graph, [(x,)]) <= 1e-4, opset
+    assert set(written) == {onnx_writer.EXPORTED, 20}
 
 
 @pytest.mark.slow

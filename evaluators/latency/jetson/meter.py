@@ -57,7 +57,7 @@ class JetsonMeter:
 
     def __init__(self, name: str, device: JetsonSettings, folder: Path) -> None:
         self.name, self.device = name, device
-        self._connection = Connection(name, device, folder)
+        self.connection = Connection(name, device, folder)
 
     @property
     def opset(self) -> int:
@@ -68,7 +68,7 @@ class JetsonMeter:
     def identity(self) -> Identity:
         """The board's TensorRT, model and settings, which must be as the devices' file wants them."""
         device = self.device
-        ran = self._connection.run(identity_script(device.trtexec), OVERHEAD_SECONDS)
+        ran = self.connection.run(identity_script(device.trtexec), OVERHEAD_SECONDS)
         if ran.code in TIMED_OUT:
             raise Unavailable(f"{self.name}: the board did not say what it is within {OVERHEAD_SECONDS} s")
         if ran.code != 0:
@@ -106,9 +106,13 @@ class JetsonMeter:
                 runs[name].append(self._run(self._job(name, *sent[name], fresh=builds > 1), say))
         return {name: median_build(found) for name, found in runs.items()}
 
+    def job(self, name: str, graph: onnx.ModelProto) -> Job:
+        """Describe how a graph's engine is built by :meth:`measure` with a single build, and where it then lies."""
+        return self._job(name, *self._sent(graph), fresh=False)
+
     def close(self) -> None:
         """Hang up; the next use connects anew."""
-        self._connection.close()
+        self.connection.close()
 
     def _sent(self, graph: onnx.ModelProto) -> tuple[bytes, list[str]]:
         """Prepare what is sent to the board for a graph, and list the layers that are to stay in FP32."""
@@ -177,8 +181,8 @@ class JetsonMeter:
             run_seconds=self._run_seconds,
         )
         for _ in range(REUPLOADS):
-            self._connection.upload(job.content, f"{device.folder}/{job.graph}")
-            ran = self._connection.run(text, limit, listens=True)
+            self.connection.upload(job.content, f"{device.folder}/{job.graph}")
+            ran = self.connection.run(text, limit, listens=True)
             if ran.code != GONE:
                 break
         said = trtexec.tail(ran.output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import re
 import shlex
@@ -18,10 +20,10 @@ BUSY, UNUSABLE, GONE = 75, 66, 67
 """Exit codes: the lock was not to be had; the folder cannot be used; the graph is no longer in it."""
 KEPT = 60
 """Number of graphs and engines that stay in the board's folder, the last used ones."""
-ENGINE, TIMES = "run/engine", "run/times.json"
+ENGINE, TIMES, OUTPUT = "run/engine", "run/times.json", "run/output.json"
 """Files that trtexec writes; the folder `run` belongs to one run alone."""
 
-_SCRIPT = r"""
+_LOCKED = r"""
 exec 3<&0
 { read -r told <&3; [ "$told" = STOP ] && kill -TERM 0; } > /dev/null 2>&1 &
 listener=$!
@@ -39,6 +41,9 @@ limited() {
   took=$(($(date +%s) - start))
 }
 code=0
+"""
+
+_SCRIPT = r"""
 if [ -s "$engine" ]; then
   touch -c "$engine"
 else
@@ -64,6 +69,17 @@ say free; df -Pm . | awk 'NR == 2 { print $4 }'
 [ "$code" = 0 ] || rm -f "$engine"
 ls -1t | grep -E '^[0-9a-f]{32}\.(onnx|engine)$' | tail -n +KEPT | xargs -r rm -f
 exit 0
+"""
+
+_IMAGE = r"""
+trap 'kill "$listener" 2> /dev/null; rm -rf run; rm -f "$input"' EXIT
+[ -s "$engine" ] && [ -s "$input" ] || exit 67
+say run
+run
+say ran "$code" "$took"
+[ "$code" = 0 ] || exit 0
+say output; gzip -c run/output.json | base64 -w 1000
+say end
 """
 
 _IDENTITY = r"""
@@ -162,8 +178,47 @@ def measure_script(
     head = [f"{name}={shlex.quote(value)}" for name, value in names.items()]
     head.append(f"build() {{ limited {build_seconds} {shlex.join(job.build)}; }}")
     head.append(f"run() {{ limited {run_seconds} {shlex.join(run)}; }}")
-    body = _SCRIPT.replace("GRACE", str(GRACE_SECONDS)).replace("KEPT", str(KEPT + 1)).replace("STOP", STOP)
-    return "\n".join([*head, board.query_script(), body])
+    body = (_LOCKED + _SCRIPT).replace("KEPT", str(KEPT + 1))
+    return "\n".join([*head, board.query_script(), _filled(body)])
+
+
+def _filled(body: str) -> str:
+    return body.replace("GRACE", str(GRACE_SECONDS)).replace("STOP", STOP)
+
+
+def image_script(
+    engine: str, image: str, run: Sequence[str], mark: str, *, folder: str, wait: int, run_seconds: int
+) -> str:
+    """Write the script that runs an engine on one image, under the board's lock, and prints what it gives.
+
+    Args:
+        engine: its name in the board's folder.
+        image: the input's, which is removed.
+        run: trtexec's command, which writes :data:`OUTPUT`.
+        mark: begins each part of the answer.
+        folder: on the board.
+        wait: seconds to wait for the lock.
+        run_seconds: limit of the run.
+    """
+    names = {"folder": folder, "wait": str(wait), "mark": mark, "engine": engine, "input": image}
+    head = [f"{name}={shlex.quote(value)}" for name, value in names.items()]
+    head.append(f"run() {{ limited {run_seconds} {shlex.join(run)}; }}")
+    return "\n".join([*head, _filled(_LOCKED + _IMAGE)])
+
+
+def read_image(output: str, mark: str) -> tuple[Step | None, bytes | None]:
+    """Read what :func:`image_script` printed: the run, and the file that it wrote; None of what is missing."""
+    parts = [part.partition("\n") for part in output.split(f"\n{mark} ")[1:]]
+    found = {title.split(" ")[0].strip(): (title, body) for title, _, body in parts}
+    step = None
+    if "ran" in found and (told := _TITLE.match(found["ran"][0])) and told["code"]:
+        step = Step(int(told["code"]), int(told["seconds"]), found.get("run", ("", ""))[1])
+    if "output" not in found or "end" not in found:
+        return step, None
+    try:
+        return step, gzip.decompress(base64.b64decode(found["output"][1]))
+    except (ValueError, OSError, EOFError):
+        return step, None
 
 
 def identity_script(trtexec: str) -> str:

@@ -5,6 +5,7 @@ Nothing of ours is installed on the board: it needs `sh`, coreutils and an SSH s
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import secrets
@@ -43,6 +44,7 @@ STOP = "stop"
 TIMED_OUT = (124, 137)
 """Exit codes of `timeout` when the command took too long: it ended when asked, or had to be killed."""
 _CHUNK = 2**16
+_PART = 8 * 2**20
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 
 _DIFFERS = 65
@@ -130,6 +132,27 @@ class Connection:
         if ran.code == _DIFFERS:
             raise Unavailable(f"{self._who}: {path} did not arrive whole")
         raise UserError(f"{self._who}: folder: {path} cannot be written on the board: {ran.output.strip()}")
+
+    def download(self, path: str) -> bytes:
+        """Read the file ``path``, relative to the home folder, whole; :class:`Unavailable` where that fails."""
+        asked = self.run(f"wc -c < {shlex.quote(path)} && sha256sum < {shlex.quote(path)}", UPLOAD_SECONDS)
+        size, _, digest = asked.output.partition("\n")
+        if asked.code != 0 or not size.strip().isdigit():
+            raise Unavailable(f"{self._who}: {path} cannot be read on the board: {asked.output.strip()}")
+        content = bytearray()
+        while len(content) < int(size):
+            part = f"tail -c +{len(content) + 1} {shlex.quote(path)} | head -c {_PART} | base64 -w 1000"
+            ran = self.run(part, UPLOAD_SECONDS)
+            try:
+                found = base64.b64decode(ran.output) if ran.code == 0 else b""
+            except ValueError:
+                found = b""
+            if not found:
+                break
+            content += found
+        if hashlib.sha256(content).hexdigest() != digest.split(" ")[0]:
+            raise Unavailable(f"{self._who}: {path} did not arrive whole")
+        return bytes(content)
 
     def close(self) -> None:
         """Hang up; the next use connects anew."""

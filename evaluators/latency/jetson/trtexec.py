@@ -9,10 +9,13 @@ default there and are still accepted. `--timingCacheFile`, `--exportTimes` and `
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from evaluators.latency.device import Precision
 from evaluators.latency.jetson.numbers import finite, number
@@ -83,7 +86,7 @@ def norms(version: Version, precision: Precision) -> str:
         return "fp32"
     if can_keep_layers(version):
         return "fp32, layer by layer"
-    return f"fp16: trtexec of TensorRT {version} cannot keep layers in FP32, so the outputs may overflow"
+    return "fp16, scaled before squaring"
 
 
 def build_command(
@@ -146,6 +149,35 @@ def run_command(trtexec: str, *, engine: str, duration: float, times: str) -> li
         "--useCudaGraph",
         f"--exportTimes={times}",
     ]
+
+
+def image_command(trtexec: str, *, engine: str, name: str, image: str, output: str) -> list[str]:
+    """Write the command that runs an engine once on an image; every version takes all of its options.
+
+    Args:
+        trtexec: the program.
+        engine: file of the engine.
+        name: of its input.
+        image: file of the input's numbers, as they lie in memory.
+        output: JSON file to write what it gives to.
+    """
+    once = ["--iterations=1", "--warmUp=0", "--duration=0", "--avgRuns=1"]
+    return [trtexec, f"--loadEngine={engine}", f"--loadInputs={name}:{image}", *once, f"--exportOutput={output}"]
+
+
+def read_output(content: bytes) -> dict[str, np.ndarray]:
+    """Read the JSON of ``--exportOutput``: what an engine gives, by name; :class:`LogError` for another document."""
+    try:
+        if not isinstance(listed := json.loads(content), list):
+            raise TypeError("no list")
+        return {
+            str(one["name"]): np.array(one["values"], np.float32).reshape(
+                [int(side) for side in str(one["dimensions"]).split("x")]
+            )
+            for one in listed
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise LogError(f"what trtexec exported cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)

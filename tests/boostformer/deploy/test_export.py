@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from boostformer import BoostFormer, build
 from boostformer.architecture import Architecture
-from boostformer.deploy import export
+from boostformer.deploy import export, onnx_writer
+from boostformer.deploy.parity import parity
 from boostformer.errors import UserError
 from boostformer.fold import fold
 from boostformer.weights.checkpoint import sha256
@@ -93,14 +94,14 @@ def inputs() -> tuple[list[Tensor], Tensor]:
 
 @pytest.fixture(scope="module")
 def several() -> onnx.ModelProto:
-    return export.to_onnx(Several().eval(), inputs(), 17)
+    return onnx_writer.to_onnx(Several().eval(), inputs(), 17)
 
 
 def test_any_module_can_be_a_graph_with_several_inputs_and_outputs(several: onnx.ModelProto) -> None:
     assert [item.name for item in several.graph.input] == ["input0", "input1", "input2"]
     assert [item.name for item in several.graph.output] == ["output0", "output1"]
-    assert export.opset_of(several) == 17
-    assert export.parity(Several(), several, [inputs(), inputs()]) < 1e-7
+    assert onnx_writer.opset_of(several) == 17
+    assert parity(Several(), several, [inputs(), inputs()]) < 1e-7
 
 
 def test_parity_is_relative_to_each_output_and_knows_what_is_no_number(several: onnx.ModelProto) -> None:
@@ -109,9 +110,9 @@ def test_parity_is_relative_to_each_output_and_knows_what_is_no_number(several: 
             total, small = super().forward(maps, x)
             return total, small * 1.25
 
-    assert export.parity(Other(), several, [inputs()]) == pytest.approx(0.2)
+    assert parity(Other(), several, [inputs()]) == pytest.approx(0.2)
     maps, x = inputs()
-    assert np.isnan(export.parity(Other(), several, [inputs(), (maps, x * torch.nan), inputs()]))
+    assert np.isnan(parity(Other(), several, [inputs(), (maps, x * torch.nan), inputs()]))
 
 
 def test_foreign_operators_are_refused() -> None:
@@ -119,7 +120,7 @@ def test_foreign_operators_are_refused() -> None:
         onnx.helper.make_graph([], "none", [], []), opset_imports=[onnx.helper.make_opsetid("com.microsoft", 1)]
     )
     with pytest.raises(RuntimeError, match="operators of \\['com.microsoft'\\]"):
-        export.opset_of(graph)
+        onnx_writer.opset_of(graph)
 
 
 def test_the_batch_norm_statistics_are_those_of_training() -> None:

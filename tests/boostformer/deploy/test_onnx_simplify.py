@@ -17,8 +17,9 @@ from onnxscript import ir
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boostformer.deploy.export import parity, to_onnx
 from boostformer.deploy.onnx_simplify import simplify
+from boostformer.deploy.onnx_writer import to_onnx
+from boostformer.deploy.parity import parity
 
 Node = tuple[str, list[str], str, dict[str, Any]]
 

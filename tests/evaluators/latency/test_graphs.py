@@ -11,7 +11,7 @@ from latency_cases import all_elements, sampled, space
 from onnx import TensorProto, helper, numpy_helper
 
 from boostformer.architecture import BlockSpec
-from boostformer.deploy.export import opset_of
+from boostformer.deploy.onnx_writer import opset_of
 from boostformer.parts import Part, labels_part, parts
 from evaluators.costs.table import part_key
 from evaluators.latency.graphs import (

@@ -134,6 +134,12 @@ def test_untrained_networks_are_exported(trained: Path, ok: Callable, run_cli: C
         (("net", "--labels", "--label-type", "uint9"), "--label-type: unknown 'uint9'; did you mean 'uint8'?"),
         (("net", "--labels", "--label-type", "uint8", "--opset", "13"), "--label-type: uint8 is not possible"),
         (("nothing",), "'nothing' is not a preset's name"),
+        (("net", "--data", "data"), "--data: are the images that --fp16 is checked on; give --fp16, too"),
+        (("net", "--format", "pt3"), "--format: unknown 'pt3'; did you mean 'pt2'?"),
+        (("net", "--format", "pt2", "--fp16"), "--fp16, --dynamic: are of ONNX files, not of --format pt2"),
+        (("net", "--format", "pt2"), "the name of a file of format pt2 must end in .pt2"),
+        (("net", "--dynamic", "width"), "--dynamic: unknown 'width'; allowed: batch, size"),
+        (("net", "--fp16", "--data", "elsewhere"), "--data: 'elsewhere' is not a folder"),
     ],
 )
 def test_mistakes_are_refused(
@@ -147,3 +153,55 @@ def test_files_are_predicted_with_at_their_size(files: Path, trained: Path, run_
     image = trained / "data/images/validation/00.png"
     done = run_cli("predict", files / "net.onnx", image, "--out", tmp_path, "--size", "32x32")
     assert done.returncode == 2 and "sees images of 64x96 alone; export it at 32x32" in done.stderr
+
+
+def test_half_precision_is_checked_on_the_networks_own_images(trained: Path, ok: Callable, tmp_path: Path) -> None:
+    done = ok("export", "net", "--out", tmp_path / "net.onnx", "--fp16")
+    known = json.loads((tmp_path / "net.manifest.json").read_text())["parity"]["images"]
+    assert known["data"] == f"validation images of {trained / 'data'}"
+    assert known["pixels"] >= 0.99 and abs(known["miou"] - known["file_miou"]) <= 0.01
+    assert f"of the pixels of {known['images']} images (validation images of" in done.stderr
+    scored = json.loads(ok("evaluate", tmp_path / "net.onnx", "--format", "json").stdout)
+    assert scored["miou"] == pytest.approx(known["file_miou"], abs=1e-6)
+
+
+def test_without_data_half_precision_is_checked_on_scenes(trained: Path, ok: Callable, tmp_path: Path) -> None:
+    assert "images (made scenes)" in ok("export", "arch.json", "--out", tmp_path / "a.onnx", "--fp16").stderr
+    assert json.loads((tmp_path / "a.manifest.json").read_text())["parity"]["images"]["miou"] is None
+
+
+def test_a_file_of_any_batch_is_scored_and_timed_only_with_a_fixed_one(
+    files: Path, ok: Callable, run_cli: Cli, tmp_path: Path
+) -> None:
+    assert "(batch free)" in ok("export", "net", "--out", tmp_path / "net.onnx", "--dynamic", "batch").stderr
+    one, other = (json.loads(ok("evaluate", f / "net.onnx", "--format", "json").stdout) for f in (files, tmp_path))
+    assert one["miou"] == other["miou"]
+    refused = run_cli("latency", "measure", tmp_path / "net.onnx")
+    assert refused.returncode == 2 and "takes image: float batchx3x64x96; allowed: one input" in refused.stderr
+
+
+def test_files_are_timed_as_they_are(files: Path, run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "devices.yaml").write_text("desk: {kind: host, seconds: 0.01, tolerance: 1000}\n")
+    for name, opset in (("labels.onnx", 17), ("net.onnx", 17)):
+        done = run_cli("latency", "measure", files / name, "--device", "desk", "--format", "json", cwd=tmp_path)
+        found = json.loads(done.stdout)
+        assert (found["device"], found["opset"]) == ("desk", opset) and found["latency_ms"] > 0
+        assert found["provenance"].startswith("measured: onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("net.onnx", "--size", "32x32"), "--size, --classes: "),
+        (("net.onnx", "--device", "host-table"), "'host-table' is a device of kind table"),
+        (("labels.manifest.onnx",), "labels.manifest.onnx: no such file"),
+        (("broken.onnx",), "broken.onnx: not an ONNX file that can be read: "),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(
+    arguments: tuple[str, ...], message: str, files: Path, run_cli: Cli, tmp_path: Path
+) -> None:
+    shutil.copy(files / "net.onnx", tmp_path)
+    (tmp_path / "broken.onnx").write_bytes(b"{}")
+    done = run_cli("latency", "measure", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr
