@@ -44,7 +44,7 @@ def _page(name: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     usage = " ".join([name, *(_placeholder(argument) for argument in arguments), "[OPTIONS]"])
     text = plain((command.help or "").strip().replace("\b", ""))
-    return f"## {name} {{ #{_anchor(name)} }}\n\n```text\n{usage}\n```\n\n{text}\n\n{_parameters(command)}"
+    return f"## {name}\n\n```text\n{usage}\n```\n\n{text}\n\n{_parameters(command)}"
 
 
 def _placeholder(argument: Any) -> str:

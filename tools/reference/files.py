@@ -27,7 +27,7 @@ def run_file_page() -> str:
         if model is None:
             found.append(f"{type_name(field.annotation)}. {_default(field)}\n".replace("Default: .", "Required."))
         else:
-            found.append(described(model) if "Attributes" not in (inspect.getdoc(model) or "") else described(model))
+            found.append(described(model))
             found.append(
                 _table(model, proxy if name == "proxy" else None, _budgets(COSTS) if name == "budgets" else ())
             )
