@@ -1,4 +1,4 @@
-# One command each: `make demo`, `make test`, `make lint`, `make benchmark`. Each sets up .venv by itself.
+# One command each: `make demo`, `make test`, `make lint`, `make docs`, `make benchmark`. Each sets up .venv by itself.
 PYTHON ?= python3
 JOBS ?= auto
 VENV := .venv
@@ -23,12 +23,13 @@ export SCENE
 # albumentations would ask the network for a newer release of itself at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help install demo test lint format benchmark race clean
+.PHONY: help install demo test lint format docs benchmark race clean
 
 help:
 	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
 	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
 	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
+	@echo "make docs       the documentation site, into build/site"
 	@echo "make race       search strategies beside Optuna's, NNI's and archai's, on tables (hours, resumable)"
 	@echo "make benchmark  costs per second beside fvcore, thop and NNI; speed of networks beside transformers'"
 
@@ -60,6 +61,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -1,4 +1,4 @@
-"""What the files around the code promise: versions, pins, the wheel's contents, the README's commands."""
+"""What the files around the code promise: versions, pins, the wheel's contents, the README's links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from test_imports import REPOSITORY, read_imports, read_sources
@@ -71,13 +70,14 @@ def test_every_imported_package_is_required() -> None:
     assert {name for name in foreign if not required & provided[name]} == set()
 
 
-def test_readme_shows_every_command() -> None:
-    from search.cli.program import app
-
-    readme = (REPOSITORY / "README.md").read_text()
-    commands = set(typer.main.get_command(app).commands)
-    assert commands, "the program has no commands"
-    assert {name for name in commands if f"boostformer {name}" not in readme} == set()
+def test_readme_is_short_and_its_links_lead_somewhere() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    links = re.findall(r"\]\(([^)#]+)", readme)
+    assert len(links) > 20
+    assert [link for link in links if not (REPOSITORY / link).is_file()] == []
+    pictures = [REPOSITORY / link for link in links if link.endswith(".png")]
+    assert pictures and all(picture.stat().st_size < 150_000 for picture in pictures)
 
 
 @pytest.mark.slow
