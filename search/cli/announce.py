@@ -85,7 +85,7 @@ def cost(opened: OpenExperiment, trials: list[Trial], standing: Standing, worker
     try:
         known = [_seconds(opened, trials, rung) for rung in range(len(left))]
         if seeds > 1:
-            again = opened.proxy.estimate_seconds(_typical(opened), len(left) - 1, from_scratch=True)
+            again = opened.proxy.estimate_seconds(typical(opened), len(left) - 1, from_scratch=True)
             then = f", then {seeds - 1} times {duration(again)} for each network on the front"
     except TrainingFailure as failure:
         return f"{'cost':<8} unknown: {failure}"
@@ -146,11 +146,12 @@ def _seconds(opened: OpenExperiment, trials: list[Trial], rung: int) -> tuple[fl
     known = [t.seconds for t in trials if t.is_finished and t.key.rung == rung and t.seconds]
     if len(known) >= ENOUGH:
         return median(known), f"the median of {len(known)} trainings so far"
-    measured = opened.proxy.estimate_seconds(_typical(opened), rung)
+    measured = opened.proxy.estimate_seconds(typical(opened), rung)
     return measured, "an estimate, from a few steps of a network of median MACs"
 
 
-def _typical(opened: OpenExperiment) -> Architecture:
+def typical(opened: OpenExperiment) -> Architecture:
+    """Draw a network of median MACs within the budgets."""
     candidates = sorted(_drawn(opened), key=lambda arch: opened.problem.table.cost(arch).macs)
     return candidates[len(candidates) // 2]
 

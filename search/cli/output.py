@@ -88,6 +88,12 @@ def note(message: str) -> None:
     print(told, file=sys.stderr, flush=True)
 
 
+def next_step(*commands: str, fmt: Format = Format.table) -> None:
+    """Say which command comes next, unless the result is for machines."""
+    if fmt is Format.table:
+        note(f"next: {' or '.join(commands)}")
+
+
 def between_words(text: str, columns: int) -> str:
     """Break long lines between words; those that hold a command of ours, which people copy, stay in one piece."""
     return "\n".join(

@@ -26,6 +26,7 @@ from search.cli import (
     compare,
     data,
     evaluate,
+    init,
     inspect,
     latency,
     launch,
@@ -77,6 +78,7 @@ def _options(
 
 
 for group in (
+    init,
     run,
     lighten,
     launch,
