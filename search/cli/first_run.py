@@ -60,17 +60,17 @@ class Plan:
         height, width = self.size
         settings = {**self.data, "size": f"{height}x{width}"}
         lines = [
-            "# Written by `boostformer init` after a look at the data; every line may be changed. What else may stand",
-            "# here: docs/ and configs/. How long it will take is said before it begins, with --workers 0 nothing begins:",
+            "# Written by `boostformer init` after a look at the data; every line may be changed. This is the search:",
             f"#   {command}",
+            "# It says first how long it will take; with --workers 0 it says that alone.",
             "",
             "# Which networks there are: tiny, boostformer_b0 or boostformer_b2 (`boostformer space NAME`), or a file.",
             f"space: {self.space}",
             "data:",
             *(self._line(key, value) for key, value in settings.items()),
-            "# What the front is about; latency_ms, too, with `latency: {device: NAME}` (`boostformer latency devices`).",
+            "# What the front is of; latency_ms, too, with `latency: {device: NAME}`: `boostformer latency devices`.",
             "objectives: [miou, macs, params]",
-            "# No network above these is trained: shares of the baseline's at this size, or numbers, such as params: 3M.",
+            "# No network above these is trained: shares of the baseline's, or numbers, such as params: 3M.",
             f"budgets: {_plain(SPACES[self.space])}",
             "# The short training that scores a network; several lengths, such as [100, 300, 900], are rungs.",
             f"proxy: {_plain({'iterations': self.iterations, 'batch_size': self.batch})}",

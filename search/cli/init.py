@@ -43,9 +43,7 @@ def init(
         typer.Argument(metavar="[DATA]", help="A data set's folder; by default generated scenes.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN.yaml", help="The file to write.")] = Path("run.yaml"),
-    minutes: Annotated[
-        float, typer.Option(min=1, help="About how long the search is to take on this machine.")
-    ] = MINUTES,
+    minutes: Annotated[float, typer.Option(min=1, help="About how long the search is to take here.")] = MINUTES,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     kind: Annotated[str | None, typer.Option(help="Layout of the data set, where it is not to be recognised.")] = None,
     classes: ClassesOption = None,
@@ -53,7 +51,7 @@ def init(
     background: BackgroundOption = None,
     colours: ColoursOption = None,
 ) -> None:
-    """Write a run file for `search` after a look at the data: all that it needs, with comments, and a fitting length."""
+    """Write a run file for `search` after a look at the data, with comments, and trials that fit the minutes."""
     if exists(out):
         raise UserError(f"{out}: exists already and is not overwritten; choose another --out, or remove it")
     if out.suffix not in (".yaml", ".yml"):
@@ -115,12 +113,10 @@ def _looked_at(config: DataConfig) -> Report:
         first, more = report.faults[0], len(report.faults) - 1
         others = f"; {more} more: " if more else "; "
         raise UserError(
-            f"{first.file}: {first.fault}; {first.remedy}{others}`boostformer data check {config.root}` lists all faults"
+            f"{first.file}: {first.fault}; {first.remedy}{others}`boostformer data check {config.root}` lists all"
         )
     if report.summary is None or not report.summary.images.get("training"):
-        raise UserError(
-            f"{config.root}: has no training part; `boostformer data check {config.root}` says what it holds"
-        )
+        raise UserError(f"{config.root}: has no training part; `boostformer data check` says what it has")
     return report
 
 
@@ -137,11 +133,11 @@ def _section(config: DataConfig, report: Report) -> tuple[dict[str, Any], dict[s
     section |= said
     counts = ", ".join(f"{count} {split}" for split, count in summary.images.items())
     remarks = {"kind": summary.found, "root": f"{counts} images; {len(report.meaning.labels)} classes"}
-    if kind == "ade20k" and not said:
-        if ignored := [value for value, label in report.meaning.table().items() if label == report.meaning.ignored]:
-            section["ignore"] = ignored
-            share = f"{summary.share(summary.ignored) or 0:.1%}"
-            remarks["ignore"] = f"{share} of the pixels; a 0 that is a class: `ignore: [255]` and `background: NAME`"
+    ignored = [value for value, label in report.meaning.table().items() if label == report.meaning.ignored]
+    if kind == "ade20k" and ignored and not said:  # other layouts say it themselves
+        section["ignore"] = ignored
+        share = f"{summary.share(summary.ignored) or 0:.1%}"
+        remarks["ignore"] = f"{share} of the pixels; a 0 that is a class: `ignore: [255]` and `background: NAME`"
     if not summary.images.get("validation"):
         section["validation_share"] = SHARE
         remarks["validation_share"] = "there is no validation part: so much of the training part becomes one"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from boostformer.errors import UserError
+from results.summary import NOTATION
 from results.tables import Format
 from search.cli.output import FormatOption, RunDir, emit_trials, note
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to the program."""
-    app.command()(pareto)
+    app.command(epilog=NOTATION)(pareto)
 
 
 def pareto(
@@ -32,7 +33,11 @@ def pareto(
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png or .html.")] = None,
 ) -> None:
-    """Show the best networks of a run: feasible, none dominated by another."""
+    """Show the best networks of a run: feasible, none dominated by another.
+
+    Marked are the knee of the front and its best mIoU; with --all its others, too. The share of the budget is of each
+    limit, in their order. Trials of the front are sorted by the first objective that has a budget.
+    """
     from results.pareto import front
     from results.run import read_run
 
@@ -48,7 +53,7 @@ def pareto(
         note(f"drawn: {plot}")
     shown = _as_they_are(run.trials, run_dir) if every else members
     if shown or fmt is not Format.table:
-        emit_trials(fmt, shown, run.budgets)
+        emit_trials(fmt, shown, run.budgets, members, run.objectives)
     else:
         note(f"nothing to show: {so_far(run_dir)}")
     _say_compared(run.trials, members)
@@ -104,7 +109,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     run = read_run(run_dir)
     members = front(run.trials, run.objectives)
     if members:
-        emit_trials(Format.table, members, run.budgets)
+        emit_trials(Format.table, members, run.budgets, members, run.objectives)
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)

@@ -156,6 +156,10 @@ class _Printable:
         self._stream.write(printable(text))
         return len(text)
 
+    def write_styled(self, text: str) -> None:
+        """Write a text that has styles of ours, and whose other parts were made printable before."""
+        self._stream.write(text)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
