@@ -221,6 +221,10 @@ class Proxy:
         done = 0 if rung == 0 or from_scratch else self.recipes[rung - 1].trunk
         return (self.recipes[rung].iterations - done) * step + (1 + self.recipes[rung].validations) * scoring
 
+    def pace(self, arch: Architecture) -> tuple[float, float]:
+        """Measure anew the wall-clock seconds of a step, and of scoring the validation part."""
+        return self._measured_pace(arch, None)
+
     def seconds_per_step(self, arch: Architecture, teaching: Teaching | None = None) -> float:
         """Measure anew the wall-clock seconds of a training's step."""
         return self._measured_pace(arch, teaching)[0]

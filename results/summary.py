@@ -19,6 +19,14 @@ _LIKE = {
 """Columns that are written like an objective, and which."""
 
 
+NOTATION = (
+    "An architecture in short, such as `32x2 64x2 overlap_conv/msca+mix_ffn | 160x2 256x2 pooling/pooling+star | "
+    "concat 128`: of each stage, the finest first, its width x depth; behind stages that have the same blocks their "
+    "embed/mixer+FFN; at the end the decoder's fusion and width. A stem comes first; options are left out."
+)
+"""Explanation of :func:`summary` for people."""
+
+
 def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
     """Summarise as ``32x2 64x2 overlap_conv/efficient_attention+mix_ffn | 160x2 256x2 … | weighted_sum 128``.
 

@@ -8,10 +8,10 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from boostformer.errors import UserError, nearest
-from boostformer.shown import csv_cell
+from boostformer.shown import csv_cell, printable
 from results.fitting import least, widths, wrapped
 from results.summary import human, summary
 from results.trial import COSTS, COUNTED, MEMORY, OBJECTIVES, Trial
@@ -38,9 +38,14 @@ COLUMNS = (
     *("final_latency_ms", "final_low_ms", "final_high_ms", "final_labels_ms", "final_provenance"),
     *("seed", "seconds", "status", "feasible", "reason", "provenance", "parent", "behind", "architecture"),
 )
+MARK, OF_BUDGETS = "mark", "% of budget"
+"""Columns of a table alone: see :mod:`results.marks`."""
+_EMPHASIS = {"knee": "bold green", "best": "bold"}
+"""Styles of rows on a terminal with colours, by the beginning of their marks."""
 # What a person wants to see side by side; the other columns are in JSON and CSV.
 _SHOWN = (
-    *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS),
+    MARK,
+    *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS, OF_BUDGETS),
     *("activations_mb", "final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
 )
 _DROPPED = ("architecture", "seconds", "parent", "promoted", "seed", "final_labels_ms", "reason", "iterations")
@@ -75,18 +80,20 @@ def render(
     caption: str = "",
     width: int | None = None,
     first: Sequence[str] = (),
+    colours: bool = False,
 ) -> str:
     """Write the ``rows`` of :func:`to_rows`, which may have columns before these, ``first``, as :func:`tabulate` does.
 
     The table is for people: it has units, a summary of the architecture where there is room, and no columns that are
     empty throughout or only say the usual: one length of training, one seed, finished. JSON and CSV have all columns,
-    the architecture in full.
+    the architecture in full. Tables may have the columns :data:`MARK` and :data:`OF_BUDGETS` besides.
     """
     if fmt != "table":
         return tabulate(rows, fmt, columns=[*first, *COLUMNS])
     usual = _USUAL | ({"seed": rows[0]["seed"]} if rows else {})
     columns = [column for column in (*first, *_SHOWN) if not rows or any(_tells(row, column, usual) for row in rows)]
-    return tabulate(rows, fmt, columns=columns, cell=_record_cell, caption=caption, width=width, drop=_DROPPED)
+    table = {"cell": _record_cell, "caption": caption, "width": width, "drop": _DROPPED, "colours": colours}
+    return tabulate(rows, fmt, columns=columns, **table)
 
 
 def tabulate(
@@ -98,6 +105,7 @@ def tabulate(
     caption: str = "",
     width: int | None = None,
     drop: Sequence[str] = (),
+    colours: bool = False,
 ) -> str:
     """Write columns of rows as text that ends in one newline.
 
@@ -111,6 +119,8 @@ def tabulate(
         caption: stands above a table.
         width: characters of a table's line; more where words, numbers and ids need it, by default as many as needed.
         drop: columns that a table goes without where the width does not suffice, the first of them first; it says so.
+        colours: whether a terminal with colours shows the table: rows with some marks stand out, and texts are made
+            printable here, since what obeys a terminal is then among them.
 
     Raises:
         UserError: ``fmt`` is another.
@@ -120,7 +130,7 @@ def tabulate(
     if fmt == "csv":
         return _csv(rows, columns)
     if fmt == "table":
-        return _table(rows, columns, cell or _plain_cell, caption, width, drop)
+        return _table(rows, columns, cell or _plain_cell, caption, width, drop, colours)
     raise UserError(f"unknown format '{fmt}'; {nearest(fmt, Format)}")
 
 
@@ -163,13 +173,14 @@ def _table(
     caption: str,
     width: int | None,
     drop: Sequence[str],
+    colours: bool,
 ) -> str:
     """Draw a table with rich; the arguments are those of :func:`tabulate`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    cells = {column: [cell(column, row[column]) for row in rows] for column in columns}
+    cells = {column: [printable(cell(column, row[column])) for row in rows] for column in columns}
     natural = {column: max(map(len, (column, *texts))) for column, texts in cells.items()}
     needed = {
         column: natural[column] if _is_whole(rows, column) else max(len(column), *map(least, texts))
@@ -188,14 +199,18 @@ def _table(
     for column in needed:
         right = _is_whole(rows, column) and column != "id"
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for number in range(len(rows)):
+    for number, row in enumerate(rows):
         # As Text, because a string may hold what rich takes for markup.
-        table.add_row(*(Text(wrapped(cells[name][number], share)) for name, share in zip(needed, shares, strict=True)))
+        texts = [Text(wrapped(cells[name][number], share)) for name, share in zip(needed, shares, strict=True)]
+        table.add_row(*texts, style=_EMPHASIS.get(str(row.get(MARK)).partition(",")[0]))
     text = io.StringIO()
-    console = Console(file=text, width=10_000, color_system=None, highlight=False, legacy_windows=False)
+    system: Literal["standard"] | None = "standard" if colours else None
+    console = Console(
+        file=text, width=10_000, color_system=system, force_terminal=colours, highlight=False, legacy_windows=False
+    )
     wide = max(width, sum(shares) + _lines(needed)) if width else 10_000
     for line in caption.splitlines():
-        console.print(Text(wrapped(line, wide)))
+        console.print(Text(wrapped(printable(line), wide)))
     console.print(table)
     if dropped:
         console.print(Text(wrapped(f"in a wider terminal, or with --format csv: {', '.join(dropped)}", wide)))
@@ -216,7 +231,7 @@ def _tells(row: Row, column: str, usual: Mapping[str, Any]) -> bool:
     """Tell whether a column says anything unusual of this row."""
     if column == "iterations":
         return bool(row["rung"])
-    return row[column] is not None and usual.get(column) != row[column]
+    return row.get(column) is not None and usual.get(column) != row[column]
 
 
 def _plain_cell(column: str, value: Any) -> str:

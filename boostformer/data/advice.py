@@ -16,7 +16,7 @@ MULTIPLE = 32
 _TOLERANCES = (1.02, 1.05, 1.1)
 
 
-def best_size(shapes: NDArray[np.int64]) -> tuple[int, int] | None:
+def best_size(shapes: NDArray[np.int64], most: int | None = None) -> tuple[int, int] | None:
     """Find the largest (H, W) of multiples of 32 that enlarges none of the images and keeps their proportions.
 
     Proportions are those of the median image, up to a few percent. None when images are too small, or when their own
@@ -24,6 +24,8 @@ def best_size(shapes: NDArray[np.int64]) -> tuple[int, int] | None:
 
     Args:
         shapes: heights and widths (n, 2).
+        most: pixels that it may have; without, as many as the images. Few sizes are small, so that proportions may then
+            be off by up to :data:`boostformer.data.aspect.MOST_STRETCHED`.
     """
     aspects = shapes[:, 1] / shapes[:, 0]
     low, middle, high = np.quantile(aspects, (0.1, 0.5, 0.9))
@@ -32,8 +34,8 @@ def best_size(shapes: NDArray[np.int64]) -> tuple[int, int] | None:
     rows, columns = (np.arange(MULTIPLE, side + 1, MULTIPLE) for side in shapes.min(axis=0))
     height, width = (grid.ravel() for grid in np.meshgrid(rows, columns))
     ratio = (width / height) / middle
-    stretch = np.maximum(ratio, 1 / ratio)
-    for tolerance in _TOLERANCES:
+    stretch = np.where(height * width <= (most or np.inf), np.maximum(ratio, 1 / ratio), np.inf)
+    for tolerance in _TOLERANCES if most is None else (*_TOLERANCES, MOST_STRETCHED):
         if (close := np.flatnonzero(stretch <= tolerance)).size:
             best = close[np.argmax((height * width)[close])]
             return int(height[best]), int(width[best])

@@ -61,6 +61,7 @@ class Report:
         faults: all that is wrong, by file.
         meaning: of the mask values; None where it could not be decided.
         samples: those without a fault, by split.
+        shapes: heights and widths (n, 2) of the images that could be read.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class Report:
     faults: Sequence[Fault] = ()
     meaning: Meaning | None = None
     samples: Mapping[SplitName, Sequence[Sample]] = field(default_factory=dict)
+    shapes: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
     @property
     def never(self) -> list[str]:
@@ -166,6 +168,7 @@ def check(
         _sorted(faults),
         meaning,
         samples,
+        shapes,
     )
 
 

@@ -131,7 +131,7 @@ class Paces:
 
     def estimate(self, rung: int, *, from_scratch: bool = False) -> float:
         """Return the seconds of a training of which too few have ended."""
-        proxy, network = self._opened.proxy, _typical(self._opened)
+        proxy, network = self._opened.proxy, typical(self._opened)
         seconds = proxy.estimate_seconds(network, rung, from_scratch=from_scratch)
         source = "an estimate, from a few steps of a network of median MACs"
         if self._enough:
@@ -203,7 +203,8 @@ def _left(trials: list[Trial], standing: Standing) -> list[int]:
     return [max(0, count - len(done)) for count, done in zip(_most(standing), concluded, strict=False)]
 
 
-def _typical(opened: OpenExperiment) -> Architecture:
+def typical(opened: OpenExperiment) -> Architecture:
+    """Draw a network of median MACs within the budgets."""
     candidates = sorted(_drawn(opened), key=lambda arch: opened.problem.table.cost(arch).macs)
     return candidates[len(candidates) // 2]
 

@@ -30,6 +30,8 @@ DeviceOption = Annotated[str, typer.Option("--device", help="Its name: see `boos
 SizeOption = Annotated[str | None, typer.Option("--size", help="Input size HxW; by default the architecture's.")]
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes.")]
 NETWORKS = 10
+ALL = "all"
+"""In place of a device's name: all that are estimated from a datasheet."""
 BETWEEN = {
     "measured": "middle half of the runs",
     "builds": "medians of the builds",
@@ -104,7 +106,9 @@ def measure(
 
 def estimate(
     arch: ArchArgument,
-    device: DeviceOption,
+    device: Annotated[
+        str, typer.Option("--device", help="Its name: see `boostformer latency devices`; all for every datasheet.")
+    ],
     size: SizeOption = None,
     classes: ClassesOption = None,
     fmt: FormatOption = Format.table,
@@ -113,6 +117,9 @@ def estimate(
     from evaluators.latency.device import AdditiveConfig
     from evaluators.latency.devices import find
 
+    if device == ALL:
+        _estimates(arch, size, classes, fmt)
+        return
     _figure(find(device, AdditiveConfig), arch, size, classes, 1, fmt)
 
 
@@ -313,6 +320,28 @@ def _file_figure(device: str, file: Path, builds: int, fmt: Format) -> None:
         rows,
         caption=f"{file}, opset {opset}\n{found.provenance}",
     )
+
+
+def _estimates(arch: str, size: str | None, classes: int | None, fmt: Format) -> None:
+    """Print the latencies of a network on all devices that are estimated, the fastest first; see :func:`_figure`."""
+    from evaluators.latency.devices import read_devices
+    from evaluators.latency.estimate.device import EstimateDevice
+    from search.cli.arch_argument import at_size, read_architecture
+    from search.cli.data_argument import size_of
+
+    network = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
+    found: dict[str, Latency] = {}
+    with reachable():
+        for name, entry in read_devices().items():
+            if isinstance(entry.device, EstimateDevice):
+                found[name] = entry.open().latency(network, labels=True, builds=1, say=note)
+    known = {"architecture": network.id, "size": list(network.size)}
+    document = [known | {"device": name, **_plain(one)} for name, one in sorted(found.items(), key=lambda n: n[1].ms)]
+    columns = ("device", "latency_ms", "low_ms", "high_ms", "labels_ms", "provenance")
+    rows = [{column: row[column] for column in columns} for row in document]
+    height, width = network.size
+    about = f"{arch} at {height}x{width}, {network.classes} classes; low and high: {BETWEEN['estimated']}"
+    emit(fmt, document, rows, caption=f"{about}; labels_ms: to the label map", drop=("labels_ms",))
 
 
 def _plain(found: Latency) -> dict[str, Any]:

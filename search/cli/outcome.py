@@ -14,6 +14,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.shown import number_of
+from results.summary import NOTATION
 from results.tables import Format
 from search.cli.output import FormatOption, WhereOption, emit_trials, note
 from search.cli.together import show_together
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to the program."""
-    app.command()(pareto)
+    app.command(epilog=NOTATION)(pareto)
 
 
 def pareto(
@@ -37,7 +38,11 @@ def pareto(
     fmt: FormatOption = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the front, as .png.")] = None,
 ) -> None:
-    """Show the best networks of a run, or of several together: feasible, none dominated by another."""
+    """Show the best networks of a run, or of several together: feasible, none dominated by another.
+
+    Marked are the knee of the front and its best mIoU; with --all its others, too. The share of the budget is of each
+    limit, in their order. Trials of the front are sorted by the first objective that has a budget.
+    """
     from results.pareto import front
     from results.run import read_run
     from results.where import read_where
@@ -63,7 +68,7 @@ def pareto(
     if every and satisfies is not None:
         shown = [trial for trial in shown if satisfies(trial)]
     if shown or fmt is not Format.table:
-        emit_trials(fmt, shown, run.budgets)
+        emit_trials(fmt, shown, run.budgets, members, run.objectives)
     elif satisfies is not None and front(run.trials, run.objectives):
         note(f"nothing to show: no network of the run satisfies --where '{where}'")
     else:
@@ -120,7 +125,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     run = read_run(run_dir)
     members = front(run.trials, run.objectives)
     if members:
-        emit_trials(Format.table, members, run.budgets)
+        emit_trials(Format.table, members, run.budgets, members, run.objectives)
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import typer
 from boostformer.errors import UserError
 from boostformer.shown import printable
 from results.summary import limits
-from results.tables import Format, render, tabulate, to_json, to_rows
+from results.tables import MARK, OF_BUDGETS, Format, render, tabulate, to_json, to_rows
 
 if TYPE_CHECKING:
     from results.trial import Trial
@@ -74,13 +75,50 @@ def emit(
     print(text, end="", flush=True)
 
 
-def emit_trials(fmt: Format, trials: Sequence[Trial], budgets: Mapping[str, float]) -> None:
-    """Print trials, in a table under the run's budgets, in JSON each with them."""
-    rows = to_rows(trials)
-    if fmt is Format.json:
-        rows = [row | {"budgets": dict(budgets)} for row in rows]
+def emit_trials(
+    fmt: Format,
+    trials: Sequence[Trial],
+    budgets: Mapping[str, float],
+    members: Sequence[Trial] = (),
+    objectives: Sequence[str] = (),
+) -> None:
+    """Print trials, in a table under the run's budgets, in JSON each with them.
+
+    Args:
+        fmt: JSON, CSV or table.
+        trials: those to show.
+        budgets: of the run.
+        members: of its front, which a table marks; where it shows no others, they are sorted by what is limited.
+        objectives: of the run.
+    """
+    if fmt is not Format.table:
+        rows = to_rows(trials)
+        if fmt is Format.json:
+            rows = [row | {"budgets": dict(budgets)} for row in rows]
+        print(render(rows, fmt), end="", flush=True)
+        return
+    from results.marks import by_limiting, marks, of_budgets  # with NumPy, which starts slowly
+
+    known = marks(trials, members, objectives)
+    shown = by_limiting(trials, objectives, budgets) if len(trials) == len(members) else trials
+    rows = [
+        row | {MARK: known.get(trial.number), OF_BUDGETS: of_budgets(trial, budgets)}
+        for row, trial in zip(to_rows(shown), shown, strict=True)
+    ]
     caption = f"budgets: {limits(budgets)}" if budgets else ""
-    print(render(rows, fmt, caption=caption, width=width()), end="", flush=True)
+    show_styled(render(rows, fmt, caption=caption, width=width(), colours=has_colours()))
+
+
+def has_colours() -> bool:
+    """Tell whether standard output is a terminal that shows colours, and nobody asked for none (NO_COLOR)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show_styled(text: str) -> None:
+    """Print a text of which all but the styles that we gave is printable."""
+    write = getattr(sys.stdout, "write_styled", sys.stdout.write)
+    write(text)
+    sys.stdout.flush()
 
 
 def width() -> int | None:
@@ -94,6 +132,12 @@ def note(message: str) -> None:
     if sys.stderr.isatty():
         told = between_words(told, shutil.get_terminal_size().columns)
     print(told, file=sys.stderr, flush=True)
+
+
+def next_step(*commands: str, fmt: Format = Format.table) -> None:
+    """Say which command comes next, unless the result is for machines."""
+    if fmt is Format.table:
+        note(f"next: {' or '.join(commands)}")
 
 
 def between_words(text: str, columns: int) -> str:

@@ -28,6 +28,7 @@ from search.cli import (
     deploy,
     evaluate,
     export,
+    init,
     inspect,
     latency,
     launch,
@@ -81,6 +82,7 @@ def _options(
 
 
 for group in (
+    init,
     run,
     lighten,
     launch,
@@ -161,6 +163,10 @@ class _Printable:
     def write(self, text: str) -> int:
         self._stream.write(printable(text))
         return len(text)
+
+    def write_styled(self, text: str) -> None:
+        """Write a text that has styles of ours, and whose other parts were made printable before."""
+        self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boostformer.errors import UserError, nearest
-from boostformer.files import is_folder
+from boostformer.files import exists, is_folder
 from boostformer.shown import number_of
 from search.cli.data_argument import data_in
-from search.cli.output import note
+from search.cli.output import note, progress
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -30,9 +30,17 @@ def predict(
         Path, typer.Argument(metavar="CKPT", help="Folder of a checkpoint, or an exported .onnx.", show_default=False)
     ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGE…]",
+            help="Images, videos, folders of images, or patterns such as 'a/*.jpg'.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
+    camera: Annotated[int | None, typer.Option(min=0, help="Draw what a camera sees, by its number.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video or camera; by default all.")] = None,
     only: Annotated[str | None, typer.Option(help="labels or overlay; by default both are drawn.")] = None,
     size: Annotated[str | None, typer.Option(help="HxW at which the network sees the images.")] = None,
     device: DeviceOption = "auto",
@@ -41,7 +49,8 @@ def predict(
     """Draw what a network sees: NAME.labels.png (0 is unused, 1 the first class) and NAME.overlay.png.
 
     Label maps have 8 bits for up to 254 classes, else 16. The colours of the classes are in legend.png. Of a folder all
-    images below it are drawn, under their paths from there.
+    images below it are drawn, under their paths from there. Of a video or a camera, which Ctrl-C ends, NAME.overlay.mp4
+    is written.
     """
     from boostformer.predict import KINDS, predict_file, write_legend
     from boostformer.training.devices import check_precision, chosen_device, computing
@@ -52,7 +61,14 @@ def predict(
     if only not in (None, *KINDS):
         raise UserError(f"--only: unknown '{only}'; {nearest(only, KINDS)}")
     kinds = [kind for kind in KINDS if only in (None, kind)]
-    pictures = _pictures(images)
+    if not images and camera is None:
+        raise UserError("predict: needs images, folders or videos, or --camera NUMBER")
+    pictures, videos = _given(images or [], camera)
+    if videos and only == "labels":
+        raise UserError("--only labels: of videos and cameras only overlays are drawn; leave it out")
+    if frames is not None and not videos:
+        raise UserError("--frames: is of videos and cameras, but none is given")
+    note(f"reading {network} …")
     model, place = load(network, device, precision)
     wanted = at_size(model.architecture, size_of(size)).size
     refuse_size(network, model.architecture.size, wanted)
@@ -64,6 +80,8 @@ def predict(
         for name, image in pictures.items():
             for file in predict_file(model, image, out / name, wanted, kinds=kinds, **how):
                 print(file)
+        for name, source in videos.items():
+            _draw_video(model, source, out / name, wanted, frames, how)
     print(write_legend(model, out))
 
 
@@ -75,15 +93,55 @@ def _seen(model: BoostFormer | OnnxNetwork) -> dict[str, Any]:
     return {"fit": source.fit, "overlap": source.overlap} if source else {}
 
 
-def _pictures(given: list[Path]) -> dict[str, Path]:
-    """Find the images that were named, those of folders too; each by the name of its pictures in --out."""
+def _draw_video(
+    model: BoostFormer | OnnxNetwork,
+    source: Path | int,
+    out: Path,
+    size: tuple[int, int],
+    most: int | None,
+    how: dict[str, Any],
+) -> None:
+    """Draw a video, and say how far it is and what was drawn; the arguments are ``predict_video``'s."""
+    from boostformer.videos import predict_video
+
+    if not isinstance(source, Path):
+        note(f"camera {source}: {'until Ctrl-C' if most is None else f'{most} frames'} …")
+    with progress("frames") as tell:
+        file, count = predict_video(
+            model, source, out, size, most=most, tell=lambda done, total: tell(done, total) if total else None, **how
+        )
+    print(file)
+    note(f"{file}: {count} frames")
+
+
+def _given(named: list[Path], camera: int | None) -> tuple[dict[str, Path], dict[str, Path | int]]:
+    """Find the images that were named, those of folders too, and the videos; each by the name of its file in --out."""
     from boostformer.data.unlabelled import images_in
+    from boostformer.videos import VIDEO_SUFFIXES
 
     found: dict[str, Path] = {}
-    for path in given:
-        for name, image in (images_in(path) if is_folder(path) else {path.stem: path}).items():
-            if found.setdefault(name, image) != image:
-                raise UserError(f"{found[name]} and {image} would be drawn into the same file of --out")
+    videos: dict[str, Path | int] = {} if camera is None else {f"camera{camera}": camera}
+    for path in (path for one in named for path in _matching(one)):
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES and not is_folder(path)
+        here = {path.stem: path} if is_video or not is_folder(path) else images_in(path)
+        for name, file in here.items():
+            for known in (found.get(name), videos.get(name)):
+                if known not in (None, file):
+                    raise UserError(f"{known} and {file} would be drawn into the same file of --out")
+            (videos if is_video else found)[name] = file  # type: ignore[assignment]
+    return found, videos
+
+
+def _matching(path: Path) -> list[Path]:
+    """Give the files that a pattern means, in order; what exists by this name, or is no pattern, means itself."""
+    import glob
+
+    text = str(path)
+    if exists(path) or not glob.has_magic(text):
+        return [path]
+    found = sorted(map(Path, glob.glob(text, recursive=True)))
+    if not found:
+        raise UserError(f"{text}: no file matches this pattern")
     return found
 
 

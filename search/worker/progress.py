@@ -17,6 +17,9 @@ from results.trial import COSTS, OBJECTIVES, Trial
 from search.study.scheduler import Scheduler
 from search.study.state import Standing
 
+EVERY = 1.0
+"""Seconds between two messages of a child process about the steps of its training."""
+
 
 def duration(seconds: float) -> str:
     """Write as ``0.4 s``, ``40 s``, ``12 min`` or ``3 h 20 min``."""
@@ -66,7 +69,9 @@ class ConsoleReporter:
         )
         self._working = workers
         self._trials: TaskID | None = None
-        self._training: TaskID | None = None
+        self._live: dict[int, TaskID] = {}  # a bar for each trial that runs, by its number
+        self._number, self._about = 0, ""  # of the trial that this process itself trains
+        self._best: float | None = None
 
     def __enter__(self) -> ConsoleReporter:
         if self.console.is_terminal:
@@ -83,8 +88,8 @@ class ConsoleReporter:
         self._scheduler = standing.scheduler
         self.stands(standing.concluded, standing.target, 0, standing.iterations_left)
         self._trials = self._bars.add_task("trainings", total=self.target, completed=self.concluded, note="")
-        if self.workers == 1:
-            self._training = self._bars.add_task("training", total=None, note="")
+        scores = [score for seen in standing.history if (score := seen.miou) is not None]
+        self._best = max(scores, default=None)
 
     def stands(self, concluded: int, target: int, others: int, iterations_left: int) -> None:
         """Show how far the run is by the work of all.
@@ -104,22 +109,31 @@ class ConsoleReporter:
         self._step = (0, time.monotonic())
         self._base = (trial.iterations or 0) - standing.scheduler.iterations(trial.key)
         self.stands(standing.concluded, standing.target, len(standing.owners), standing.iterations_left)
-        if self._training is not None:
-            note = f"trial {trial.number}, {human('params', trial.params)} params"
-            self._bars.reset(self._training, total=None, note=note)
+        self._number = trial.number
 
     def step(self, done: int, total: int, loss: float) -> None:
         self._step = (max(0, done - self._base), self._step[1])
-        if self._training is not None and self._trials is not None:
-            self._bars.update(self._training, total=total, completed=done)
+        self.at(self._number, done, total, loss)
+        if self._trials is not None:
             self._bars.update(self._trials, note=self._note())
+
+    def at(self, number: int, done: int, total: int, loss: float) -> None:
+        """Show, as a live line, how far the training of trial ``number`` is, and its loss."""
+        if number not in self._live:
+            while len(self._live) >= self.workers:  # its worker has gone on to this one
+                self._bars.remove_task(self._live.pop(min(self._live)))
+            self._live[number] = self._bars.add_task(f"trial {number}", total=total, note="")
+        note = f"iteration {done}/{total}, loss {loss:.3f}"
+        note += "" if self._best is None else f", best mIoU so far {human('miou', self._best)}"
+        self._bars.update(self._live[number], total=total, completed=done, note=note)
 
     def ended(self, trial: Trial) -> None:
         assert self._scheduler is not None
-        self.told(describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0)
+        self.told(describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0, trial.miou)
 
-    def told(self, line: str, iterations: int, seconds: float) -> None:
+    def told(self, line: str, iterations: int, seconds: float, miou: float | None = None) -> None:
         """Show the ``line`` of a trial that took so many ``iterations`` and ``seconds`` and counts as done."""
+        self._best = max((score for score in (self._best, miou) if score is not None), default=None)
         self.concluded += 1
         self.target = max(self.target, self.concluded)  # how many finalists get more seeds is not known before
         self._seconds, self._iterations = self._seconds + seconds, self._iterations + iterations
@@ -166,20 +180,26 @@ class LineReporter:
     def __init__(self, stream: TextIO = sys.stdout) -> None:
         self._stream = stream
         self._scheduler: Scheduler | None = None
+        self._number, self._told = 0, 0.0  # of the running trial, and when its last step was told
 
     def begins(self, standing: Standing) -> None:
         self._scheduler = standing.scheduler
 
     def trial(self, trial: Trial, standing: Standing) -> None:
+        self._number = trial.number
         others, left = len(standing.owners), standing.iterations_left
         self._write({"stands": (standing.concluded, standing.target, others, left)})
 
     def step(self, done: int, total: int, loss: float) -> None:
-        pass
+        if time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            self._write({"at": (self._number, done, total, loss)})
 
     def ended(self, trial: Trial) -> None:
         assert self._scheduler is not None
-        self._write({"ended": (describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0)})
+        self._write(
+            {"ended": (describe(trial), self._scheduler.iterations(trial.key), trial.seconds or 0.0, trial.miou)}
+        )
 
     def set_aside(self, trial: Trial) -> None:
         self.says(describe(trial))
@@ -203,6 +223,8 @@ def relay(line: str, reporter: ConsoleReporter) -> None:
         return
     if "ended" in message:
         reporter.told(*message["ended"])
+    elif "at" in message:
+        reporter.at(*message["at"])
     elif "stands" in message:
         reporter.stands(*message["stands"])
     elif "says" in message:

@@ -210,3 +210,13 @@ def test_a_search_for_measured_milliseconds_from_the_run_file_to_the_front(here:
         assert row["final_labels_ms"] > 0 and row["final_provenance"] == provenance
     again = run_cli("search", "run.yaml", "--out", "out", cwd=here)
     assert again.returncode == 0 and "0 to do" in again.stderr and "measuring finalist" not in again.stderr
+
+
+def test_all_datasheets_in_one_table(run_cli: Cli) -> None:
+    done = run_cli("latency", "estimate", "boostformer_b0", "--size", "64x64", "--device", "all", "--format", "json")
+    rows = json.loads(done.stdout)
+    times = [row["latency_ms"] for row in rows]
+    assert {"jetson-nano", "jetson-agx-orin"} <= {row["device"] for row in rows} and times == sorted(times)
+    alone = run_cli("latency", "estimate", "boostformer_b0", "--size", "64x64", "--device", "jetson-nano")
+    nano = next(row for row in rows if row["device"] == "jetson-nano")
+    assert f"{nano['latency_ms']:.4g}" in alone.stdout and len(rows) == 7

@@ -160,3 +160,22 @@ def test_a_measured_latency_is_shown_beside_the_costs(capsys: pytest.CaptureFixt
     provenance = Provenance("measured", "onnxruntime 1.32", "this machine", "fp32")
     reporter.ended(make_trial(latency=Latency(Figure(12.345, 12.0, 13.0), provenance)))
     assert "mIoU 50.00 %, 1.000 M params, 1.000 G MACs, 12.35 ms, 2 s" in capsys.readouterr().err
+
+
+def test_the_trainings_that_run_have_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker's one; a child tells its parent, which shows no more of them than there are workers."""
+    monkeypatch.setattr("search.worker.progress.EVERY", 0.0)
+    written = io.StringIO()
+    alone, child, parent = ConsoleReporter(), LineReporter(written), ConsoleReporter(workers=2)
+    for reporter in (alone, parent):
+        reporter.begins(standing(9, 4))
+        reporter.told("trial 3", 10, 1.0, 0.25)
+    for number in (3, 4, 5):
+        for reporter in (alone, child):
+            reporter.trial(make_trial(number=number, iterations=10), standing(9, 4))
+            reporter.step(6, 10, 0.5)
+    for line in written.getvalue().splitlines():
+        relay(line, parent)
+    lines = [{task.description: task.fields["note"] for task in one._bars.tasks[1:]} for one in (alone, parent)]
+    expected = "iteration 6/10, loss 0.500, best mIoU so far 25.00 %"
+    assert lines == [{"trial 5": expected}, {"trial 4": expected, "trial 5": expected}]
