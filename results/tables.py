@@ -219,7 +219,7 @@ def _table(
         console.print(Text(wrapped(printable(line), wide)))
     console.print(table)
     if dropped:
-        console.print(Text(wrapped(f"in a wider terminal, or with another --format: {', '.join(dropped)}", wide)))
+        console.print(Text(wrapped(f"in a wider terminal, or another --format: {', '.join(dropped)}", wide)))
     return text.getvalue()
 
 
