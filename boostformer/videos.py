@@ -114,7 +114,7 @@ def _frames(capture: Any, most: int | None) -> Iterator[NDArray[np.uint8]]:
 
 
 @contextmanager
-def _writer(part: Path, rate: float, shape: tuple[int, int]) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+def _writer(part: Path, rate: float, shape: tuple[int, int]) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
     """Write RGB frames of ``shape`` (h, w) as an MP4 file."""
     import cv2
 

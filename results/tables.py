@@ -92,8 +92,16 @@ def render(
         return tabulate(rows, fmt, columns=[*first, *COLUMNS])
     usual = _USUAL | ({"seed": rows[0]["seed"]} if rows else {})
     columns = [column for column in (*first, *_SHOWN) if not rows or any(_tells(row, column, usual) for row in rows)]
-    table = {"cell": _record_cell, "caption": caption, "width": width, "drop": _DROPPED, "colours": colours}
-    return tabulate(rows, fmt, columns=columns, **table)
+    return tabulate(
+        rows,
+        fmt,
+        columns=columns,
+        cell=_record_cell,
+        caption=caption,
+        width=width,
+        drop=_DROPPED,
+        colours=colours,
+    )
 
 
 def tabulate(
@@ -213,7 +221,7 @@ def _table(
         console.print(Text(wrapped(printable(line), wide)))
     console.print(table)
     if dropped:
-        console.print(Text(wrapped(f"in a wider terminal, or with --format csv: {', '.join(dropped)}", wide)))
+        console.print(Text(wrapped(f"in a wider terminal, or another --format: {', '.join(dropped)}", wide)))
     return text.getvalue()
 
 

@@ -137,7 +137,8 @@ def worded(report: Report) -> str:
             lines.append(("sizes", f"{low if sizes.distinct == 1 else several} (width x height)"))
         if rows := _class_rows(report):
             blocks.append(_lines([("data", str(report.root)), *lines]))
-            blocks.append(tabulate(rows, columns=list(rows[0]), width=width()))
+            drop = [column for column in reversed(rows[0]) if column.endswith("images %")]
+            blocks.append(tabulate(rows, columns=list(rows[0]), width=width(), drop=drop))
             ignored = summary.share(summary.ignored)
             lines = [("ignored", f"{ignored or 0:.1%} of the pixels")]
         else:

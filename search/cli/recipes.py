@@ -30,7 +30,7 @@ def recipes(
             recipe = shipped.load(each)
             sizes = {"iterations": recipe.iterations, "batch_size": recipe.batch_size, "lr": recipe.lr}
             rows.append({"recipe": each, **sizes, "schedule": recipe.schedule, "about": shipped.about(each)})
-        emit(fmt, rows, rows)
+        emit(fmt, rows, rows, drop=("schedule", "lr", "batch_size"))
         return
     recipe = shipped.load(name)
     document = {"about": shipped.about(name), "task": shipped.task_of(recipe), **recipe.model_dump(mode="json")}

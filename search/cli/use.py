@@ -128,7 +128,7 @@ def _given(named: list[Path], camera: int | None) -> tuple[dict[str, Path], dict
             for known in (found.get(name), videos.get(name)):
                 if known not in (None, file):
                     raise UserError(f"{known} and {file} would be drawn into the same file of --out")
-            (videos if is_video else found)[name] = file  # type: ignore[assignment]
+            (videos if is_video else found)[name] = file
     return found, videos
 
 
@@ -139,7 +139,7 @@ def _matching(path: Path) -> list[Path]:
     text = str(path)
     if exists(path) or not glob.has_magic(text):
         return [path]
-    found = sorted(map(Path, glob.glob(text, recursive=True)))
+    found = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207  # it may be absolute
     if not found:
         raise UserError(f"{text}: no file matches this pattern")
     return found

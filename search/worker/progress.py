@@ -70,7 +70,7 @@ class ConsoleReporter:
         self._working = workers
         self._trials: TaskID | None = None
         self._live: dict[int, TaskID] = {}  # a bar for each trial that runs, by its number
-        self._number, self._about = 0, ""  # of the trial that this process itself trains
+        self._number = 0  # of the trial that this process itself trains
         self._best: float | None = None
 
     def __enter__(self) -> ConsoleReporter:

@@ -90,7 +90,7 @@ def test_numbers_and_ids_are_whole_on_any_terminal(width: int) -> None:
     columns = [name.strip() for name in lines[0].strip("┃").split("┃")]
     known = [name.strip() for name in wide.splitlines()[1].strip("┃").split("┃")]
     assert {"trial", "id", "miou", "params", "macs"} <= set(columns) < set(known)
-    told = {name.strip() for name in lines[-1].removeprefix("in a wider terminal, or with --format csv: ").split(",")}
+    told = {name.strip() for name in lines[-1].removeprefix("in a wider terminal, or another --format: ").split(",")}
     assert told == set(known) - set(columns) and "architecture" in told
     for row, line in zip(wide.splitlines()[3:-1], lines[1:], strict=False):
         whole = dict(zip(known, (cell.strip() for cell in row.strip("│").split("│")), strict=True))
