@@ -180,6 +180,23 @@ class RunConfig(Section):
     proxy: ProxyConfig = Field(default_factory=lambda: ProxyConfig.model_validate({}))
     search: RunSearchConfig = RunSearchConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _falling_at_the_end(cls, given: Any) -> Any:
+        """Networks that inherit are trained at a rate that stays and falls at the end, unless another is asked for.
+
+        A lineage so gains more with each generation (docs/results/inheritance.md).
+        """
+        if not isinstance(given, dict):
+            return given
+        search, proxy = given.get("search") or {}, given.get("proxy") or {}
+        if not (isinstance(search, dict) and isinstance(proxy, dict)) or "schedule" in proxy:
+            return given
+        inherit = search.get("inherit", "auto")
+        if inherit == "always" or (inherit == "auto" and search.get("start") is not None):
+            return given | {"proxy": {"schedule": "wsd"} | proxy}
+        return given
+
     @field_validator("objectives")
     @classmethod
     def _objectives(cls, names: list[str]) -> list[str]:

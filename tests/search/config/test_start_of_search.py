@@ -67,6 +67,14 @@ def test_whether_networks_inherit(folder: Path, net: BoostFormer, search: str, i
     opened, _ = resolve(write(folder, FEW.replace(", strategy: nsga2", search)))
     assert opened.experiment.inherit is inherits
     assert (opened.start is not None) == ("start" in search)
+    assert opened.experiment.proxy.schedule == ("wsd" if inherits else "poly")  # a lineage's rate falls at the end
+
+
+def test_a_schedule_that_is_asked_for_holds_for_lineages_too(folder: Path, net: BoostFormer) -> None:
+    asked = FEW.replace(", strategy: nsga2", ", inherit: always").replace("proxy: {", "proxy: {schedule: cosine, ")
+    assert asked.count("cosine") == 1
+    opened, _ = resolve(write(folder, asked))
+    assert opened.experiment.proxy.schedule == "cosine"
 
 
 @pytest.mark.parametrize(
