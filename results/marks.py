@@ -32,7 +32,7 @@ def of_budgets(trial: Trial, budgets: Mapping[str, float]) -> str | None:
     """Write the shares of its budgets that a network takes, in their order: ``79 / 64``, in per cent; None without."""
     if not budgets:
         return None
-    values = [(OBJECTIVES[name].value(trial), limit) for name, limit in budgets.items() if name in OBJECTIVES]
+    values = [(getattr(trial, name), limit) for name, limit in budgets.items()]
     return " / ".join("–" if value is None else f"{100 * value / limit:.0f}" for value, limit in values) or None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from boostformer.architecture import Architecture, Scalar
-from results.trial import Trial, TrialKey, objective
+from results.trial import Trial, TrialKey
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -44,7 +44,7 @@ class Terms:
 
     def constraints(self, trial: Trial) -> dict[str, float]:
         """Give by what share of a budget each known cost is above it; below it, the share is negative."""
-        known = {name: objective(name).value(trial) for name in self.budgets}
+        known = {name: getattr(trial, name) for name in self.budgets}
         return {name: value / self.budgets[name] - 1 for name, value in known.items() if value is not None}
 
     def intermediate_values(self, trial: Trial) -> dict[int, float]:

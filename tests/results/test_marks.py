@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from result_factories import OBJECTIVES, make_trial
+from dataclasses import replace
+
+import pytest
+from result_factories import OBJECTIVES, make_latency, make_trial
 
 from results.marks import by_limiting, marks, of_budgets
 from results.pareto import front
 from results.tables import MARK, OF_BUDGETS, render, to_rows
+from results.terms import Terms
+from results.trial import LIMITABLE
 
 TRIALS = [
     make_trial(0, miou=0.2, params=1_000_000, macs=900_000_000),
@@ -28,6 +33,14 @@ def test_shares_of_budgets_come_in_their_order() -> None:
     assert of_budgets(TRIALS[1], {"params": 3e6, "macs": 4e8}) == "50 / 75"
     assert of_budgets(TRIALS[1], {"latency_ms": 5, "macs": 4e8}) == "– / 75"
     assert of_budgets(TRIALS[1], {}) is None
+
+
+@pytest.mark.parametrize("name", LIMITABLE)
+def test_whatever_a_budget_limits_has_its_share_and_its_constraint(name: str) -> None:
+    trial = replace(TRIALS[1], activations=2_000_000, latency=make_latency(4.0))
+    value = getattr(trial, name)
+    assert of_budgets(trial, {name: 2 * value}) == "50"
+    assert Terms(budgets={name: 2 * value}).constraints(trial) == {name: pytest.approx(-0.5)}
 
 
 def test_the_first_objective_with_a_budget_sorts() -> None:
