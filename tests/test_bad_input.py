@@ -72,7 +72,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         *remarks, last = err.splitlines()  # on the data and what masks mean, before what is wrong
         assert out == "" and last.startswith("error: "), err
         assert all(
-            "mask" in line or line.startswith(("data: ", "most frequent: ", "no advice", "advice: "))
+            "mask" in line or line.startswith(("data: ", "most frequent: ", "no advice", "advice: ", "reading "))
             for line in remarks
         )
         return last.removeprefix("error: ").strip()

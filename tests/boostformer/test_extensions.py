@@ -1,4 +1,4 @@
-"""Blocks from outside the package: CONTRIBUTING's example as a user's file, a module by name, and an entry point."""
+"""Blocks from outside the package: the how-to's example as a user's file, a module by name, and an entry point."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from boostformer.errors import UserError
 from boostformer.parts import Part
 from evaluators.costs.table import CostTable
 
-CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
+HOW_TO = Path(__file__).resolve().parents[2] / "docs/howto/extend.md"
 CODE = "boostformer/blocks/block.py"
 
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """CONTRIBUTING's block in a file of the user's; what is registered is taken back."""
-    found = re.search(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+    """The how-to's block in a file of the user's; what is registered is taken back."""
+    found = re.search(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     (tmp_path / "depthwise.py").write_text(found[1])
     monkeypatch.setattr(fingerprints, "_OTHERS", [])

@@ -184,10 +184,11 @@ class Watcher(LineReporter):
     """Remembers what a worker reported."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.messages: list[dict[str, Any]] = []
 
     def _write(self, message: dict[str, Any]) -> None:
-        if "stands" not in message:
+        if not {"stands", "at"} & message.keys():
             self.messages.append(message)
 
     @property

@@ -43,7 +43,7 @@ def test_runs_have_one_front(folder: Path, run_cli: Cli) -> None:
     ("arguments", "said"),
     [
         (("a", "other"), "other: cannot be compared with a: their proxy.iterations differ (2 and 3)"),
-        (("a", "b", "--plot", "x.png"), "--plot: draws one run"),
+        (("a", "b", "--plot", "x.png"), "--plot: is for one run"),
         (("a", "b", "./a"), "a: is named twice"),
         (("a", "nothing"), "run directory nothing does not exist"),
     ],
