@@ -1,4 +1,4 @@
-"""Which runtime takes which block at which opset: `python -m benchmarks.export_table [--only NAME] > table.md`.
+"""Runtimes that take each block, by opset: `python -m benchmarks.export_table [--only NAME] > table.md`.
 
 Every registered block with its defaults and another value of each option, deployed, alone in a graph; each is compared
 with torch. OpenVINO is left out where it is not installed (`pip install openvino`).
@@ -30,7 +30,7 @@ from boostformer.deploy.parity import session_of
 from boostformer.fold import fold
 
 WIDTHS = (32, 48, 40, 80, 96, 480)
-"""Of which the first that all of a block's options divide is taken."""
+"""Widths; a block gets the first that all of its options divide."""
 SHAPE = (16, 24)
 BANDS, IN_WIDTH, STRIDE, MAPS = 3, 8, 2, 4
 EXACT, HALF = 1e-4, 2e-2

@@ -32,7 +32,7 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "falling, inherited before": (FALLING, {"iterations": round(0.8 * PROXY), **STEADY}),
     "steady, EMA scored": (STEADY | {"ema": 0.97}, STEADY),
 }
-"""What each changes in the recipe that scores, and in one that gives the next generation's start; None for the same."""
+"""Changes in the recipe that scores, and in one that gives the next generation its start; None for the same."""
 
 
 @dataclass(frozen=True)

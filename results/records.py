@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError
-from results.run import NOTES, STUDY, check_study
+from results.run import NOTES, STUDY, check_study, stored_study
 from results.schema import NETWORK, end_attribute
-from results.storage.location import storage_of
 from results.trial import Status
 
 if TYPE_CHECKING:
@@ -28,13 +27,8 @@ def document_of(run_dir: Path) -> dict[str, Any]:
     A trial that is running is written as interrupted, to be repeated. Raises :class:`UserError` as
     :func:`results.run.read_run` does.
     """
-    where = storage_of(run_dir)
-    storage = where.open()
-    with where.answering():
-        study_id = where.study_id(storage)
-        known = storage.get_study_user_attrs(study_id)
-        stored = storage.get_all_trials(study_id, deepcopy=False)
-    check_study(known, str(where))
+    known, stored, source = stored_study(run_dir)
+    check_study(known, source)
     attributes = {name: value for name, value in known.items() if name in STUDY or name.startswith(NOTES)}
     return {"study": attributes, "trials": [_record(frozen) for frozen in stored]}
 

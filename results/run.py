@@ -90,13 +90,19 @@ def read_run(run_dir: Path | str) -> Run:
     Raises :class:`UserError` when there is no such directory, it leads to no study, or the study is unreadable,
     damaged, of another version or not one of ours.
     """
+    return run_of(*stored_study(run_dir))
+
+
+def stored_study(run_dir: Path | str) -> tuple[dict[str, Any], list[FrozenTrial], str]:
+    """Read what the study of a run holds, unchecked: its attributes, its trials, and its name in messages.
+
+    Raises :class:`UserError` when there is no such directory, or it leads to no study that can be read.
+    """
     where = storage_of(run_dir)
     storage = where.open()
     with where.answering():
         study_id = where.study_id(storage)
-        known = storage.get_study_user_attrs(study_id)
-        stored = storage.get_all_trials(study_id, deepcopy=False)
-    return run_of(known, stored, str(where))
+        return storage.get_study_user_attrs(study_id), storage.get_all_trials(study_id, deepcopy=False), str(where)
 
 
 def run_of(known: Mapping[str, Any], stored: Sequence[FrozenTrial], source: str) -> Run:

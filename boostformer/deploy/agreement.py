@@ -41,7 +41,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a file agrees with its network.
+    """Agreement of a file with its network.
 
     Attributes:
         data: where the images come from.

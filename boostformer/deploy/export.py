@@ -155,10 +155,12 @@ def _free_in(arch: Architecture, form: Form) -> Iterator[None]:
     except Exception as error:
         if not (form.any_batch or form.any_size):
             raise
+        if refused := refusal(arch, form):
+            raise refused from None
+        if not type(error).__module__.startswith(("torch.", "onnx")):  # a bug keeps its traceback
+            raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise (
-            refusal(arch, form) or UserError(f"--dynamic: {reason}; another --opset, or fixed axes, may do")
-        ) from None
+        raise UserError(f"--dynamic: {reason}; another --opset, or fixed axes, may do") from None
 
 
 def _agreement(model: BoostFormer, graph: onnx.ModelProto, pictures: Pictures | None, name: str) -> Agreement:

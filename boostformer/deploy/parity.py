@@ -1,4 +1,4 @@
-"""How far what a file computes differs from the network itself, on random inputs."""
+"""Difference of what a file computes from the network itself, on random inputs."""
 
 from __future__ import annotations
 

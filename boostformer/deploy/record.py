@@ -1,4 +1,4 @@
-"""What is written about an exported file: within an ONNX file as metadata, and in the manifest beside any."""
+"""The record of an exported file: within an ONNX file as metadata, and in the manifest beside any."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,10 @@ from boostformer.weights.preprocessor import PREPROCESSOR
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
-Forward = Callable[[nn.Module, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+Answer = tuple[Tensor, tuple[Tensor, ...]]
+"""Logits and the maps of stages."""
+Ask = Callable[[Tensor], Answer]
+Forward = Callable[[nn.Module, Tensor], Answer]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class _Asked(nn.Module):
         super().__init__()
         self.network, self._forward = network, forward
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, x: Tensor) -> Answer:
         return self._forward(self.network, x)
 
 
@@ -65,20 +68,27 @@ class LiveTeacher(Teacher):
         self, network: nn.Module, identity: Identity, labels: list[str], pixels: Pixels, forward: Forward
     ) -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.identity, self.labels, self.pixels = identity, labels, pixels
-        self._forward, self._asked = forward, cast(nn.Module, _Asked(self.network, forward))
+        self.identity, self.labels, self.pixels, self._forward = identity, labels, pixels, forward
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def __call__(self, x: Tensor) -> Answer:
         """Give the logits (B, classes, h, w) of images normalised by ImageNet's constants, and its stages' maps."""
-        self.network.to(x.device)
-        answer: tuple[Tensor, tuple[Tensor, ...]] = self._asked(self.pixels.convert(x))
-        return answer
+        return self._forward(self.network.to(x.device), self.pixels.convert(x))
 
     @torch.no_grad()
-    def record(self, x: Tensor) -> None:
-        """From now on replay its kernels, for images of the shape of ``x`` on that GPU; RuntimeError if it cannot."""
-        self._asked = recorded(_Asked(self.network.to(x.device), self._forward), self.pixels.convert(x))
+    def recorded(self, x: Tensor) -> Ask:
+        """Give what answers as it does by replaying its kernels: for images as ``x`` is, on that GPU.
+
+        RuntimeError where that cannot be.
+        """
+        replayed = recorded(_Asked(self.network.to(x.device), self._forward), self.pixels.convert(x).clone())
+
+        @torch.no_grad()
+        def ask(x: Tensor) -> Answer:
+            found: Answer = replayed(self.pixels.convert(x))
+            return found
+
+        return ask
 
     def measure(self, size: tuple[int, int]) -> None:
         """Learn ``macs``, ``classes`` and ``widths`` from one image of ``size``; UserError when it cannot see it."""
@@ -131,13 +141,13 @@ def _teacher(
     return teacher
 
 
-def _ours(network: nn.Module, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _ours(network: nn.Module, x: Tensor) -> Answer:
     assert isinstance(network, BoostFormer)
     maps = network.forward_features(x)
     return network.decoder(maps), tuple(maps)
 
 
-def _theirs(network: nn.Module, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _theirs(network: nn.Module, x: Tensor) -> Answer:
     return network(pixel_values=x).logits, ()
 
 

@@ -47,7 +47,7 @@ def recorded_for(
         with accelerator.autocast():  # a teacher sees the batch
             inputs = task.batch(images, targets, 0)[0]
             if isinstance(task, TaughtTask) and isinstance(task.teacher, LiveTeacher):
-                task.teacher.record(inputs.clone())
+                task.ask = task.teacher.recorded(inputs)
         return recorded(network, inputs.clone())
     except torch.OutOfMemoryError:
         raise

@@ -14,7 +14,7 @@ from boostformer.data.augment import Augmentation
 from boostformer.data.normalise import IMAGENET, Normalisation, normalise
 from boostformer.data.places import inside, numbered_places
 from boostformer.errors import UserError
-from boostformer.teachers.networks import LiveTeacher
+from boostformer.teachers.networks import Ask, LiveTeacher
 from boostformer.teachers.stored import StoredTeacher
 from boostformer.teachers.teacher import Teacher, match_classes
 from boostformer.training.distillation import DistillationLoss, Taught
@@ -86,6 +86,7 @@ class TaughtTask(SegmentationTask):
             )
         rows, _ = match_classes(teaching.teacher, split.labels)
         self.distillation, self.teacher, self.ignored = recipe.distillation, teaching.teacher, split.ignored
+        self.ask: Ask | None = None  # instead of a network as a teacher: what replays it, for this training alone
         self.against = DistillationLoss(recipe.distillation, rows)
         self.places = size[0] * size[1] // STRIDE**2
         self.samples = TaughtSamples(split, teaching, self.augmentation, recipe)
@@ -96,7 +97,7 @@ class TaughtTask(SegmentationTask):
         if not self.distillation.everywhere:
             where = where & (labels != self.ignored)
         if isinstance(self.teacher, LiveTeacher):
-            logits, maps = self.teacher(inputs)
+            logits, maps = (self.ask or self.teacher)(inputs)
             return inputs, Taught(labels, where, logits, maps)
         return inputs, Taught(labels, where, targets["logits"])
 

@@ -245,7 +245,14 @@ def test_only_counted_pixels_teach_when_told_so() -> None:
 
 def test_the_teacher_computes_in_the_student_s_precision() -> None:
     teacher, seen = colour_teacher(), []
-    teacher._asked.register_forward_hook(lambda asked, inputs, found: seen.append(found[0].dtype))
+    asked = teacher._forward
+
+    def listen(network, x):
+        logits, maps = asked(network, x)
+        seen.append(logits.dtype)
+        return logits, maps
+
+    teacher._forward = listen
     for precision in ("bf16", "fp32"):
         recipe = short(iterations=1, warmup_iterations=0, precision=precision)
         train(tiny_net(3), colours(), recipe, size=SIZE, teaching=Teaching(teacher))
