@@ -48,7 +48,10 @@ _SHOWN = (
     *("trial", "id", "miou", "miou_std", "seeds", "seed", "iterations", "promoted", *COSTS, OF_BUDGETS),
     *("activations_mb", "final_latency_ms", "final_labels_ms", "seconds", "parent", "status", "reason", "architecture"),
 )
-_DROPPED = ("architecture", "seconds", "parent", "promoted", "seed", "final_labels_ms", "reason", "iterations")
+_DROPPED = (
+    *("architecture", "seconds", "parent", "promoted", "seed", "final_labels_ms", "reason", "iterations", "seeds"),
+    *(OF_BUDGETS, "activations_mb", "miou_std", "final_latency_ms", MARK),
+)
 """Columns that a narrow table goes without, the first of them first."""
 _USUAL = {"seeds": 1, "promoted": False, "status": "finished"}
 """Not worth a column where all rows have it."""

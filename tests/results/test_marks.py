@@ -49,6 +49,17 @@ def test_the_first_objective_with_a_budget_sorts() -> None:
     assert [t.number for t in by_limiting(TRIALS, OBJECTIVES, {})] == [1, 2, 0, 3]
 
 
+def test_a_front_with_all_that_it_can_have_fits_80_columns() -> None:
+    full = [
+        replace(trial, activations=12_345_678, latency=make_latency(12.34), final=make_latency(12.45), miou_std=0.0123)
+        for trial in (*TRIALS, make_trial(34, params=123_456_789, macs=123_456_789_000, miou=0.5, seeds=3))
+    ]
+    rows = [row | {MARK: "knee, best", OF_BUDGETS: "100 / 100 / 100"} for row in to_rows(full)]
+    table = render(rows, width=80)
+    assert max(map(len, table.splitlines())) <= 80
+    assert all(word in table for word in ("34", "miou", "latency_ms", "params", "macs"))
+
+
 def test_only_terminals_with_colours_get_styles_and_nothing_else_that_they_obey() -> None:
     rows = [row | {MARK: "knee", OF_BUDGETS: "50"} for row in to_rows(MEMBERS[:1])]
     rows[0]["reason"] = "\x1b[2Jgone"
