@@ -24,7 +24,7 @@ def marks(trials: Sequence[Trial], members: Sequence[Trial], objectives: Sequenc
     best = pick(members, objectives, "best-miou").number
     found[best] = BEST
     middle = knee(members, objectives).number
-    found[middle] = f"{KNEE}, {BEST}" if middle == best else KNEE
+    found[middle] = f"{KNEE}+{BEST}" if middle == best else KNEE
     return found
 
 

@@ -213,7 +213,7 @@ def _table(
     for number, row in enumerate(rows):
         # As Text, because a string may hold what rich takes for markup.
         texts = [Text(wrapped(cells[name][number], share)) for name, share in zip(needed, shares, strict=True)]
-        table.add_row(*texts, style=_EMPHASIS.get(str(row.get(MARK)).partition(",")[0]))
+        table.add_row(*texts, style=_EMPHASIS.get(str(row.get(MARK)).partition("+")[0]))
     text = io.StringIO()
     system: Literal["standard"] | None = "standard" if colours else None
     console = Console(

@@ -13,8 +13,8 @@ from boostformer.errors import UserError
 from boostformer.files import replacing_together
 from results.tables import Format
 from search.cli.data_argument import HELP
+from search.cli.device import reachable
 from search.cli.export import pictures_for, to_export
-from search.cli.latency import reachable
 from search.cli.output import FormatOption, emit, note
 
 if TYPE_CHECKING:

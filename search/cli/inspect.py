@@ -207,7 +207,7 @@ def blocks(
         raise UserError("--fresh: is for --latency, which measures")
     from boostformer.blocks import registry
     from evaluators.block_costs import METER, REFERENCE, block_costs
-    from search.cli.latency import reachable
+    from search.cli.device import reachable
 
     def progress(name: str) -> None:
         note(f"measuring {name} …")

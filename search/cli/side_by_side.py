@@ -147,7 +147,7 @@ def latencies(configs: dict[str, Config], device: str | None) -> dict[str, Laten
     """Give latencies by the networks' names: on a device, or as the checkpoints keep them, of one provenance alone."""
     if device is not None:
         from evaluators.latency.devices import find
-        from search.cli.latency import reachable
+        from search.cli.device import reachable
 
         entry = find(device)
         with reachable():

@@ -26,7 +26,7 @@ def test_knee_and_best_are_marked_and_the_others_where_all_are_shown() -> None:
     assert marks(MEMBERS, MEMBERS, OBJECTIVES) == {1: "knee", 2: "best"}
     assert marks(TRIALS, MEMBERS, OBJECTIVES) == {0: "front", 1: "knee", 2: "best"}
     alone = MEMBERS[:1]
-    assert marks(alone, alone, OBJECTIVES) == {0: "knee, best"} and marks(TRIALS, [], OBJECTIVES) == {}
+    assert marks(alone, alone, OBJECTIVES) == {0: "knee+best"} and marks(TRIALS, [], OBJECTIVES) == {}
 
 
 def test_shares_of_budgets_come_in_their_order() -> None:
@@ -54,7 +54,7 @@ def test_a_front_with_all_that_it_can_have_fits_80_columns() -> None:
         replace(trial, activations=12_345_678, latency=make_latency(12.34), final=make_latency(12.45), miou_std=0.0123)
         for trial in (*TRIALS, make_trial(34, params=123_456_789, macs=123_456_789_000, miou=0.5, seeds=3))
     ]
-    rows = [row | {MARK: "knee, best", OF_BUDGETS: "100 / 100 / 100"} for row in to_rows(full)]
+    rows = [row | {MARK: "knee+best", OF_BUDGETS: "100 / 100 / 100"} for row in to_rows(full)]
     table = render(rows, width=80)
     assert max(map(len, table.splitlines())) <= 80
     assert all(word in table for word in ("34", "miou", "latency_ms", "params", "macs"))

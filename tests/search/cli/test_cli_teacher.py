@@ -44,7 +44,7 @@ def test_a_teacher_is_said_and_kept(folder: Path, run_cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     said = done.stderr
     assert "teacher teacher: " in said and "licence mit" in said and "matched by name" in said
-    assert "1 images without masks, 33% of those" in said and "25% are the teacher's" in said
+    assert "1 image without masks, 33% of those" in said and "25% are the teacher's" in said
     provenance = BoostFormer.load(folder / "student").provenance
     kept = provenance["teacher"]
     assert kept["id"] == "teacher" and kept["licence"] == "mit" and len(kept["sha256"]) == 64
