@@ -183,6 +183,15 @@ def replacing_together(*files: Path, parents: bool = False) -> Iterator[list[Pat
                 part.unlink(missing_ok=True)
 
 
+def check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written before its content is computed; what lies there stays as it is."""
+    try:
+        make_folder(file.parent)
+        _new_file(file).unlink()
+    except OSError as error:
+        raise os_refusal(file, "cannot be written", error) from None
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the files in ``folder`` and their names are on the disk."""
     for path in (*folder.iterdir(), folder):

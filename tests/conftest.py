@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fast = sum(item.get_closest_marker("slow") is None for item in items)
     files = list(dict.fromkeys(item.path for item in items[fast:]))
     items[fast:] = sorted(items[fast:], key=lambda item: -files.index(item.path))
+
+
+@pytest.fixture
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a test with a cache of its own in it, which knows only the costs that earlier tests counted."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for file in Path(os.environ["BOOSTFORMER_CACHE"]).glob("costs-*"):
+        shutil.copy(file, folder)
+    monkeypatch.setenv("BOOSTFORMER_CACHE", str(folder))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -46,21 +46,20 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(apart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs the program here, in a folder with a data set and a run file; gives the one line it answers."""
     for split, number in (("training", 2), ("validation", 1)):
         for kind in ("images", "annotations"):
-            (tmp_path / "data" / kind / split).mkdir(parents=True)
+            (apart / "data" / kind / split).mkdir(parents=True)
         for i in range(number):
             image = np.random.default_rng(i).integers(0, 256, (40, 64, 3), dtype=np.uint8)
-            Image.fromarray(image).save(tmp_path / "data" / "images" / split / f"{i}.jpg")
+            Image.fromarray(image).save(apart / "data" / "images" / split / f"{i}.jpg")
             mask = np.random.default_rng(i).integers(0, 4, (40, 64), dtype=np.uint8)
-            Image.fromarray(mask).save(tmp_path / "data" / "annotations" / split / f"{i}.png")
-    (tmp_path / "data" / "classes.txt").write_text("road\nsky\ncar\n")
-    (tmp_path / "run.yaml").write_text(RUN)
-    (tmp_path / "space.yaml").write_text(SPACE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path / "cache"))
+            Image.fromarray(mask).save(apart / "data" / "annotations" / split / f"{i}.png")
+    (apart / "data" / "classes.txt").write_text("road\nsky\ncar\n")
+    (apart / "run.yaml").write_text(RUN)
+    (apart / "space.yaml").write_text(SPACE)
+    monkeypatch.chdir(apart)
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["boostformer", *map(str, arguments)])

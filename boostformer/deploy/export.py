@@ -26,7 +26,7 @@ from boostformer.deploy.packaged import Packaged, check_form
 from boostformer.deploy.parity import TOLERANCE, difference_of, probe, runner
 from boostformer.deploy.record import describe, described, manifest, manifest_of
 from boostformer.errors import UserError
-from boostformer.files import replacing_together
+from boostformer.files import check_writable, replacing_together
 from boostformer.fold import fold
 from boostformer.model import BoostFormer
 from boostformer.weights.checkpoint import sha256
@@ -97,6 +97,7 @@ def export_onnx(
     arch, said = model.architecture, described(model, form)
     check_form(form, said, opset, normalises=model.normalisation is not None)
     check_size(arch, form)
+    check_writable(file)
     shapes = shapes_to_try(arch, form)
     packaged = Packaged(fold(model), model, form)
     graph = _graph(packaged, arch, form, opset, said)

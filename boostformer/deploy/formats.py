@@ -19,7 +19,7 @@ from boostformer.deploy.packaged import Packaged, check_form
 from boostformer.deploy.parity import TOLERANCE, Run, difference_of, probe
 from boostformer.deploy.record import described, manifest, manifest_of
 from boostformer.errors import UserError, nearest
-from boostformer.files import replacing_together
+from boostformer.files import check_writable, replacing_together
 from boostformer.fold import fold
 from boostformer.model import BoostFormer
 from boostformer.weights.checkpoint import sha256
@@ -83,6 +83,7 @@ def export_format(
     model = at_size(model.eval(), size)
     arch, said = model.architecture, described(model, form)
     check_form(form, said, OPSET, normalises=model.normalisation is not None)
+    check_writable(file)
     shape = (1, arch.bands, *arch.size)
     packaged = Packaged(fold(model), model, form)
     generator = torch.Generator().manual_seed(seed)

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import torch
 from coloured_data import write_coloured
-from search_factories import small
+from search_factories import small, table
 
 from boostformer.figures import Figure, Latency, Provenance
 from boostformer.model import BoostFormer, build
-from evaluators.costs.table import CostTable
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,8 @@ def nets(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = model.provenance
     for seed in (1, 2):
         rescored(model, folder / f"net-{seed}", told, told["metrics"]["miou"] + 0.1 * seed, seed)
-    wide = [arch for arch in small() if CostTable().cost(arch).params != CostTable().cost(next(iter(small()))).params][
-        -1
-    ]
+    narrow, *_, wide = small()
+    assert table().cost(wide).params != table().cost(narrow).params
     network = build(wide.replace(classes=3, size=model.architecture.size))
     network.labels = model.labels
     rescored(network, folder / "wide", told, 0.7, 0)
@@ -77,7 +75,7 @@ def test_seeds_costs_and_reductions(nets: Path, compare: Callable) -> None:
     found, said = compare("wide", "ours=net,net-1,net-2")
     wide, ours = found["networks"]
     network = BoostFormer.load(nets / "net")
-    costs = CostTable().cost(network.architecture)
+    costs = table().cost(network.architecture)
     miou = network.provenance["metrics"]["miou"]
     assert (ours["network"], ours["seeds"]) == ("ours", 3) and found["baseline"] == "wide"
     assert ours["miou"] == pytest.approx(miou + 0.1) and ours["miou_std"] == pytest.approx(0.1)

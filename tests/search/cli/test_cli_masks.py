@@ -31,9 +31,8 @@ def test_training_and_scoring(tmp_path: Path, run_cli: Callable) -> None:
     assert SAID in run_cli("evaluate", "plain", **settings).stderr
 
 
-def test_a_search(tmp_path: Path, run_cli: Callable) -> None:
+def test_a_search(tmp_path: Path, apart: Path, run_cli: Callable) -> None:
     write_dataset(tmp_path / "data")
     (tmp_path / "run.yaml").write_text(RUN)
-    cache = str(tmp_path / "cache")
-    done = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=tmp_path, BOOSTFORMER_CACHE=cache)
+    done = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=tmp_path)
     assert done.returncode == 0 and SAID in done.stderr

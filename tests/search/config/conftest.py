@@ -16,9 +16,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(folder: Path, apart: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same as the folder one works in; its devices are read, and what is measured is kept there too."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("BOOSTFORMER_DEVICES", "")
-    monkeypatch.setenv("BOOSTFORMER_CACHE", str(folder / "cache"))
     return folder

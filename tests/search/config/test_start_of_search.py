@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 from run_files import FEW, write
-from search_factories import small
+from search_factories import small, table
 
+from boostformer.architecture import Architecture
 from boostformer.errors import UserError
 from boostformer.model import BoostFormer
-from evaluators.costs.table import CostTable
 from results.run import read_run
 from search.config.experiment import Experiment, difference
 from search.config.frozen import run_file_of
@@ -21,10 +22,15 @@ from search.study.folder import set_up
 START = FEW.replace("strategy: nsga2", "start: net").replace("segformer_b0", "start").replace("50%", "80%")
 
 
+@cache
+def largest() -> Architecture:
+    return max(small(), key=lambda arch: table().cost(arch).params)
+
+
 @pytest.fixture
 def net(folder: Path) -> BoostFormer:
     """A network of the space beside the run file, at another size and for other classes."""
-    model = BoostFormer(max(small(), key=lambda arch: CostTable().cost(arch).params))
+    model = BoostFormer(largest())
     model.save_pretrained(folder / "net")
     return model
 
@@ -33,7 +39,7 @@ def test_the_start_is_kept_by_its_content_and_budgets_are_shares_of_its_costs(fo
     opened, _ = resolve(write(folder, START))
     this = opened.experiment
     assert this.inherit and this.start is not None and this.start.place == str(folder / "net")
-    cost = CostTable().cost(net.architecture.replace(classes=8, size=(32, 64)))
+    cost = table().cost(net.architecture.replace(classes=8, size=(32, 64)))
     assert this.budgets["params"] == int(cost.params * 0.8)
     assert opened.start is not None and set(opened.start.weights) == set(net.state_dict())
     assert opened.start_key is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from search_factories import Watcher, opened, small
+from search_factories import Watcher, opened, small, table
 
 from boostformer.data import DataConfig, SceneCounts
 from boostformer.errors import UserError
@@ -15,7 +15,6 @@ from boostformer.model import BoostFormer
 from boostformer.start import LostWeights, read_trained
 from boostformer.training import evaluate
 from boostformer.training.threads import using
-from evaluators.costs.table import CostTable
 from results.run import read_run
 from results.trial import START, Parent, Status, Trial
 from search.cli.announce import announcement
@@ -110,11 +109,11 @@ def test_stored_weights_are_verified_when_they_are_read(tmp_path: Path) -> None:
 def test_a_search_begins_with_its_start_and_walks_into_the_budgets(tmp_path: Path) -> None:
     """The largest network of the space is given; what is tried first is near it, and begins from it."""
     space = small().replace(size=(32, 64), classes=8)
-    largest = max(space, key=lambda arch: CostTable().cost(arch).params)
+    largest = max(space, key=lambda arch: table().cost(arch).params)
     BoostFormer(largest).save_pretrained(tmp_path / "net")
     trained = read_trained(tmp_path / "net")
     start = Start(place=str(tmp_path / "net"), weights=trained.digest, architecture=largest.to_dict())
-    limits = {"params": int(0.9 * CostTable().cost(largest).params)}
+    limits = {"params": int(0.9 * table().cost(largest).params)}
     this = inheriting(start=start, limits=limits, strategy="surrogate")
     trials = searched(tmp_path / "run", 4, this)
     assert trials[0].parent == Parent(START, trained.digest, 0)
