@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,23 @@ InitOption = Annotated[
         "repository of the hub; else from scratch.",
     ),
 ]
+LicenceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Licence of the new weights on their model card, as the hub names it: apache-2.0, or 'other, NAME'. "
+        "By default that of the weights they start from, or unknown.",
+    ),
+]
+
+
+def licence_given(text: str | None) -> dict[str, str]:
+    """Give the part of a provenance that ``--licence`` makes."""
+    if text is None:
+        return {}
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,60}|other, [ -~]{1,100}", text):
+        raise UserError(f"--licence: {text!r} is no licence's name on the hub, such as apache-2.0, or 'other, NAME'")
+    return {"licence": text}
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from search.cli.recipe_options import (
     DataOption,
     InitOption,
     IterationsOption,
+    LicenceOption,
     LogOption,
     LrOption,
     OutOption,
@@ -29,6 +30,7 @@ from search.cli.recipe_options import (
     ThreadsOption,
     checked,
     given,
+    licence_given,
     segmentation_recipe,
     set_values,
 )
@@ -77,6 +79,7 @@ def retrain(
     ] = False,
     teacher: TeacherOption = None,
     unlabelled: UnlabelledOption = None,
+    licence: LicenceOption = None,
 ) -> None:
     """Train a searched network in full: by default with the search's own recipe, ten times as long.
 
@@ -91,7 +94,7 @@ def retrain(
     from search.cli.arch_argument import trial_named
     from search.study.folder import read_experiment
 
-    trackers = trackers_of(log)
+    trackers, named = trackers_of(log), licence_given(licence)
     if trial is not None and pick is not None:
         raise UserError("--trial, --pick: give one of them")
     if trial is not None and where is not None:
@@ -115,7 +118,7 @@ def retrain(
         recipe_of(experiment.proxy, recipe, changes),
         out,
         start,
-        {"searched": origin(run_dir, run, experiment, chosen, rule if trial is None else None)},
+        {"searched": origin(run_dir, run, experiment, chosen, rule if trial is None else None)} | named,
         begins(run, chosen, start),
         teacher=teacher,
         unlabelled=unlabelled,

@@ -28,6 +28,7 @@ from search.cli.recipe_options import (
     DataOption,
     InitOption,
     IterationsOption,
+    LicenceOption,
     LogOption,
     LrOption,
     OutOption,
@@ -39,6 +40,7 @@ from search.cli.recipe_options import (
     ThreadsOption,
     classification_recipe,
     given,
+    licence_given,
     segmentation_recipe,
     set_values,
 )
@@ -73,6 +75,7 @@ def train(
     ignore: IgnoreOption = None,
     background: BackgroundOption = None,
     colours: ColoursOption = None,
+    licence: LicenceOption = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Of a checkpoint folder take the architecture alone.")
     ] = False,
@@ -94,7 +97,7 @@ def train(
     chosen = segmentation_recipe(name, changes)
     config = data_of(data, size, None, architecture.size)
     config = with_meaning(config, meaning_of(classes, ignore, background, colours))
-    origin = {"recipe_name": name}
+    origin = {"recipe_name": name} | licence_given(licence)
     FullTraining(architecture, config, chosen, out, start, origin, None, teacher, unlabelled, trackers).run()
 
 
@@ -114,6 +117,7 @@ def pretrain(
     threads: ThreadsOption = None,
     sets: SetOption = None,
     log: LogOption = "tensorboard",
+    licence: LicenceOption = None,
 ) -> None:
     """Pre-train an architecture's encoder as a classifier; `train --init` starts from the result."""
     import torch
@@ -131,6 +135,7 @@ def pretrain(
         iterations=iterations, batch_size=batch_size, lr=lr, precision=precision, seed=seed, threads=threads
     ) | set_values(sets)
     chosen = classification_recipe(recipe or "pretrain", changes)
+    named = licence_given(licence)
     trackers = trackers_of(log)
     shape = size_of(size) or (224, 224)
     data = expanded(data)
@@ -146,7 +151,7 @@ def pretrain(
         about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, chosen, size=shape, says=note, resume_dir=state, about=about, log=live)
         model.labels = training.labels
-        model.provenance = {
+        model.provenance = named | {
             "pretrained_on": data.name,
             "recipe": chosen.model_dump(mode="json"),
             "training": asdict(report),

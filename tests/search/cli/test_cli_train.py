@@ -41,7 +41,9 @@ def test_a_checkpoint_is_trained_on_unless_told_otherwise(folder: Path, run_cli:
 
     tuned = trained("tuned")
     assert tuned[0] and tuned[1] is not None and tuned[2] == "continue"
-    assert trained("named", "--init", "start") == (True, tuned[1], "mmseg-160k")
+    assert trained("named", "--init", "start", "--licence", "mit") == (True, tuned[1], "mmseg-160k")
+    assert "license: mit\n" in (folder / "named" / "README.md").read_text()
+    assert "license: unknown\n" in (folder / "tuned" / "README.md").read_text()
     assert trained("scratch", "--from-scratch") == (False, None, "from-scratch")
     for wrong, why in (
         (("--init", "nowhere"), "error: --init: nowhere: no such"),
@@ -49,10 +51,13 @@ def test_a_checkpoint_is_trained_on_unless_told_otherwise(folder: Path, run_cli:
     ):
         refused = run_cli(*train, *wrong, "--out", "none", cwd=folder)
         assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith(why)
+    wrong = run_cli(*train, "--licence", "MIT License", "--out", "none", cwd=folder)
+    assert wrong.returncode == 2 and "'MIT License' is no licence's name on the hub" in wrong.stderr
     write_tiny_imagenet(folder / "pictures")
     pretrain = ("pretrain", "start", "--data", "pictures", "--size", "64x64", *SHORT)
     left = "start: only its architecture is taken, the weights start from scratch"
-    assert left in ok(run_cli(*pretrain, "--out", "encoder", cwd=folder)).splitlines()
+    assert left in ok(run_cli(*pretrain, "--licence", "other, ours", "--out", "encoder", cwd=folder)).splitlines()
+    assert "license: other\nlicense_name: ours\n" in (folder / "encoder" / "README.md").read_text()
 
 
 def test_a_size_that_stretches_the_images_is_said(folder: Path, run_cli: Cli) -> None:
