@@ -7,9 +7,13 @@ extra ``postgresql`` and is imported only when it is used.
 from __future__ import annotations
 
 import hashlib
+import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
@@ -33,6 +37,8 @@ READ_ONLY = "25006"
 """Codes of a server that takes no writing for a while, as when another takes its place."""
 STALL = "60s"
 """Silence after which the server ends a session that holds the turn: its machine is gone."""
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds between two tries to get the turn; the last one is used from then on."""
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     # A connection whose other end vanished without a word is given up after a minute.
@@ -43,6 +49,8 @@ _CONNECTION: dict[str, Any] = {
     "application_name": "boostformer",
     # A server that asks for the password in clear text does not get it, unless the address says so.
     "require_auth": "!password",
+    # A pooler may give every transaction another connection, which knows no statement prepared on the one before.
+    "prepare_threshold": None,
 }
 
 
@@ -93,8 +101,10 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     """Open Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
 
     A ``lasting`` storage keeps its connections. Others connect anew for every query, since servers admit only some
-    hundred connections. Raises :class:`UserError` when the driver is missing or there are no tables,
-    :class:`Unreachable` when the server cannot be reached or refuses.
+    hundred connections. One that is neither lasting nor to ``create`` only reads, by transactions in which the server
+    refuses all else, so that it serves a role that may only read, and a standby. Raises :class:`UserError` when the
+    driver is missing, there are no tables, or these are of another version of Optuna; :class:`Unreachable` when the
+    server cannot be reached or refuses.
     """
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -102,7 +112,9 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     from sqlalchemy.exc import SQLAlchemyError
 
     arguments = {name: value for name, value in _CONNECTION.items() if name not in checked_url(url, url).query}
-    once = {"poolclass": sqlalchemy.NullPool, "connect_args": arguments}
+    once: dict[str, Any] = {"poolclass": sqlalchemy.NullPool, "connect_args": arguments}
+    if not (create or lasting):
+        once["execution_options"] = {"postgresql_readonly": True}
     # A worker has one connection for its turns and one for the rest, and for a moment one more for its heartbeat.
     options = {"pool_size": 2, "connect_args": arguments} if lasting else once
     try:
@@ -111,14 +123,37 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
         raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
     try:
         with turn(engine, TABLES) if create else engine.connect() as connection:
-            if not create and not sqlalchemy.inspect(connection).has_table("studies"):
-                raise UserError(f"{url}: holds no search yet")
+            _check_tables(url, connection, create=create)
             storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
     except (SQLAlchemyError, StorageInternalError) as error:  # the latter is Optuna's wrapping of the former
         if (why := outage(error)) is not None:
             raise Unreachable(url, why) from None
         raise UserError(f"{url}: {reason(error.__cause__ or error)}") from None
     return get_storage(storage)
+
+
+def _check_tables(url: str, connection: Connection, *, create: bool) -> None:
+    """Raise :class:`UserError` for tables that another version of Optuna made, before anything is changed in them.
+
+    Without ``create`` they must be there, whole.
+    """
+    import optuna
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from optuna.storages import _rdb
+    from sqlalchemy import inspect
+
+    found, ours = (
+        MigrationContext.configure(connection).get_current_revision(),
+        ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head(),
+    )
+    if found is not None and found != ours:
+        raise UserError(
+            f"{url}: its tables are of version {found}, Optuna {optuna.__version__} here has {ours}; use the Optuna "
+            "that made them, or another database, or, once no worker runs, `optuna storage upgrade`"
+        )
+    if not create and (found is None or not inspect(connection).has_table("studies")):
+        raise UserError(f"{url}: holds no search yet")
 
 
 def engine_of(storage: BaseStorage) -> Engine:
@@ -164,17 +199,21 @@ def create_trial(storage: BaseStorage, study_id: int, trial: FrozenTrial) -> int
 def turn(engine: Engine, name: str) -> Iterator[Connection]:
     """Wait for the turn of this name, and hold it until the block ends or the process dies; one at a time has it.
 
-    The server frees the turn as soon as the session ends or has stalled.
+    The server frees the turn as soon as the session ends or has stalled. Who waits keeps no connection meanwhile: a
+    pooler has few, and who has the turn needs one more.
     """
     from sqlalchemy import text
 
     key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
-    with engine.begin() as connection:
-        connection.execute(
-            text("SELECT set_config('idle_in_transaction_session_timeout', :stall, true), pg_advisory_xact_lock(:key)"),
-            {"stall": STALL, "key": key},
-        )
-        yield connection
+    ask = text(
+        "SELECT set_config('idle_in_transaction_session_timeout', :stall, true), pg_try_advisory_xact_lock(:key)"
+    )
+    for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        with engine.begin() as connection:
+            if connection.execute(ask, {"stall": STALL, "key": key}).one()[1]:
+                yield connection
+                return
+        time.sleep(pause * random.uniform(0.5, 1.5))
 
 
 @contextmanager

@@ -18,8 +18,8 @@ VARIABLE = "BOOSTFORMER_SERVERS"
 
 
 SECURITY = {
-    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "require_auth", "gssencmode"),
-    "krbsrvname",
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "channel_binding", "require_auth", "gssencmode"),
+    *("krbsrvname", "ssl_min_protocol_version", "sslcertmode"),
 }
 """The options of an address that concern the way to its server."""
 
