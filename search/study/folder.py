@@ -30,8 +30,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the trainings' states, one folder for each network and seed."""
+LAUNCH = "launch"
+"""Folder of what launchers note of their workers, and of these workers' output."""
 _OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, CURVES, DATA_SUMMARY, PLACES}
-_OURS |= {START_FOLDER}
+_OURS |= {START_FOLDER, LAUNCH}
 
 
 def set_up(
