@@ -35,6 +35,8 @@ TABLES = "the tables of all studies"
 that it does not matter how a worker spells its address."""
 READ_ONLY = "25006"
 """Codes of a server that takes no writing for a while, as when another takes its place."""
+NOT_ALLOWED = "42501"
+"""Code of a server for what a role may not do."""
 STALL = "60s"
 """Silence after which the server ends a session that holds the turn: its machine is gone."""
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -143,10 +145,8 @@ def _check_tables(url: str, connection: Connection, *, create: bool) -> None:
     from optuna.storages import _rdb
     from sqlalchemy import inspect
 
-    found, ours = (
-        MigrationContext.configure(connection).get_current_revision(),
-        ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head(),
-    )
+    found = MigrationContext.configure(connection).get_current_revision()
+    ours = ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head()
     if found is not None and found != ours:
         raise UserError(
             f"{url}: its tables are of version {found}, Optuna {optuna.__version__} here has {ours}; use the Optuna "
@@ -218,11 +218,11 @@ def turn(engine: Engine, name: str) -> Iterator[Connection]:
 
 @contextmanager
 def answering(url: str) -> Iterator[None]:
-    """Turn the loss of the server within the block into a :class:`UserError`."""
+    """Turn the loss of the server within the block, and its refusal, into a :class:`UserError`."""
     try:
         yield
     except Exception as error:
-        if (why := outage(error)) is None:
+        if (why := outage(error) or refusal(error)) is None:
             raise
         raise UserError(f"{url}: {why}") from None
 
@@ -241,6 +241,16 @@ def outage(error: BaseException) -> str | None:
             cause.connection_invalidated or getattr(cause.orig, "sqlstate", None) == READ_ONLY
         ):
             return reason(cause)
+        cause = cause.__cause__
+    return None
+
+
+def refusal(error: BaseException) -> str | None:
+    """Say what the role of the address may not do; None when ``error`` is of another kind."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(getattr(cause, "orig", None), "sqlstate", None) == NOT_ALLOWED:
+            return f"{reason(cause)}; a role that only reads is for pareto, report and the like"
         cause = cause.__cause__
     return None
 

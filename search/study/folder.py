@@ -68,7 +68,7 @@ def set_up(
     try:
         storage = where.open(create=True)
         leases = open_leases(where, run_dir, storage)
-        with leases.exclusive():
+        with where.answering(), leases.exclusive():
             refuse_foreign(where, storage, opened)
             attributes = attributes_at(where, storage)
             if "config" in attributes:
