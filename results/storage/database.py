@@ -123,10 +123,19 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
         engine = sqlalchemy.create_engine(_driver(url), **once)
     except ImportError:
         raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
+
+    def open_tables() -> RDBStorage:
+        return RDBStorage(
+            _driver(url), engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=not create
+        )
+
     try:
         with turn(engine, TABLES) if create else engine.connect() as connection:
             _check_tables(url, connection, create=create)
-            storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
+            storage = open_tables() if create else None
+        # Nobody holds a connection while asking for another but who has the turn: a pooler's last ones would be held
+        # by workers that wait for one more. Optuna's own check of the tables would do that, too.
+        storage = storage or open_tables()
     except (SQLAlchemyError, StorageInternalError) as error:  # the latter is Optuna's wrapping of the former
         if (why := outage(error)) is not None:
             raise Unreachable(url, why) from None
