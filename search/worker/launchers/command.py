@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boostformer.extensions import named
+from search.study.stores import place_of
 from search.worker.launchers.order import Order
 from search.worker.local import PROGRAM
 
@@ -34,4 +35,5 @@ def joining(order: Order, program: tuple[str, ...] | list[str] = INSTALLED, out:
     where = order.database
     words = [*program, *imports(), "worker", "--storage", where.url, "--study", where.study]
     words += ["--out", out] if out is not None else []
+    words += ["--files", place] if (place := place_of(order.run_dir)) is not None else []
     return [*words, "--data", str(order.data)] if order.data is not None else words

@@ -45,7 +45,9 @@ class Nni:
         self._order, self._options = order, read_options(NniOptions, self.engine, order.options)
         needs = order.needs
         if needs.memory is not None or needs.gpus:
-            raise UserError("--gpus, --memory: --on nni takes them from NNI's own section; write them into --service FILE")
+            raise UserError(
+                "--gpus, --memory: --on nni takes them from NNI's own section; write them into --service FILE"
+            )
         self._service = read_service(self._options.service)
         self._addresses = self._service.listening(self._options.host)
         require_nni()
@@ -59,7 +61,10 @@ class Nni:
         experiment = started(self._config(), self._options.port, self._addresses)
         make_folder(self._record.parent)
         with replacing(self._record) as path:
-            path.write_text(json.dumps({"id": experiment.handle.id, "port": experiment.port, "workers": self._order.workers.most}), encoding="utf-8")
+            path.write_text(
+                json.dumps({"id": experiment.handle.id, "port": experiment.port, "workers": self._order.workers.most}),
+                encoding="utf-8",
+            )
         return NniFleet(experiment, self._record, self._order.workers.most)
 
     def find(self) -> Fleet | None:
