@@ -57,12 +57,13 @@ class Zip:
         self._archive = archive
         self.members: dict[str, dict[str, Any]] = {}
 
-    def add(self, name: str, content: bytes | Path) -> None:
-        """Add a member; that of a file is stored as it is, since it hardly shrinks."""
+    def add(self, name: str, content: bytes | Path, *, packed: bool = True) -> None:
+        """Add a member; a file is stored as it is, since it hardly shrinks, as is what is not to be ``packed``."""
         digest, size = hashlib.sha256(), 0
         entry = _entry(name)
-        if isinstance(content, Path):
+        if isinstance(content, Path) or not packed:
             entry.compress_type = zipfile.ZIP_STORED
+        if isinstance(content, Path):
             entry.file_size = content.stat().st_size
         with self._archive.open(entry, "w", force_zip64=isinstance(content, Path)) as stream:
             for chunk in _chunks(content):

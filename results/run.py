@@ -176,6 +176,7 @@ _ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "references": lambda value: isinstance(value, list) and all(map(_is_reference, value)),
     "trials": lambda value: type(value) is int and value >= 1,
     "hours": lambda value: value is None or _is_number(value),
+    "files": lambda value: value is None or (isinstance(value, str) and value.isprintable() and len(value) <= 1000),
     "worked_seconds": lambda value: value is None or _is_number(value),
     "code": lambda value: isinstance(value, dict) and all(isinstance(value.get(k), str) for k in CODE),
 }
@@ -189,7 +190,7 @@ def open_study(run_dir: Path | str) -> optuna.Study:
     import optuna
 
     where = storage_of(run_dir)
-    storage = where.open()
+    storage = where.open(lasting=True)  # others only read
     where.study_id(storage)
     return optuna.load_study(study_name=where.study, storage=storage)
 

@@ -7,9 +7,13 @@ extra ``postgresql`` and is imported only when it is used.
 from __future__ import annotations
 
 import hashlib
+import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, nearest
@@ -31,8 +35,12 @@ TABLES = "the tables of all studies"
 that it does not matter how a worker spells its address."""
 READ_ONLY = "25006"
 """Codes of a server that takes no writing for a while, as when another takes its place."""
+NOT_ALLOWED = "42501"
+"""Code of a server for what a role may not do."""
 STALL = "60s"
 """Silence after which the server ends a session that holds the turn: its machine is gone."""
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds between two tries to get the turn; the last one is used from then on."""
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     # A connection whose other end vanished without a word is given up after a minute.
@@ -43,6 +51,8 @@ _CONNECTION: dict[str, Any] = {
     "application_name": "boostformer",
     # A server that asks for the password in clear text does not get it, unless the address says so.
     "require_auth": "!password",
+    # A pooler may give every transaction another connection, which knows no statement prepared on the one before.
+    "prepare_threshold": None,
 }
 
 
@@ -93,8 +103,10 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     """Open Optuna's storage at ``url``, which keeps ended trials in memory; ``create`` makes missing tables.
 
     A ``lasting`` storage keeps its connections. Others connect anew for every query, since servers admit only some
-    hundred connections. Raises :class:`UserError` when the driver is missing or there are no tables,
-    :class:`Unreachable` when the server cannot be reached or refuses.
+    hundred connections. One that is neither lasting nor to ``create`` only reads, by transactions in which the server
+    refuses all else, so that it serves a role that may only read, and a standby. Raises :class:`UserError` when the
+    driver is missing, there are no tables, or these are of another version of Optuna; :class:`Unreachable` when the
+    server cannot be reached or refuses.
     """
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -102,23 +114,55 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
     from sqlalchemy.exc import SQLAlchemyError
 
     arguments = {name: value for name, value in _CONNECTION.items() if name not in checked_url(url, url).query}
-    once = {"poolclass": sqlalchemy.NullPool, "connect_args": arguments}
+    once: dict[str, Any] = {"poolclass": sqlalchemy.NullPool, "connect_args": arguments}
+    if not (create or lasting):
+        once["execution_options"] = {"postgresql_readonly": True}
     # A worker has one connection for its turns and one for the rest, and for a moment one more for its heartbeat.
     options = {"pool_size": 2, "connect_args": arguments} if lasting else once
     try:
         engine = sqlalchemy.create_engine(_driver(url), **once)
     except ImportError:
         raise UserError("PostgreSQL needs psycopg: pip install 'boostformer[postgresql]'") from None
+
+    def open_tables() -> RDBStorage:
+        return RDBStorage(
+            _driver(url), engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=not create
+        )
+
     try:
         with turn(engine, TABLES) if create else engine.connect() as connection:
-            if not create and not sqlalchemy.inspect(connection).has_table("studies"):
-                raise UserError(f"{url}: holds no search yet")
-            storage = RDBStorage(_driver(url), engine_kwargs=options, skip_table_creation=not create)
+            _check_tables(url, connection, create=create)
+            storage = open_tables() if create else None
+        # Nobody holds a connection while asking for another but who has the turn: a pooler's last ones would be held
+        # by workers that wait for one more. Optuna's own check of the tables would do that, too.
+        storage = storage or open_tables()
     except (SQLAlchemyError, StorageInternalError) as error:  # the latter is Optuna's wrapping of the former
         if (why := outage(error)) is not None:
             raise Unreachable(url, why) from None
         raise UserError(f"{url}: {reason(error.__cause__ or error)}") from None
     return get_storage(storage)
+
+
+def _check_tables(url: str, connection: Connection, *, create: bool) -> None:
+    """Raise :class:`UserError` for tables that another version of Optuna made, before anything is changed in them.
+
+    Without ``create`` they must be there, whole.
+    """
+    import optuna
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from optuna.storages import _rdb
+    from sqlalchemy import inspect
+
+    found = MigrationContext.configure(connection).get_current_revision()
+    ours = ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head()
+    if found is not None and found != ours:
+        raise UserError(
+            f"{url}: its tables are of version {found}, Optuna {optuna.__version__} here has {ours}; use the Optuna "
+            "that made them, or another database, or, once no worker runs, `optuna storage upgrade`"
+        )
+    if not create and (found is None or not inspect(connection).has_table("studies")):
+        raise UserError(f"{url}: holds no search yet")
 
 
 def engine_of(storage: BaseStorage) -> Engine:
@@ -164,26 +208,30 @@ def create_trial(storage: BaseStorage, study_id: int, trial: FrozenTrial) -> int
 def turn(engine: Engine, name: str) -> Iterator[Connection]:
     """Wait for the turn of this name, and hold it until the block ends or the process dies; one at a time has it.
 
-    The server frees the turn as soon as the session ends or has stalled.
+    The server frees the turn as soon as the session ends or has stalled. Who waits keeps no connection meanwhile: a
+    pooler has few, and who has the turn needs one more.
     """
     from sqlalchemy import text
 
     key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
-    with engine.begin() as connection:
-        connection.execute(
-            text("SELECT set_config('idle_in_transaction_session_timeout', :stall, true), pg_advisory_xact_lock(:key)"),
-            {"stall": STALL, "key": key},
-        )
-        yield connection
+    ask = text(
+        "SELECT set_config('idle_in_transaction_session_timeout', :stall, true), pg_try_advisory_xact_lock(:key)"
+    )
+    for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        with engine.begin() as connection:
+            if connection.execute(ask, {"stall": STALL, "key": key}).one()[1]:
+                yield connection
+                return
+        time.sleep(pause * random.uniform(0.5, 1.5))
 
 
 @contextmanager
 def answering(url: str) -> Iterator[None]:
-    """Turn the loss of the server within the block into a :class:`UserError`."""
+    """Turn the loss of the server within the block, and its refusal, into a :class:`UserError`."""
     try:
         yield
     except Exception as error:
-        if (why := outage(error)) is None:
+        if (why := outage(error) or refusal(error)) is None:
             raise
         raise UserError(f"{url}: {why}") from None
 
@@ -202,6 +250,16 @@ def outage(error: BaseException) -> str | None:
             cause.connection_invalidated or getattr(cause.orig, "sqlstate", None) == READ_ONLY
         ):
             return reason(cause)
+        cause = cause.__cause__
+    return None
+
+
+def refusal(error: BaseException) -> str | None:
+    """Say what the role of the address may not do; None when ``error`` is of another kind."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(getattr(cause, "orig", None), "sqlstate", None) == NOT_ALLOWED:
+            return f"{reason(cause)}; a role that only reads is for pareto, report and the like"
         cause = cause.__cause__
     return None
 

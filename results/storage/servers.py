@@ -18,8 +18,18 @@ VARIABLE = "BOOSTFORMER_SERVERS"
 
 
 SECURITY = {
-    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "require_auth", "gssencmode"),
-    "krbsrvname",
+    *(
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "sslcrl",
+        "sslcrldir",
+        "channel_binding",
+        "require_auth",
+        "gssencmode",
+    ),
+    *("krbsrvname", "ssl_min_protocol_version", "sslcertmode"),
 }
 """The options of an address that concern the way to its server."""
 
@@ -56,9 +66,14 @@ def pin(server: str) -> None:
         warnings.warn(f"the server is not remembered as yours: {error}", stacklevel=3)
 
 
+def is_named(place: str) -> bool:
+    """Tell whether the user has named a server, or another place of runs, directly."""
+    return place in _pinned() | set(os.environ.get(VARIABLE, "").split(","))
+
+
 def check(server: str, source: object) -> None:
     """Raise :class:`UserError` when a password would go to a server that only ``source`` names."""
-    if not os.environ.get("PGPASSWORD") or server in _pinned() | set(os.environ.get(VARIABLE, "").split(",")):
+    if not os.environ.get("PGPASSWORD") or is_named(server):
         return
     raise UserError(
         f"{source}: names the database server '{server}', which you have not named yourself, so it does not get "

@@ -1,8 +1,7 @@
-"""The command `launch`: the workers of a run, started and shown by NNI."""
+"""The command `launch`: workers of a run, or one training on several machines, started and followed by an engine."""
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError
-from boostformer.extensions import named
+from boostformer.files import make_folder
+from boostformer.locks import FileLock
 from results.run import read_run
 from results.trial import Status
 from search.cli.outcome import conclude
@@ -26,100 +26,112 @@ def register(app: typer.Typer) -> None:
 
 def launch(
     run_dir: RunDir,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, over all machines.")] = 1,
-    service: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.yaml",
-            help="Where they run: the section 'trainingService' of NNI's configuration, for other machines over SSH "
-            "or Kubernetes. Without it, this machine.",
-            show_default=False,
-        ),
+    on: Annotated[str, typer.Option("--on", metavar="ENGINE", help="local, slurm, ray or nni.")] = "nni",
+    workers: Annotated[
+        str, typer.Option(metavar="N|MIN:MAX", help="Processes, over all machines; a range where the engine can.")
+    ] = "1",
+    cores: Annotated[int | None, typer.Option(min=1, help="Of each worker.", show_default=False)] = None,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="Of each worker; --on ray also a share of one, such as 0.5.")
+    ] = 0.0,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of each worker, such as 8G.", show_default=False)
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the images are on other machines.", show_default=False)
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=1025, max=65534, help="Of the web page; --service uses the next one too.")
-    ] = 8080,
-    host: Annotated[
-        str,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="What only this engine knows; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and do nothing.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not follow the workers; the same command without it does.")
+    ] = False,
+    service: Annotated[
+        Path | None,
         typer.Option(
-            metavar="ADDRESS", help="With --service: where workers on other machines report to, besides 127.0.0.1."
+            metavar="FILE.yaml",
+            help="--on nni: where they run: the section 'trainingService' of NNI's configuration, for other machines "
+            "over SSH or Kubernetes. Without it, this machine.",
+            show_default=False,
         ),
-    ] = "127.0.0.1",
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1025, max=65534, help="--on nni: of the web page, 8080; --service uses the next one too."),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="--on nni, with --service: where workers on other machines report to, besides 127.0.0.1.",
+        ),
+    ] = None,
 ) -> None:
-    """Let NNI start workers of a run, and show them on its web page; Ctrl-C stops them."""
-    from search.worker.launchers.nni.experiment import follow, require_nni, running
-    from search.worker.launchers.nni.service import LOOPBACK, experiment_config, read_service
+    """Let an engine start workers of a run, and follow them; Ctrl-C stops them, each giving back its trial."""
+    from search.study.folder import LAUNCH
+    from search.worker.launchers.following import follow
+    from search.worker.launchers.launcher import State
+    from search.worker.launchers.order import Needs, Order, Workers, read_memory
+    from search.worker.launchers.registry import launcher_class, open_launcher
 
-    found = read_service(service)
-    addresses = found.listening(host)
-    require_nni()
-    progress = _Progress(run_dir, workers)
-    if progress.is_complete:
+    known = {"service": service, "port": port, "host": host}
+    options = _options(option or []) | {name: str(value) for name, value in known.items() if value is not None}
+    needs = Needs(cores, gpus, read_memory(memory) if memory is not None else None)
+    order = Order(run_dir.absolute(), Workers.read(workers), needs, data, options)
+    if detach and not launcher_class(on).lasts:
+        raise UserError(f"--detach: workers --on {on} end with the process that started them; leave it out")
+    launcher = open_launcher(on, order)
+    if dry_run:
+        print(launcher.plan())
+        return
+    progress = _Progress(run_dir, order.workers.most)
+    if progress.is_complete():
         note("all networks of this run are tried; a search with more --trials adds some")
         conclude(run_dir, progress.latency)
         return
-    command = _here(run_dir, data, workers, service) if found.is_local else _elsewhere(run_dir, data)
-    folder = (run_dir / "nni").absolute()
-    config = experiment_config(found, run_dir.absolute().name, command, workers, folder, host)
+    # Of two launchers that begin at once, the second finds what the first has started.
+    make_folder(run_dir / LAUNCH)
+    with FileLock(run_dir / LAUNCH / "lock"):
+        found = launcher.find()
+        fleet = found or launcher.start()
+    note(f"{'found' if found else 'started'}: {fleet.title}")
+    if detach:
+        note("the same command without --detach follows them")
+        return
     try:
-        with running(config, port, addresses) as experiment:
-            note(f"NNI's web page, for you on this machine alone: http://{LOOPBACK}:{port}")
-            ends = follow(experiment, note, progress.show)
+        ends = follow(fleet, note, progress.show)
     except KeyboardInterrupt:
+        note("stopping the workers, which give back their trials …")
+        fleet.stop()
         note("stopped; the same command goes on with the run")
         raise typer.Exit(130) from None
+    except BaseException:
+        fleet.stop()
+        raise
+    fleet.stop()
     progress.show(now=True)
     # A worker ends by itself only when there is nothing more to do.
-    if "ended" not in ends.values():
+    if State.ENDED not in ends.values() and not progress.is_complete():
         note("all workers ended early; the same command goes on with the run")
         raise typer.Exit(1)
     conclude(run_dir, progress.latency)
 
 
-def _here(run_dir: Path, data: Path | None, workers: int, service: Path | None) -> str:
-    """Return the shell command that joins the run on this machine.
-
-    Args:
-        run_dir: the run's folder.
-        data: must be None: workers here find the run's own data.
-        workers: how many divide this machine's threads.
-        service: a file that names a training service; without it the workers also take turns at the CUDA devices.
-    """
-    if data is not None:
-        raise UserError(f"--data '{data}': is for workers on other machines, and needs --service")
-    from search.worker.accelerators import visible
-    from search.worker.local import PROGRAM, cores
-
-    threads = f"OMP_NUM_THREADS={max(1, cores() // workers)}"
-    devices = len(visible()) if service is None else 0
-    turn = f" --device $((NNI_TRIAL_SEQ_ID % {devices}))" if devices else ""
-    # In this folder, where a run finds what is named relative to it; without a shell in between, for NNI's signals.
-    words = [*PROGRAM, *_imports(), "worker", str(run_dir.absolute())]
-    return f"cd {shlex.quote(str(Path.cwd()))} && exec env {threads} {shlex.join(words)}{turn}"
-
-
-def _elsewhere(run_dir: Path, data: Path | None) -> str:
-    """Return the shell command that joins the run on another machine, which keeps its folder in ``~/boostformer``."""
-    from results.storage.location import Database, storage_of
-
-    where = storage_of(run_dir)
-    if not isinstance(where, Database):
-        raise UserError(f"{run_dir}: is kept in a file; for workers on other machines search with --storage")
-    words = ["boostformer", *_imports(), "worker", "--storage", where.url, "--study", where.study]
-    words += ["--data", str(data)] if data is not None else []
-    return f"mkdir -p ~/boostformer && cd ~/boostformer && exec {shlex.join(words)}"
-
-
-def _imports() -> list[str]:
-    """Return the options that have a worker import the same modules; files must lie at the same place there."""
-    return [word for module in named() for word in ("--import", module)]
+def _options(words: list[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE``; :class:`UserError` for what is not of this form."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UserError(f"--option '{word}': is not NAME=VALUE, such as partition=gpu")
+        found[name.replace("-", "_")] = value
+    return found
 
 
 class _Progress:
-    """Display of the trials that ended, read from the run, since the workers' own output goes to NNI."""
+    """Display of the trials that ended, read from the run, since the workers' own output goes to the engine."""
 
     def __init__(self, run_dir: Path, workers: int) -> None:
         from search.config.opening import OpenExperiment
@@ -130,11 +142,13 @@ class _Progress:
         experiment = read_experiment(run_dir)
         self.latency = experiment.latency
         self._run_dir, self._reporter = run_dir, ConsoleReporter(workers)
-        standing = Queue(run_dir, OpenExperiment(experiment), note).standing()
-        self._reporter.begins(standing)
-        self.is_complete = standing.is_complete
+        self._queue = Queue(run_dir, OpenExperiment(experiment), note)
+        self._reporter.begins(self._queue.standing())
         self._told = {trial.number for trial in read_run(run_dir).trials if trial.status is not Status.RUNNING}
         self._next = 0.0
+
+    def is_complete(self) -> bool:
+        return self._queue.standing().is_complete
 
     def show(self, *, now: bool = False) -> None:
         """Show the trials that ended since the last look, if it is time for another; a long run is read less often."""

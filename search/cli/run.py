@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 StorageOption = Annotated[
     str | None, typer.Option(metavar="URL", help="PostgreSQL database of the search: postgresql://USER@HOST/DATABASE.")
 ]
+FilesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--files",
+        metavar="URL",
+        help="With --storage: where all machines find weights and states: s3://BUCKET/FOLDER, gs://…, or a folder that "
+        "all of them mount.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,12 @@ def search(
     ] = None,
     storage: StorageOption = None,
     study: Annotated[str | None, typer.Option(help="Its name in the database; by default the folder's.")] = None,
+    files: FilesOption = None,
 ) -> None:
     """Search for the networks that score best within the budgets; the same command resumes."""
     if resume is not None:
-        if run_file or out or storage or study or known_from:
-            raise UserError("--resume RUN_DIR: stands alone, without a run file, --out, --from, --storage or --study")
+        if run_file or out or storage or study or known_from or files:
+            raise UserError("--resume RUN_DIR: alone, without a run file, --out, --from, --storage, --study or --files")
         out = resume
     elif run_file is None or out is None:
         raise UserError("search: needs a run file and --out RUN_DIR, or --resume RUN_DIR")
@@ -104,7 +115,10 @@ def search(
         raise UserError("--as-parents: is for --from RUN_DIR, whose weights are meant")
     database = _database(storage, study or out.resolve().name) if storage is not None else None
     others = Others(tuple(known_from or ()), as_parents)
-    run = run_search(run_file, out, trials, workers, database, data=data, force=force, hours=hours, others=others)
+    place = _place(files)
+    run = run_search(
+        run_file, out, trials, workers, database, data=data, force=force, hours=hours, others=others, files=place
+    )
     if run is None:
         note(f"set up. Next:\n{_joining(out)}")
         return
@@ -123,6 +137,7 @@ def run_search(
     force: bool = False,
     hours: float | None = None,
     others: Others = NONE,
+    files: str | None = None,
 ) -> Experiment | None:
     """Set a search up or resume it, say what it will cost, and run it to its end.
 
@@ -138,6 +153,7 @@ def run_search(
         force: begin also with a latency table whose calibration fails.
         hours: time for it over all sittings, instead of the run file's.
         others: runs whose results or weights a new search has from the start.
+        files: the place that machines share for weights and states; by default where they lie already.
 
     Returns:
         The search, or None where it was only set up and something is left to do.
@@ -166,7 +182,7 @@ def run_search(
             hours = hours or read_run_file(run_file).config.search.hours
             if others.runs and earlier is None:
                 carried = carry_over(others.runs, opened, as_parents=others.as_parents)
-        set_up(out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried)
+        set_up(out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried, files=files)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:
@@ -207,6 +223,7 @@ def worker(
     run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="The folder of a run.")] = None,
     storage: StorageOption = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the database.")] = None,
+    files: FilesOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder here of the search; by default named as the study.")
     ] = None,
@@ -215,6 +232,7 @@ def worker(
     ] = None,
     device: Annotated[int | None, typer.Option(min=0, help="Number of the CUDA device to train on.")] = None,
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+    leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
 ) -> None:
     """Join a search that was started elsewhere, as one more process, from any machine; any number may."""
     if device is not None:
@@ -230,7 +248,7 @@ def worker(
     from search.worker.loop import work
     from search.worker.progress import ConsoleReporter, LineReporter
 
-    if child:
+    if child or leashed:
         from search.worker.local import stop_with_parent
 
         stop_with_parent()
@@ -238,7 +256,9 @@ def worker(
         raise UserError("worker: name the search by RUN_DIR, or by --storage and --study (and --out)")
     if storage is not None and study is not None:
         run_dir = out or Path(study)
-        join(run_dir, _database(storage, study))
+        join(run_dir, _database(storage, study), _place(files))
+    elif files is not None:
+        _place(files)  # which the run's folder may name from now on
     assert run_dir is not None
     read = partial(read_experiment, run_dir)
     # A child's parent has just reached the database; else the address may be wrong.
@@ -260,6 +280,12 @@ def worker(
         if not child:
             note(f"stopped: {so_far(run_dir)}; the same command joins again")
         raise typer.Exit(130) from None
+
+
+def _place(files: str | None) -> str | None:
+    from search.study.stores import named_by_user
+
+    return named_by_user(files) if files is not None else None
 
 
 def _database(storage: str, study: str) -> Database:

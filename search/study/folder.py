@@ -24,14 +24,18 @@ from search.study.fingerprint import check_code, code_of
 from search.study.hours import HOURS
 from search.study.leases import PROPOSE_LOCK, WORKERS, Leases, open_leases
 from search.study.places import PLACES, START_FOLDER, at_its_place, moved, note_data, require_data
+from search.study.states import CHECKPOINTS
+from search.study.stores import SHARED, note_in, place_of, require_place, try_out
 from search.study.weights import WEIGHTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-CHECKPOINTS = "checkpoints"
-"""Folder of the trainings' states, one folder for each network and seed."""
-_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, CURVES, DATA_SUMMARY, PLACES}
-_OURS |= {START_FOLDER}
+LAUNCH = "launch"
+"""Folder of what launchers note of their workers, and of these workers' output."""
+_OURS = {JOURNAL_NAME, STORAGE_NAME, PROPOSE_LOCK, WORKERS, CHECKPOINTS, WEIGHTS, CURVES, DATA_SUMMARY, PLACES, SHARED}
+FILES = "files"
+"""Attribute of the study: the place that machines share for weights and states."""
+_OURS |= {START_FOLDER, LAUNCH}
 
 
 def set_up(
@@ -43,6 +47,7 @@ def set_up(
     hours: float | None = None,
     runs: Sequence[Path] = (),
     carried: Carried | None = None,
+    files: str | None = None,
 ) -> None:
     """Make ``run_dir`` a run of the experiment, or check that it is one already.
 
@@ -54,6 +59,7 @@ def set_up(
         hours: how long it may be worked on in all.
         runs: others that it is to know; one that has begun must know them already.
         carried: what one that begins knows from these.
+        files: the place that machines share for weights and states; by default where they lie already, else the folder.
 
     Raises:
         UserError: it is a run of another experiment or of other code, is being searched for more networks, holds other
@@ -63,17 +69,26 @@ def set_up(
     where = database or storage_of(run_dir)
     if database is not None:
         database.check(run_dir)  # before anything is written there
+    if files is not None:
+        if isinstance(where, Journal):
+            raise UserError(
+                f"--files {files}: is for searches in a database, on several machines; --storage is missing"
+            )
+        note_in(run_dir, files)
+        try_out(run_dir)
+    place = place_of(run_dir)
     try:
         storage = where.open(create=True)
         leases = open_leases(where, run_dir, storage)
-        with leases.exclusive():
+        with where.answering(), leases.exclusive():
             refuse_foreign(where, storage, opened)
             attributes = attributes_at(where, storage)
             if "config" in attributes:
+                require_place(attributes.get(FILES), place, str(where))
                 check_carried(Known.of(attributes, str(where)), runs, str(run_dir))
             else:
                 begin(where, storage, opened, run_dir, carried or Carried())
-            _set_up(where, storage, opened, {"trials": trials, HOURS: hours}, leases)
+            _set_up(where, storage, opened, {"trials": trials, HOURS: hours, FILES: place}, leases)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     if database is not None:
@@ -156,11 +171,26 @@ def references(opened: OpenExperiment) -> list[dict[str, Any]]:
     return found
 
 
-def join(run_dir: Path, database: Database) -> None:
-    """Make ``run_dir`` this machine's folder of a study that was set up elsewhere; :class:`UserError` without one."""
-    database.study_id(database.open())
+def join(run_dir: Path, database: Database, files: str | None = None) -> None:
+    """Make ``run_dir`` this machine's folder of a study that was set up elsewhere.
+
+    Args:
+        run_dir: the folder; made if need be.
+        database: keeps the study.
+        files: the place that machines share for weights and states, as the user named it.
+
+    Raises:
+        UserError: there is no such study, or it keeps its weights and states elsewhere.
+    """
+    storage = database.open()
+    with database.answering():
+        known = storage.get_study_user_attrs(database.study_id(storage)).get(FILES)
+    require_place(known, files or (place_of(run_dir) if is_run(run_dir) else None), str(database))
     make_folder(run_dir)
     database.note_in(run_dir)
+    if files is not None:
+        note_in(run_dir, files)
+        try_out(run_dir)
 
 
 def earlier_experiment(run_dir: Path, database: Database | None = None) -> Experiment | None:

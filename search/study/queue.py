@@ -6,7 +6,6 @@ next. Claims take turns (:mod:`search.study.leases`), so that no training is cla
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +16,6 @@ from optuna.trial import TrialState
 
 from boostformer.architecture import Architecture
 from boostformer.figures import Latency
-from boostformer.training.state import newest_state
 from results.known import Known
 from results.run import check_study
 from results.schema import key_of
@@ -30,7 +28,7 @@ from search.strategies.base import Proposal
 from search.strategies.history import Observation
 from search.study.claim import Claim, new_trial
 from search.study.fingerprint import check_code, code_of
-from search.study.folder import CHECKPOINTS
+from search.study.folder import FILES
 from search.study.hours import Hours
 from search.study.leases import open_leases
 from search.study.lineages import Lineages
@@ -38,7 +36,9 @@ from search.study.proposals import Proposals
 from search.study.retry import Patience
 from search.study.scheduler import Propose, Scheduler, Train
 from search.study.state import Scored, Standing, State
+from search.study.states import States
 from search.study.stored import StoredTrials, terms_of
+from search.study.stores import place_of, require_place
 from search.study.weights import Weights
 
 Proposer = Callable[[Sequence[Observation]], Proposal]
@@ -60,6 +60,7 @@ class Queue:
         known = self._reliably(lambda: storage.get_study_user_attrs(study_id))
         check_study(known, str(where))
         check_code(known["code"], code_of(opened), str(where))
+        require_place(known.get(FILES), place_of(run_dir), str(where))
         timing, start = self.experiment.latency, self.experiment.start
         self._known = Known.of(known, str(where))
         scheduler = Scheduler.of(self.experiment, known["trials"], self._known.ids)
@@ -71,7 +72,8 @@ class Queue:
         self._leases = open_leases(where, run_dir, storage)
         objectives, terms = self.experiment.objectives, terms_of(self.experiment)
         self._trials = StoredTrials(where, storage, study_id, objectives, self._leases.token, terms)
-        self.lineages = Lineages(Weights.of(run_dir), opened, self._state, say)
+        self.lineages = Lineages(Weights.of(run_dir, say), opened, self._state, say)
+        self.states = States.of(run_dir, say)
         self._first = [first.network for first in self.experiment.first]
         self._proposals = Proposals(self.problem, say)
         self._say = say
@@ -119,10 +121,6 @@ class Queue:
                 self._trials.give_back(frozen)
         self._tell_hours()
 
-    def folder(self, key: TrialKey) -> Path:
-        """Return the folder where the training of this network with this seed keeps its state, on every rung."""
-        return self.run_dir / CHECKPOINTS / f"{key.arch_id}-{key.seed}"
-
     def _read_target(self) -> bool:
         """Tell whether a search with another --trials has been started since."""
         before, asked = self._state.scheduler, self._trials.attributes["trials"]
@@ -131,7 +129,7 @@ class Queue:
 
     def _forget_states(self) -> None:
         """Remove the states of a concluded run; a network promoted later is trained anew, to the same score."""
-        shutil.rmtree(self.run_dir / CHECKPOINTS, ignore_errors=True)
+        self.states.forget_all()
         self.lineages.prune_orphans()
 
     def begin_no_more(self, reason: str) -> None:
@@ -226,14 +224,14 @@ class Queue:
     def _again(self, key: TrialKey) -> tuple[TrialKey, Architecture, Parent | None]:
         """Begin a training of a known network once more, or a further one."""
         self.lineages.prune()
-        resumes = key in self._state.scores or newest_state(self.folder(key)) > 0
+        resumes = key in self._state.scores or self.states.newest(key) > 0
         return key, self._state.architectures[key.arch_id], self.lineages.again(key, needed=not resumes)
 
     def orphan(self, claim: Claim, reason: str) -> Trial:
         """Give back a training whose parent's weights turned out to be gone, to begin from another network."""
         if claim.trial.parent is not None:
             self.lineages.lost.add(claim.trial.parent.weights)
-        shutil.rmtree(self.folder(claim.key), ignore_errors=True)
+        self.states.forget(claim.key)
         return self._end(claim, Status.INTERRUPTED, reason)
 
     def finish(self, claim: Claim, score: Scored) -> Trial:
@@ -309,7 +307,7 @@ class Queue:
         state = self._state
         iterations, measured = self.experiment.proxy.rungs[key.rung], state.latencies.get(key.arch_id)
         trial = new_trial(key, iterations, arch, self.problem, measured, parent)
-        reached = newest_state(self.folder(key)) if state.deaths.get(key) else 0
+        reached = self.states.newest(key) if state.deaths.get(key) else 0
         # No other worker makes trials in this turn, so the count is the number; asking for it would take as long again.
         trial = replace(trial, number=state.count, owner=self.token, reached=reached)
         if (score := state.scores.get(key)) is not None:

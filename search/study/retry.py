@@ -27,11 +27,12 @@ class Patience:
     def __call__(self, action: Callable[[], T]) -> T:
         """Return the result of ``action``, which must be safe to repeat.
 
-        Raises :class:`UserError` when the database is away for too long, and whatever else ``action`` raises.
+        Raises :class:`UserError` when the database is away for too long, or its role may not do that, and whatever else
+        ``action`` raises.
         """
         if isinstance(self._where, Journal):
             return action()
-        from results.storage.database import outage
+        from results.storage.database import outage, refusal
 
         url, minutes, since = self._where.url, PATIENCE_SECONDS / 60, 0.0
 
@@ -44,6 +45,8 @@ class Patience:
         try:
             found = retrying(action, outage, PAUSES, told, seconds=PATIENCE_SECONDS, spread=0.5)
         except Exception as error:
+            if (why := refusal(error)) is not None:
+                raise UserError(f"{url}: {why}") from None
             if (why := outage(error)) is None:
                 raise
             raise UserError(

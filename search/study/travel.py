@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from boostformer import zips
 from boostformer.errors import UserError, os_refusal
 from boostformer.files import exists, is_file, is_folder, publish, read_json, sync_folder
+from boostformer.start import LostWeights
 from boostformer.weights import checkpoint
 from results.frames import trial_rows
 from results.known import Known
@@ -106,16 +107,15 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes | None:
 
 
 def _add_weights(out: zips.Zip, run_dir: Path, say: Say) -> None:
-    for digest in sorted(Weights.of(run_dir).digests()):
-        place = run_dir / WEIGHTS / f"{digest}.safetensors"
+    stored = Weights.of(run_dir)
+    for digest in sorted(stored.digests()):
         try:
-            is_whole = checkpoint.sha256(place) == digest
-        except FileNotFoundError:  # a search that goes on has just removed them
+            content = stored.whole(digest)
+        except LostWeights as error:
+            say(f"without {error}")
             continue
-        if is_whole:
-            out.add(f"{WEIGHTS}/{place.name}", place)
-        else:
-            say(f"without weights {digest[:12]}, which are damaged")
+        if content is not None:  # else a search that goes on has just removed them
+            out.add(f"{WEIGHTS}/{digest}.safetensors", content, packed=False)
 
 
 def _add_start(out: zips.Zip, experiment: Experiment, say: Say) -> None:

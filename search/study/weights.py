@@ -7,9 +7,7 @@ import io
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -17,43 +15,30 @@ from torch import Tensor
 
 from boostformer.architecture import Architecture
 from boostformer.errors import UserError
-from boostformer.files import replacing
 from boostformer.start import LostWeights, Trained
 from boostformer.weights.tensors import check_tensors
 from results.run import read_run
 from results.trial import Trial
+from search.study.stores import Say, Store, store_of
 
 WEIGHTS = "weights"
 """Folder of the run in which they lie."""
 _SUFFIX = ".safetensors"
 
 
-class Folder(FileSystemArtifactStore):
-    """Optuna's store in a folder, in which a file appears whole or not at all."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._folder = folder
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with replacing(self._folder / artifact_id, parents=True) as part:
-            part.write_bytes(content_body.read())
-
-    def names(self) -> list[str]:
-        """List what is stored."""
-        return sorted(file.name for file in self._folder.glob(f"*{_SUFFIX}"))
-
-
 class Weights:
     """A run's stored weights, each under the SHA-256 of its content. OSError when the disk is full."""
 
-    def __init__(self, store: Folder) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     @classmethod
-    def of(cls, run_dir: Path | str) -> Weights:
-        """Open those of a run."""
-        return cls(Folder(Path(run_dir) / WEIGHTS))
+    def of(cls, run_dir: Path | str, say: Say | None = None) -> Weights:
+        """Open those of a run, wherever it keeps them; with ``say`` a place that is away is waited for.
+
+        Raises :class:`UserError` as :func:`search.study.stores.store_of` does.
+        """
+        return cls(store_of(Path(run_dir), WEIGHTS, say))
 
     def keep(self, weights: Mapping[str, Tensor]) -> str:
         """Store weights on the disk; give their digest."""
@@ -80,6 +65,16 @@ class Weights:
         self.remove(digest)
         raise LostWeights(f"weights {digest[:12]} are damaged")
 
+    def whole(self, digest: str) -> bytes | None:
+        """Give the file of stored weights; None when they are gone. :class:`LostWeights` when they are damaged."""
+        try:
+            content = self._content(digest)
+        except LostWeights:
+            return None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise LostWeights(f"weights {digest[:12]} are damaged")
+        return content
+
     def _content(self, digest: str) -> bytes:
         try:
             with self._store.open_reader(digest + _SUFFIX) as stream:
@@ -92,10 +87,10 @@ class Weights:
         if digest in self:
             return True
         try:
-            content = other._content(digest)
+            content = other.whole(digest)
         except LostWeights:
             return False
-        if hashlib.sha256(content).hexdigest() != digest:
+        if content is None:
             return False
         self._store.write(digest + _SUFFIX, io.BytesIO(content))
         return True
@@ -107,7 +102,7 @@ class Weights:
 
     def digests(self) -> set[str]:
         """List all that are stored."""
-        return {name.removesuffix(_SUFFIX) for name in self._store.names()}
+        return {name.removesuffix(_SUFFIX) for name in self._store.names() if name.endswith(_SUFFIX)}
 
 
 def weights_of(run_dir: Path | str, trial: Trial) -> Trained:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -94,7 +94,8 @@ def work(opened: OpenExperiment, run_dir: Path, reporter: Reporter, evaluator: E
                 trial = evaluation(claim)
                 (reporter.ended if trial.status.concludes else reporter.set_aside)(trial)
                 if trial.is_finished:
-                    evaluator.tidy(queue.folder(claim.key), claim.key.rung)
+                    evaluator.tidy(queue.states.folder(claim.key), claim.key.rung)
+                    queue.states.share(claim.key)
                 rejected = rejected + 1 if trial.status is Status.OVER_BUDGET else 0
                 if rejected == HOPELESS:
                     queue.begin_no_more(f"{rejected} networks in a row were measured over budget")
@@ -149,25 +150,27 @@ class _Evaluation:
         known, key = claim.trial, claim.key
         if known.miou is not None and known.seconds is not None:  # by a trial that had to wait for its device
             return Scored(known.miou, known.seconds, known.provenance, known.weights, known.iou)
-        with curve(self.queue.run_dir, known.number) as draw:
+        states = self.queue.states
+        with states.shared(key) as copy, curve(self.queue.run_dir, known.number) as draw:
             found = self.evaluator.evaluate(
                 claim.architecture,
                 key.seed,
-                self._step(draw),
+                self._step(draw, copy),
                 rung=key.rung,
-                folder=self.queue.folder(key),
+                folder=states.folder(key),
                 start=self.queue.lineages.beginning(claim.trial),
             )
         weights = self.queue.lineages.keep(found.weights) if math.isfinite(found.miou) else None
         return Scored(found.miou, found.seconds, found.provenance, weights, found.iou)
 
-    def _step(self, draw: Progress) -> Progress:
-        """Make what a training tells its steps to, ``draw`` among them, and which ends one that takes too long."""
+    def _step(self, draw: Progress, copy: Callable[[], None]) -> Progress:
+        """Make what a training tells its steps to, ``draw`` and ``copy`` among them; it ends one that is too long."""
         minutes, began = self.opened.experiment.proxy.minutes, time.monotonic()
 
         def step(done: int, total: int, loss: float) -> None:
             self.reporter.step(done, total, loss)
             draw(done, total, loss)
+            copy()
             self.queue.tick()
             if minutes is not None and done < total and time.monotonic() - began > 60 * minutes:
                 raise TrainingFailure("too_long", f"{done} of {total} iterations in proxy.minutes {minutes:g}")

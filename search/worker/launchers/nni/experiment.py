@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from boostformer.errors import UserError
+from search.worker.launchers.launcher import State
 from search.worker.launchers.nni.service import LOOPBACK
 
-PAUSE = 1.0
-"""Seconds between two looks at the experiment."""
 LISTEN_VARIABLE = "BOOSTFORMER_NNI_LISTEN"
 _GUARD = Path(__file__).with_name("guard.js")
-_STATES = {"RUNNING": "started", "SUCCEEDED": "ended", "FAILED": "failed"}
-_STATES |= dict.fromkeys(("USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"), "was stopped or killed")
+_STATES = {"RUNNING": State.WORKING, "SUCCEEDED": State.ENDED, "FAILED": State.FAILED}
+_STATES |= dict.fromkeys(("USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"), State.STOPPED)
 
 
 def require_nni() -> None:
@@ -53,8 +51,8 @@ class Experiment:
             raise self.over()
         return bool(status == "DONE")
 
-    def workers(self) -> dict[int, str]:
-        """Return each worker's state, by its number: "started", "ended", "failed" or "was stopped or killed"."""
+    def workers(self) -> dict[int, State]:
+        """Return the state of each worker that NNI has started, by its number."""
         jobs = self._ask(self.handle.list_trial_jobs)
         return {_number(job): _STATES[job.status] for job in jobs if job.status in _STATES}
 
@@ -64,12 +62,17 @@ class Experiment:
         job = next(job for job in jobs if _number(job) == number)
         address = f"http://{LOOPBACK}:{self.port}/api/v1/nni/trial-file/{job.trialJobId}/stderr"
         try:
-            with urllib.request.urlopen(address, timeout=20) as answer:
+            with _direct(), urllib.request.urlopen(address, timeout=20) as answer:
                 lines = answer.read().decode(errors="replace").split("\n")
                 said = [line.strip() for line in lines if line.strip()]
                 return said[-1] if said else f"it said nothing; see {self.log.parent}"
         except OSError as error:
             return f"its output cannot be had ({error})"
+
+    def stop(self) -> None:
+        """Stop NNI and the workers, each of which gives back its trial."""
+        with _direct():
+            self.handle.stop()
 
     def over(self) -> UserError:
         """Return NNI's reason for giving up, from its log."""
@@ -80,14 +83,14 @@ class Experiment:
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:
-            return question()
+            with _direct():
+                return question()
         except OSError:  # what requests raises is one
             raise self.over() from None
 
 
-@contextmanager
-def running(config: Any, port: int, addresses: Sequence[str]) -> Iterator[Experiment]:
-    """Run an NNI experiment; when the block ends, it and its workers are stopped.
+def started(config: Any, port: int, addresses: Sequence[str]) -> Experiment:
+    """Start an NNI experiment, which goes on until it is stopped.
 
     Args:
         config: NNI's configuration of it.
@@ -102,38 +105,37 @@ def running(config: Any, port: int, addresses: Sequence[str]) -> Iterator[Experi
 
     _refuse_taken(port, addresses)
     handle = Handle(config)
-    folder = Path(config.experiment_working_directory) / handle.id
-    experiment = Experiment(handle, port, folder / "log" / "nnimanager.log")
-    with _environment(addresses):
-        try:
-            try:
-                handle.start(port, run_mode=RunMode.Detach)  # its output goes to files; stopping it is ours
-            except RuntimeError as error:
-                raise UserError(f"NNI did not start: {error}") from None
-            except OSError:  # what requests raises is one
-                raise experiment.over() from None
-            yield experiment
-        finally:
-            handle.stop()
+    experiment = Experiment(handle, port, _log(config.experiment_working_directory, handle.id))
+    try:
+        with _direct(), _guarded(addresses):
+            handle.start(port, run_mode=RunMode.Detach)  # its output goes to files; stopping it is ours
+    except BaseException as error:
+        experiment.stop()
+        if isinstance(error, RuntimeError):
+            raise UserError(f"NNI did not start: {error}") from None
+        if isinstance(error, OSError):  # what requests raises is one
+            raise experiment.over() from None
+        raise
+    return experiment
 
 
-def follow(experiment: Experiment, say: Callable[[str], None], look: Callable[[], None]) -> dict[int, str]:
-    """Wait until all workers have ended, say what becomes of each, and call ``look`` now and then.
+def connected(name: str, port: int, folder: Path) -> Experiment | None:
+    """Find the experiment of this ``name`` that was started at ``port``; None when it is there no more.
 
-    Returns what became of each.
+    ``folder`` is where NNI writes its files.
     """
-    known: dict[int, str] = {}
-    done = False
-    while not done:
-        time.sleep(PAUSE)
-        done = experiment.is_done()
-        found = experiment.workers()
-        for number in sorted(number for number in found if found[number] != known.get(number)):
-            why = f": {experiment.last_words(number)}" if found[number] == "failed" else ""
-            say(f"worker {number} {found[number]}{why}")
-        known = found
-        look()
-    return known
+    from nni.experiment import Experiment as Handle
+
+    try:
+        with _direct():
+            handle = Handle.connect(port)
+    except Exception:  # whatever answers there, or nobody: it is not the one
+        return None
+    return Experiment(handle, port, _log(folder, name)) if handle.id == name else None
+
+
+def _log(folder: str | Path, name: str) -> Path:
+    return Path(folder) / name / "log" / "nnimanager.log"
 
 
 def _refuse_taken(port: int, addresses: Sequence[str]) -> None:
@@ -147,12 +149,25 @@ def _refuse_taken(port: int, addresses: Sequence[str]) -> None:
 
 
 @contextmanager
-def _environment(addresses: Sequence[str]) -> Iterator[None]:
-    """Give NNI's manager the guard, and keep its HTTP queries off proxies."""
+def _guarded(addresses: Sequence[str]) -> Iterator[None]:
+    """Give NNI's manager, which starts within, the guard."""
+    guard = f'--require "{str(_GUARD).replace(chr(92), chr(92) * 2)}"'
+    with _variables({LISTEN_VARIABLE: ",".join(addresses), "NODE_OPTIONS": guard}):
+        yield
+
+
+@contextmanager
+def _direct() -> Iterator[None]:
+    """Keep the HTTP queries within off proxies."""
+    direct = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost", LOOPBACK]))
+    with _variables({"no_proxy": direct, "NO_PROXY": direct}):
+        yield
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    direct = ",".join(filter(None, [before.get("no_proxy"), "localhost", LOOPBACK]))
-    os.environ |= {"no_proxy": direct, "NO_PROXY": direct, LISTEN_VARIABLE: ",".join(addresses)}
-    os.environ["NODE_OPTIONS"] = f'--require "{str(_GUARD).replace(chr(92), chr(92) * 2)}"'
+    os.environ |= values
     try:
         yield
     finally:

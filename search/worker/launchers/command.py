@@ -1,0 +1,39 @@
+"""The words that start one worker, here or on another machine."""
+
+from __future__ import annotations
+
+from boostformer.extensions import named
+from search.study.stores import place_of
+from search.worker.launchers.order import Order
+from search.worker.local import PROGRAM
+
+INSTALLED = ("boostformer",)
+"""The program on a machine, or in an image, where it is installed by itself."""
+
+
+def imports() -> list[str]:
+    """Return the options that have a worker import the same modules; files must lie at the same place there."""
+    return [word for module in named() for word in ("--import", module)]
+
+
+def joining_here(order: Order) -> list[str]:
+    """Return the words that join the run by its folder, on this machine."""
+    return [*PROGRAM, *imports(), "worker", str(order.run_dir)]
+
+
+def joining(order: Order, program: tuple[str, ...] | list[str] = INSTALLED, out: str | None = None) -> list[str]:
+    """Return the words that join the run from any machine by its database.
+
+    Args:
+        order: the run, and where its data are there.
+        program: starts the command line there.
+        out: the run's folder there; by default one named as the study, where the worker is started.
+
+    Raises:
+        UserError: the run is kept in a file.
+    """
+    where = order.database
+    words = [*program, *imports(), "worker", "--storage", where.url, "--study", where.study]
+    words += ["--out", out] if out is not None else []
+    words += ["--files", place] if (place := place_of(order.run_dir)) is not None else []
+    return [*words, "--data", str(order.data)] if order.data is not None else words

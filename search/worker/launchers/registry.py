@@ -1,0 +1,37 @@
+"""The launchers by their names: a new engine is one more line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from boostformer.errors import UserError, nearest
+from search.worker.launchers.launcher import Launcher
+from search.worker.launchers.order import Order
+
+LAUNCHERS = {
+    "local": "search.worker.launchers.local:Local",
+    "nni": "search.worker.launchers.nni.launcher:Nni",
+}
+"""Name of each engine, and its class as ``module:Class``, which is imported when it is asked for."""
+
+
+def launcher_class(engine: str) -> type[Launcher]:
+    """Return the launcher of an engine; :class:`UserError` when there is none of that name."""
+    if engine not in LAUNCHERS:
+        raise UserError(f"--on {engine}: no such engine; {nearest(engine, LAUNCHERS)}")
+    module, _, name = LAUNCHERS[engine].partition(":")
+    found: type[Launcher] = getattr(import_module(module), name)
+    return found
+
+
+def open_launcher(engine: str, order: Order) -> Launcher:
+    """Open an engine for an order; :class:`UserError` when it cannot carry it out."""
+    made = launcher_class(engine)
+    if order.workers.is_range and not made.scales:
+        raise UserError(f"--workers {order.workers}: --on {engine} takes a number of workers, not a range")
+    if order.training and not made.trains:
+        able = ", ".join(name for name in LAUNCHERS if launcher_class(name).trains) or "no engine"
+        raise UserError(f"--train: --on {engine} puts no training on several machines; allowed: {able}")
+    if not order.training and order.needs.gpus > 1:
+        raise UserError(f"--gpus {order.needs.gpus:g}: a worker trains on one GPU; allowed: 0 to 1, and more --workers")
+    return made(order)
