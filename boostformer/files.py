@@ -14,6 +14,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from boostformer.errors import UserError, os_refusal
 
@@ -219,6 +220,17 @@ def make_folder(folder: Path) -> None:
             raise
     else:
         sync(folder.parent)
+
+
+@contextlib.contextmanager
+def appending(file: Path) -> Iterator[BinaryIO]:
+    """Open a file of ours to append to, made where it is missing; OSError where a link lies in its place.
+
+    What is written in one piece of a few lines is not mixed with what other processes write.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with open(os.open(file, flags, 0o666), "ab") as stream:
+        yield stream
 
 
 def _new_file(file: Path) -> Path:

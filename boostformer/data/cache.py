@@ -28,12 +28,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boostformer.data.cache_entries import CHECKSUMS, DRAFT, discard, mark_used, remove_abandoned, remove_unused
+from boostformer.data.cache_entries import (
+    CHECKSUMS,
+    DRAFT,
+    discard,
+    make_cache,
+    mark_used,
+    remove_abandoned,
+    remove_unused,
+    share_as,
+)
 from boostformer.data.images import Array
 from boostformer.data.labels import label_dtype
 from boostformer.data.split import SegmentationSplit, fitted_shape, moments_of, resize_image, resize_label, total_of
 from boostformer.errors import os_refusal
-from boostformer.files import cache_folder, make_folder, publish, sync_folder
+from boostformer.files import cache_folder, publish, sync_folder
 from boostformer.fingerprints import code_fingerprint
 
 CODE = "boostformer/data/**/*.py"
@@ -123,7 +132,7 @@ def _checksums(entry: Path, kinds: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _build(entry: Path, kinds: Sequence[str], count: int, decode: Callable[[int], Sequence[Array]]) -> None:
-    make_folder(entry.parent)
+    make_cache(entry.parent)
     draft, lock = _draft(entry)
     try:
         _write(draft, kinds, count, decode)
@@ -176,7 +185,7 @@ def _in_order(decode: Callable[[int], Sequence[Array]], count: int) -> Iterator[
 
 
 def _publish(draft: Path, entry: Path) -> None:
-    draft.chmod(0o755)  # mkdtemp makes it private; the cache is shared
+    share_as(draft, entry.parent)
     try:
         publish(draft, entry)
     except OSError:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from boostformer.files import make_folder
+
 CHECKSUMS = "checksums.json"
 """The file without which an entry is none."""
 DRAFT = ".tmp-"
@@ -60,6 +62,18 @@ def remove_abandoned(folder: Path) -> None:
             pass  # its owner lives, or nobody can tell
         finally:
             os.close(lock)
+
+
+def make_cache(folder: Path) -> None:
+    """Make the cache's ``folder``, for its owner alone: images may be private where they come from."""
+    if not folder.is_dir():
+        make_folder(folder)
+        folder.chmod(0o700)
+
+
+def share_as(draft: Path, folder: Path) -> None:
+    """Let those read an entry of the cache who may read the ``folder`` of the cache, where its owner allowed some."""
+    draft.chmod(folder.stat().st_mode & 0o755)
 
 
 def discard(entry: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
+from boostformer.errors import UserError
 from boostformer.training.recipes import Recipe
 from boostformer.training.tasks import Task
 
@@ -33,6 +36,11 @@ def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Data
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),
     )
+
+
+_SHARED = "/dev/shm"
+_NO_ROOM = ("shared memory", "Bus error", "<torch_", "(shm)")
+"""Parts of what torch says when the processes that load have no room to hand a batch over."""
 
 
 def first_batch(task: Task, recipe: Recipe) -> tuple[Tensor, Any]:
@@ -57,9 +65,16 @@ def until(interrupted: Callable[[], bool], batches: DataLoader) -> Iterator[Any]
     """
     try:
         yield from batches
-    except (RuntimeError, OSError):
-        if not interrupted():
-            raise
+    except (RuntimeError, OSError) as error:
+        if interrupted():
+            return
+        if any(sign in str(error) for sign in _NO_ROOM):
+            room = shutil.disk_usage(_SHARED).total / 1e6 if Path(_SHARED).is_dir() else 0
+            raise UserError(
+                f"{_SHARED}: {room:,.0f} MB of shared memory are too few for the loading processes; enlarge it "
+                "(docker run --shm-size 2g), or load without them (--set workers=0)"
+            ) from None
+        raise
 
 
 class Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from boostformer.errors import UserError, nearest, os_refusal
-from boostformer.files import replacing, sync
+from boostformer.files import appending, replacing, sync
 from boostformer.training.metrics import Metrics
 from boostformer.training.validation import Best
 
@@ -105,8 +106,9 @@ class MetricsLog:
         if now.iteration % self.EVERY and now.scored is None and now.iteration != now.iterations:
             return
         row, self._last = now.row(), now.iteration
-        with self._file.open("a", newline="") as stream:
-            csv.DictWriter(stream, COLUMNS).writerow(row)
+        csv.DictWriter(line := io.StringIO(), COLUMNS).writerow(row)
+        with appending(self._file) as stream:
+            stream.write(line.getvalue().encode())
         self._tell(row)
 
     def keep(self) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostformer.errors import UserError
-from boostformer.files import replacing
+from boostformer.files import appending, replacing
 from evaluators.costs.counting import Cost
 
 _DIGEST = hashlib.sha256().digest_size
 _FIELDS = len(Cost().values)
-_LINE = re.compile(rb"([0-9a-f]{16}) ((\d{1,18}(?: \d{1,18}){%d}) (.*))" % (_FIELDS - 1))
+_LINE = re.compile(rb"([0-9a-f]{16}) ((\d{1,19}(?: \d{1,19}){%d}) (.*))" % (_FIELDS - 1))
 """The checksum of what follows, the fields of a cost, and the part."""
 
 
@@ -50,7 +50,7 @@ class KeptCosts:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab") as stream:
+            with appending(self.file) as stream:
                 stream.write(_line(part, cost))  # one small write, so that lines of several processes do not mix
         except OSError as error:
             self._give_up(error)

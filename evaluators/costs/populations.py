@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from boostformer.architecture import RGB_BANDS, STRIDES, Architecture, Decoder, Stage, stem_size
+from boostformer.errors import UserError
 from boostformer.parts import DecoderParts, Part, StageParts, decoder_parts, stage_parts, stem_part
 
 _BRANCH = ("norm", "arrangement", "layer_scale")
@@ -29,6 +30,8 @@ STAGE_GROUPS: tuple[tuple[tuple[str, ...], Callable[[StageParts], Listed]], ...]
 )
 """Fields of a stage, and the parts whose figures they alone decide."""
 _FIELDS = tuple(attrgetter(*names, "depth") for names, _ in STAGE_GROUPS)
+LARGEST = float(2**63 - 1025)
+"""The largest double below what 64 bits hold."""
 EMBED = 0
 """The group that depends on the width of the stage before too, and is there once, not in each layer."""
 
@@ -139,10 +142,16 @@ class Population:
         rows = sums.kept_rows(population, sum(counts))
         if rows is None:
             found = (self._rows(names, figure) for names, figure, _ in groups)
-            rows = np.array([sums.columns(figure) for figure in itertools.chain.from_iterable(found)])
+            columns = [sums.columns(figure) for figure in itertools.chain.from_iterable(found)]
+            check_countable(max(map(max, columns)))
+            rows = np.array(columns)
             sums.keep_rows(population, rows)
         tables = np.split(rows, np.cumsum(counts)[:-1])
         self._lookups = [(names, table, times) for (names, _, times), table in zip(groups, tables, strict=True)]
+        check_countable(sum(float(table.max()) * self._most(times) for _, table, times in self._lookups))
+
+    def _most(self, times: str | None) -> int:
+        return 1 if times is None else max(self.slots[times])
 
     def _groups(self, sums: PartSums[Any]) -> Iterator[tuple[list[str], Callable[[Architecture], Any], str | None]]:
         """Yield slots, the figure that they alone decide, and the slot by whose value it is multiplied, if any."""
@@ -203,6 +212,15 @@ class Population:
             for name in names[1:]:
                 row = row * len(self.slots[name]) + indices[name]
             yield table.take(row, axis=0), times
+
+
+def check_countable(figure: float) -> None:
+    """Raise :class:`UserError` for a figure that the arrays of populations, and databases, have no room for."""
+    if figure > LARGEST:
+        raise UserError(
+            f"a network of so many multiply-adds ({figure:.1e}) cannot be counted, at most {LARGEST:.1e} are allowed; "
+            "choose a smaller size, or attention to fewer keys"
+        )
 
 
 def _first(slots: Slots, size: tuple[int, int], classes: int, bands: int) -> Architecture:

@@ -25,7 +25,7 @@ from boostformer.layers import Branch
 from boostformer.parts import Part
 from evaluators.costs.counting import Cost, count, shapes_only
 from evaluators.costs.kept import KeptCosts, read_rows, write_rows
-from evaluators.costs.populations import PartSums
+from evaluators.costs.populations import PartSums, check_countable
 
 CODE = (
     *(f"boostformer/{name}" for name in ("blocks/*.py", "architecture.py", "parts.py", "layers.py", "fold.py")),
@@ -57,7 +57,7 @@ class CostTable(PartSums[Cost]):
             key = part_key(part)
             found = self._kept.get(key)
             if found is None:
-                found = self._branch(part) if part.kind in ("mixer", "ffn") else _count(part)
+                found = countable(self._branch(part) if part.kind in ("mixer", "ffn") else _count(part))
                 self._kept.add(key, found)
             self._parts[part] = found
         return found
@@ -95,7 +95,13 @@ class CostTable(PartSums[Cost]):
 
     def cost(self, arch: Architecture) -> Cost:
         """Give the exact cost of a network at batch 1: some microseconds once its parts are known."""
-        return Cost(*map(sum, zip(*(cost.values for cost in self.pieces(arch)), strict=True)))
+        return countable(Cost(*map(sum, zip(*(cost.values for cost in self.pieces(arch)), strict=True))))
+
+
+def countable(cost: Cost) -> Cost:
+    """Give ``cost`` back; :class:`UserError` where it is more than the arrays of populations and databases hold."""
+    check_countable(max(cost.values))
+    return cost
 
 
 def costs_of(arch: Architecture) -> dict[str, Any]:

@@ -81,7 +81,14 @@ def read_devices(file: Path | None = None) -> dict[str, Entry[DeviceConfig]]:
     if file is None:
         file = Path(named or DEFAULT)
     own = _read(file, file.absolute().parent) if named or exists(file) else {}
-    return _read(SHIPPED, cache_folder() / "latency") | own
+    shipped = _read(SHIPPED, cache_folder() / "latency")
+    for name in shipped.keys() & own.keys():
+        if own[name].device.kind != shipped[name].device.kind:  # its figures would pass for the other's
+            raise UserError(
+                f"{own[name].where}: {name}: is of kind {own[name].device.kind}, but '{name}' is a device of kind "
+                f"{shipped[name].device.kind} that comes with this program; give yours another name"
+            )
+    return shipped | own
 
 
 def use_beside(run_file: Path) -> None:

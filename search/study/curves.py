@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from boostformer.files import appending
+
 CURVES = "curves"
 """Folder of the run in which they lie."""
 SECONDS = 1.0
@@ -32,8 +34,8 @@ def curve(run_dir: Path, number: int) -> Iterator[Step]:
         last = now
         with suppress(OSError):
             file.parent.mkdir(exist_ok=True)
-            with file.open("a", encoding="ascii") as stream:
-                stream.write(f"{done},{total},{loss:.5f}\n")
+            with appending(file) as stream:
+                stream.write(f"{done},{total},{loss:.5f}\n".encode())
 
     try:
         yield step

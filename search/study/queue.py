@@ -6,6 +6,11 @@ next. Claims take turns (:mod:`search.study.leases`), so that no training is cla
 
 from __future__ import annotations
 
+<<<<<<< HEAD
+=======
+import shutil
+import time
+>>>>>>> hard
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -41,6 +46,8 @@ from search.study.stored import StoredTrials, terms_of
 from search.study.stores import place_of, require_place
 from search.study.weights import Weights
 
+SAID_AFTER = 10.0
+"""Seconds of waiting for other workers after which it is said."""
 Proposer = Callable[[Sequence[Observation]], Proposal]
 
 
@@ -164,6 +171,7 @@ class Queue:
         Raises what ``propose`` raised when there is no further network, once no trial waits for its device, and
         :class:`Exhausted` when the hours are used up that the search was given: what is left stays to be resumed.
         """
+        began, said = time.monotonic(), False
         while True:
             if why := self._reliably(lambda: self._hours.used_up(self._trials.attributes)):
                 raise Exhausted(why)
@@ -179,6 +187,9 @@ class Queue:
                 if self._used_up is not None:
                     raise self._used_up
                 return None
+            if not said and time.monotonic() - began > SAID_AFTER:
+                said = True
+                self._say(f"waits for what others work at ({', '.join(sorted(set(found)))}); stop one that is stuck")
             self._leases.wait()
 
     def _try_to_claim(self, propose: Proposer) -> Claim | list[str]:

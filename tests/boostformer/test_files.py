@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,13 @@ from boostformer import files
 from boostformer.errors import UserError
 from boostformer.files import read_text, replacing, replacing_together
 from boostformer.json_lines import JsonLines
+from boostformer.locks import FileLock
+from boostformer.training.log import MetricsLog, Standing
+from evaluators.costs.counting import Cost
+from evaluators.costs.kept import KeptCosts
+from search.study.curves import curve
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -123,6 +133,60 @@ def test_links_are_not_followed_and_the_umask_decides_who_reads(
     with pytest.raises(UserError, match="a: cannot be written: File exists"), replacing(tmp_path / "a"):
         pass
     assert victim.read_text() == "precious"
+
+
+def drawn(folder: Path) -> None:
+    with curve(folder, 0) as step:
+        step(1, 2, 0.5)
+
+
+def logged(folder: Path) -> None:
+    log = MetricsLog(folder, (), {})
+    log.begin(0)
+    (folder / "metrics.csv").unlink()
+    (folder / "metrics.csv").symlink_to(folder / "victim")  # after it was made: by somebody else who may write there
+    log.see(Standing(10, 20, 0.5, 0.1, None, None, 0))
+
+
+def costed(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        KeptCosts(folder / "costs.txt").add("part", Cost(1, 1, 0))
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "latencies.jsonl": lambda folder: JsonLines(folder / "latencies.jsonl", 1).locked().__enter__(),
+    "propose.lock": lambda folder: FileLock(folder / "propose.lock").acquire(),
+    "costs.txt": costed,
+    "curves/0.csv": drawn,
+    "metrics.csv": logged,
+}
+"""What is written at a name that anybody can foresee, by its name; the rest goes through ``replacing``."""
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_link_at_a_name_that_is_foreseen_is_not_followed(tmp_path: Path, name: str) -> None:
+    victim, link = tmp_path / "victim", tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    for content in ("precious", None):
+        victim.write_text(content) if content else victim.unlink()
+        link.unlink(missing_ok=True)
+        link.symlink_to(victim)
+        with contextlib.suppress(UserError, OSError):
+            WRITERS[name](tmp_path)
+        assert victim.read_text() == content if content else not victim.exists()
+
+
+def test_nothing_else_opens_a_file_to_write_at_a_name_that_can_be_foreseen() -> None:
+    """Writing goes through ``replacing``, ``appending``, ``JsonLines``, or into a draft of one's own."""
+    opens = re.compile(r"""\bopen\((?:[^()]*, )?"[wax]b?\+?"|mktemp\(""")
+    found = set()
+    for package in ("boostformer", "search_space", "evaluators", "results", "search"):
+        for file in (REPOSITORY / package).rglob("*.py"):
+            if opens.search(file.read_text()):
+                found.add(str(file.relative_to(REPOSITORY)))
+    drafts = {"boostformer/data/cache.py", "boostformer/training/log.py", "results/confusion.py", "boostformer/zips.py"}
+    assert found <= drafts | {"boostformer/files.py", "boostformer/json_lines.py"}
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boostformer.data.cache import data_cache
-from boostformer.data.cache_entries import CHECKSUMS, DRAFT, discard, mark_used
+from boostformer.data.cache_entries import CHECKSUMS, DRAFT, discard, make_cache, mark_used, share_as
 from boostformer.data.config import SPLITS, DataConfig, SplitName
 from boostformer.data.faults import Fault, refuse
 from boostformer.data.formats.format import SPLIT_NAMES, Format, Layout
@@ -19,7 +19,7 @@ from boostformer.data.formats.names import json_of, read_class_names
 from boostformer.data.images import stamp
 from boostformer.data.samples import MaskFile, Sample
 from boostformer.errors import UserError, os_refusal
-from boostformer.files import make_folder, publish, sync_folder
+from boostformer.files import publish, sync_folder
 
 _DICT, _STATE, _INFO, _NAMES = "dataset_dict.json", "state.json", "dataset_info.json", "id2label.json"
 _IMAGES = ("image", "img", "pixel_values")
@@ -160,7 +160,7 @@ def _whole(entry: Path) -> dict[str, int] | None:
 
 
 def _unpack(folder: Path, columns: Mapping[str, str], entry: Path) -> None:
-    make_folder(entry.parent)
+    make_cache(entry.parent)
     draft = Path(tempfile.mkdtemp(prefix=f"{entry.name}{DRAFT}", dir=entry.parent))
     try:
         sizes = {}
@@ -170,7 +170,7 @@ def _unpack(folder: Path, columns: Mapping[str, str], entry: Path) -> None:
                 sizes[name] = (draft / name).write_bytes(content)
         (draft / CHECKSUMS).write_text(json.dumps(sizes))
         sync_folder(draft)
-        draft.chmod(0o755)  # mkdtemp makes it private; the cache is shared
+        share_as(draft, entry.parent)
         if not entry.is_dir():
             publish(draft, entry)
     finally:

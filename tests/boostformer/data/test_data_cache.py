@@ -260,3 +260,16 @@ def test_an_old_entry_that_is_opened_is_kept(tmp_path: Path) -> None:
 def entry_of(folder: Path, key: str) -> Path:
     lines = [code_fingerprint(CODE), "a", key]
     return folder / hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]
+
+
+def test_decoded_images_are_for_their_owner_unless_the_cache_was_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+
+    def mode(key: str) -> int:
+        array = np.zeros((2, 2), np.uint8)
+        packed(folder, [key], ["image"], 1, lambda index: [array])
+        return max(folder.iterdir(), key=lambda entry: entry.stat().st_ctime_ns).stat().st_mode & 0o777
+
+    assert mode("first") == 0o700 and folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert mode("second") == 0o755

@@ -6,11 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from boostformer.errors import UserError
+from boostformer.training.loading import until
 
 FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
 
@@ -64,3 +68,20 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4)
     rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
     assert [[row.split(",")[0] for row in log] for log in rows] == [["iteration", "4", "8", "9"]] * 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Bus error. Insufficient shared memory (shm).",
+        "unable to write to file </torch_7_1>: No space left on device (28): shared memory",
+    ],
+)
+def test_too_little_shared_memory_is_said_with_what_helps(said: str) -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise RuntimeError(said)
+
+    with pytest.raises(UserError, match=r"^/dev/shm: .* MB of shared memory are too few.*--set workers=0"):
+        list(until(lambda: False, batches()))  # type: ignore[arg-type]
+    assert list(until(lambda: True, batches())) == [1]  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from boostformer import build, presets
 from boostformer.architecture import Architecture, BlockSpec
+from boostformer.errors import UserError
 from boostformer.fold import fold
 from evaluators.costs.counting import Cost, count
 from evaluators.costs.populations import Population
@@ -233,3 +234,16 @@ def test_the_module_remains_as_it_is() -> None:
     assert count(module, torch.empty(1, 3, 2, 2, device="meta")) == Cost(16 + 8, 4 * 12, 0)
     assert module[0].weight.device.type == "cpu"
     assert module.training
+
+
+def test_more_than_64_bits_hold_is_refused_not_negative() -> None:
+    arch = presets.load("segformer_b0").replace(size=(16384, 16384))
+    stage = replace(arch.stages[0], mixer=BlockSpec.of("mhsa"), depth=256, width=512)
+    huge = replace(arch, stages=(stage, *arch.stages[1:]))
+    with pytest.raises(UserError, match=r"cannot be counted, at most 9\.2e\+18"):
+        CostTable(file=None).cost(huge)
+    slots: dict[str, list[Any]] = {"stem": [huge.stem], "decoder.width": [256], "decoder.fusion": [huge.decoder.fusion]}
+    for i, each in enumerate(huge.stages):
+        slots |= {f"stages.{i}.{field.name}": [getattr(each, field.name)] for field in fields(each)}
+    with pytest.raises(UserError, match="cannot be counted"):
+        Population(CostTable(file=None), slots, huge.size, huge.classes)

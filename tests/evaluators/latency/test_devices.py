@@ -118,6 +118,12 @@ def test_an_entry_of_one_s_own_replaces_a_shipped_one(here: Path) -> None:
     assert entry.device == HostDevice(kind="host", threads=4) and not entry.shipped
 
 
+def test_a_shipped_name_does_not_become_another_kind_of_device(here: Path) -> None:
+    write(here, "host: {kind: estimate, board: jetson-nano}")
+    with pytest.raises(UserError, match=r":1: host: is of kind estimate, but 'host' is a device of kind host"):
+        find("host")
+
+
 def test_what_a_device_s_figures_are_about(here: Path) -> None:
     write(here)
     for name, about in (("desk", "desk"), ("nano", "nano"), ("nano-table", "nano"), ("host-table", "host")):

@@ -355,3 +355,19 @@ def test_a_trial_whose_worker_died_is_not_shown_as_running(
     with queue(tmp_path / "alive") as mine:
         take(mine)
         assert shown(tmp_path / "alive") == [("running", None)]
+
+
+def test_a_wait_for_others_is_said_once_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.queue.SAID_AFTER", -1.0)
+    set_up(tmp_path, usual(), 1)
+    said: list[str] = []
+    with queue(tmp_path) as stuck, Queue(tmp_path, usual(), said.append) as mine:
+        claim, waits = take(stuck), iter(range(3))
+
+        def wait() -> None:
+            if next(waits, None) is None:
+                stuck.fail(claim, "nan", 0.0)
+
+        monkeypatch.setattr(mine._leases, "wait", wait)
+        assert mine.claim(proposer(mine)) is None or said
+    assert len([line for line in said if line.startswith(f"waits for what others work at ({stuck.token})")]) == 1
