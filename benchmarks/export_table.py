@@ -1,20 +1,22 @@
-"""Runtimes that take each block, by opset: `python -m benchmarks.export_table [--only NAME] > table.md`.
+"""Runtimes that take each block, by opset: `python -m benchmarks.export_table ROWS.jsonl > table.md`.
 
-Every registered block with its defaults and another value of each option, deployed, alone in a graph; each is compared
-with torch. OpenVINO is left out where it is not installed (`pip install openvino`).
+Every registered block with its defaults and each other value of each option, deployed, alone in a graph; each is
+compared with torch. What stands in ROWS.jsonl is not run again. OpenVINO must be there (`pip install openvino`).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
-import sys
+import importlib
+import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypedDict
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -25,7 +27,8 @@ from torch import Tensor, nn
 import boostformer.blocks  # noqa: F401  (registers them)
 from boostformer.architecture import BlockSpec
 from boostformer.blocks import registry
-from boostformer.deploy.onnx_writer import OPSETS, to_onnx
+from boostformer.deploy import onnx_writer
+from boostformer.deploy.onnx_writer import OPSETS
 from boostformer.deploy.parity import session_of
 from boostformer.fold import fold
 
@@ -39,12 +42,12 @@ Run = Callable[[onnx.ModelProto, list[np.ndarray]], list[np.ndarray]]
 
 
 def cases(declaration: registry.Declaration) -> Iterator[tuple[str, nn.Module, list[Tensor]]]:
-    """Build a block with its defaults, then with another value of each option: name, deployed module, inputs."""
+    """Build a block with its defaults, then with each other value of each option: name, deployed module, inputs."""
     first = BlockSpec.of(declaration.name, **declaration.defaults)
     chosen = [first]
     for name, option in declaration.options.items():
         others = [value for value in option.allowed if value != declaration.defaults[name]]
-        chosen += [BlockSpec.of(declaration.name, **(declaration.defaults | {name: value})) for value in others[-1:]]
+        chosen += [BlockSpec.of(declaration.name, **(declaration.defaults | {name: value})) for value in others]
     for spec in chosen:
         fitting = [width for width in WIDTHS if not declaration.refusal(width, SHAPE, dict(spec.options))]
         if not fitting:
@@ -121,52 +124,113 @@ def holds(run: Run, graph: onnx.ModelProto, maps: list[np.ndarray], expected: np
     return "" if difference <= allowed else f"differs by {difference:.1e}"
 
 
-def rows(only: list[str], opsets: list[int]) -> Iterator[dict[str, Any]]:
-    """Try blocks, by default every one, at opsets."""
-    runtimes = {
-        name: run for name, run in RUNTIMES.items() if name != "OpenVINO" or importlib.util.find_spec("openvino")
-    }
-    for declaration in registry.declarations():
-        if only and declaration.name not in only:
-            continue
-        for opset in opsets:
-            row: dict[str, list[str]] = {"strict": [], **{name: [] for name in runtimes}, "FP16": []}
-            for name, block, maps in cases(declaration):
-                several, arrays = declaration.kind == "fusion", [x.numpy() for x in maps]
-                with torch.no_grad():
-                    expected = Listed(block, several)(maps).numpy()
-                try:
-                    graph = to_onnx(Listed(block, several).eval(), (maps,), opset)
-                    half = to_onnx(Listed(copy.deepcopy(block), several, half=True).eval(), (maps,), opset)
-                except Exception as error:
-                    row["strict"].append(f"{name}: {str(error).strip().splitlines()[0]}")
-                    continue
-                for runtime, run in runtimes.items():
-                    if why := holds(run, graph, arrays, expected, EXACT):
-                        row[runtime].append(f"{name}: {why}")
-                if why := holds(onnx_runtime, half, arrays, expected, HALF):
-                    row["FP16"].append(f"{name}: {why}")
-            yield {"block": f"{declaration.kind} {declaration.name}", "opset": opset, **row}
+class Row(TypedDict):
+    """A block at an opset.
+
+    Attributes:
+        block: kind and name.
+        opset: of the graphs.
+        cases: how many values of options were tried.
+        fails: for each column, what does not hold and why.
+    """
+
+    block: str
+    opset: int
+    cases: int
+    fails: dict[str, list[str]]
+
+
+def rows_of(declaration: registry.Declaration, opsets: list[int]) -> list[Row]:
+    """Try a block at opsets."""
+    tried = list(cases(declaration))
+    columns = ["strict checker", *RUNTIMES, "FP16"]
+    rows: list[Row] = [
+        {
+            "block": f"{declaration.kind} {declaration.name}",
+            "opset": opset,
+            "cases": len(tried),
+            "fails": {column: [] for column in columns},
+        }
+        for opset in opsets
+    ]
+    for name, block, maps in tried:
+        several, arrays = declaration.kind == "fusion", [x.numpy() for x in maps]
+        with torch.no_grad():
+            expected = Listed(block, several)(maps).numpy()
+        single, half = exporter(Listed(block, several)), exporter(Listed(copy.deepcopy(block), several, half=True))
+        for row in rows:
+            fails = row["fails"]
+            try:
+                graphs = single(maps, row["opset"]), half(maps, row["opset"])
+            except Exception as error:
+                fails["strict checker"].append(f"{name}: {str(error).strip().splitlines()[0]}")
+                continue
+            for runtime, run in RUNTIMES.items():
+                if why := holds(run, graphs[0], arrays, expected, EXACT):
+                    fails[runtime].append(f"{name}: {why}")
+            if why := holds(onnx_runtime, graphs[1], arrays, expected, HALF):
+                fails["FP16"].append(f"{name}: {why}")
+    return rows
+
+
+def exporter(module: nn.Module) -> Callable[[list[Tensor], int], onnx.ModelProto]:
+    """Make what exports a module; torch's exporter, which takes the time, writes once what opsets have in common."""
+    write, written = onnx_writer._program, {}
+    module.eval()
+
+    def once(module: nn.Module, inputs: tuple[Any, ...], opset: int, axes: None) -> SimpleNamespace:
+        if opset not in written:
+            written[opset] = write(module, inputs, opset, axes).model
+        return SimpleNamespace(model=written[opset].clone())
+
+    def export(maps: list[Tensor], opset: int) -> onnx.ModelProto:
+        with mock.patch.object(onnx_writer, "_program", once):
+            return onnx_writer.to_onnx(module, (maps,), opset)
+
+    return export
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Write rows as Markdown: a line for each block, whose opsets are together where they agree; then what fails."""
+    columns = list(rows[0]["fails"])
+    yield "| block | cases | opsets | " + " | ".join(columns) + " |"
+    yield "|---" * (3 + len(columns)) + "|"
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row in rows:
+        held = tuple("no" if row["fails"][column] else "yes" for column in columns)
+        groups.setdefault((row["block"], row["cases"], held), []).append(row["opset"])
+    for (block, count, held), opsets in groups.items():
+        kind, name = block.split()
+        yield f"| `{name}` ({kind}) | {count} | {', '.join(map(str, opsets))} | " + " | ".join(held) + " |"
+    yield ""
+    for row in rows:
+        for column, reasons in row["fails"].items():
+            yield from (f"- {row['block']}, opset {row['opset']}, {column}: {reason}" for reason in reasons)
 
 
 def main() -> None:
-    """Print the table as Markdown, and on stderr what does not hold and why."""
+    """Try what is not in the file yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=Path, metavar="ROWS.jsonl", help="what was tried, a row a line")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="blocks")
     parser.add_argument("--opsets", nargs="*", type=int, default=list(OPSETS), metavar="N", help="opsets")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     warnings.simplefilter("ignore")
-    heads: list[str] = []
-    for row in rows(asked.only, asked.opsets):
-        if not heads:
-            heads = list(row)
-            print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-        cells = [("no" if value else "yes") if isinstance(value, list) else str(value) for value in row.values()]
-        print("| " + " | ".join(cells) + " |", flush=True)
-        for column, value in row.items():
-            for line in value if isinstance(value, list) else ():
-                print(f"{row['block']}, opset {row['opset']}, {column}: {line}", file=sys.stderr, flush=True)
+    rows: list[Row] = [json.loads(line) for line in asked.rows.read_text().splitlines()] if asked.rows.exists() else []
+    done = {(row["block"], row["opset"]) for row in rows}
+    with asked.rows.open("a") as file:
+        for declaration in registry.declarations():
+            name = f"{declaration.kind} {declaration.name}"
+            left = [opset for opset in asked.opsets if (name, opset) not in done]
+            if not asked.only or declaration.name in asked.only:
+                new = rows_of(declaration, left) if left else []
+                rows += new
+                file.writelines(json.dumps(row) + "\n" for row in new)
+                file.flush()
+    order = [f"{item.kind} {item.name}" for item in registry.declarations()]
+    print("\n".join(table(sorted(rows, key=lambda row: (order.index(row["block"]), row["opset"])))))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from boostformer.blocks.registry import complete
 from boostformer.deploy.agreement import LOSS, PIXELS, Agreement, Pictures, agreement, made_pictures
 from boostformer.deploy.dynamic import check_size, free_axes, refusal, shapes_to_try, squares
 from boostformer.deploy.manifest import Form, scored_shape
+from boostformer.deploy.mobile import left_on_cpu
 from boostformer.deploy.onnx_network import OnnxNetwork
 from boostformer.deploy.onnx_writer import OPSET, OPSETS, opset_of, to_onnx
 from boostformer.deploy.packaged import Packaged, check_form
@@ -47,6 +48,7 @@ class Exported:
         max_difference: the largest absolute difference of a logit over the probes, divided by the largest logit; of
             labels the most by which the logit of a class that was chosen is below the highest.
         agreement: in half precision, on images.
+        left_on_cpu: of a graph for phones, by provider, the operators of the nodes that it does not take.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +58,7 @@ class Exported:
     nodes: int
     max_difference: float
     agreement: Agreement | None = None
+    left_on_cpu: dict[str, Counter[str]] | None = None
 
 
 def export_onnx(
@@ -113,9 +116,18 @@ def export_onnx(
     agreed = _agreement(model, graph, pictures, file.name) if form.half else None
     operators = Counter(node.op_type for node in graph.graph.node)
     result = Exported(
-        shapes[0], file, manifest_of(file), opset_of(graph), operators.total(), difference, agreement=agreed
+        shapes[0],
+        file,
+        manifest_of(file),
+        opset_of(graph),
+        operators.total(),
+        difference,
+        agreement=agreed,
+        left_on_cpu=left_on_cpu(graph) if form.mobile else None,
     )
     about = {"opset": result.opset, "nodes": result.nodes, "operators": dict(operators)}
+    if result.left_on_cpu is not None:
+        about |= {"target": "mobile", "left_on_cpu": {key: dict(value) for key, value in result.left_on_cpu.items()}}
     parity = {
         "runtime": f"onnxruntime {onnxruntime.__version__} CPU",
         "max_relative_difference": difference,
@@ -145,7 +157,7 @@ def _graph(packaged: Packaged, arch: Architecture, form: Form, opset: int, said:
     names = [said["input"]["name"]], [said["output"]["name"]]
     axes = free_axes(form, *[squares(arch)] * 2)
     with _free_in(arch, form):
-        return to_onnx(packaged, (example,), opset, *names, axes=(axes,) if axes else None)
+        return to_onnx(packaged, (example,), opset, *names, axes=(axes,) if axes else None, mobile=form.mobile)
 
 
 @contextlib.contextmanager

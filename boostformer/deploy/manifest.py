@@ -53,6 +53,7 @@ class Form:
         half: whether weights and maps are in half precision; input and output stay in single precision.
         any_batch: whether the number of images is free.
         any_size: whether their size is, in steps.
+        mobile: whether the graph is written for the providers of phones.
     """
 
     labels: LabelType | None = None
@@ -60,6 +61,7 @@ class Form:
     half: bool = False
     any_batch: bool = False
     any_size: bool = False
+    mobile: bool = False
 
 
 def scored_shape(provenance: Mapping[str, Any]) -> Shape | None:

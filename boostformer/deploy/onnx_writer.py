@@ -14,6 +14,7 @@ import torch
 from onnxscript import ir
 from torch import nn
 
+from boostformer.deploy.onnx_mobile import rewrite, split_transposes
 from boostformer.deploy.onnx_opset import convert
 from boostformer.deploy.onnx_simplify import simplify
 
@@ -38,6 +39,8 @@ def to_onnx(
     input_names: Sequence[str] = (),
     output_names: Sequence[str] = (),
     axes: tuple[Any, ...] | None = None,
+    *,
+    mobile: bool = False,
 ) -> onnx.ModelProto:
     """Export a module as a checked graph, with static shapes unless axes are free.
 
@@ -48,6 +51,7 @@ def to_onnx(
         input_names: the graph's, by default ``input0``, ``input1``, …
         output_names: the graph's, by default ``output0``, …
         axes: of each input those that are free, as torch's exporter takes them.
+        mobile: whether it is written for phones (see `onnx_mobile`), with static shapes and in single precision.
     """
     if module.training:
         raise ValueError("only a module in eval mode can be exported")
@@ -58,7 +62,11 @@ def to_onnx(
     ):
         for i, value in enumerate(values):
             value.name = ours[i] if ours else f"{prefix}{i}"
+    if mobile:
+        rewrite(model.graph)
     simplify(model)
+    if mobile:
+        split_transposes(model.graph)
     convert(model, opset)
     graph = ir.to_proto(model)
     del graph.graph.value_info[:]

@@ -25,6 +25,11 @@ def check_form(form: Form, said: dict[str, Any], opset: int, *, normalises: bool
         opset: of the file.
         normalises: whether the network knows how.
     """
+    if form.mobile and (form.half or form.any_batch or form.any_size):
+        raise UserError(
+            "--target mobile: takes single precision and a fixed shape, which NNAPI asks for; leave out --fp16 and "
+            "--dynamic"
+        )
     if form.normalised and not normalises:
         raise UserError("--normalise: an untrained network knows no mean and deviation of its bands; leave it out")
     if form.labels is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from boostformer.model import BoostFormer
 
 AXES = ("batch", "size")
+TARGETS = ("any", "mobile")
 FORMATS = ("onnx", "pt2", "openvino")
 
 
@@ -38,6 +40,9 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2 or .xml.")],
     format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export) or openvino.")] = "onnx",
     opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
+    target: Annotated[
+        str, typer.Option(help="any, or mobile: a graph that NNAPI and CoreML take; more nodes, slower elsewhere.")
+    ] = "any",
     size: Annotated[
         str | None, typer.Option(help="HxW of the input; by default that at which the network was scored.")
     ] = None,
@@ -72,13 +77,16 @@ def export(
         raise UserError(f"--format: unknown '{format}'; {nearest(format, FORMATS)}")
     if data is not None and not fp16:
         raise UserError("--data: are the images that --fp16 is checked on; give --fp16, too")
-    if format != "onnx" and (fp16 or dynamic):
-        raise UserError(f"--fp16, --dynamic: are of ONNX files, not of --format {format}; leave them out")
+    if target not in TARGETS:
+        raise UserError(f"--target: unknown '{target}'; {nearest(target, TARGETS)}")
+    if format != "onnx" and (fp16 or dynamic or target != "any"):
+        raise UserError(f"--fp16, --dynamic, --target: are of ONNX files, not of --format {format}; leave them out")
     check_labels(labels, label_type)
     wanted = size_of(size)
     free = _axes(dynamic)
     model = to_export(network, where)
     form = form_of(model, opset, labels=labels, label_type=label_type, normalise=normalise, half=fp16, free=free)
+    form = replace(form, mobile=target == "mobile")
     if format != "onnx":
         _other_format(model, out, format, wanted, form)
         return
@@ -91,6 +99,11 @@ def export(
         f"{done.file}: {shape}{free_too}, opset {done.opset}, {done.nodes} nodes; {gives} by {done.max_difference:.1e} "
         f"of the largest logit; manifest {done.manifest}"
     )
+    for provider, left in (done.left_on_cpu or {}).items():
+        rest = ", ".join(f"{count} {operator}" for operator, count in left.most_common())
+        note(
+            f"{done.file}: {provider} takes {done.nodes - left.total()} nodes of {done.nodes}{rest and f', not {rest}'}"
+        )
     if done.agreement is not None:
         note(f"{done.file}: half precision: {done.agreement}")
     if not form.any_size and (remark := shape_remark(model.provenance, done.shape[2:])):
