@@ -6,11 +6,7 @@ next. Claims take turns (:mod:`search.study.leases`), so that no training is cla
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-=======
-import shutil
 import time
->>>>>>> hard
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
