@@ -121,7 +121,7 @@ _OUTSIDE = {
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C, SIGTERM and SIGHUP.
+    Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C, SIGTERM, SIGHUP and SIGUSR1.
     """
     warnings.formatwarning = _one_line
     if logging.lastResort is not None:
@@ -129,8 +129,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as \\u2026
             stream.reconfigure(errors="backslashreplace")
-    # An orderly stop, as by a time limit or a closed terminal, is a Ctrl-C; who ignores it, as nohup does, still does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # An orderly stop, as by a closed terminal or a cluster's time limit (USR1), is a Ctrl-C; who ignores it, as nohup
+    # does, still does.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     try:

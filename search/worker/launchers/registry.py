@@ -10,6 +10,8 @@ from search.worker.launchers.order import Order
 
 LAUNCHERS = {
     "local": "search.worker.launchers.local:Local",
+    "slurm": "search.worker.launchers.slurm:Slurm",
+    "ray": "search.worker.launchers.ray:Ray",
     "nni": "search.worker.launchers.nni.launcher:Nni",
 }
 """Name of each engine, and its class as ``module:Class``, which is imported when it is asked for."""

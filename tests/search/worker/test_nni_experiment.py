@@ -21,7 +21,9 @@ from results.run import read_run
 from search.config.opening import resolve
 from search.study.folder import set_up
 from search.worker.launchers.nni import experiment as nni_experiment
-from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, follow, require_nni, running
+from search.worker.launchers.following import follow
+from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, require_nni, started
+from search.worker.launchers.nni.launcher import NniFleet
 from search.worker.launchers.nni.service import LOOPBACK, Service, experiment_config
 
 RUN = """\
@@ -72,7 +74,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> type[Handle]:
     monkeypatch.setitem(sys.modules, "nni.experiment", package)
     monkeypatch.setattr(Handle, "said", [])
     monkeypatch.setattr(Handle, "trouble", None)
-    monkeypatch.setattr(nni_experiment, "PAUSE", 0.0)
+    monkeypatch.setattr(NniFleet, "pause", 0.0)
     return Handle
 
 
@@ -105,21 +107,31 @@ def test_a_manager_whose_page_cannot_be_guarded_does_not_start(tmp_path: Path, a
     assert (done.returncode, done.stdout) == (0, "starts\n")
 
 
-def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int) -> None:
+def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int, tmp_path: Path) -> None:
     said: list[str] = []
     looks: list[None] = []
     before = dict(os.environ)
-    with running(config, port, ["127.0.0.1"]) as experiment:
-        ends = follow(experiment, said.append, lambda: looks.append(None))
+    fleet = NniFleet(started(config, port, ["127.0.0.1"]), tmp_path / "nni.json", 2)
+    ends = follow(fleet, said.append, lambda: looks.append(None))
+    fleet.stop()
     assert dict(os.environ) == before
-    assert said == ["worker 1 started", "worker 0 started", "worker 1 ended", "worker 0 was stopped or killed"]
+    assert said == [
+        "worker 0 waits for a place",
+        "worker 1 started",
+        "worker 0 started",
+        "worker 1 ended",
+        "worker 0 was stopped or killed",
+    ]
     assert ends == {0: "was stopped or killed", 1: "ended"} and len(looks) == 3
     assert handle.said == ["start 127.0.0.1", "stop"]
 
 
-def test_an_experiment_that_breaks_off_is_stopped(handle: type[Handle], config: Any, port: int) -> None:
-    with pytest.raises(KeyboardInterrupt), running(config, port, ["127.0.0.1"]):
-        raise KeyboardInterrupt
+def test_an_experiment_that_breaks_off_at_its_start_is_stopped(
+    handle: type[Handle], config: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "trouble", ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        started(config, port, ["127.0.0.1"])
     assert handle.said[-1] == "stop"
 
 
@@ -131,7 +143,7 @@ def test_why_nni_did_not_start_is_read_from_its_log(
     log.parent.mkdir(parents=True)
     log.write_text("[now] INFO (main) Start\n[now] ERROR (Service) no way in\n[now] INFO (main) End\n")
     with pytest.raises(UserError, match="NNI gave up: no way in; its log"):
-        running(config, port, ["127.0.0.1"]).__enter__()
+        started(config, port, ["127.0.0.1"])
     assert handle.said[-1] == "stop"
 
 
@@ -139,7 +151,7 @@ def test_a_taken_port_is_refused(handle: type[Handle], config: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {number}: Address already in use"):
-            running(config, number, ["127.0.0.1"]).__enter__()
+            started(config, number, ["127.0.0.1"])
     assert handle.said == []
 
 
@@ -152,10 +164,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     config = experiment_config(Service(), "run", "exec sleep 600", 1, folder, LOOPBACK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        with running(config, number := free_port(), [LOOPBACK]) as experiment:
+        experiment = started(config, number := free_port(), [LOOPBACK])
+        try:
             while not (jobs := experiment.handle.list_trial_jobs()):
                 experiment.is_done()  # raises where NNI has given up
             yield number, jobs[0].trialJobId
+        finally:
+            experiment.stop()
 
 
 ASK = """
@@ -204,7 +219,7 @@ def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port
     run_file.write_text(RUN)
     opened, trials = resolve(run_file)
     set_up(run, opened, trials)
-    done = run_cli("launch", run, "--workers", 2, "--port", port, HOME=str(tmp_path))
+    done = run_cli("launch", run, "--on", "nni", "--workers", 2, "--port", port, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()

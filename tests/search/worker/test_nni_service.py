@@ -12,8 +12,10 @@ import pytest
 from boostformer.errors import UserError
 from boostformer.extensions import VARIABLE
 from results.storage.location import Database
-from search.cli import launch
+from search.worker.launchers.nni import launcher
+from search.worker.launchers.nni.launcher import Nni
 from search.worker.launchers.nni.service import Service, experiment_config, read_service
+from search.worker.launchers.order import Order, Workers
 
 REMOTE = """\
 platform: remote
@@ -95,49 +97,64 @@ def test_workers_elsewhere_must_know_where_to_report(tmp_path: Path) -> None:
 # What the workers do there.
 
 
+@pytest.fixture
+def without_nni(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "require_nni", lambda: None)
+
+
+def command(run: Path, workers: int = 1, **more: object) -> str:
+    return Nni(Order(run.absolute(), Workers(workers, workers), **more))._command  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("without_nni")
 def test_workers_here_replace_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     run = tmp_path / "a run"
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    command = launch._here(Path("a run"), None, 3, None)
     program = f"env OMP_NUM_THREADS=2 {sys.executable} -P -m search.cli"
-    assert command == f"cd {tmp_path} && exec {program} worker '{run}'"
+    assert command(run, 3) == f"cd {tmp_path} && exec {program} worker '{run}'"
 
 
-@pytest.mark.parametrize(("machines", "turn"), [(None, "0 1 2 0"), (Path("machines.yaml"), "")])
-def test_workers_here_divide_the_devices(monkeypatch: pytest.MonkeyPatch, machines: Path | None, turn: str) -> None:
+@pytest.mark.usefixtures("without_nni")
+@pytest.mark.parametrize(("machines", "turn"), [(False, "0 1 2 0"), (True, "")])
+def test_workers_here_divide_the_devices(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machines: bool, turn: str
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
-    command = launch._here(Path("run"), None, 1, machines)
-    echo = "echo " + command.partition("worker ")[2].partition(" ")[2].removeprefix("--device ")
+    (tmp_path / "machines.yaml").write_text("platform: local\n")
+    words = command(tmp_path / "run", options={"service": str(tmp_path / "machines.yaml")} if machines else {})
+    echo = "echo " + words.partition("worker ")[2].partition(" ")[2].removeprefix("--device ")
     shown = [
         subprocess.run(["bash", "-c", echo], env={"NNI_TRIAL_SEQ_ID": str(number)}, capture_output=True, text=True)
         for number in range(4)
     ]
     assert " ".join(done.stdout.strip() for done in shown).strip() == turn
-    assert ("--device" in command) == (machines is None)
+    assert ("--device" in words) != machines
 
 
+@pytest.mark.usefixtures("without_nni")
 def test_images_of_workers_here_are_the_runs() -> None:
     with pytest.raises(UserError, match="needs --service"):
-        launch._here(Path("run"), Path("images"), 1, None)
+        command(Path("run"), data=Path("images"))
 
 
 def test_workers_elsewhere_need_a_database(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is kept in a file"):
-        launch._elsewhere(tmp_path, None)
+        launcher._elsewhere(Order(tmp_path))
     Database("postgresql://me@host/db", "my streets").note_in(tmp_path)
-    assert launch._elsewhere(tmp_path, Path("/images")).endswith(
+    assert launcher._elsewhere(Order(tmp_path, data=Path("/images"))).endswith(
         "exec boostformer worker --storage postgresql://me@host/db --study 'my streets' --data /images"
     )
 
 
+@pytest.mark.usefixtures("without_nni")
 def test_workers_import_what_the_launcher_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, os.pathsep.join(["/my blocks/own.py", "mine.blocks", "/my blocks/own.py"]))
     Database("postgresql://me@host/db", "streets").note_in(tmp_path)
     words = "--import '/my blocks/own.py' --import mine.blocks worker"
-    assert f"exec boostformer {words} --storage" in launch._elsewhere(tmp_path, None)
-    assert f"search.cli {words} " in launch._here(Path("run"), None, 1, Path("machines.yaml"))
+    assert f"exec boostformer {words} --storage" in launcher._elsewhere(Order(tmp_path))
+    assert f"search.cli {words} " in command(Path("run"))
 
 
 # What the real NNI says of it.

@@ -1,0 +1,211 @@
+"""Ray as a launcher: each worker is an actor, which Ray places by what it needs and restarts where its node dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from boostformer.errors import UserError
+from boostformer.shown import one_line
+from search.worker.launchers.command import joining
+from search.worker.launchers.launcher import Fleet, State
+from search.worker.launchers.order import Options, Order, read_options
+from search.worker.local import KILLED, PROGRAM
+
+PATIENCE = 120.0
+"""Seconds that workers have to give back their trials before Ray ends them."""
+LINGER = 60.0
+"""Seconds for which an actor whose worker is over can still be asked what became of it."""
+DEATHS = 20
+"""How often an actor replaces a worker that is killed."""
+
+
+class RayOptions(Options):
+    """What only Ray knows."""
+
+    address: str = Field("auto", description="of the cluster: HOST:6379, ray://HOST:10001; auto is this machine's")
+
+
+class Worker:
+    """The actor. Its worker is a process of its own, which gives back its trial when the actor goes away."""
+
+    def __init__(self, words: list[str], threads: int | None) -> None:
+        """Start the worker.
+
+        It starts here, and not in a method, so that Ray does it again when it restarts the actor elsewhere, also when
+        nobody follows it any more.
+        """
+        self._words = [sys.executable, *words]
+        self._environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        self._said: deque[str] = deque(maxlen=1)
+        self._code: int | None = None
+        self._stopped = False
+        self._process = self._start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._words, "--leashed"],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def _watch(self) -> None:
+        for _ in range(DEATHS):
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                print(line, end="", flush=True)  # into Ray's log of the actor, which its dashboard shows
+                self._said.append(line.strip())
+            code = self._process.wait()
+            if code != KILLED or self._stopped:
+                break
+            self._process = self._start()
+        self._code = code
+        time.sleep(LINGER)
+        import ray
+
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+    def state(self) -> tuple[str, str]:
+        """Return the worker's state and the last line that it said."""
+        said = self._said[-1] if self._said else "it said nothing"
+        if self._code is None:
+            return State.WORKING, said
+        over = {0: State.ENDED, 130: State.STOPPED, KILLED: State.STOPPED}
+        return over.get(self._code, State.FAILED), said
+
+    def stop(self) -> None:
+        """Stop the worker as Ctrl-C does; return when it has given back its trial."""
+        self._stopped = True
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Ray:
+    """A Ray cluster. Workers beyond its room wait, and its autoscaler sees them."""
+
+    engine: ClassVar[str] = "ray"
+    options: ClassVar[type[Options]] = RayOptions
+    lasts: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+
+    def __init__(self, order: Order) -> None:
+        self._order, self._options = order, read_options(RayOptions, self.engine, order.options)
+        # Each machine's own Python starts the program there.
+        self._words = joining(order, PROGRAM[1:], str(order.run_dir))
+
+    def _resources(self) -> dict[str, Any]:
+        needs = self._order.needs
+        found: dict[str, Any] = {"num_cpus": needs.cores or 1, "num_gpus": needs.gpus}
+        return found | ({"memory": needs.memory * 2**20} if needs.memory is not None else {})
+
+    def plan(self) -> str:
+        described = {
+            "address": self._options.address,
+            "namespace": self._order.name,
+            "actors": [str(number) for number in range(self._order.workers.most)],
+            "options": self._resources() | {"lifetime": "detached", "max_restarts": -1},
+            "command": ["python", *self._words, "--leashed"],
+        }
+        return json.dumps(described, indent=2)
+
+    def start(self) -> Fleet:
+        ray = self._connected()
+        threads = self._order.needs.cores or 1
+        remote = ray.remote(Worker)
+        actors = {
+            number: remote.options(
+                name=str(number), lifetime="detached", max_restarts=-1, get_if_exists=True, **self._resources()
+            ).remote(self._words, threads)
+            for number in range(self._order.workers.most)
+        }
+        return RayFleet(ray, actors)
+
+    def find(self) -> Fleet | None:
+        ray = self._connected()
+        names = ray.util.list_named_actors()
+        return RayFleet(ray, {int(name): ray.get_actor(name) for name in names}) if names else None
+
+    def _connected(self) -> Any:
+        """Connect this process to the cluster, in the order's own namespace; return Ray's module."""
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--on ray needs the package ray: pip install -c constraints.txt -e '.[ray]'") from None
+        if ray.is_initialized():
+            return ray
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            ray.init(self._options.address, namespace=self._order.name, log_to_driver=False, logging_level="error")
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise UserError(
+                f"--option address={self._options.address}: no Ray cluster answers there ({one_line(str(error))}); "
+                "start one with `ray start --head`"
+            ) from None
+        return ray
+
+
+class RayFleet:
+    """The actors of one order."""
+
+    pause = 1.0
+
+    def __init__(self, ray: Any, actors: dict[int, Any]) -> None:
+        self._ray, self._actors = ray, actors
+        self._asked: dict[int, Any] = {}
+        self._known: dict[int, tuple[State, str]] = dict.fromkeys(actors, (State.WAITING, ""))
+        self.title = f"{len(actors)} actors of Ray in the namespace {ray.get_runtime_context().namespace}"
+
+    def workers(self) -> dict[int, State]:
+        for number, actor in self._actors.items():
+            if not self._known[number][0].is_over and number not in self._asked:
+                self._asked[number] = actor.state.remote()
+        refs = list(self._asked.values())
+        answered = set(self._ray.wait(refs, num_returns=len(refs), timeout=self.pause)[0]) if refs else set()
+        for number, ref in list(self._asked.items()):
+            if ref in answered:
+                del self._asked[number]
+                self._known[number] = self._answer(ref)
+            elif self._known[number][0] is State.WORKING:  # its node is gone, or it is being restarted
+                self._known[number] = (State.WAITING, "")
+        return {number: state for number, (state, _) in self._known.items()}
+
+    def _answer(self, ref: Any) -> tuple[State, str]:
+        errors = self._ray.exceptions
+        try:
+            state, said = self._ray.get(ref)
+        except errors.ActorUnavailableError:
+            return State.WAITING, ""
+        except errors.ActorDiedError as error:
+            return State.STOPPED, one_line(str(error))
+        return State(state), said
+
+    def last_words(self, number: int) -> str:
+        return self._known[number][1]
+
+    def stop(self) -> None:
+        working = [actor for number, actor in self._actors.items() if self._known[number][0] is State.WORKING]
+        refs = [actor.stop.remote() for actor in working]
+        if refs:
+            self._ray.wait(refs, num_returns=len(refs), timeout=PATIENCE)
+        for actor in self._actors.values():
+            self._ray.kill(actor, no_restart=True)
+        self._asked.clear()
+        self._known = {
+            number: known if known[0].is_over else (State.STOPPED, known[1]) for number, known in self._known.items()
+        }

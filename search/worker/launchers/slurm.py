@@ -1,0 +1,186 @@
+"""Slurm as a launcher: one array job, each task of which is a worker; or one job for a training on several machines.
+
+`sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where a
+cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from boostformer.errors import UserError
+from boostformer.files import make_folder
+from boostformer.shown import one_line
+from search.study.folder import LAUNCH
+from search.worker.launchers.command import imports, joining
+from search.worker.launchers.launcher import Fleet, State
+from search.worker.launchers.local import last_line
+from search.worker.launchers.order import Options, Order, read_options
+from search.worker.local import PROGRAM
+
+PATIENCE = 120.0
+"""Seconds that workers have to give back their trials before Slurm ends them."""
+_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED", "STOPPED")
+_WORKING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING")
+_STATES = dict.fromkeys(_WAITING, State.WAITING) | dict.fromkeys(_WORKING, State.WORKING) | {"COMPLETED": State.ENDED}
+_BY_SIGNAL = ("130", "137", "143")
+_WORKER = """\
+# Slurm tells this shell alone what is to come; the worker gives back its trial, as on Ctrl-C.
+trap 'kill -TERM $worker' TERM
+trap 'again=yes; kill -TERM $worker' USR1
+for _ in {{1..20}}; do
+  {words} &
+  worker=$!
+  while wait $worker; code=$?; kill -0 $worker 2>/dev/null; do :; done
+  [ $code = 137 ] || break  # killed, perhaps for want of memory: another takes its place
+done
+# USR1: the job's time is over, but not the search.
+[ -z "$again" ] || scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+exit $code
+"""
+_TRAINING = """\
+export MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+trap 'kill -TERM $training' TERM
+trap 'again=yes; kill -TERM $training' USR1
+srun --kill-on-bad-exit=1 {words} &
+training=$!
+while wait $training; code=$?; kill -0 $training 2>/dev/null; do :; done
+[ -z "$again" ] || scontrol requeue "$SLURM_JOB_ID"
+exit $code
+"""
+
+
+class SlurmOptions(Options):
+    """What only Slurm knows; all but the last two as sbatch has them."""
+
+    partition: str | None = Field(None, description="where the jobs run")
+    account: str | None = Field(None, description="who is charged")
+    qos: str | None = Field(None, description="quality of service")
+    constraint: str | None = Field(None, description="features that a node must have")
+    time: str | None = Field(None, description="limit, such as 8:00:00; a job whose time is over is queued again")
+    notice: int = Field(120, ge=5, description="seconds before the limit at which a worker gives back its trial")
+    extra: str = Field("", description="any further options of sbatch, as one text")
+
+
+class Slurm:
+    """Slurm, through the programs that its users have: sbatch, squeue, scancel and scontrol."""
+
+    engine: ClassVar[str] = "slurm"
+    options: ClassVar[type[Options]] = SlurmOptions
+    lasts: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    def __init__(self, order: Order) -> None:
+        self._order, self._options = order, read_options(SlurmOptions, self.engine, order.options)
+        self._folder = order.run_dir / LAUNCH
+        self._gpus = order.needs.whole_gpus
+        self._body = self._training() if order.training else self._worker()
+
+    def plan(self) -> str:
+        order, options = self._order, self._options
+        asked = {name: getattr(options, name) for name in ("partition", "account", "qos", "constraint", "time")}
+        head = {"job-name": order.name, "output": self._log("%a"), "open-mode": "append", "chdir": Path.cwd()}
+        if order.training:
+            head |= {"nodes": order.workers.most, "ntasks-per-node": 1, "output": self._log("training")}
+        else:
+            head |= {"array": f"0-{order.workers.most - 1}", "ntasks": 1}
+        head |= {"cpus-per-task": order.needs.cores or 1}
+        head |= {"gres": f"gpu:{self._gpus}"} if self._gpus else {}
+        head |= {"mem": f"{order.needs.memory}M"} if order.needs.memory is not None else {}
+        head |= {name: value for name, value in asked.items() if value is not None}
+        lines = [f"--{name}={shlex.quote(str(value))}" for name, value in head.items()]
+        lines += ["--requeue", f"--signal=B:USR1@{options.notice}", *map(shlex.quote, shlex.split(options.extra))]
+        threads = f"export OMP_NUM_THREADS={order.needs.cores or 1}"
+        return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), threads, self._body])
+
+    def start(self) -> Fleet:
+        make_folder(self._folder)
+        for old in self._folder.glob("slurm-*.log"):
+            old.unlink()
+        number = _ask(["sbatch", "--parsable"], self.plan()).partition(";")[0].strip()
+        return SlurmFleet([number], self._order)
+
+    def find(self) -> Fleet | None:
+        active = "--states=" + ",".join(("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING"))
+        found = _ask(["squeue", "--me", "--noheader", f"--name={self._order.name}", active, "--format=%F"]).split()
+        return SlurmFleet(sorted(set(found)), self._order) if found else None
+
+    def _worker(self) -> str:
+        return _WORKER.format(words=shlex.join(joining(self._order, PROGRAM, str(self._order.run_dir))))
+
+    def _training(self) -> str:
+        """Return the shell commands of one training on all machines of a job."""
+        order = self._order
+        rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=$MASTER:29400", "--rdzv-id=$SLURM_JOB_ID"]
+        words = [PROGRAM[0], "-m", "torch.distributed.run", f"--nnodes={order.workers.most}"]
+        words += [f"--nproc-per-node={max(1, self._gpus)}"]
+        called = shlex.join(["-m", "search.cli", *imports(), *order.training])
+        return _TRAINING.format(words=" ".join([shlex.join(words), *rendezvous, called]))
+
+    def _log(self, task: object) -> Path:
+        return self._folder / f"slurm-{task}.log"
+
+
+class SlurmFleet:
+    """The tasks of an array job. Slurm forgets what is over after a while, so what was seen is kept."""
+
+    pause = 2.0
+
+    def __init__(self, jobs: list[str], order: Order) -> None:
+        self._jobs, self._order = jobs, order
+        self._known: dict[int, State] = {}
+        self.title = f"Slurm job {', '.join(jobs)}, whose output is in {order.run_dir / LAUNCH}"
+
+    def workers(self) -> dict[int, State]:
+        columns = "--Format=ArrayTaskID:.16,State:.24,exit_code:.16"
+        asked = ["squeue", "--me", "--noheader", "--array", "--states=all", f"--name={self._order.name}"]
+        rows = [line.split() for line in _ask([*asked, f"--jobs={','.join(self._jobs)}", columns]).splitlines()]
+        found = {int(task) if task.isdigit() else 0: _state(state, code) for task, state, code in rows}
+        gone = {task: State.STOPPED for task, state in self._known.items() if not state.is_over and task not in found}
+        self._known |= found | gone
+        return dict(self._known)
+
+    def last_words(self, number: int) -> str:
+        return last_line(self._order.run_dir / LAUNCH / f"slurm-{'training' if self._order.training else number}.log")
+
+    def stop(self) -> None:
+        _ask(["scancel", "--quiet", "--state=PENDING", *self._jobs])
+        _ask(["scancel", "--quiet", "--signal=TERM", "--batch", *self._jobs])
+        until = time.monotonic() + PATIENCE
+        while any(not state.is_over for state in self.workers().values()):
+            if time.monotonic() > until:
+                _ask(["scancel", "--quiet", *self._jobs])
+            time.sleep(1.0)
+
+
+def _state(slurm: str, code: str) -> State:
+    """Return the state of a task that Slurm calls so, and that ended with this code, ``CODE:SIGNAL``."""
+    if slurm == "FAILED" and code.partition(":")[0] not in _BY_SIGNAL:
+        return State.FAILED
+    return _STATES.get(slurm, State.STOPPED)
+
+
+def _ask(words: list[str], script: str | None = None) -> str:
+    """Return what one of Slurm's programs answers; :class:`UserError` with its reason when it refuses.
+
+    A password of the database in the environment is kept from Slurm, which would write it down.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
+    try:
+        done = subprocess.run(words, input=script, capture_output=True, text=True, env=environment)
+    except FileNotFoundError:
+        raise UserError(f"--on slurm: there is no program {words[0]} here; launch from a machine of the cluster") from None
+    if done.returncode:
+        forgotten = words[0] == "squeue" and "Invalid job id" in done.stderr
+        if forgotten or (words[0] == "scancel" and not done.stderr):  # no job was left to be told
+            return ""
+        raise UserError(f"{words[0]}: {one_line(done.stderr or done.stdout)}")
+    return done.stdout

@@ -1,0 +1,248 @@
+"""What every launcher does, over all that are registered: refusing, planning, starting, being found again, stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scale import open_search
+from throwaway_postgresql import Server
+from throwaway_slurm import Slurm, missing
+
+from boostformer.errors import UserError
+from results.run import read_run
+from results.storage.database import named_by_user
+from results.storage.location import Database
+from search.study.folder import set_up
+from search.worker.launchers.following import follow
+from search.worker.launchers.launcher import Launcher, State
+from search.worker.launchers.order import Needs, Order, Workers, read_memory
+from search.worker.launchers.registry import LAUNCHERS, launcher_class, open_launcher
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+ENGINES = sorted(LAUNCHERS)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A folder that names a database nobody asks."""
+    folder = tmp_path / "My Streets"
+    folder.mkdir()
+    Database("postgresql://me@host/db", "My Streets 2").note_in(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def without_nni(monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.worker.launchers.nni import launcher
+
+    monkeypatch.setattr(launcher, "require_nni", lambda: None)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_plan_says_what_is_submitted_and_writes_nothing(engine: str, stored: Path, request: Any) -> None:
+    if engine == "nni":
+        request.getfixturevalue("real_nni")
+    before = sorted(stored.rglob("*"))
+    opened: Launcher = open_launcher(engine, Order(stored, Workers(3, 3), Needs(cores=2)))
+    text = opened.plan()
+    assert "worker" in text and "search.cli" in text and ("3" in text or text.count("worker ") == 3)
+    assert sorted(stored.rglob("*")) == before
+    assert (opened.engine, text) == (engine, opened.plan())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_mistake_is_refused_before_anything_starts(engine: str, stored: Path) -> None:
+    with pytest.raises(UserError, match="--option partitio: .*no such option"):
+        open_launcher(engine, Order(stored, options={"partitio": "gpu"}))
+    with pytest.raises(UserError, match="--gpus 2: a worker trains on one GPU"):
+        open_launcher(engine, Order(stored, needs=Needs(gpus=2)))
+    if not launcher_class(engine).scales:
+        with pytest.raises(UserError, match="--workers 2:4: .*not a range"):
+            open_launcher(engine, Order(stored, Workers(2, 4)))
+    if not launcher_class(engine).trains:
+        with pytest.raises(UserError, match="--train: "):
+            open_launcher(engine, Order(stored, training=("train",)))
+
+
+@pytest.mark.parametrize("engine", ["slurm", "ray"])
+def test_workers_on_other_machines_need_a_database(engine: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is kept in a file"):
+        open_launcher(engine, Order(tmp_path))
+
+
+def test_an_unknown_engine_is_refused(stored: Path) -> None:
+    with pytest.raises(UserError, match="--on slrm: .*slurm"):
+        open_launcher("slrm", Order(stored))
+
+
+def test_workers_are_a_number_or_a_range() -> None:
+    assert Workers.read("8") == Workers(8, 8) and Workers.read("2:32") == Workers(2, 32)
+    for wrong in ("0", "3:2", "x", "2:", "-1", "1:99999"):
+        with pytest.raises(UserError, match="--workers"):
+            Workers.read(wrong)
+
+
+def test_memory_has_a_unit() -> None:
+    assert [read_memory(text) for text in ("512M", "8G", "1tb")] == [512, 8192, 1024**2]
+    for wrong in ("8", "0G", "G", "8K"):
+        with pytest.raises(UserError, match="--memory"):
+            read_memory(wrong)
+
+
+def test_a_run_has_one_name_from_everywhere(stored: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    Database("postgresql://me@host/db", "My Streets 2").note_in(other)
+    assert Order(stored).name == Order(other).name
+    assert Order(stored).name.startswith("search-my-streets-2-")
+    Database("postgresql://me@host/db", "another").note_in(tmp_path)
+    assert Order(tmp_path).name != Order(stored).name
+
+
+def test_slurm_is_asked_for_what_a_worker_needs(stored: Path) -> None:
+    options = {"partition": "gpu", "account": "vision", "constraint": "a100|h100", "time": "8:00:00", "extra": "--nice=5"}
+    order = Order(stored, Workers(2, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
+    lines = open_launcher("slurm", order).plan().splitlines()
+    asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    assert asked >= {
+        "--array=0-7",
+        "--cpus-per-task=4",
+        "--gres=gpu:1",
+        "--mem=8192M",
+        "--partition=gpu",
+        "--account=vision",
+        "--constraint='a100|h100'",
+        "--time=8:00:00",
+        "--requeue",
+        "--signal=B:USR1@120",
+        "--nice=5",
+    }
+    assert any("--data /data" in line for line in lines) and not any(line.startswith("srun") for line in lines)
+    with pytest.raises(UserError, match="--gpus 0.5: only --on ray"):
+        open_launcher("slurm", Order(stored, needs=Needs(gpus=0.5)))
+
+
+def test_slurm_without_its_programs_says_so(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(stored))
+    with pytest.raises(UserError, match="there is no program squeue here"):
+        open_launcher("slurm", Order(stored)).find()
+
+
+def test_ray_is_needed_where_it_is_asked_for(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"needs the package ray: .*\[ray\]"):
+        open_launcher("ray", Order(stored)).find()
+
+
+class Fleet:
+    """Goes through these states, look by look."""
+
+    title, pause = "a fleet", 0.0
+
+    def __init__(self, *looks: dict[int, State]) -> None:
+        self._looks = list(looks)
+
+    def workers(self) -> dict[int, State]:
+        return self._looks.pop(0)
+
+    def last_words(self, number: int) -> str:
+        return "no data"
+
+    def stop(self) -> None:
+        raise AssertionError("nobody stops it")
+
+
+def test_workers_are_followed_until_nothing_is_left_to_do() -> None:
+    waiting, working, ended = State.WAITING, State.WORKING, State.ENDED
+    looks = [{0: working, 1: waiting, 2: working}, {0: ended, 1: waiting, 2: working}]
+    said: list[str] = []
+    seen = follow(Fleet(*looks, {0: ended, 1: waiting, 2: State.FAILED}), said.append, lambda: None)
+    assert seen == {0: ended, 1: waiting, 2: State.FAILED}, "the one that waits has nothing to do"
+    assert said[-2:] == ["worker 0 ended", "worker 2 failed: no data"]
+
+
+# Real engines.
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[None]:
+    """What the engines' processes inherit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(BENCHMARKS.parent), str(BENCHMARKS)]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def slurm(environment: None) -> Iterator[list[str]]:
+    if why := missing():
+        pytest.skip(why)
+    try:
+        running = Slurm(slots=1, nodes=2).__enter__()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    yield []
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def cluster(environment: None) -> Iterator[list[str]]:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
+    from ray.cluster_utils import Cluster
+
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    running.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    yield ["-o", f"address={running.address}"]
+    running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def here(environment: None) -> list[str]:
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "slurm", "ray"])
+def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_path: Path, request: Any) -> None:
+    """The launcher is killed; the next one finds its workers; Ctrl-C has them give back what they were doing."""
+    options = request.getfixturevalue({"local": "here", "slurm": "slurm", "ray": "cluster"}[engine])
+    run_dir = tmp_path / "run"
+    database = None if engine == "local" else Database(named_by_user(server.url), f"{engine}-{os.getpid()}")
+    set_up(run_dir, open_search("random", "tiny"), 1000, database)
+    words = [sys.executable, str(BENCHMARKS / "simulated.py"), "0.3", "launch", str(run_dir), "--on", engine]
+    words += ["--workers", "2", *options]
+
+    def launch() -> subprocess.Popen[str]:
+        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    first = launch()
+    wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= 2, first)
+    owners = {trial.owner for trial in read_run(run_dir).trials}
+    first.kill()
+    first.communicate()
+    count = len(read_run(run_dir).trials)
+    second = launch()
+    wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2, second)
+    second.send_signal(signal.SIGINT)
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 130, said
+    trials = read_run(run_dir).trials
+    assert {str(trial.status) for trial in trials} <= {"finished", "interrupted"}, said
+    if launcher_class(engine).lasts:
+        assert said.startswith("found: ") and {trial.owner for trial in trials} == owners
+    else:
+        assert said.startswith("started: ")
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until and process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
