@@ -10,6 +10,7 @@ from search.worker.launchers.order import Order
 
 LAUNCHERS = {
     "local": "search.worker.launchers.local:Local",
+    "kubernetes": "search.worker.launchers.kubernetes:Kubernetes",
     "nni": "search.worker.launchers.nni.launcher:Nni",
 }
 """Name of each engine, and its class as ``module:Class``, which is imported when it is asked for."""
