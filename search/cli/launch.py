@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def launch(
     run_dir: RunDir,
-    on: Annotated[str, typer.Option("--on", metavar="ENGINE", help="local, slurm, ray or nni.")] = "nni",
+    on: Annotated[str, typer.Option("--on", metavar="ENGINE", help="local, slurm, kubernetes, ray or nni.")] = "nni",
     workers: Annotated[
         str, typer.Option(metavar="N|MIN:MAX", help="Processes, over all machines; a range where the engine can.")
     ] = "1",

@@ -11,6 +11,7 @@ from search.worker.launchers.order import Order
 LAUNCHERS = {
     "local": "search.worker.launchers.local:Local",
     "slurm": "search.worker.launchers.slurm:Slurm",
+    "kubernetes": "search.worker.launchers.kubernetes:Kubernetes",
     "ray": "search.worker.launchers.ray:Ray",
     "nni": "search.worker.launchers.nni.launcher:Nni",
 }
