@@ -23,13 +23,14 @@ export SCENE
 # albumentations would ask the network for a newer release of itself at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help install demo test lint format docs benchmark race clean
+.PHONY: help install demo test lint format docs benchmark race fuzz sbom clean
 
 help:
 	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
 	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
 	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
 	@echo "make docs       the documentation site, into build/site"
+	@echo "make fuzz       10,000 hostile contents for each reader of files (resumable); make sbom: what is installed, as CycloneDX"
 	@echo "make race       search strategies beside Optuna's, NNI's and archai's, on tables (hours, resumable)"
 	@echo "make benchmark  costs per second beside fvcore, thop and NNI; speed of networks beside transformers'"
 
@@ -83,6 +84,16 @@ benchmark: $(BENCHMARK)/.installed
 # Hours: says first how many, and goes on where it was stopped.
 race: $(BENCHMARK)/.installed
 	$(BENCHMARK)/bin/python benchmarks/race.py --out docs/results/race
+
+# Goes on where it was stopped; what breaks the rule lies in build/fuzz. READERS="'run file' space" for some alone.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz_run.py --cases 10000 --out build/fuzz $(READERS)
+
+# The tool has an environment of its own, so that it is not in its own list.
+sbom: $(STAMP)
+	test -x .venv-tools/bin/cyclonedx-py || ($(PYTHON) -m venv .venv-tools && .venv-tools/bin/python -m pip install --quiet cyclonedx-bom)
+	mkdir -p build
+	.venv-tools/bin/cyclonedx-py environment $(BIN)/python --output-reproducible --of JSON -o build/sbom.json
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo

@@ -91,6 +91,9 @@ class Ground:
     room: int | None = None
     """No worker that is started from now on can make a file larger, in bytes."""
 
+    descriptors: int | None = None
+    """No worker that is started from now on can have more files open."""
+
     def __post_init__(self) -> None:
         self.said = self.folder.with_name("stderr.txt")
         self.database = Database(self.server.url, uuid.uuid4().hex) if self.server else None
@@ -106,6 +109,8 @@ class Ground:
             os.dup2(file.fileno(), 2)
             if self.room is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.room))
+            if self.descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
             work(opened(), self.folder, Ready(self.together), Simulated(self.evaluate))
 
     def pause(self, longest: float = 0.5) -> None:

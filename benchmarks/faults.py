@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -240,6 +242,109 @@ def other_code(ground: Ground) -> None:
     ground.conclude()
 
 
+def stopped_workers(ground: Ground) -> None:
+    """SIGSTOP of one of three workers at any moment, the turn in its hand or not; it goes on after a while."""
+    workers = [ground.start() for _ in range(CROWD)]
+    for _ in range(5):
+        ground.pause()
+        victim = workers[int(ground.rng.integers(CROWD))]
+        if not victim.is_alive():
+            continue
+        os.kill(victim.pid, signal.SIGSTOP)
+        ground.faults += 1
+        ground.pause()
+        ground.look()
+        os.kill(victim.pid, signal.SIGCONT)
+    for worker in workers:
+        worker.join(HANGS_AFTER)
+        assert worker.exitcode == 0, f"a worker ended with {worker.exitcode}: {ground.said.read_text()[-4000:]}"
+    ground.conclude()
+
+
+def few_files(ground: Ground) -> None:
+    """Workers may have only some files open: too few for one to begin, or for one that begins to go on."""
+    for _ in range(4):
+        ground.descriptors = int(ground.rng.integers(4, 24))
+        workers = [ground.start() for _ in range(CROWD)]
+        for worker in workers:
+            worker.join(HANGS_AFTER)
+            assert worker.exitcode is not None, "it hangs"
+            ground.faults += worker.exitcode != 0
+        ground.look()
+    ground.descriptors = None
+    ground.conclude()
+
+
+def read_only(ground: Ground) -> None:
+    """The run's folder becomes read-only under three workers, as after an error of its disk; needs root."""
+    for _ in range(3):
+        workers = [ground.start() for _ in range(CROWD)]
+        ground.pause(0.3)
+        with mounted("--bind", ground.folder, ground.folder):
+            for _ in range(1000):  # busy while one has a file open to write
+                with suppress(AssertionError):
+                    call("mount", "-o", "remount,ro,bind", ground.folder)
+                    break
+            for worker in workers:
+                worker.join(HANGS_AFTER)
+                assert worker.exitcode is not None, "it hangs"
+                ground.faults += worker.exitcode != 0
+            ground.look()
+    said = ground.said.read_text()
+    assert "Read-only file system" in said and "AssertionError" not in said, said[-4000:]
+    ground.conclude()
+
+
+def power_loss(ground: Ground) -> None:
+    """What of an ext4 had reached the disk when the power went: a copy of its image at any moment; needs root."""
+    image, copy = ground.folder.parents[1] / "image", ground.folder.parents[1] / "copy"
+    workers = [ground.start() for _ in range(CROWD)]
+    for _ in range(4):
+        ground.pause()
+        running = [worker for worker in workers if worker.is_alive()]
+        for worker in running:
+            os.kill(worker.pid, signal.SIGSTOP)
+        ground.look()
+        shutil.copyfile(image, copy)
+        with mounted("-o", "loop", copy, place := copy.with_name("after")):
+            found = finished(read_run(place / ground.folder.name).trials)
+            lost = ground.kept.keys() - found.keys()
+            assert not lost, f"{len(lost)} of {len(ground.kept)} that were said to be finished are gone"
+        ground.faults += 1
+        for worker in running:
+            os.kill(worker.pid, signal.SIGCONT)
+    for worker in workers:
+        worker.join(HANGS_AFTER)
+    ground.conclude()
+
+
+def call(*command: object) -> None:
+    """Run a program; AssertionError with what it says when it fails."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command[0]}: {done.stderr}"
+
+
+@contextmanager
+def mounted(*arguments: object) -> Iterator[None]:
+    """Mount something for the block, at the last of the ``arguments``."""
+    Path(str(arguments[-1])).mkdir(exist_ok=True)
+    call("mount", *arguments)
+    try:
+        yield
+    finally:
+        call("umount", "-l", arguments[-1])
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[Path]:
+    """Yield a folder on an ext4 of its own, in the file ``image`` of ``folder``."""
+    with (folder / "image").open("wb") as image:
+        image.truncate(32 << 20)
+    call("mkfs.ext4", "-q", folder / "image")
+    with mounted("-o", "loop", folder / "image", folder / "disk"):
+        yield folder / "disk"
+
+
 FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {
     "kill -9 of workers, journal": (killed_workers, False),
     "kill -9 of workers, PostgreSQL": (killed_workers, True),
@@ -250,16 +355,24 @@ FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {
     "clock set back": (clock_set_back, True),
     "NaN, out of memory, OOM kill, journal": (bad_candidates, False),
     "NaN, out of memory, OOM kill, PostgreSQL": (bad_candidates, True),
+    "SIGSTOP of workers, journal": (stopped_workers, False),
+    "SIGSTOP of workers, PostgreSQL": (stopped_workers, True),
+    "few open files, journal": (few_files, False),
+    "read-only file system": (read_only, False),
+    "power loss": (power_loss, False),
     "another version of code or space": (other_code, True),
 }
 """What happens, and whether it needs the server."""
+NEED_ROOT = {"read-only file system", "power loss"}
+"""Those that mount something."""
 
 
 def disturb(name: str, server: Server | None, seed: int, trials: int = 60) -> Ground:
     """One search with this fault; AssertionError when anything was lost, done twice or hangs."""
     fault, needs_server = FAULTS[name]
-    with hurried(), tempfile.TemporaryDirectory() as folder:
-        ground = Ground(Path(folder) / "run", np.random.default_rng(seed), server if needs_server else None, trials)
+    with hurried(), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        place = stack.enter_context(disk(Path(folder))) if fault is power_loss else Path(folder)
+        ground = Ground(place / "run", np.random.default_rng(seed), server if needs_server else None, trials)
         fault(ground)
         return ground
 

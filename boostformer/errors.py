@@ -8,14 +8,22 @@ from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Values of ``OSError.errno`` for a full disk, which is neither bad input nor a bug: one line and exit code 1."""
+LONGEST = 2_000
+"""Characters of a message."""
 
 
 class UserError(Exception):
     """Bad input: one line that names the file or key, the value, and what is allowed.
 
     The command line prints it as ``error: …`` and exits with code 2. Anything else that is
-    raised is a bug of ours and keeps its traceback.
+    raised is a bug of ours and keeps its traceback. Of a message that a value from outside makes very long, the middle
+    is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
+        )
 
 
 def os_refusal(where: object, what: str, error: OSError) -> UserError:

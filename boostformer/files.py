@@ -229,7 +229,7 @@ def appending(file: Path) -> Iterator[BinaryIO]:
     What is written in one piece of a few lines is not mixed with what other processes write.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    with open(os.open(file, flags, 0o666), "ab") as stream:
+    with os.fdopen(os.open(file, flags, 0o666), "ab") as stream:
         yield stream
 
 

@@ -115,7 +115,7 @@ def _is_whole(entry: Path, kinds: Sequence[str]) -> bool:
     try:
         stored = json.loads((entry / CHECKSUMS).read_bytes())
         return bool(stored == _checksums(entry, kinds))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return False
 
 

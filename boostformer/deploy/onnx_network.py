@@ -19,7 +19,8 @@ from boostformer.data.bands import ImageReading
 from boostformer.data.config import OVERLAP, Fit
 from boostformer.data.normalise import Normalisation
 from boostformer.errors import UserError
-from boostformer.files import exists, is_file, read_text
+from boostformer.files import exists, is_file, read_json
+from boostformer.names import class_names
 from boostformer.weights.checkpoint import sha256
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -60,10 +61,12 @@ class OnnxNetwork(nn.Module):
         entries = self._session.get_modelmeta().custom_metadata_map
         try:
             architecture = Architecture.from_dict(json.loads(entries["architecture"]), f"{file}: architecture")
-            self.labels: list[str] = json.loads(entries["labels"])
+            if not isinstance(labels := json.loads(entries["labels"]), list):
+                raise TypeError("labels are no list")
+            self.labels = class_names(labels, f"{file}: labels")
             self._read_input(json.loads(entries["input"]), architecture.bands)
             self._kind: str = json.loads(entries["output"])["kind"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}: does not say which network it holds ({error}); allowed: files that `boostformer export` of "
                 "this version wrote"
@@ -132,7 +135,7 @@ def _provenance(file: Path) -> dict[str, Any]:
     if not exists(manifest):
         return {}
     try:
-        told = json.loads(read_text(manifest))
+        told: Any = read_json(manifest)
         digest, provenance = told["sha256"], dict(told["provenance"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{manifest}: not a manifest that `boostformer export` wrote ({error})") from None

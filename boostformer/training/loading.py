@@ -38,7 +38,7 @@ def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Data
     )
 
 
-_SHARED = "/dev/shm"
+_SHARED = "/dev/shm"  # noqa: S108  its room is asked for, nothing is written
 _NO_ROOM = ("shared memory", "Bus error", "<torch_", "(shm)")
 """Parts of what torch says when the processes that load have no room to hand a batch over."""
 

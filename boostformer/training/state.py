@@ -149,7 +149,7 @@ def _read(state: Path) -> dict[str, Any] | None:
     try:
         saved: dict[str, Any] = json.loads((state / _PROGRESS).read_bytes())
         return saved if saved["checksums"] == _checksums(state) else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

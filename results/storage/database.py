@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boostformer.errors import UserError, nearest
+from boostformer.errors import UserError, nearest, short
 from results.storage import servers
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def checked_url(url: str, source: str) -> URL:
         parsed = None
     if parsed is None or parsed.drivername != "postgresql" or not parsed.database:
         shown = re.sub(r"//.*@", "//…@", url) if parsed is None else parsed.render_as_string()
-        raise UserError(f"{source}: '{shown}' is not an address of the form {FORM}")
+        raise UserError(f"{source}: {short(shown)} is not an address of the form {FORM}")
     if parsed.password or _SECRETS & parsed.query.keys():
         raise UserError(
             f"{source}: a password in the address can be read by others, in the list of processes and in the run's "
             f"folder; {WHERE_PASSWORDS}"
         )
     if unknown := parsed.query.keys() - _OPTIONS:
-        raise UserError(f"{source}: '{min(unknown)}' in the address; {nearest(min(unknown), sorted(_OPTIONS))}")
+        raise UserError(f"{source}: {short(min(unknown))} in the address; {nearest(min(unknown), sorted(_OPTIONS))}")
     return parsed
 
 

@@ -9,10 +9,10 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, short
-from boostformer.files import exists, replacing
+from boostformer.files import exists, read_json, replacing
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -126,11 +126,11 @@ def storage_of(run_dir: Path | str) -> Journal | Database:
     if not exists(path):
         return Journal(Path(run_dir))
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
         url, study = values["url"], values["study"]
         if not isinstance(url, str) or not isinstance(study, str):
             raise TypeError("url and study must be texts")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
     from results.storage import servers
     from results.storage.database import checked_url

@@ -103,7 +103,7 @@ def _start(run_dir: Path, number: int, count: int, lines: SimpleQueue[tuple[int,
     """
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
     # A session of its own: a Ctrl-C of the terminal must not reach it twice.
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: S603  this program, without a shell
         [*PROGRAM, "worker", str(run_dir), "--child"],
         env=os.environ | threads | share(number),
         stdin=subprocess.PIPE,

@@ -155,7 +155,7 @@ def _whole(entry: Path) -> dict[str, int] | None:
     try:
         sizes: dict[str, int] = json.loads((entry / CHECKSUMS).read_bytes())
         return sizes if all((entry / name).stat().st_size == size for name, size in sizes.items()) else None
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError, AttributeError, TypeError):
         return None
 
 

@@ -176,7 +176,7 @@ def read_output(content: bytes) -> dict[str, np.ndarray]:
             )
             for one in listed
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LogError(f"what trtexec exported cannot be read: {error}") from None
 
 
