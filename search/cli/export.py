@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AXES = ("batch", "size")
 TARGETS = ("any", "mobile")
-FORMATS = ("onnx", "pt2", "openvino")
+FORMATS = ("onnx", "pt2", "openvino", "executorch")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +37,8 @@ def export(
             metavar="CKPT|ARCH", help="Folder of a checkpoint; or, untrained, what `profile` takes.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2 or .xml.")],
-    format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export) or openvino.")] = "onnx",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2, .xml or .pte.")],
+    format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export), openvino or executorch.")] = "onnx",
     opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
     target: Annotated[
         str, typer.Option(help="any, or mobile: a graph that NNAPI and CoreML take; more nodes, slower elsewhere.")
@@ -116,7 +116,7 @@ def _other_format(model: BoostFormer, out: Path, format: str, size: tuple[int, i
     Args:
         model: the network.
         out: the file.
-        format: pt2 or openvino.
+        format: pt2, openvino or executorch.
         size: (H, W), if it was given.
         form: of the file.
     """
