@@ -143,7 +143,8 @@ def _write_program(packaged: Packaged, shape: tuple[int, ...], file: Path) -> Ru
 def _write_executorch(packaged: Packaged, shape: tuple[int, ...], file: Path) -> Run:
     """Write ExecuTorch's program for XNNPACK, and give what runs it in its runtime on the CPU."""
     exir, xnnpack, runtime = (_package(name, "executorch") for name in _NEEDED["executorch"])
-    plain = copy.deepcopy(packaged).to(memory_format=torch.contiguous_format)  # XNNPACK refuses weights laid out else
+    # XNNPACK refuses weights that are laid out otherwise.
+    plain = copy.deepcopy(packaged).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with quiet():
         exported = torch.export.export(plain, (torch.zeros(shape),))
         lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])

@@ -136,7 +136,10 @@ def test_untrained_networks_are_exported(trained: Path, ok: Callable, run_cli: C
         (("nothing",), "'nothing' is not a preset's name"),
         (("net", "--data", "data"), "--data: are the images that --fp16 is checked on; give --fp16, too"),
         (("net", "--format", "pt3"), "--format: unknown 'pt3'; did you mean 'pt2'?"),
-        (("net", "--format", "pt2", "--fp16"), "--fp16, --dynamic: are of ONNX files, not of --format pt2"),
+        (
+            ("net", "--format", "pt2", "--fp16"),
+            "--fp16, --dynamic, --target: are for ONNX files; leave them out with --format pt2",
+        ),
         (("net", "--format", "pt2"), "the name of a file of format pt2 must end in .pt2"),
         (("net", "--dynamic", "width"), "--dynamic: unknown 'width'; allowed: batch, size"),
         (("net", "--fp16", "--data", "elsewhere"), "--data: 'elsewhere' is not a folder"),
