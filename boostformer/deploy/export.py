@@ -93,7 +93,7 @@ def export_onnx(
     """
     file = Path(file)
     if opset not in OPSETS:
-        raise UserError(f"opset {opset} cannot be exported, allowed: {', '.join(map(str, OPSETS))}")
+        raise UserError(f"--opset: {opset} cannot be written; allowed: {', '.join(map(str, OPSETS))}")
     if file.suffix != ".onnx":
         raise UserError(f"{file}: the name of an exported file must end in .onnx")
     model = at_size(model.eval(), size)

@@ -1,8 +1,10 @@
-"""Other formats than ONNX: torch's own programs, and OpenVINO's, each compared with the network."""
+"""Other formats than ONNX: torch's own programs, OpenVINO's and ExecuTorch's, each compared with the network."""
 
 from __future__ import annotations
 
+import copy
 import importlib
+import importlib.metadata
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,17 @@ from boostformer.fold import fold
 from boostformer.model import BoostFormer
 from boostformer.weights.checkpoint import sha256
 
-ENDINGS = {"pt2": ".pt2", "openvino": ".xml"}
+ENDINGS = {"pt2": ".pt2", "openvino": ".xml", "executorch": ".pte"}
 """Endings of the formats' files."""
+_NEEDED = {
+    "openvino": ("openvino",),
+    "executorch": (
+        "executorch.exir",
+        "executorch.backends.xnnpack.partition.xnnpack_partitioner",
+        "executorch.runtime",
+    ),
+}
+"""What a format is written and run with, of the extra of its name."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ def export_format(
         raise UserError(f"--format: unknown '{fmt}'; {nearest(fmt, ENDINGS)}")
     if file.suffix != ENDINGS[fmt]:
         raise UserError(f"{file}: the name of a file of format {fmt} must end in {ENDINGS[fmt]}")
-    openvino = _openvino() if fmt == "openvino" else None
+    for needed in _NEEDED.get(fmt, ()):
+        _package(needed, fmt)
     model = at_size(model.eval(), size)
     arch, said = model.architecture, described(model, form)
     check_form(form, said, OPSET, normalises=model.normalisation is not None)
@@ -89,10 +101,14 @@ def export_format(
     generator = torch.Generator().manual_seed(seed)
     images = [probe(shape, form, generator) for _ in range(probes)]
     with tempfile.TemporaryDirectory() as folder:
-        written = [Path(folder) / f"net{ending}" for ending in ((".xml", ".bin") if openvino else (".pt2",))]
-        if openvino:
-            run = _write_openvino(openvino, packaged, shape, said, written[0])
-            made_by = f"OpenVINO {str(openvino.__version__).partition('-')[0]}"
+        written = [Path(folder) / f"net{ENDINGS[fmt]}"]
+        if fmt == "openvino":
+            written.append(written[0].with_suffix(".bin"))
+            run = _write_openvino(packaged, shape, said, written[0])
+            made_by = f"OpenVINO {str(_package('openvino', fmt).__version__).partition('-')[0]}"
+        elif fmt == "executorch":
+            run = _write_executorch(packaged, shape, written[0])
+            made_by = f"ExecuTorch {importlib.metadata.version('executorch')} with XNNPACK"
         else:
             run = _write_program(packaged, shape, written[0])
             made_by = f"torch {torch.__version__}"
@@ -125,16 +141,34 @@ def _write_program(packaged: Packaged, shape: tuple[int, ...], file: Path) -> Ru
     return run
 
 
-def _write_openvino(openvino: Any, packaged: Packaged, shape: tuple[int, ...], said: dict[str, Any], file: Path) -> Run:
+def _write_executorch(packaged: Packaged, shape: tuple[int, ...], file: Path) -> Run:
+    """Write ExecuTorch's program for XNNPACK, and give what runs it in its runtime on the CPU."""
+    exir, xnnpack, runtime = (_package(name, "executorch") for name in _NEEDED["executorch"])
+    # XNNPACK refuses weights that are laid out otherwise.
+    plain = copy.deepcopy(packaged).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with quiet():
+        exported = torch.export.export(plain, (torch.zeros(shape),))
+        lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
+        file.write_bytes(lowered.to_executorch().buffer)
+    program = runtime.Runtime.get().load_program(file).load_method("forward")
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = program.execute([image.contiguous()])[0]
+        return found
+
+    return run
+
+
+def _write_openvino(packaged: Packaged, shape: tuple[int, ...], said: dict[str, Any], file: Path) -> Run:
     """Write OpenVINO's files by way of ONNX, and give what runs them in single precision on the CPU.
 
     Args:
-        openvino: the package.
         packaged: the network and what lies beside it.
         shape: of its input.
         said: of input and output.
         file: the .xml; the .bin lies beside it.
     """
+    openvino = _package("openvino", "openvino")
     graph = to_onnx(packaged, (torch.zeros(shape),), OPSET, [said["input"]["name"]], [said["output"]["name"]])
     onnx.save(graph, source := file.with_suffix(".onnx"))
     openvino.save_model(openvino.convert_model(str(source)), str(file), compress_to_fp16=False)
@@ -142,8 +176,9 @@ def _write_openvino(openvino: Any, packaged: Packaged, shape: tuple[int, ...], s
     return lambda image: torch.from_numpy(np.array(compiled([image.numpy()])[0]))
 
 
-def _openvino() -> Any:
+def _package(name: str, fmt: str) -> Any:
     try:
-        return importlib.import_module("openvino")
+        with quiet():
+            return importlib.import_module(name)
     except ImportError:
-        raise UserError("--format openvino needs the package openvino: pip install 'boostformer[openvino]'") from None
+        raise UserError(f"--format {fmt} needs the package {fmt}: pip install 'boostformer[{fmt}]'") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from search.cli.data_argument import (
     meaning_of,
     with_meaning,
 )
-from search.cli.output import FormatOption, emit, note, progress
+from search.cli.output import FormatOption, emit, next_step, note, progress
 from search.cli.scoring import (
     DeviceOption,
     PrecisionOption,
@@ -150,6 +151,11 @@ def evaluate(
         "worst": drawn,
     }
     emit(fmt, document, rows, caption=_caption(network, split, seen, view, found.metrics))
+    ours = shlex.quote(str(network))
+    steps = [f"boostformer predict {ours} IMAGE --out pictures"]
+    if network.suffix != ".onnx":
+        steps.append(f"boostformer export {ours} --out {shlex.quote(network.name)}.onnx")
+    next_step(*steps, fmt=fmt)
 
 
 def view_of(mode: str, overlap: float | None, scales: str, flip: bool) -> View:

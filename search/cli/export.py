@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from boostformer.errors import UserError, nearest
 from boostformer.files import is_file, is_folder
 from search.cli.data_argument import HELP, data_in, data_of, size_of
-from search.cli.output import WhereOption, busy, note
+from search.cli.output import WhereOption, busy, next_step, note
 from search.cli.scoring import open_images
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 AXES = ("batch", "size")
 TARGETS = ("any", "mobile")
-FORMATS = ("onnx", "pt2", "openvino")
+FORMATS = ("onnx", "pt2", "openvino", "executorch")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +38,8 @@ def export(
             metavar="CKPT|ARCH", help="Folder of a checkpoint; or, untrained, what `profile` takes.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2 or .xml.")],
-    format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export) or openvino.")] = "onnx",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .onnx, .pt2, .xml or .pte.")],
+    format: Annotated[str, typer.Option(help="onnx, pt2 (torch.export), openvino or executorch.")] = "onnx",
     opset: Annotated[int, typer.Option(help="13 (for TensorRT 8), 17, 18, 19 or 20.")] = 17,
     target: Annotated[
         str, typer.Option(help="any, or mobile: a graph that NNAPI and CoreML take; more nodes, slower elsewhere.")
@@ -80,7 +81,7 @@ def export(
     if target not in TARGETS:
         raise UserError(f"--target: unknown '{target}'; {nearest(target, TARGETS)}")
     if format != "onnx" and (fp16 or dynamic or target != "any"):
-        raise UserError(f"--fp16, --dynamic, --target: are of ONNX files, not of --format {format}; leave them out")
+        raise UserError(f"--fp16, --dynamic, --target: are for ONNX files; leave them out with --format {format}")
     check_labels(labels, label_type)
     wanted = size_of(size)
     free = _axes(dynamic)
@@ -108,6 +109,8 @@ def export(
         note(f"{done.file}: half precision: {done.agreement}")
     if not form.any_size and (remark := shape_remark(model.provenance, done.shape[2:])):
         note(f"{done.file}: {remark}")
+    at = f" --size {done.shape[2]}x{done.shape[3]}" if form.any_size else ""
+    next_step(f"boostformer latency measure {shlex.quote(str(done.file))}{at}")
 
 
 def _other_format(model: BoostFormer, out: Path, format: str, size: tuple[int, int] | None, form: Form) -> None:
@@ -116,7 +119,7 @@ def _other_format(model: BoostFormer, out: Path, format: str, size: tuple[int, i
     Args:
         model: the network.
         out: the file.
-        format: pt2 or openvino.
+        format: pt2, openvino or executorch.
         size: (H, W), if it was given.
         form: of the file.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.shown import number_of
 from search.cli.data_summary import say_data
-from search.cli.output import about_option, note
+from search.cli.output import about_option, next_step, note
 from search.cli.sitting import carried_on, claim, sitting
 
 BEST = "best"
@@ -127,6 +128,8 @@ class FullTraining:
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
         found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
         note(f"best of the validations: {found}; saved in {self.out / BEST}")
+        ours = shlex.quote(str(self.out / BEST))
+        next_step(f"boostformer evaluate {ours}", f"boostformer export {ours} --out net.onnx")
         return metrics, proxy.content
 
     def how(self, content: dict[str, str]) -> str:

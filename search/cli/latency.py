@@ -11,6 +11,7 @@ import typer
 from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.tables import Format
+from search.cli.data_argument import size_of
 from search.cli.device import ClassesOption, DeviceOption, reachable
 from search.cli.latency_table import calibrate, profile_space
 from search.cli.output import FormatOption, emit, note
@@ -91,9 +92,9 @@ def measure(
     from evaluators.latency.devices import find
 
     if arch.endswith(".onnx"):
-        if size is not None or classes is not None:
-            raise UserError(f"--size, --classes: {arch} has its own; leave them out, or export another file")
-        _file_figure(device, Path(arch), builds, fmt)
+        if classes is not None:
+            raise UserError(f"--classes: {arch} has its own; leave it out, or export another file")
+        _file_figure(device, Path(arch), size, builds, fmt)
         return
     _figure(find(device, MeasuredConfig), arch, size, classes, builds, fmt)
 
@@ -175,21 +176,24 @@ def _figure(
     )
 
 
-def _file_figure(device: str, file: Path, builds: int, fmt: Format) -> None:
+def _file_figure(device: str, file: Path, size: str | None, builds: int, fmt: Format) -> None:
     """Print the latency of an ONNX file.
 
     Args:
         device: what runs it.
         file: is run as it is.
+        size: HxW of the images, where the file leaves that free.
         builds: how often it is built.
         fmt: how to print.
     """
     from evaluators.latency.device import MeterConfig
     from evaluators.latency.devices import find
-    from evaluators.latency.exported import file_latency, read_graph
+    from evaluators.latency.exported import file_latency, input_shape, read_graph
 
     entry = find(device, MeterConfig)
-    graph = read_graph(file)
+    graph = read_graph(file, size_of(size))
+    shape = input_shape(graph)
+    note(f"{file}: measured with one image, {'x'.join(map(str, shape))}")
     with reachable():
         found = file_latency(graph, entry.device.meter(entry.name, entry.folder), builds=builds, say=note)
     plain = _plain(found)
@@ -200,7 +204,7 @@ def _file_figure(device: str, file: Path, builds: int, fmt: Format) -> None:
     opset = next(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
     emit(
         fmt,
-        {"file": str(file), "opset": opset, "device": entry.name, **plain},
+        {"file": str(file), "opset": opset, "shape": shape, "device": entry.name, **plain},
         rows,
         caption=f"{file}, opset {opset}\n{found.provenance}",
     )

@@ -11,7 +11,7 @@ import typer
 from boostformer.errors import UserError
 from results.tables import Format
 from search.cli.device import ClassesOption, DeviceOption, reachable
-from search.cli.output import FormatOption, emit, note, progress
+from search.cli.output import FormatOption, emit, next_step, note, progress
 
 if TYPE_CHECKING:
     from evaluators.latency.device import MeterConfig
@@ -53,7 +53,7 @@ def profile_space(
     if failures:
         raise typer.Exit(1)
     if len(table.calibrated) < NETWORKS:
-        note(f"Next:\n  boostformer latency calibrate --device {device}")
+        next_step(f"boostformer latency calibrate --device {device}")
 
 
 def calibrate(

@@ -16,7 +16,7 @@ from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.summary import NOTATION
 from results.tables import Format
-from search.cli.output import FormatOption, WhereOption, emit_trials, note
+from search.cli.output import FormatOption, WhereOption, emit_trials, next_step, note
 from search.cli.together import show_together
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def pareto(
     _say_compared(run.trials, members)
     _say_latency(members)
     _say_refused(run.trials)
+    if members:
+        folder = shlex.quote(str(run_dir))
+        next_step(f"boostformer report {folder}", f"boostformer retrain {folder} --pick knee --out checkpoint", fmt=fmt)
 
 
 def as_they_are(trials: Sequence[Trial], run_dir: Path) -> Sequence[Trial]:
@@ -102,11 +105,8 @@ def conclude(run_dir: Path, latency: Timing | None) -> None:
     if not (count := show_end(run_dir, latency)):
         return
     folder = shlex.quote(str(run_dir))
-    note(
-        f"{so_far(run_dir)}; {count} on the front. Next:\n"
-        f"  boostformer report {folder}\n"
-        f"  boostformer retrain {folder} --pick knee --out checkpoint"
-    )
+    note(f"{so_far(run_dir)}; {count} on the front")
+    next_step(f"boostformer report {folder}", f"boostformer retrain {folder} --pick knee --out checkpoint")
 
 
 def show_end(run_dir: Path, latency: Timing | None) -> int:

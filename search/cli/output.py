@@ -135,9 +135,9 @@ def note(message: str) -> None:
 
 
 def next_step(*commands: str, fmt: Format = Format.table) -> None:
-    """Say which command comes next, unless the result is for machines."""
+    """Say which commands come next, one a line so that they can be copied, unless the result is for machines."""
     if fmt is Format.table:
-        note(f"next: {' or '.join(commands)}")
+        note("\n".join(["next:", *(f"  {command}" for command in commands)]))
 
 
 def between_words(text: str, columns: int) -> str:

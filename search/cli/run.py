@@ -17,7 +17,7 @@ import typer
 from boostformer.errors import FULL, UserError
 from search.cli.data_summary import keep_summary, say_data
 from search.cli.outcome import conclude, so_far
-from search.cli.output import busy, note
+from search.cli.output import busy, next_step, note
 
 if TYPE_CHECKING:
     from results.storage.location import Database
@@ -120,7 +120,8 @@ def search(
         run_file, out, trials, workers, database, data=data, force=force, hours=hours, others=others, files=place
     )
     if run is None:
-        note(f"set up. Next:\n{_joining(out)}")
+        note("set up")
+        next_step(*_joining(out))
         return
     with resumable(out):
         conclude(out, run.latency)
@@ -320,13 +321,13 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _joining(run_dir: Path) -> str:
+def _joining(run_dir: Path) -> list[str]:
     """Return the commands that put workers on a run."""
     from results.storage.location import Database, storage_of
 
     folder, where = shlex.quote(str(run_dir)), storage_of(run_dir)
-    lines = [f"  boostformer worker {folder}", f"  boostformer launch {folder} --workers 4 --on nni   # or local, slurm, ray"]
+    lines = [f"boostformer worker {folder}", f"boostformer launch {folder} --workers 4 --on local   # or slurm, kubernetes, ray, nni"]
     if isinstance(where, Database):
         elsewhere = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
-        lines.append(f"  {shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")
-    return "\n".join(lines)
+        lines.append(f"{shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from results.summary import limits
 from results.tables import Format
-from search.cli.output import FormatOption, RunDir, emit
+from search.cli.output import FormatOption, RunDir, emit, next_step
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def show(
     }
     rows = [{"what": key, "value": _worded(value)} for key, value in readable.items()]
     emit(fmt, document, rows)
+    next_step(f"boostformer pareto {shlex.quote(str(run_dir))}", fmt=fmt)
 
 
 def _summary(run_dir: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.shown import number_of
-from search.cli.output import RunDir, busy, note
+from search.cli.output import RunDir, busy, next_step, note
 
 ZipFile = Annotated[Path, typer.Argument(metavar="FILE.zip", help="The file.", show_default=False)]
 
@@ -39,6 +39,7 @@ def export_run(
 
         run = write(run_dir, file, note, weights=weights)
     note(f"{file}: {number_of(len(run.trials), 'trial')}, {file.stat().st_size / 1e6:.1f} MB")
+    next_step(f"boostformer import-run {shlex.quote(file.name)} FOLDER, on the other machine")
 
 
 def import_run(
@@ -52,8 +53,5 @@ def import_run(
         run = read(file, run_dir)
     data = "" if run.config["data"].get("root") is None else " --data ROOT"
     folder = shlex.quote(str(run_dir))
-    note(
-        f"{run_dir}: {number_of(len(run.trials), 'trial')}. Next:\n"
-        f"  boostformer pareto {folder}\n"
-        f"  boostformer search --resume {folder}{data}"
-    )
+    note(f"{run_dir}: {number_of(len(run.trials), 'trial')}")
+    next_step(f"boostformer pareto {folder}", f"boostformer search --resume {folder}{data}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from operator import attrgetter
 
 import typer
 
 from results.tables import Format
-from search.cli.output import FormatOption, RunDir, emit
+from search.cli.output import FormatOption, RunDir, emit, next_step
 
 _COLUMNS = {
     "short": "short_iterations",
@@ -48,5 +49,6 @@ def trust(
     rows = [{name: attrgetter(path)(comparison) for name, path in _COLUMNS.items()} for comparison in found.comparisons]
     if fmt is Format.table and not rows:
         print(*trust_lines(run), sep="\n")
+        next_step(f"boostformer retrain {shlex.quote(str(run_dir))} --pick knee --out checkpoint")
         return
     emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)))

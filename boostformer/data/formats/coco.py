@@ -107,7 +107,7 @@ def _files(root: Path) -> dict[SplitName, Path]:
     parts = _by_part(root)
     for split, found in parts.items():
         if len(found) > 1:
-            raise UserError(f"{found[0]}: and {found[1].name} are both for {split}; which one is meant?")
+            raise UserError(f"{found[0]}: and {found[1].name} are both for {split}; take one of them out")
     if parts:
         return {split: parts[split][0] for split in SPLITS if split in parts}
     if (single := _single(root)) is None:

@@ -56,7 +56,7 @@ def _files(root: Path) -> dict[SplitName, Path]:
     for path in sorted((root / "annotations").glob("panoptic_*.json")):
         if split := part_of(path.stem):
             if split in found:
-                raise UserError(f"{path}: and {found[split].name} are both for {split}; which one is meant?")
+                raise UserError(f"{path}: and {found[split].name} are both for {split}; take one of them out")
             found[split] = path
     if not found:
         raise UserError(f"{root}: found no annotations/panoptic_*.json of a part, such as panoptic_train2017.json")

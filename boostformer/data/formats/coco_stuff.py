@@ -51,7 +51,7 @@ def _folders(root: Path) -> dict[SplitName, Path]:
     for path in folders:
         if split := part_of(path.name):
             if split in found:
-                raise UserError(f"{path}: and {found[split].name}/ are both for {split}; which one is meant?")
+                raise UserError(f"{path}: and {found[split].name}/ are both for {split}; take one of them out")
             found[split] = path
     return {split: found[split] for split in SPLITS if split in found}
 

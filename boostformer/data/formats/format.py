@@ -69,7 +69,7 @@ def subfolder(folder: Path, names: Iterable[str]) -> Path | None:
     wanted = {name.casefold() for name in names}
     found = [path for path in sorted(folder.iterdir()) if path.name.casefold() in wanted and path.is_dir()]
     if len(found) > 1:
-        raise UserError(f"{folder}: has both {found[0].name}/ and {found[1].name}/; which one is meant?")
+        raise UserError(f"{folder}: has both {found[0].name}/ and {found[1].name}/; take one of them out")
     return found[0] if found else None
 
 

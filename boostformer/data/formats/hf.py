@@ -78,7 +78,7 @@ def _parts(root: Path, remarks: list[str]) -> dict[SplitName, Path]:
     for split in SPLITS:
         called = [name for name in names if name.casefold() in SPLIT_NAMES[split]]
         if len(called) > 1:
-            raise UserError(f"{root / _DICT}: has both {called[0]} and {called[1]}; which one is meant?")
+            raise UserError(f"{root / _DICT}: has both {called[0]} and {called[1]}; take one of them out")
         if called:
             parts[split] = root / called[0]
     if others := [name for name in names if root / name not in parts.values()]:

@@ -82,7 +82,7 @@ def _matched(root: Path, config: DataConfig) -> dict[SplitName, list[Sample]]:
         # Where capitals make no difference to the file system, one folder has several spellings.
         kept = [form for form in first if not any(first[form].samefile(first[other]) for other in _before(first, form))]
         if len(kept) > 1:
-            raise UserError(f"{root}: {split} images are called both {' and '.join(kept)}; which one is meant?")
+            raise UserError(f"{root}: {split} images are called both {' and '.join(kept)}; take one of them out")
         if kept:
             splits[split] = called[kept[0]]
     if not splits:

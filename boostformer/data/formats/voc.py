@@ -93,7 +93,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
             path = Path(inner, name)
             key = composed(stem if inner == str(folder) else path.relative_to(folder).with_name(stem).as_posix())
             if key in found:
-                raise UserError(f"{path}: has the same name as {found[key].name}; which one is meant?")
+                raise UserError(f"{path}: has the same name as {found[key].name}; take one of them out")
             found[key] = path
     return dict(sorted(found.items()))
 

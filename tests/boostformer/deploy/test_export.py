@@ -75,7 +75,7 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monk
 
 def test_what_cannot_be_exported_is_refused_before_any_work(tmp_path: Path) -> None:
     model = build(small())
-    with pytest.raises(UserError, match="opset 12 cannot be exported, allowed: 13, 17, 18, 19, 20"):
+    with pytest.raises(UserError, match="--opset: 12 cannot be written; allowed: 13, 17, 18, 19, 20"):
         export.export_onnx(model, tmp_path / "net.onnx", opset=12)
     with pytest.raises(UserError, match=r"must end in \.onnx"):
         export.export_onnx(model, tmp_path / "net.pt")

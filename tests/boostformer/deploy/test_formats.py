@@ -51,11 +51,21 @@ def test_openvinos_files_compute_what_the_network_does(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.tensor(compiled([image.numpy()])[0]), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_executorchs_program_computes_what_the_network_does(tmp_path: Path) -> None:
+    pytest.importorskip("executorch.exir", reason="ExecuTorch is not installed: pip install '.[executorch]'")
+    done = formats.export_format(network(), tmp_path / "net.pte", "executorch")
+    assert done.max_difference <= 1e-4 and done.made_by.startswith("ExecuTorch")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.manifest.json", "net.pte"]
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"must end in \.pt2"):
         formats.export_format(network(), tmp_path / "net.onnx", "pt2")
     with pytest.raises(UserError, match="unknown 'tflite'; allowed: pt2, openvino"):
         formats.export_format(network(), tmp_path / "net.tflite", "tflite")
+    monkeypatch.setitem(sys.modules, "executorch.exir", None)
+    with pytest.raises(UserError, match=r"pip install 'boostformer\[executorch\]'"):
+        formats.export_format(network(), tmp_path / "net.pte", "executorch")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r"pip install 'boostformer\[openvino\]'"):
         formats.export_format(network(), tmp_path / "net.xml", "openvino")

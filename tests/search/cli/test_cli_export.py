@@ -136,7 +136,10 @@ def test_untrained_networks_are_exported(trained: Path, ok: Callable, run_cli: C
         (("nothing",), "'nothing' is not a preset's name"),
         (("net", "--data", "data"), "--data: are the images that --fp16 is checked on; give --fp16, too"),
         (("net", "--format", "pt3"), "--format: unknown 'pt3'; did you mean 'pt2'?"),
-        (("net", "--format", "pt2", "--fp16"), "--fp16, --dynamic: are of ONNX files, not of --format pt2"),
+        (
+            ("net", "--format", "pt2", "--fp16"),
+            "--fp16, --dynamic, --target: are for ONNX files; leave them out with --format pt2",
+        ),
         (("net", "--format", "pt2"), "the name of a file of format pt2 must end in .pt2"),
         (("net", "--dynamic", "width"), "--dynamic: unknown 'width'; allowed: batch, size"),
         (("net", "--fp16", "--data", "elsewhere"), "--data: 'elsewhere' is not a folder"),
@@ -170,14 +173,17 @@ def test_without_data_half_precision_is_checked_on_scenes(trained: Path, ok: Cal
     assert json.loads((tmp_path / "a.manifest.json").read_text())["parity"]["images"]["miou"] is None
 
 
-def test_a_file_of_any_batch_is_scored_and_timed_only_with_a_fixed_one(
+def test_a_file_of_any_batch_is_scored_and_timed_with_one_image(
     files: Path, ok: Callable, run_cli: Cli, tmp_path: Path
 ) -> None:
     assert "(batch free)" in ok("export", "net", "--out", tmp_path / "net.onnx", "--dynamic", "batch").stderr
     one, other = (json.loads(ok("evaluate", f / "net.onnx", "--format", "json").stdout) for f in (files, tmp_path))
     assert one["miou"] == other["miou"]
-    refused = run_cli("latency", "measure", tmp_path / "net.onnx")
-    assert refused.returncode == 2 and "takes image: float batchx3x64x96; allowed: one input" in refused.stderr
+    (tmp_path / "devices.yaml").write_text("desk: {kind: host, seconds: 0.01, tolerance: 1000}\n")
+    timed = run_cli("latency", "measure", tmp_path / "net.onnx", "--device", "desk", "--format", "json", cwd=tmp_path)
+    assert json.loads(timed.stdout)["shape"] == [1, 3, 64, 96] and "one image, 1x3x64x96" in timed.stderr
+    refused = run_cli("latency", "measure", tmp_path / "net.onnx", "--size", "64x64")
+    assert refused.returncode == 2 and "--size:" in refused.stderr and "alone" in refused.stderr
 
 
 def test_files_are_timed_as_they_are(files: Path, run_cli: Cli, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_file_for_each_layout_runs_and_means_what_was_seen(
     kind = ["--kind", kind_of(key)] if kind_of(key) == "patterns" else []
     done = run_cli("init", root, "--out", tmp_path / "runs/run.yaml", *kind, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("next: boostformer search ")
+    assert done.stderr.splitlines()[-1].startswith("  boostformer search ")
     opened, trials = resolve(tmp_path / "runs/run.yaml")
     seen = check(DataConfig(root=root)).meaning
     assert seen is not None and list(opened.experiment.labels) == seen.labels and trials > 1

@@ -163,7 +163,7 @@ def test_a_table_is_filled_resumed_and_calibrated(board: BoardServer, tmp_path: 
     assert resumed.returncode == 0, resumed.stderr
     assert f"{len(wanted)} elements, {len(wanted) - 2} known; " in resumed.stderr
     assert f"{len(wanted)} of {len(wanted)} elements of few.yaml" in resumed.stderr
-    assert resumed.stderr.endswith("Next:\n  boostformer latency calibrate --device nano-table\n")
+    assert resumed.stderr.endswith("next:\n  boostformer latency calibrate --device nano-table\n")
 
     calibrated = run_cli("latency", "calibrate", "--device", "nano-table", "--networks", 6, "--format", "json")
     assert calibrated.returncode == 0, calibrated.stderr

@@ -224,7 +224,7 @@ def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
     }
-    assert "on the front. Next:" in done.stderr and "params" in done.stdout
+    assert "on the front\nnext:" in done.stderr and "params" in done.stdout
     recorded = read_run(run).trials
     assert [found.status for found in recorded] == ["finished"] * 4
     assert all(f"trial {found.number} {found.id}: mIoU" in done.stderr for found in recorded)
