@@ -155,7 +155,9 @@ class Slurm:
                 words = place.read_bytes()
             except OSError:
                 continue
-            if b"slurmstepd" in words and str(self.folder) in str(_environment(int(place.parent.name)).get("SLURM_CONF")):
+            if b"slurmstepd" in words and str(self.folder) in str(
+                _environment(int(place.parent.name)).get("SLURM_CONF")
+            ):
                 found.append(int(place.parent.name))
         return found
 

@@ -31,7 +31,9 @@ def launch(
         str, typer.Option(metavar="N|MIN:MAX", help="Processes, over all machines; a range where the engine can.")
     ] = "1",
     cores: Annotated[int | None, typer.Option(min=1, help="Of each worker.", show_default=False)] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="Of each worker; --on ray also a share of one, such as 0.5.")] = 0.0,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="Of each worker; --on ray also a share of one, such as 0.5.")
+    ] = 0.0,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of each worker, such as 8G.", show_default=False)
     ] = None,

@@ -56,13 +56,14 @@ class Local:
     options: ClassVar[type[Options]] = Options
     lasts: ClassVar[bool] = False
     scales: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order) -> None:
         if order.data is not None:
             raise UserError(f"--data '{order.data}': is for workers on other machines, not for --on local")
         if order.needs.memory is not None:
-            raise UserError("--memory: --on local gives no worker memory of its own; leave it out, or take fewer workers")
+            raise UserError(
+                "--memory: --on local gives no worker memory of its own; leave it out, or take fewer workers"
+            )
         self._order, self._folder = order, order.run_dir / LAUNCH
         if order.needs.whole_gpus and not share(0):
             raise UserError("--gpus 1: this machine has no CUDA device that may be used; leave it out to train on CPUs")

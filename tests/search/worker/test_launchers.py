@@ -67,9 +67,6 @@ def test_a_mistake_is_refused_before_anything_starts(engine: str, stored: Path) 
     if not launcher_class(engine).scales:
         with pytest.raises(UserError, match="--workers 2:4: .*not a range"):
             open_launcher(engine, Order(stored, Workers(2, 4)))
-    if not launcher_class(engine).trains:
-        with pytest.raises(UserError, match="--train: "):
-            open_launcher(engine, Order(stored, training=("train",)))
 
 
 @pytest.mark.parametrize("engine", ["slurm", "ray"])
@@ -108,7 +105,13 @@ def test_a_run_has_one_name_from_everywhere(stored: Path, tmp_path: Path) -> Non
 
 
 def test_slurm_is_asked_for_what_a_worker_needs(stored: Path) -> None:
-    options = {"partition": "gpu", "account": "vision", "constraint": "a100|h100", "time": "8:00:00", "extra": "--nice=5"}
+    options = {
+        "partition": "gpu",
+        "account": "vision",
+        "constraint": "a100|h100",
+        "time": "8:00:00",
+        "extra": "--nice=5",
+    }
     order = Order(stored, Workers(2, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
     lines = open_launcher("slurm", order).plan().splitlines()
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}

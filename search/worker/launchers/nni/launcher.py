@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,13 +40,14 @@ class Nni:
     options: ClassVar[type[Options]] = NniOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order) -> None:
         self._order, self._options = order, read_options(NniOptions, self.engine, order.options)
         needs = order.needs
         if needs.memory is not None or needs.gpus:
-            raise UserError("--gpus, --memory: --on nni takes them from NNI's own section; write them into --service FILE")
+            raise UserError(
+                "--gpus, --memory: --on nni takes them from NNI's own section; write them into --service FILE"
+            )
         self._service = read_service(self._options.service)
         self._addresses = self._service.listening(self._options.host)
         require_nni()
@@ -53,13 +55,18 @@ class Nni:
         self._record = order.run_dir / LAUNCH / RECORD
 
     def plan(self) -> str:
-        return json.dumps(self._config(written=False).json(), indent=2)
+        with tempfile.TemporaryDirectory() as stand_in:  # NNI makes none without its folder
+            text = json.dumps(self._config(Path(stand_in)).json(), indent=2)
+        return text.replace(stand_in, str(self._folder))
 
     def start(self) -> Fleet:
-        experiment = started(self._config(), self._options.port, self._addresses)
+        experiment = started(self._config(self._folder), self._options.port, self._addresses)
         make_folder(self._record.parent)
         with replacing(self._record) as path:
-            path.write_text(json.dumps({"id": experiment.handle.id, "port": experiment.port, "workers": self._order.workers.most}), encoding="utf-8")
+            path.write_text(
+                json.dumps({"id": experiment.handle.id, "port": experiment.port, "workers": self._order.workers.most}),
+                encoding="utf-8",
+            )
         return NniFleet(experiment, self._record, self._order.workers.most)
 
     def find(self) -> Fleet | None:
@@ -75,13 +82,10 @@ class Nni:
     def _folder(self) -> Path:
         return self._order.run_dir / "nni"
 
-    def _config(self, *, written: bool = True) -> Any:
-        """Make NNI's configuration; ``written`` makes the folder that it names."""
+    def _config(self, folder: Path) -> Any:
         order = self._order
-        called, count = order.run_dir.name, order.workers.most
-        return experiment_config(
-            self._service, called, self._command, count, self._folder, self._options.host, written=written
-        )
+        name, count = order.run_dir.name, order.workers.most
+        return experiment_config(self._service, name, self._command, count, folder, self._options.host)
 
     def _here(self) -> str:
         """Return the shell command that joins the run on this machine.
