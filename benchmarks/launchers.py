@@ -2,9 +2,9 @@
 
 `python benchmarks/launchers.py faults|speed [ENGINE …] [--trials 60] [--seconds 0.5]`
 
-`faults`: kill -9 of a worker, of a node (where the engine has nodes) and of the launcher, which is then started again; in
-the end every network is finished once, nothing is left running, and no process is left. `speed`: the time from the first
-claim to the last result beside the time of the trainings alone.
+`faults`: kill -9 of a worker, of a node (where the engine has nodes) and of the launcher, which is then started again;
+in the end every network is finished once, nothing is left running, and no process is left. `speed`: the time that
+workers take from their first claim to their last result beside the time of the trainings alone.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Search:
 
 def is_shell(pid: int) -> bool:
     try:
-        return "python" not in os.readlink(f"/proc/{pid}/exe")
+        return "python" not in str(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         return True
 

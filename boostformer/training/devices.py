@@ -18,7 +18,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 def processes() -> PartialState:
     """Give what this process knows of its device, and of the others of one training.
 
-    Those that train together on CPUs say so by ``ACCELERATE_USE_CPU``, which accelerate only heeds when it is told first.
+    Those that train together on CPUs say so by ``ACCELERATE_USE_CPU``, which accelerate must be told at first.
     """
     return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"))
 

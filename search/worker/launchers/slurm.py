@@ -1,7 +1,7 @@
 """Slurm as a launcher: one array job, each task of which is a worker.
 
-`sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where a
-cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
+`sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where
+a cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
 """
 
 from __future__ import annotations

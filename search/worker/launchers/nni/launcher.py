@@ -17,7 +17,7 @@ from search.worker.accelerators import visible
 from search.worker.launchers.command import joining, joining_here
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.nni.experiment import Experiment, connected, require_nni, started
-from search.worker.launchers.nni.service import LOOPBACK, Service, experiment_config, read_service
+from search.worker.launchers.nni.service import LOOPBACK, experiment_config, read_service
 from search.worker.launchers.order import Options, Order, read_options
 from search.worker.local import cores
 
