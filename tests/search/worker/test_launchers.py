@@ -234,7 +234,7 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
     second = launch()
     wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2, second)
     second.send_signal(signal.SIGINT)
-    _, said = second.communicate(timeout=60)
+    _, said = second.communicate(timeout=240)
     assert second.returncode == 130, said
     trials = read_run(run_dir).trials
     assert {str(trial.status) for trial in trials} <= {"finished", "interrupted"}, said
@@ -245,7 +245,7 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240  # it hangs, even on a busy machine
     while not holds():
         assert time.monotonic() < until and process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
