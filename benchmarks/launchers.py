@@ -2,9 +2,9 @@
 
 `python benchmarks/launchers.py faults|speed [ENGINE …] [--trials 60] [--seconds 0.5]`
 
-`faults`: kill -9 of a worker, of a node (where the engine has nodes) and of the launcher, which is then started again; in
-the end every network is finished once, nothing is left running, and no process is left. `speed`: the time from the first
-claim to the last result beside the time of the trainings alone.
+`faults`: kill -9 of a worker, of a node (where the engine has nodes) and of the launcher, which is then started again;
+in the end every network is finished once, nothing is left running, and no process is left. `speed`: the time that
+workers take from their first claim to their last result beside the time of the trainings alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from throwaway_slurm import Slurm
 
 from results.run import read_run
 from results.storage.database import named_by_user
-from results.storage.location import Database
+from results.storage.location import Database, storage_of
 from results.trial import Status
 from search.study.folder import set_up
 
@@ -144,7 +146,7 @@ class Search:
 
 def is_shell(pid: int) -> bool:
     try:
-        return "python" not in os.readlink(f"/proc/{pid}/exe")
+        return "python" not in str(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         return True
 
@@ -195,33 +197,40 @@ def measure(name: str, server: Server, workers: int, each: int, seconds: float) 
         search.set_up(server)
         began = time.time()
         code = search.launch().wait(900)
-        wall = time.time() - began
         assert code == 0, search.said.read_text()[-3000:]
-        study = read_run(search.folder)
-        starts, ends = times(search.folder)
+        trials = read_run(search.folder).trials
+        spans = times(search.folder)
         found = search.finished()
-    working = max(ends) - min(starts)
+    own: dict[str, list[tuple[float, float]]] = {}
+    for trial in trials:
+        own.setdefault(trial.owner, []).append(spans[trial.number])
+    shares = [
+        len(mine) * seconds / (max(end for _, end in mine) - min(start for start, _ in mine)) for mine in own.values()
+    ]
+    gaps = [later[0] - earlier[1] for mine in own.values() for earlier, later in pairwise(sorted(mine))]
+    first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
     return {
         "engine": name,
         "workers": str(workers),
-        "trials": str(len(study.trials)),
-        "finished": str(len(found)),
-        "efficiency": f"{each * seconds / working:.3f}",
-        "overhead s per trial": f"{working / each - seconds:.2f}",
-        "all, with start and end, s": f"{wall:.1f}",
-        "first claim after s": f"{min(starts) - began:.1f}",
+        "finished once": f"{len(found)} of {len(trials)}",
+        "efficiency of a worker since its first claim": f"{sum(shares) / len(shares):.3f}",
+        "of all, from the first claim to the last result": f"{each * seconds / (last - first):.3f}",
+        "overhead s per trial": f"{sum(seconds / share - seconds for share in shares) / len(shares):.2f}",
+        "of it between two trials, median": f"{statistics.median(gaps):.2f}",
+        "first claim after s": f"{first - began:.0f}",
     }
 
 
-def times(folder: Path) -> tuple[list[float], list[float]]:
-    """When the trials began and ended."""
-    from results.storage.location import storage_of
-
+def times(folder: Path) -> dict[int, tuple[float, float]]:
+    """When each trial began and ended, by its number."""
     where = storage_of(folder)
     storage = where.open()
-    trials = storage.get_all_trials(where.study_id(storage))
-    moments = [(trial.datetime_start, trial.datetime_complete) for trial in trials]
-    return [one.timestamp() for one, _ in moments if one], [two.timestamp() for _, two in moments if two]
+    ended = [trial for trial in storage.get_all_trials(where.study_id(storage)) if trial.datetime_complete]
+    return {
+        trial.number: (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp())
+        for trial in ended
+        if trial.datetime_start and trial.datetime_complete
+    }
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The command line with trainings that only sleep: `python benchmarks/simulated.py SECONDS worker|launch …`.
 
-All else is real: launchers, workers, signals, the study. What `launch` starts is this program again. Hearts beat fast, so
-that a dead worker is noticed within seconds.
+All else is real: launchers, workers, signals, the study. What `launch` starts is this program again. Hearts beat fast,
+so that a dead worker is noticed within seconds.
 """
 
 from __future__ import annotations

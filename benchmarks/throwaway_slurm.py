@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -92,7 +93,7 @@ class Slurm:
         self.names = [f"node{number}" for number in range(self._count)]
         # A node whose processors are more than the machine's, which config_overrides lets it have.
         lines = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={self._slots} State=UNKNOWN"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={self._slots}"
             for name in self.names
         ]
         config = CONFIG.format(host=host, port=free_port(), user=user, folder=self.folder, nodes="\n".join(lines))
@@ -111,7 +112,7 @@ class Slurm:
         self._until(self._idle, "nodes")
 
     def _idle(self) -> bool:
-        return {line for line in self.ask("sinfo", "-h", "-N", "-o", "%T").split()} == {"idle"}
+        return set(self.ask("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -125,14 +126,14 @@ class Slurm:
                 process.kill()
                 process.wait()
         for pid in self._belonging():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.environ.pop("SLURM_CONF", None)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_node(self, name: str) -> None:
         (self.folder / f"spool-{name}").mkdir(exist_ok=True)
-        more = ["-N", name] if self._count > 1 else ["-N", name]
-        self._start(f"slurmd {name}", "-D", *more)
+        self._start(f"slurmd {name}", "-D", "-N", name)
 
     def kill_node(self, name: str) -> int:
         """kill -9 of a node's daemon and of all that runs on it; gives how many processes that were."""
@@ -141,10 +142,8 @@ class Slurm:
         daemon.wait()
         killed = [pid for pid in self._belonging() if _environment(pid).get("SLURMD_NODENAME") == name]
         for pid in [*killed, *self._steps(name)]:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         return len(killed)
 
     def _steps(self, name: str) -> list[int]:
@@ -155,7 +154,9 @@ class Slurm:
                 words = place.read_bytes()
             except OSError:
                 continue
-            if b"slurmstepd" in words and str(self.folder) in str(_environment(int(place.parent.name)).get("SLURM_CONF")):
+            if b"slurmstepd" in words and str(self.folder) in str(
+                _environment(int(place.parent.name)).get("SLURM_CONF")
+            ):
                 found.append(int(place.parent.name))
         return found
 
@@ -163,9 +164,10 @@ class Slurm:
         """Processes of this Slurm's jobs."""
         found = []
         for place in Path("/proc").glob("[0-9]*"):
-            if place.name != str(os.getpid()) and "SLURM_JOB_ID" in (known := _environment(int(place.name))):
-                if known.get("SLURM_CONF") == str(self.folder / "slurm.conf"):
-                    found.append(int(place.name))
+            known = _environment(int(place.name))
+            ours = known.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+            if ours and "SLURM_JOB_ID" in known and place.name != str(os.getpid()):
+                found.append(int(place.name))
         return found
 
     def ask(self, *words: str) -> str:

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from boostformer.architecture import Architecture
@@ -24,6 +23,7 @@ from boostformer.model import BoostFormer, build
 from boostformer.shown import number_of
 from boostformer.start import LostWeights, Trained, take_over
 from boostformer.training import Recipe, TrainingFailure, evaluate, loop, train
+from boostformer.training.devices import processes
 from boostformer.training.loop import Progress
 from boostformer.training.metrics import confusion_over
 from boostformer.training.state import keep_state, saved_after
@@ -235,7 +235,7 @@ class Proxy:
         model = self.network(arch, recipe)
         reports: list[tuple[int, float]] = []
         # Until the first report everything warms up. With next to no learning rate a recipe that diverges is timed too.
-        steps = max(5, 2 * loop.report_every(PartialState().device))
+        steps = max(5, 2 * loop.report_every(processes().device))
         few = recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
         report = train(
             model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,14 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def processes() -> PartialState:
+    """Give what this process knows of its device, and of the others of one training.
+
+    Those that train together on CPUs say so by ``ACCELERATE_USE_CPU``, which accelerate must be told at first.
+    """
+    return PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"))
+
+
 def chosen_device(name: str) -> torch.device:
     """Find the device of a name in :data:`DEVICES`; "auto" is the one that training would take: a GPU if there is one.
 
@@ -22,7 +31,7 @@ def chosen_device(name: str) -> torch.device:
     if name not in DEVICES:
         raise UserError(f"--device: unknown '{name}'; {nearest(name, DEVICES)}")
     if name == "auto":
-        return PartialState().device
+        return processes().device
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: 'cuda' is asked for, but torch finds no GPU; allowed here: auto, cpu")
     return torch.device(name)

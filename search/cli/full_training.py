@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from boostformer.shown import number_of
 from search.cli.data_summary import say_data
 from search.cli.output import about_option, next_step, note
-from search.cli.sitting import carried_on, claim, sitting
+from search.cli.sitting import carried_on, claim, first_goes_on, sitting
 
 BEST = "best"
 """Folder, in that of the checkpoint, of the best network by validation mIoU."""
@@ -108,6 +108,7 @@ class FullTraining:
                 validation=validation,
                 log=live,
             )
+            first_goes_on()
             if report.iterations < recipe.iterations:
                 why = f"{recipe.patience} validations without a better one"
                 note(f"ended early after iteration {report.iterations}: {why}")

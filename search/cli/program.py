@@ -121,8 +121,7 @@ _OUTSIDE = {
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C, SIGTERM, SIGHUP and
-    SIGUSR1.
+    Exit codes: 2 for bad input, after one line, ``error: …``; 1 for a full disk; 130 for Ctrl-C and signals like it.
     """
     warnings.formatwarning = _one_line
     if logging.lastResort is not None:

@@ -326,7 +326,10 @@ def _joining(run_dir: Path) -> list[str]:
     from results.storage.location import Database, storage_of
 
     folder, where = shlex.quote(str(run_dir)), storage_of(run_dir)
-    lines = [f"boostformer worker {folder}", f"boostformer launch {folder} --workers 4 --on local   # or slurm, kubernetes, ray, nni"]
+    lines = [
+        f"boostformer worker {folder}",
+        f"boostformer launch {folder} --workers 4 --on local   # or slurm, kubernetes, ray, nni",
+    ]
     if isinstance(where, Database):
         elsewhere = ["boostformer", "worker", "--storage", where.url, "--study", where.study]
         lines.append(f"{shlex.join(elsewhere)}   # on any machine; --data ROOT where its images are")

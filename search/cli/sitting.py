@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -109,6 +110,12 @@ class Live:
 
     def end(self, metrics: Metrics) -> None:
         self.log.end(metrics)
+
+
+def first_goes_on() -> None:
+    """End here all processes of one training but the first, which saves and scores what they trained together."""
+    if os.environ.get("RANK", "0") != "0":
+        raise typer.Exit
 
 
 def described(now: Standing) -> str:

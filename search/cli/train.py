@@ -44,7 +44,7 @@ from search.cli.recipe_options import (
     segmentation_recipe,
     set_values,
 )
-from search.cli.sitting import sitting
+from search.cli.sitting import first_goes_on, sitting
 from search.cli.teaching import TeacherOption, UnlabelledOption
 
 
@@ -150,6 +150,7 @@ def pretrain(
     with sitting(out, chosen, trackers) as (state, live):
         about = {"architecture": architecture.id, "training images": training.content()}
         report = fit(model, training, chosen, size=shape, says=note, resume_dir=state, about=about, log=live)
+        first_goes_on()
         model.labels = training.labels
         model.provenance = named | {
             "pretrained_on": data.name,

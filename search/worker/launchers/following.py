@@ -11,7 +11,7 @@ from search.worker.launchers.launcher import Fleet, State
 def follow(fleet: Fleet, say: Callable[[str], None], look: Callable[[], None]) -> dict[int, State]:
     """Wait until no worker works any more, and return what became of each.
 
-    Workers that still wait for a place when another has ended by itself have nothing left to do, and are not waited for.
+    Workers that still wait for a place when another has ended by itself have nothing left to do: nobody waits for them.
 
     Args:
         fleet: the workers.

@@ -57,8 +57,6 @@ class Launcher(Protocol):
     """Whether workers go on without the process that started them, which ``--detach`` needs."""
     scales: ClassVar[bool]
     """Whether it takes a range of workers."""
-    trains: ClassVar[bool]
-    """Whether it puts one training on several machines."""
 
     def __init__(self, order: Order) -> None: ...
 

@@ -56,7 +56,6 @@ class Local:
     options: ClassVar[type[Options]] = Options
     lasts: ClassVar[bool] = False
     scales: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order) -> None:
         if order.data is not None:

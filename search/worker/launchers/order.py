@@ -45,7 +45,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Needs:
-    """What one worker, or one machine of a training, has for itself; None leaves it to the engine.
+    """What one worker has for itself; None leaves it to the engine.
 
     Attributes:
         cores: processors, which are also its threads.
@@ -78,12 +78,11 @@ class Order:
     """What a launcher is asked for.
 
     Attributes:
-        run_dir: the run's folder, absolute. Of a training, the folder of its checkpoint.
-        workers: how many; of a training, machines.
+        run_dir: the run's folder, absolute.
+        workers: how many.
         needs: of each.
         data: where the images are on the machines of the workers; None where the run says.
         options: what only this engine knows, by name, as the user wrote it.
-        training: the words of the one ``train`` or ``retrain`` that all machines work on together; none for workers.
     """
 
     run_dir: Path
@@ -91,7 +90,6 @@ class Order:
     needs: Needs = Needs()
     data: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    training: tuple[str, ...] = ()
 
     @property
     def where(self) -> Journal | Database:
@@ -110,17 +108,16 @@ class Order:
     def name(self) -> str:
         """The name under which an engine finds the order's workers again, from any folder and any machine.
 
-        It is made of the study and where it is kept (of a training, of its folder): lower-case letters, digits and
-        dashes, at most 50 characters, beginning and ending with a letter or digit.
+        It is made of the study and where it is kept: lower-case letters, digits and dashes, at most 50 characters,
+        beginning and ending with a letter or digit.
         """
-        where = None if self.training else self.where
+        where = self.where
         if isinstance(where, Database):
             called, key = where.study, f"{where.url} {where.study}"
         else:
             called, key = self.run_dir.name, str(self.run_dir)
         plain = re.sub(r"[^a-z0-9]+", "-", called.lower())[:28].strip("-") or "run"
-        kind = "training" if self.training else "search"
-        return f"{kind}-{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        return f"search-{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 class Options(BaseModel):
@@ -129,10 +126,10 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-O = TypeVar("O", bound=Options)
+Read = TypeVar("Read", bound=Options)
 
 
-def read_options(model: type[O], engine: str, options: Mapping[str, str]) -> O:
+def read_options(model: type[Read], engine: str, options: Mapping[str, str]) -> Read:
     """Read an engine's options; :class:`UserError` for a name that it does not have, or a value that is not allowed."""
     for name in options:
         if name not in model.model_fields:

@@ -102,7 +102,6 @@ class Ray:
     options: ClassVar[type[Options]] = RayOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
-    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order) -> None:
         self._order, self._options = order, read_options(RayOptions, self.engine, order.options)

@@ -32,9 +32,6 @@ def open_launcher(engine: str, order: Order) -> Launcher:
     made = launcher_class(engine)
     if order.workers.is_range and not made.scales:
         raise UserError(f"--workers {order.workers}: --on {engine} takes a number of workers, not a range")
-    if order.training and not made.trains:
-        able = ", ".join(name for name in LAUNCHERS if launcher_class(name).trains) or "no engine"
-        raise UserError(f"--train: --on {engine} puts no training on several machines; allowed: {able}")
-    if not order.training and order.needs.gpus > 1:
+    if order.needs.gpus > 1:
         raise UserError(f"--gpus {order.needs.gpus:g}: a worker trains on one GPU; allowed: 0 to 1, and more --workers")
     return made(order)

@@ -1,7 +1,7 @@
-"""Slurm as a launcher: one array job, each task of which is a worker; or one job for a training on several machines.
+"""Slurm as a launcher: one array job, each task of which is a worker.
 
-`sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where a
-cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
+`sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where
+a cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boostformer.errors import UserError
 from boostformer.files import make_folder
 from boostformer.shown import one_line
 from search.study.folder import LAUNCH
-from search.worker.launchers.command import imports, joining
+from search.worker.launchers.command import joining
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.local import last_line
 from search.worker.launchers.order import Options, Order, read_options
@@ -45,16 +45,6 @@ done
 [ -z "$again" ] || scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
 exit $code
 """
-_TRAINING = """\
-export MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-trap 'kill -TERM $training' TERM
-trap 'again=yes; kill -TERM $training' USR1
-srun --kill-on-bad-exit=1 {words} &
-training=$!
-while wait $training; code=$?; kill -0 $training 2>/dev/null; do :; done
-[ -z "$again" ] || scontrol requeue "$SLURM_JOB_ID"
-exit $code
-"""
 
 
 class SlurmOptions(Options):
@@ -76,22 +66,18 @@ class Slurm:
     options: ClassVar[type[Options]] = SlurmOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
-    trains: ClassVar[bool] = True
 
     def __init__(self, order: Order) -> None:
         self._order, self._options = order, read_options(SlurmOptions, self.engine, order.options)
         self._folder = order.run_dir / LAUNCH
         self._gpus = order.needs.whole_gpus
-        self._body = self._training() if order.training else self._worker()
+        self._body = _WORKER.format(words=shlex.join(joining(order, PROGRAM, str(order.run_dir))))
 
     def plan(self) -> str:
         order, options = self._order, self._options
         asked = {name: getattr(options, name) for name in ("partition", "account", "qos", "constraint", "time")}
-        head = {"job-name": order.name, "output": self._log("%a"), "open-mode": "append", "chdir": Path.cwd()}
-        if order.training:
-            head |= {"nodes": order.workers.most, "ntasks-per-node": 1, "output": self._log("training")}
-        else:
-            head |= {"array": f"0-{order.workers.most - 1}", "ntasks": 1}
+        head = {"job-name": order.name, "array": f"0-{order.workers.most - 1}", "ntasks": 1}
+        head |= {"output": self._folder / "slurm-%a.log", "open-mode": "append", "chdir": Path.cwd()}
         head |= {"cpus-per-task": order.needs.cores or 1}
         head |= {"gres": f"gpu:{self._gpus}"} if self._gpus else {}
         head |= {"mem": f"{order.needs.memory}M"} if order.needs.memory is not None else {}
@@ -112,21 +98,6 @@ class Slurm:
         active = "--states=" + ",".join(("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING"))
         found = _ask(["squeue", "--me", "--noheader", f"--name={self._order.name}", active, "--format=%F"]).split()
         return SlurmFleet(sorted(set(found)), self._order) if found else None
-
-    def _worker(self) -> str:
-        return _WORKER.format(words=shlex.join(joining(self._order, PROGRAM, str(self._order.run_dir))))
-
-    def _training(self) -> str:
-        """Return the shell commands of one training on all machines of a job."""
-        order = self._order
-        rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=$MASTER:29400", "--rdzv-id=$SLURM_JOB_ID"]
-        words = [PROGRAM[0], "-m", "torch.distributed.run", f"--nnodes={order.workers.most}"]
-        words += [f"--nproc-per-node={max(1, self._gpus)}"]
-        called = shlex.join(["-m", "search.cli", *imports(), *order.training])
-        return _TRAINING.format(words=" ".join([shlex.join(words), *rendezvous, called]))
-
-    def _log(self, task: object) -> Path:
-        return self._folder / f"slurm-{task}.log"
 
 
 class SlurmFleet:
@@ -149,7 +120,7 @@ class SlurmFleet:
         return dict(self._known)
 
     def last_words(self, number: int) -> str:
-        return last_line(self._order.run_dir / LAUNCH / f"slurm-{'training' if self._order.training else number}.log")
+        return last_line(self._order.run_dir / LAUNCH / f"slurm-{number}.log")
 
     def stop(self) -> None:
         _ask(["scancel", "--quiet", "--state=PENDING", *self._jobs])
@@ -177,7 +148,9 @@ def _ask(words: list[str], script: str | None = None) -> str:
     try:
         done = subprocess.run(words, input=script, capture_output=True, text=True, env=environment)
     except FileNotFoundError:
-        raise UserError(f"--on slurm: there is no program {words[0]} here; launch from a machine of the cluster") from None
+        raise UserError(
+            f"--on slurm: there is no program {words[0]} here; launch from a machine of the cluster"
+        ) from None
     if done.returncode:
         forgotten = words[0] == "squeue" and "Invalid job id" in done.stderr
         if forgotten or (words[0] == "scancel" and not done.stderr):  # no job was left to be told

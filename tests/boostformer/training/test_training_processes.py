@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
 
 from boostformer.errors import UserError
 from boostformer.training.loading import until
+from search.cli.sitting import first_goes_on
 
 FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
 
@@ -42,20 +44,24 @@ if state.is_main_process:
 
 
 def launched(out: Path, processes: int, accumulate: int = 1) -> dict[str, torch.Tensor]:
-    """The weights that so many processes come to."""
+    """The weights that so many processes come to, each on a node of its own as far as torchrun knows."""
     out.mkdir()
     script = out / "script.py"
     script.write_text(SCRIPT.format(folders=FOLDERS, out=str(out), processes=processes, accumulate=accumulate))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    distributed = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
-    command = [sys.executable, *(distributed if processes > 1 else []), str(script)]
+    meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=test"]
+    torchrun = ["-m", "torch.distributed.run", f"--nnodes={processes}", "--nproc-per-node=1", *meeting]
+    command = [sys.executable, *(torchrun if processes > 1 else []), str(script)]
     where = {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | where
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    scores = {line for line in done.stdout.splitlines() if line.startswith("{")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    nodes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(processes)]  # type: ignore[call-overload]
+    said = [node.communicate() for node in nodes]
+    assert [node.returncode for node in nodes] == [0] * processes, said
+    done = "".join(out for out, _ in said)
+    scores = {line for line in done.splitlines() if line.startswith("{")}
     assert len(scores) == 1, "all processes know the same scores"
     assert len(list((out / "state").iterdir())) == 1
     return load_file(out / "weights.safetensors")
@@ -85,3 +91,12 @@ def test_too_little_shared_memory_is_said_with_what_helps(said: str) -> None:
     with pytest.raises(UserError, match=r"^/dev/shm: .* MB of shared memory are too few.*--set workers=0"):
         list(until(lambda: False, batches()))  # type: ignore[arg-type]
     assert list(until(lambda: True, batches())) == [1]  # type: ignore[arg-type]
+
+
+def test_all_but_the_first_process_end_when_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    first_goes_on()
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(typer.Exit) as end:
+        first_goes_on()
+    assert end.value.exit_code == 0

@@ -20,8 +20,8 @@ from boostformer.errors import UserError
 from results.run import read_run
 from search.config.opening import resolve
 from search.study.folder import set_up
-from search.worker.launchers.nni import experiment as nni_experiment
 from search.worker.launchers.following import follow
+from search.worker.launchers.nni import experiment as nni_experiment
 from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, require_nni, started
 from search.worker.launchers.nni.launcher import NniFleet
 from search.worker.launchers.nni.service import LOOPBACK, Service, experiment_config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from search.worker.accelerators import visible
 from search.worker.launchers.command import joining, joining_here
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.nni.experiment import Experiment, connected, require_nni, started
-from search.worker.launchers.nni.service import LOOPBACK, Service, experiment_config, read_service
+from search.worker.launchers.nni.service import LOOPBACK, experiment_config, read_service
 from search.worker.launchers.order import Options, Order, read_options
 from search.worker.local import cores
 
@@ -39,7 +40,6 @@ class Nni:
     options: ClassVar[type[Options]] = NniOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order) -> None:
         self._order, self._options = order, read_options(NniOptions, self.engine, order.options)
@@ -55,10 +55,12 @@ class Nni:
         self._record = order.run_dir / LAUNCH / RECORD
 
     def plan(self) -> str:
-        return json.dumps(self._config(written=False).json(), indent=2)
+        with tempfile.TemporaryDirectory() as stand_in:  # NNI makes none without its folder
+            text = json.dumps(self._config(Path(stand_in)).json(), indent=2)
+        return text.replace(stand_in, str(self._folder))
 
     def start(self) -> Fleet:
-        experiment = started(self._config(), self._options.port, self._addresses)
+        experiment = started(self._config(self._folder), self._options.port, self._addresses)
         make_folder(self._record.parent)
         with replacing(self._record) as path:
             path.write_text(
@@ -80,13 +82,10 @@ class Nni:
     def _folder(self) -> Path:
         return self._order.run_dir / "nni"
 
-    def _config(self, *, written: bool = True) -> Any:
-        """Make NNI's configuration; ``written`` makes the folder that it names."""
+    def _config(self, folder: Path) -> Any:
         order = self._order
-        called, count = order.run_dir.name, order.workers.most
-        return experiment_config(
-            self._service, called, self._command, count, self._folder, self._options.host, written=written
-        )
+        name, count = order.run_dir.name, order.workers.most
+        return experiment_config(self._service, name, self._command, count, folder, self._options.host)
 
     def _here(self) -> str:
         """Return the shell command that joins the run on this machine.

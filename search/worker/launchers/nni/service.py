@@ -81,9 +81,7 @@ def read_service(path: Path | None) -> Service:
     return Service(platform, top.plain(), str(path))
 
 
-def experiment_config(
-    service: Service, name: str, command: str, workers: int, folder: Path, host: str, *, written: bool = True
-) -> Any:
+def experiment_config(service: Service, name: str, command: str, workers: int, folder: Path, host: str) -> Any:
     """Make NNI's configuration of an experiment that runs all its workers at once and then ends.
 
     Args:
@@ -93,7 +91,6 @@ def experiment_config(
         workers: how many.
         folder: where NNI writes its files.
         host: this machine's address, for workers elsewhere.
-        written: also make ``folder``, without which NNI's classes do not check everything.
 
     Raises:
         UserError: NNI's classes refuse it; says why.
@@ -102,9 +99,8 @@ def experiment_config(
     from nni.experiment.config.utils import set_base_path, unset_base_path
 
     code = folder / "code"
-    if written:
-        code.mkdir(parents=True, exist_ok=True)
-        (code / "README").write_text("What NNI copies to each machine. The program must be installed there.\n", "utf-8")
+    code.mkdir(parents=True, exist_ok=True)
+    (code / "README").write_text("What NNI copies to each machine. The program must be installed there.\n", "utf-8")
     set_base_path(Path(service.source).parent.absolute())  # files that it names lie beside it
     try:
         section = getattr(nni_config, _CLASSES[service.platform])(**service.values)
@@ -124,8 +120,7 @@ def experiment_config(
             experiment_working_directory=folder,
             training_service=section,
         )
-        if written:
-            config.validate()
+        config.validate()
     except (AttributeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"{service.source}: {_said(error)}") from None
     finally:
