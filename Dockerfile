@@ -1,32 +1,46 @@
-# For users with an NVIDIA GPU. The wheel of torch on PyPI for Linux carries its own CUDA libraries, so a
-# plain Python image is enough; the host needs the driver and the NVIDIA Container Toolkit:
+# Two images, for NVIDIA GPUs and for CPUs alone; the host of a GPU needs the driver and the NVIDIA Container Toolkit:
 #
 #   docker build -t boostformer .
-#   docker run --rm --gpus all -v "$PWD:/work" -v /data:/data boostformer search streets.yaml --out runs/streets
+#   docker build -t boostformer:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+#   docker run --rm --gpus all -v "$PWD:/work" -v /data:/data -u "$(id -u)" boostformer search streets.yaml --out runs/streets
 #
-# Not built or run yet: where this was written there was no Docker daemon.
-FROM python:3.11-slim-bookworm
+# Not built yet: where this was written there was no Docker daemon. Its steps were run by hand.
+FROM python:3.11-slim-bookworm AS build
 
-ENV PIP_NO_CACHE_DIR=1 \
-    PYTHONUNBUFFERED=1 \
-    NO_ALBUMENTATIONS_UPDATE=1 \
-    NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/boostformer
+ENV PATH=/opt/boostformer/bin:$PATH
 
-# torch first and alone: this layer of several GB survives changes of the other pins.
+# torch first and alone: this layer of several GB survives changes of the other pins. PyPI's wheel for Linux carries its
+# own CUDA libraries, so a plain Python image is enough.
 ARG TORCH=2.13.0
-RUN pip install "torch==${TORCH}"
+ARG TORCH_INDEX=https://pypi.org/simple
+RUN pip install --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple "torch==${TORCH}"
 
-WORKDIR /opt/boostformer
+WORKDIR /source
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY boostformer boostformer
 COPY search_space search_space
 COPY evaluators evaluators
 COPY results results
 COPY search search
-# The pinned torch has no local suffix, so the CUDA build already there satisfies it; the check makes sure.
-RUN pip install --constraint constraints.txt . \
-    && python -c "import torch; assert torch.version.cuda, 'the CUDA build of torch was replaced'"
+# The pinned torch has no local suffix, so the build that is there satisfies it; the check makes sure.
+RUN before="$(python -c 'import torch; print(torch.__version__)')" \
+    && pip install --constraint constraints.txt '.[postgresql,s3]' \
+    && python -c "import sys, torch; assert torch.__version__ == sys.argv[1], 'torch was replaced'" "$before"
 
+# Without pip's caches, sources and build tools; the program runs as a user without rights and writes to /work alone.
+FROM python:3.11-slim-bookworm
+
+ENV PATH=/opt/boostformer/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NO_ALBUMENTATIONS_UPDATE=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HOME=/work
+COPY --from=build /opt/boostformer /opt/boostformer
+RUN mkdir /work && chown 10001:10001 /work
+USER 10001:10001
 WORKDIR /work
 ENTRYPOINT ["boostformer"]

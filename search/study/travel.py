@@ -111,8 +111,8 @@ def _add_weights(out: zips.Zip, run_dir: Path, say: Say) -> None:
     for digest in sorted(stored.digests()):
         try:
             content = stored.whole(digest)
-        except LostWeights as error:
-            say(f"without {error}")
+        except LostWeights:
+            say(f"without weights {digest[:12]}, which are damaged")
             continue
         if content is not None:  # else a search that goes on has just removed them
             out.add(f"{WEIGHTS}/{digest}.safetensors", content, packed=False)

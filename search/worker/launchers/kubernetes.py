@@ -71,7 +71,7 @@ class Kubernetes:
         self._words = joining(order, out=f"{WORK}/{order.name}")
         if order.workers.is_range and self._options.queue is None:
             raise UserError(
-                f"--workers {order.workers}: Kubernetes by itself takes a number; a range needs Kueue (--option queue=…)"
+                f"--workers {order.workers}: Kubernetes itself takes a number; a range needs Kueue (--option queue=…)"
             )
         if (order.data is None) != (self._options.data is None):
             raise UserError("--data DIR and --option data=CLAIM: each needs the other: the claim is mounted at DIR")
@@ -228,10 +228,10 @@ class _Pods:
         self.title = f"Job {name} in the namespace {options.namespace}"
 
     def job(self) -> V1Job | None:
+        found: V1Job | None = None
         with _answers():
-            found: V1Job = self._batch.read_namespaced_job(self._name, self._namespace)
-            return found
-        return None
+            found = self._batch.read_namespaced_job(self._name, self._namespace)
+        return found
 
     def workers(self) -> dict[int, State]:
         job = self.job()
@@ -253,13 +253,13 @@ class _Pods:
         return states
 
     def last_words(self, number: int) -> str:
-        pod = self._newest().get(number)
+        pod, said = self._newest().get(number), None
         if pod is not None:
             with _answers():
                 said = self._core.read_namespaced_pod_log(pod.metadata.name, self._namespace, tail_lines=20)
-                lines = [line for line in str(said).splitlines() if line.strip()]
-                return lines[-1] if lines else "it said nothing"
-        return "its output is gone with its pod"
+        if said is None:
+            return "its output is gone with its pod"
+        return next((line for line in reversed(str(said).splitlines()) if line.strip()), "it said nothing")
 
     def stop(self) -> None:
         while (job := self.job()) is not None:
