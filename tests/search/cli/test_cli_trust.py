@@ -49,7 +49,7 @@ def test_the_run_has_what_the_report_needs(run_dir: Path) -> None:
     shown = invoke("pareto", run_dir, "--all", "--format", "csv")
     numbers = [str(trial.number) for trial in found.trials]
     assert [row["trial"] for row in csv.DictReader(io.StringIO(shown.stdout))] == numbers
-    assert invoke("pareto", run_dir).stderr == "compared: the 5 of 20 networks with 18 iterations\n"
+    assert invoke("pareto", run_dir).stderr.startswith("compared: the 5 of 20 networks with 18 iterations\nnext:\n")
     assert "promoted" in invoke("pareto", run_dir, "--all").stdout
     assert {member.iterations for member in front(found.trials, found.objectives)} == {18}
 
