@@ -152,7 +152,7 @@ class Kubernetes:
         options, data = self._options, self._order.data
         claim = client.V1PersistentVolumeClaimVolumeSource
         empty = client.V1EmptyDirVolumeSource
-        volumes = {"tmp": (empty(), "/tmp", False), "shm": (empty(medium="Memory"), "/dev/shm", False)}
+        volumes = {"tmp": (empty(), "/tmp", False), "shm": (empty(medium="Memory"), "/dev/shm", False)}  # noqa: S108  the pod's own
         volumes["work"] = (claim(claim_name=options.folder) if options.folder else empty(), WORK, False)
         if options.data:
             volumes["data"] = (claim(claim_name=options.data, read_only=True), str(data), True)
@@ -183,7 +183,7 @@ class Kubernetes:
         from kubernetes import client
 
         options, needs = self._options, self._order.needs
-        plain = {"HOME": WORK, "XDG_CONFIG_HOME": f"{WORK}/.config", "BOOSTFORMER_CACHE": "/tmp/boostformer"}
+        plain = {"HOME": WORK, "XDG_CONFIG_HOME": f"{WORK}/.config", "BOOSTFORMER_CACHE": "/tmp/boostformer"}  # noqa: S108
         if needs.cores is not None:
             plain["OMP_NUM_THREADS"] = str(needs.cores)
         environment = [client.V1EnvVar(name=name, value=value) for name, value in plain.items()]

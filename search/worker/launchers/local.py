@@ -103,7 +103,7 @@ class Local:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         with self._log(number).open("wb") as log:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603  this program, without a shell
                 self._words,
                 env=os.environ | self._environment(number),
                 stdin=subprocess.PIPE,

@@ -52,7 +52,7 @@ class Worker:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  this program, without a shell
             [*self._words, "--leashed"],
             env=self._environment,
             stdin=subprocess.PIPE,

@@ -146,7 +146,9 @@ def _ask(words: list[str], script: str | None = None) -> str:
     """
     environment = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
     try:
-        done = subprocess.run(words, input=script, capture_output=True, text=True, env=environment)
+        done = subprocess.run(  # noqa: S603  Slurm's own programs, without a shell
+            words, input=script, capture_output=True, text=True, env=environment
+        )
     except FileNotFoundError:
         raise UserError(
             f"--on slurm: there is no program {words[0]} here; launch from a machine of the cluster"
