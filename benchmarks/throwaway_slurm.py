@@ -125,7 +125,7 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for pid in self._belonging():
+        for pid in [*self._belonging(), *self._steps()]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         os.environ.pop("SLURM_CONF", None)
@@ -141,13 +141,13 @@ class Slurm:
         daemon.kill()
         daemon.wait()
         killed = [pid for pid in self._belonging() if _environment(pid).get("SLURMD_NODENAME") == name]
-        for pid in [*killed, *self._steps(name)]:
+        for pid in [*killed, *self._steps()]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return len(killed)
 
-    def _steps(self, name: str) -> list[int]:
-        """slurmstepd of a node."""
+    def _steps(self) -> list[int]:
+        """The daemons of the steps that run."""
         found = []
         for place in Path("/proc").glob("[0-9]*/cmdline"):
             try:

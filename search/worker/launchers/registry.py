@@ -6,7 +6,7 @@ from importlib import import_module
 
 from boostformer.errors import UserError, nearest
 from search.worker.launchers.launcher import Launcher
-from search.worker.launchers.order import Order
+from search.worker.launchers.order import Order, read_options
 
 LAUNCHERS = {
     "local": "search.worker.launchers.local:Local",
@@ -34,4 +34,5 @@ def open_launcher(engine: str, order: Order) -> Launcher:
         raise UserError(f"--workers {order.workers}: --on {engine} takes a number of workers, not a range")
     if order.needs.gpus > 1:
         raise UserError(f"--gpus {order.needs.gpus:g}: a worker trains on one GPU; allowed: 0 to 1, and more --workers")
+    read_options(made.options, engine, order.options)
     return made(order)
