@@ -104,7 +104,7 @@ def open_database(url: str, *, create: bool = False, lasting: bool = False) -> B
 
     A ``lasting`` storage keeps its connections. Others connect anew for every query, since servers admit only some
     hundred connections. One that is neither lasting nor to ``create`` only reads, by transactions in which the server
-    refuses all else, so that it serves a role that may only read, and a standby. Raises :class:`UserError` when the
+    refuses all else, so that it serves a role that may only read. Raises :class:`UserError` when the
     driver is missing, there are no tables, or these are of another version of Optuna; :class:`Unreachable` when the
     server cannot be reached or refuses.
     """

@@ -1,4 +1,4 @@
-"""Two machines with a database and a bucket, and no folder, in common."""
+"""Two machines with a database and a place for weights and states, and no run's folder, in common."""
 
 from __future__ import annotations
 
