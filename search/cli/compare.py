@@ -29,6 +29,13 @@ class PaperFormat(StrEnum):
     latex = "latex"
 
 
+_DROP = (
+    *("fewer params (%)", "params", "fewer deployed params (%)", "accuracy (%)"),
+    *("fewer deployed MACs (%)", "less latency (%)", "seeds", "deployed params"),
+)
+"""Columns that a narrow table goes without, the first of them first: what is deployed counts most."""
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's command to the program."""
     app.command()(compare)
@@ -100,7 +107,7 @@ def compare(
     cells, columns = found.shown()
     plain = fmt is PaperFormat.table
     shown = (cells, columns) if plain else (found.rows, COLUMNS)
-    emit(Format(fmt), found.document(), shown[0], columns=shown[1], caption=found.caption)
+    emit(Format(fmt), found.document(), shown[0], columns=shown[1], caption=found.caption, drop=_DROP)
     if not plain:
         note(found.caption)
 

@@ -150,7 +150,8 @@ def evaluate(
         "confusion": None if confusion is None else {"classes": names, "counts": found.confusion.tolist()},
         "worst": drawn,
     }
-    emit(fmt, document, rows, caption=_caption(network, split, seen, view, found.metrics))
+    drop = ("precision_percent", "recall_percent")
+    emit(fmt, document, rows, caption=_caption(network, split, seen, view, found.metrics), drop=drop)
     ours = shlex.quote(str(network))
     steps = [f"boostformer predict {ours} IMAGE --out pictures"]
     if network.suffix != ".onnx":

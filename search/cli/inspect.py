@@ -233,7 +233,7 @@ def blocks(
         {
             "kind": item.kind,
             "block": item.name,
-            "options": "; ".join(f"{k.name} {'/'.join(map(str, k.allowed))}" for k in item.options.values()),
+            "options": "; ".join(f"{k.name} {'/'.join(map(_as_written, k.allowed))}" for k in item.options.values()),
             "params": cost.trained.params,
             "macs": cost.trained.macs,
             "deployed_params": cost.deployed.params,
@@ -246,6 +246,11 @@ def blocks(
     caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
     drop = ("source", "deployed_params", "deployed_macs", "macs")
     emit(fmt, document, rows, caption=caption, drop=drop)
+
+
+def _as_written(value: Any) -> str:
+    """Write a value as YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _latency(measured: Measured) -> dict[str, Any]:

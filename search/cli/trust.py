@@ -27,6 +27,8 @@ _COLUMNS = {
     "macs_tau": "macs.tau",
 }
 """Columns of the table, and the fields of a comparison that fill them."""
+_DROP = ("top_low", "top_high", "top_networks", "training", "macs_tau", "params_tau")
+"""Columns that a narrow table goes without, the first of them first."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,4 +53,4 @@ def trust(
         print(*trust_lines(run), sep="\n")
         next_step(f"boostformer retrain {shlex.quote(str(run_dir))} --pick knee --out checkpoint")
         return
-    emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)))
+    emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)), drop=_DROP)

@@ -148,7 +148,7 @@ def _set_up(
         if (less := shorter(known, asked)) and (others := leases.alive()):
             raise UserError(
                 f"{where}: is being searched for {less[0]} (workers: {others}), which {less[1]} would end; give "
-                "at least as much, join with `boostformer worker`, or stop the others first"
+                "at least as many, join with `boostformer worker`, or stop the others first"
             )
     for name, value in (asked | {"code": code} | lost).items():
         if known.get(name) != value:
