@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -150,7 +151,7 @@ class Ray:
             return ray
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            ray.init(self._options.address, namespace=self._order.name, log_to_driver=False, logging_level="error")
+            ray.init(self._options.address, namespace=self._order.name, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise UserError(
                 f"--option address={self._options.address}: no Ray cluster answers there ({one_line(str(error))}); "
