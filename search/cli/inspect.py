@@ -12,7 +12,7 @@ from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.tables import Format
 from search.cli.data_argument import size_of
-from search.cli.output import FormatOption, emit, note
+from search.cli.output import FormatOption, busy, emit, note
 
 if TYPE_CHECKING:
     from evaluators.costs.counting import Cost
@@ -35,6 +35,14 @@ def profile(
     fmt: FormatOption = Format.table,
 ) -> None:
     """Count the exact parameters and MACs of an architecture, in all and by stage."""
+    document, rows, caption = _profiled(arch, size, classes)
+    drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
+    emit(fmt, document, rows, caption=caption, drop=drop)
+
+
+@busy("counting …")
+def _profiled(arch: str, size: str | None, classes: int | None) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """Count an architecture: the document, the rows of a table and its caption."""
     from boostformer.parts import parts
     from evaluators.costs.counting import Cost
     from evaluators.costs.memory import Peaks
@@ -82,8 +90,7 @@ def profile(
     caption += (
         f"\ndeployed, in fp32: {fp32['weights_mb']:.3f} MB of weights, {fp32['activations_mb']:.3f} MB of activations"
     )
-    drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
-    emit(fmt, document, rows, caption=caption, drop=drop)
+    return document, rows, caption
 
 
 def _figures(cost: Cost) -> dict[str, int]:
