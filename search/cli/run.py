@@ -101,7 +101,7 @@ def search(
     """Search for the networks that score best within the budgets; the same command resumes."""
     if resume is not None:
         if run_file or out or storage or study or known_from or files:
-            raise UserError("--resume RUN_DIR: alone, without a run file, --out, --from, --storage, --study or --files")
+            raise UserError("--resume RUN_DIR: stands alone: no run file, --out, --from, --storage, --study or --files")
         out = resume
     elif run_file is None or out is None:
         raise UserError("search: needs a run file and --out RUN_DIR, or --resume RUN_DIR")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from boostformer.errors import UserError
-from boostformer.files import make_folder, replacing
+from boostformer.files import appending, make_folder, replacing
 from results.run import read_run
 from search.study.claim import DEATHS
 from search.study.folder import LAUNCH
@@ -72,7 +72,7 @@ class Local:
     def plan(self) -> str:
         lines = [
             f"{shlex.join(f'{name}={value}' for name, value in self._environment(number).items())} "
-            f"{shlex.join(self._words)} > {shlex.quote(str(self._log(number)))} 2>&1"
+            f"{shlex.join(self._words)} >> {shlex.quote(str(self._log(number)))} 2>&1"
             for number in range(self._order.workers.most)
         ]
         return "\n".join([f"cd {shlex.quote(str(Path.cwd()))}", *lines])
@@ -102,7 +102,7 @@ class Local:
         return self._folder / f"local-{number}.log"
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        with self._log(number).open("wb") as log:
+        with appending(self._log(number)) as log:
             return subprocess.Popen(  # noqa: S603  this program, without a shell
                 self._words,
                 env=os.environ | self._environment(number),

@@ -118,6 +118,7 @@ class Ray:
         described = {
             "address": self._options.address,
             "namespace": self._order.name,
+            "workers": self._order.workers.most,
             "actors": [str(number) for number in range(self._order.workers.most)],
             "options": self._resources() | {"lifetime": "detached", "max_restarts": -1},
             "command": ["python", *self._words, "--leashed"],
@@ -151,7 +152,9 @@ class Ray:
             return ray
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            ray.init(self._options.address, namespace=self._order.name, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                self._options.address, namespace=self._order.name, log_to_driver=False, logging_level=logging.ERROR
+            )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise UserError(
                 f"--option address={self._options.address}: no Ray cluster answers there ({one_line(str(error))}); "

@@ -198,7 +198,7 @@ def test_files_are_timed_as_they_are(files: Path, run_cli: Cli, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("net.onnx", "--size", "32x32"), "--size, --classes: "),
+        (("net.onnx", "--size", "32x32"), "--size: net.onnx takes image: float 1x3x64x96 alone; leave it out"),
         (("net.onnx", "--device", "host-table"), "'host-table' is a device of kind table"),
         (("labels.manifest.onnx",), "labels.manifest.onnx: no such file"),
         (("broken.onnx",), "broken.onnx: not an ONNX file that can be read: "),

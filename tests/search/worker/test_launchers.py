@@ -51,9 +51,11 @@ def test_a_plan_says_what_is_submitted_and_writes_nothing(engine: str, stored: P
     if engine == "nni":
         request.getfixturevalue("real_nni")
     before = sorted(stored.rglob("*"))
-    opened: Launcher = open_launcher(engine, Order(stored, Workers(3, 3), Needs(cores=2)))
+    options = {"image": "registry/boostformer:1"} if engine == "kubernetes" else {}
+    opened: Launcher = open_launcher(engine, Order(stored, Workers(3, 3), Needs(cores=2), options=options))
     text = opened.plan()
-    assert "worker" in text and "search.cli" in text and ("3" in text or text.count("worker ") == 3)
+    program = "boostformer" if engine == "kubernetes" else "search.cli"  # that of an image, or this one
+    assert "worker" in text and program in text and ("3" in text or text.count("worker ") == 3)
     assert sorted(stored.rglob("*")) == before
     assert (opened.engine, text) == (engine, opened.plan())
 
