@@ -125,8 +125,8 @@ def _damage_of(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         if "imagecodecs" in reason:
             raise UserError(
-                f"{path}: is compressed in a way that needs another package ({reason}); install boostformer[tiff], or "
-                "save it with deflate or without compression"
+                f"{path}: is compressed as needs another package ({reason}); pip install 'boostformer[tiff]', "
+                "or save it with deflate or without compression"
             ) from error
         raise UserError(f"{path}: damaged or truncated image ({reason})") from error
 

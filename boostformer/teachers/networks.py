@@ -156,7 +156,7 @@ def _from_transformers(folder: Path, source: str) -> Any:
         from transformers import AutoModelForSemanticSegmentation
     except ImportError:
         raise UserError(
-            f"{source}: a teacher of this kind needs transformers; install boostformer[transformers]"
+            f"{source}: a teacher of this kind needs transformers; pip install 'boostformer[transformers]'"
         ) from None
     try:
         network, loaded = AutoModelForSemanticSegmentation.from_pretrained(

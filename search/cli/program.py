@@ -146,7 +146,7 @@ def main() -> None:
         if error.errno in _OUTSIDE:
             code = _refuse(place + _OUTSIDE[error.errno])
         elif error.errno in FULL:
-            _refuse(f"{place}; free some and repeat the command")
+            _refuse(f"{place}; free space and repeat the command")
             code = 1
         else:
             raise

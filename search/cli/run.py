@@ -317,7 +317,7 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free some and the same command resumes")
+        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free space and the same command resumes")
         raise typer.Exit(1) from None
 
 

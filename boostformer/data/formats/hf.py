@@ -182,7 +182,7 @@ def _rows(folder: Path, columns: Mapping[str, str]) -> Iterator[dict[str, bytes]
     try:
         import datasets
     except ImportError:
-        raise UserError(f"{folder}: is read with datasets; install boostformer[hf]") from None
+        raise UserError(f"{folder}: is read with datasets; pip install 'boostformer[hf]'") from None
     try:
         table: Any = datasets.load_from_disk(str(folder)).select_columns([*columns.values()])
         for column in columns.values():

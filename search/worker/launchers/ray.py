@@ -147,7 +147,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise UserError("--on ray needs the package ray: pip install -c constraints.txt -e '.[ray]'") from None
+            raise UserError("--on ray needs the package ray: pip install 'boostformer[ray]'") from None
         if ray.is_initialized():
             return ray
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

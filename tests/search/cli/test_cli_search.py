@@ -247,7 +247,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == (
         f"error: {tmp_path}: No space left on device; "
-        "what is finished is kept, free some and the same command resumes\n"
+        "what is finished is kept, free space and the same command resumes\n"
     )
     assert statuses(tmp_path) == ["finished"] * 3
 
@@ -276,4 +276,4 @@ def test_a_full_disk_is_no_traceback_in_any_command(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "error: net.onnx: No space left on device; free some and repeat the command\n"
+    assert capsys.readouterr().err == "error: net.onnx: No space left on device; free space and repeat the command\n"
