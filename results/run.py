@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostformer.errors import UserError, os_refusal
 from boostformer.figures import Latency
+from boostformer.shown import number_of
 from results.known import KNOWN
 from results.schema import FORMAT_VERSION, read_trial
 from results.storage.location import storage_of
@@ -63,6 +64,10 @@ class Run:
     config: dict[str, Any]
     references: list[dict[str, Any]]
     retrainings: list[Retraining] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        finished = sum(trial.is_finished for trial in self.trials)
+        return f"Run({number_of(len(self.trials), 'trial')}, {finished} finished, for {', '.join(self.objectives)})"
 
     @property
     def labels(self) -> list[str]:

@@ -42,6 +42,7 @@ def test_what_a_search_writes_is_what_is_read(run_dir: Path) -> None:
         make_trial(2, status=Status.RUNNING, miou=None, seconds=None),
     ]
     assert run.objectives == OBJECTIVES
+    assert repr(run) == f"Run(3 trials, 1 finished, for {', '.join(OBJECTIVES)})"
     assert run.budgets == {"params": 3_000_000, "macs": 10**9}
     assert run.config == {"version": FORMAT_VERSION, "space": "tiny"}
     assert [reference["name"] for reference in run.references] == ["segformer_b0"]
