@@ -24,13 +24,16 @@ def squares(arch: Architecture) -> int:
 
 
 def check_size(arch: Architecture, form: Form) -> None:
-    """Raise :class:`UserError` where a free size would not be one of whole squares."""
+    """Raise :class:`UserError` where a free size would not be one of whole squares, or torch would fix a single one."""
     square = squares(arch)
-    if form.any_size and any(side % square for side in arch.size):
-        height, width = arch.size
+    if not form.any_size:
+        return
+    height, width = arch.size
+    fitting = [max(2, -(-side // square)) * square for side in arch.size]
+    if fitting != [height, width]:
         raise UserError(
-            f"--dynamic: size: sides must be multiples of {square}, not {height}x{width}; export with --size "
-            f"{-(-height // square) * square}x{-(-width // square) * square}"
+            f"--dynamic: size: sides must be multiples of {square}, from {2 * square} on, not {height}x{width}; export "
+            f"with --size {fitting[0]}x{fitting[1]}; the file takes others, too"
         )
 
 

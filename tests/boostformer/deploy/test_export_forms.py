@@ -89,8 +89,12 @@ def test_free_axes_take_other_batches_and_sizes(opset: int, tmp_path: Path) -> N
 
 
 def test_a_free_size_is_one_of_whole_squares(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="sides must be multiples of 32, not 64x90; export with --size 64x96"):
-        export_onnx(network((64, 90)), tmp_path / "net.onnx", form=Form(any_size=True))
+    for size, instead in (((64, 90), "64x96"), ((32, 64), "64x64")):  # torch takes an axis of one square as fixed
+        wrong = (
+            f"multiples of 32, from 64 on, not {size[0]}x{size[1]}; export with --size {instead}; the file takes others"
+        )
+        with pytest.raises(UserError, match=wrong):
+            export_onnx(network(size), tmp_path / "net.onnx", form=Form(any_size=True))
 
 
 def deformable() -> BoostFormer:
