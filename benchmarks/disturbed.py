@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import sys
 import time
 import uuid
 from collections import Counter
@@ -107,6 +108,7 @@ class Ground:
     def _work(self) -> None:
         with self.said.open("a") as file:  # the tracebacks of faults that are meant to be too
             os.dup2(file.fileno(), 2)
+            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)  # that of a test writes elsewhere
             if self.room is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.room))
             if self.descriptors is not None:

@@ -225,7 +225,8 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
     words += ["--workers", "2", *options]
 
     def launch() -> subprocess.Popen[str]:
-        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        as_usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a background job ignores it
+        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
 
     first = launch()
     wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= 2, first)
