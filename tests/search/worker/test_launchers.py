@@ -235,16 +235,18 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
     first.communicate()
     count = len(read_run(run_dir).trials)
     second = launch()
+    assert second.stderr is not None
+    title = second.stderr.readline()  # it is imported, and has its workers
     wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2, second)
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=240)
-    assert second.returncode == 130, said
+    assert second.returncode == 130, title + said
     trials = read_run(run_dir).trials
     assert {str(trial.status) for trial in trials} <= {"finished", "interrupted"}, said
     if launcher_class(engine).lasts:
-        assert said.startswith("found: ") and {trial.owner for trial in trials} == owners
+        assert title.startswith("found: ") and {trial.owner for trial in trials} == owners
     else:
-        assert said.startswith("started: ")
+        assert title.startswith("started: ")
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
