@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.order import Options, Order, read_options
 from search.worker.local import KILLED, PROGRAM
 
+ANSWERED = 10.0
+"""Seconds within which an actor that runs tells its state."""
 PATIENCE = 120.0
 """Seconds that workers have to give back their trials before Ray ends them."""
 LINGER = 60.0
@@ -53,16 +56,21 @@ class Worker:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603  this program, without a shell
-            [*self._words, "--leashed"],
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        # Ray blocks SIGINT in all that it starts; a worker stops by it.
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            return subprocess.Popen(  # noqa: S603  this program, without a shell
+                [*self._words, "--leashed"],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self) -> None:
         for _ in range(DEATHS):
@@ -202,8 +210,12 @@ class RayFleet:
         return self._known[number][1]
 
     def stop(self) -> None:
-        working = [actor for number, actor in self._actors.items() if self._known[number][0] is State.WORKING]
-        refs = [actor.stop.remote() for actor in working]
+        # Those that have a place answer; what is known of them may be from before they had one.
+        asked = {
+            actor.state.remote(): actor for number, actor in self._actors.items() if not self._known[number][0].is_over
+        }
+        placed = self._ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERED)[0] if asked else []
+        refs = [asked[ref].stop.remote() for ref in placed]
         if refs:
             self._ray.wait(refs, num_returns=len(refs), timeout=PATIENCE)
         for actor in self._actors.values():
