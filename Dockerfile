@@ -2,7 +2,7 @@
 #
 #   docker build -t boostformer .
 #   docker build -t boostformer:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-#   docker run --rm --gpus all -v "$PWD:/work" -v /data:/data -u "$(id -u)" boostformer search streets.yaml --out runs/streets
+#   docker run --rm --gpus all -v "$PWD:/home/boostformer" -v /data:/data -u "$(id -u)" boostformer search streets.yaml --out runs/streets
 #
 # Not built yet: where this was written there was no Docker daemon. Its steps were run by hand.
 FROM python:3.11-slim-bookworm AS build
@@ -29,7 +29,7 @@ RUN before="$(python -c 'import torch; print(torch.__version__)')" \
     && pip install --constraint constraints.txt '.[postgresql,s3]' \
     && python -c "import sys, torch; assert torch.__version__ == sys.argv[1], 'torch was replaced'" "$before"
 
-# Without pip's caches, sources and build tools; the program runs as a user without rights and writes to /work alone.
+# Without pip's caches, sources and build tools; the program runs as a user without rights and writes to its home alone.
 FROM python:3.11-slim-bookworm
 
 ENV PATH=/opt/boostformer/bin:$PATH \
@@ -38,9 +38,9 @@ ENV PATH=/opt/boostformer/bin:$PATH \
     NO_ALBUMENTATIONS_UPDATE=1 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    HOME=/work
+    HOME=/home/boostformer
 COPY --from=build /opt/boostformer /opt/boostformer
-RUN mkdir /work && chown 10001:10001 /work
+RUN mkdir /home/boostformer && chown 10001:10001 /home/boostformer
 USER 10001:10001
-WORKDIR /work
+WORKDIR /home/boostformer
 ENTRYPOINT ["boostformer"]

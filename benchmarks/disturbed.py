@@ -31,6 +31,8 @@ from search.study import claim, leases, retry
 from search.study.folder import set_up
 from search.worker.loop import work
 
+CROWD = 3
+"""Workers of a search that is disturbed."""
 HANGS_AFTER = 300.0
 """Seconds; nothing here takes a tenth of it."""
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +26,8 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from disturbed import HANGS_AFTER, Ground, chance, finished, hurried, opened, train
+from disturbed import CROWD, HANGS_AFTER, Ground, chance, finished, hurried, opened, train
+from faults_of_machine import disk, few_files, full_disk, power_loss, read_only
 from scale import FORK
 from throwaway_postgresql import Server
 
@@ -50,7 +50,6 @@ budgets: {params: 60k, macs: 6M}
 proxy: {iterations: 4, batch_size: 2}
 search: {strategy: random}
 """
-CROWD = 3
 
 
 def killed_workers(ground: Ground) -> None:
@@ -118,20 +117,6 @@ def restarted_server(ground: Ground) -> None:
     for worker in workers:
         worker.join(HANGS_AFTER)
         assert worker.exitcode == 0, f"a worker ended with {worker.exitcode}: {ground.said.read_text()[-4000:]}"
-    ground.conclude()
-
-
-def full_disk(ground: Ground) -> None:
-    """No file may grow beyond some size: as on a full disk, the write that would stops in the middle."""
-    for _ in range(3):
-        ground.room = (ground.folder / JOURNAL_NAME).stat().st_size + int(ground.rng.integers(1, 60_000))
-        workers = [ground.start() for _ in range(CROWD)]
-        for worker in workers:
-            worker.join(HANGS_AFTER)
-            assert worker.exitcode is not None, "it hangs"
-            ground.faults += worker.exitcode != 0
-        ground.look()
-    ground.room = None
     ground.conclude()
 
 
@@ -259,90 +244,6 @@ def stopped_workers(ground: Ground) -> None:
         worker.join(HANGS_AFTER)
         assert worker.exitcode == 0, f"a worker ended with {worker.exitcode}: {ground.said.read_text()[-4000:]}"
     ground.conclude()
-
-
-def few_files(ground: Ground) -> None:
-    """Workers may have only some files open: too few for one to begin, or for one that begins to go on."""
-    for _ in range(4):
-        ground.descriptors = int(ground.rng.integers(4, 24))
-        workers = [ground.start() for _ in range(CROWD)]
-        for worker in workers:
-            worker.join(HANGS_AFTER)
-            assert worker.exitcode is not None, "it hangs"
-            ground.faults += worker.exitcode != 0
-        ground.look()
-    ground.descriptors = None
-    ground.conclude()
-
-
-def read_only(ground: Ground) -> None:
-    """The run's folder becomes read-only under three workers, as after an error of its disk; needs root."""
-    for _ in range(3):
-        workers = [ground.start() for _ in range(CROWD)]
-        ground.pause(0.3)
-        with mounted("--bind", ground.folder, ground.folder):
-            for _ in range(1000):  # busy while one has a file open to write
-                with suppress(AssertionError):
-                    call("mount", "-o", "remount,ro,bind", ground.folder)
-                    break
-            for worker in workers:
-                worker.join(HANGS_AFTER)
-                assert worker.exitcode is not None, "it hangs"
-                ground.faults += worker.exitcode != 0
-            ground.look()
-    said = ground.said.read_text()
-    assert "Read-only file system" in said and "AssertionError" not in said, said[-4000:]
-    ground.conclude()
-
-
-def power_loss(ground: Ground) -> None:
-    """What of an ext4 had reached the disk when the power went: a copy of its image at any moment; needs root."""
-    image, copy = ground.folder.parents[1] / "image", ground.folder.parents[1] / "copy"
-    workers = [ground.start() for _ in range(CROWD)]
-    for _ in range(4):
-        ground.pause()
-        running = [worker for worker in workers if worker.is_alive()]
-        for worker in running:
-            os.kill(worker.pid, signal.SIGSTOP)
-        ground.look()
-        shutil.copyfile(image, copy)
-        with mounted("-o", "loop", copy, place := copy.with_name("after")):
-            found = finished(read_run(place / ground.folder.name).trials)
-            lost = ground.kept.keys() - found.keys()
-            assert not lost, f"{len(lost)} of {len(ground.kept)} that were said to be finished are gone"
-        ground.faults += 1
-        for worker in running:
-            os.kill(worker.pid, signal.SIGCONT)
-    for worker in workers:
-        worker.join(HANGS_AFTER)
-    ground.conclude()
-
-
-def call(*command: object) -> None:
-    """Run a program; AssertionError with what it says when it fails."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{command[0]}: {done.stderr}"
-
-
-@contextmanager
-def mounted(*arguments: object) -> Iterator[None]:
-    """Mount something for the block, at the last of the ``arguments``."""
-    Path(str(arguments[-1])).mkdir(exist_ok=True)
-    call("mount", *arguments)
-    try:
-        yield
-    finally:
-        call("umount", "-l", arguments[-1])
-
-
-@contextmanager
-def disk(folder: Path) -> Iterator[Path]:
-    """Yield a folder on an ext4 of its own, in the file ``image`` of ``folder``."""
-    with (folder / "image").open("wb") as image:
-        image.truncate(32 << 20)
-    call("mkfs.ext4", "-q", folder / "image")
-    with mounted("-o", "loop", folder / "image", folder / "disk"):
-        yield folder / "disk"
 
 
 FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {

@@ -26,9 +26,9 @@ class FileLock:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        self._flags = os.O_RDWR | (
-            os.O_CREAT | os.O_NOFOLLOW if create else 0
-        )  # made where it is, not where a link leads
+        self._flags = os.O_RDWR
+        if create:  # where it is, not where a link leads
+            self._flags |= os.O_CREAT | os.O_NOFOLLOW
         self._descriptor: int | None = None
 
     def acquire(self) -> int:

@@ -36,7 +36,7 @@ _NEEDED = {
         "executorch.runtime",
     ),
 }
-"""What a format is written and run with, of the extra of its name."""
+"""The packages that write and run a format; they come with the extra of its name."""
 
 
 @dataclass(frozen=True)

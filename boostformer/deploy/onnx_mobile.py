@@ -17,7 +17,7 @@ from boostformer.deploy.onnx_decompose import DECOMPOSED
 from boostformer.deploy.onnx_graph import constant, constant_of, emit, replace, shape_of
 
 ERF_REACH = 3.5
-"""Where the error function is 1, in single precision nearly."""
+"""The argument from which on the error function is nearly 1 in single precision."""
 ERF = (3.9490478957617787, 4.42250631347194, -0.37060107226118705, -2.227991070474753, 1.998686079775537)
 """erf(z) = tanh(w * P(w^2)) with w = z / ERF_REACH in -1…1: P's coefficients, fitted to the least error of a GELU."""
 RANK = min(RANKS.values())

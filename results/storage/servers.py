@@ -18,18 +18,18 @@ VARIABLE = "BOOSTFORMER_SERVERS"
 
 
 SECURITY = {
-    *(
-        "sslmode",
-        "sslrootcert",
-        "sslcert",
-        "sslkey",
-        "sslcrl",
-        "sslcrldir",
-        "channel_binding",
-        "require_auth",
-        "gssencmode",
-    ),
-    *("krbsrvname", "ssl_min_protocol_version", "sslcertmode"),
+    "channel_binding",
+    "gssencmode",
+    "krbsrvname",
+    "require_auth",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcertmode",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
 }
 """The options of an address that concern the way to its server."""
 

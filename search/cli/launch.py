@@ -1,4 +1,4 @@
-"""The command `launch`: workers of a run, or one training on several machines, started and followed by an engine."""
+"""The command `launch`: workers of a run, started and followed by an engine."""
 
 from __future__ import annotations
 
@@ -100,17 +100,16 @@ def launch(
     if detach:
         note("the same command without --detach follows them")
         return
+    ends = None
     try:
         ends = follow(fleet, note, progress.show)
     except KeyboardInterrupt:
         note("stopping the workers, which give back their trials …")
+    finally:
         fleet.stop()
+    if ends is None:
         note("stopped; the same command goes on with the run")
-        raise typer.Exit(130) from None
-    except BaseException:
-        fleet.stop()
-        raise
-    fleet.stop()
+        raise typer.Exit(130)
     progress.show(now=True)
     # A worker ends by itself only when there is nothing more to do.
     if State.ENDED not in ends.values() and not progress.is_complete():

@@ -1,4 +1,4 @@
-"""Where a run's weights and states lie: in its folder, or in a place that machines without a common one share.
+"""The place of a run's weights and states: its folder, or one that machines without a common folder share.
 
 Such a place is a folder that all of them mount, or a bucket (``s3://``, ``gs://``), opened by fsspec. In both a file
 appears whole or not at all. The user names it on each machine; neither a study nor a run's folder alone makes a machine
@@ -110,6 +110,8 @@ class Bucket:
             kind = self._url.partition(":")[0]
             raise UserError(f"{self._url}: needs more: pip install 'boostformer[{_EXTRAS[kind]}]'") from None
         except Exception as error:
+            if not _is_theirs(error):
+                raise
             raise UserError(f"{self._url}: {_line(error)}") from None
         return files, str(root)
 
@@ -117,7 +119,7 @@ class Bucket:
         """Return what ``action`` returns, repeated while the place is away; ArtifactNotFound for what is not there."""
 
         def away(error: BaseException) -> str | None:
-            return None if isinstance(error, FileNotFoundError) or not isinstance(error, Exception) else _line(error)
+            return _line(error) if _is_theirs(error) and not isinstance(error, FileNotFoundError) else None
 
         told = False
 
@@ -133,10 +135,17 @@ class Bucket:
         except FileNotFoundError as error:
             raise ArtifactNotFound(str(error)) from None
         except Exception as error:
+            if not _is_theirs(error):
+                raise
             raise UserError(f"{self._url}: {_line(error)}") from None
         if told and self._say is not None:
             self._say(f"{self._url}: back")
         return found
+
+
+def _is_theirs(error: BaseException) -> bool:
+    """Tell what a service or the network says, which is an OSError or of a package's own kind, from a bug."""
+    return isinstance(error, OSError) or (isinstance(error, Exception) and type(error).__module__ != "builtins")
 
 
 def _line(error: BaseException) -> str:

@@ -16,18 +16,18 @@ from boostformer.errors import UserError, short
 from search.study.stores import place_of
 from search.worker.launchers.command import joining
 from search.worker.launchers.launcher import Fleet, State
-from search.worker.launchers.order import Options, Order, read_options
+from search.worker.launchers.order import Options, Order
 
 if TYPE_CHECKING:
     from kubernetes.client import V1Job, V1Pod
 
-WORK, TLS = "/work", "/tls"
+WORK, TLS = "/home/boostformer", "/tls"
 USER = 10001
 """Number of the user that the image's program runs as."""
 GRACE_SECONDS = 120
 """Seconds in which a worker that is asked to end saves its training and gives back its trial."""
 RETRIES = 6
-"""How often a worker that failed is replaced; one that lost its node is always."""
+"""The number of times that a failed worker is replaced; one that lost its node always is."""
 MISTAKE = 2
 """Exit code of a mistake in what was given, which no other try mends."""
 _NAME = r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?"
@@ -37,7 +37,7 @@ _EQUAL = "kueue.x-k8s.io/job-completions-equal-parallelism"
 
 
 class KubernetesOptions(Options):
-    """What is asked for beside workers and what each needs; names are of things in the namespace."""
+    """The options that only Kubernetes knows; names are of things in the namespace."""
 
     image: str = Field(min_length=1, max_length=500, description="Image of the program, by the Dockerfile.")
     namespace: str = Field("default", pattern=f"^{_NAME}$", description="Where the Job is.")
@@ -63,11 +63,10 @@ class Kubernetes:
     options: ClassVar[type[Options]] = KubernetesOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
-    trains: ClassVar[bool] = False
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, options: KubernetesOptions) -> None:
         require_client()
-        self._order, self._options = order, read_options(KubernetesOptions, self.engine, order.options)
+        self._order, self._options = order, options
         self._words = joining(order, out=f"{WORK}/{order.name}")
         if order.workers.is_range and self._options.queue is None:
             raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from search.worker.launchers.order import Options, Order
 
@@ -47,6 +47,8 @@ class Fleet(Protocol):
 class Launcher(Protocol):
     """An engine, ready to carry out one order. Opening it checks the order; :class:`UserError` says what is wrong.
 
+    It is given its own ``options``, read from those of the order.
+
     Nothing runs before :meth:`start`. An engine that lasts keeps its workers, and replaces dead ones, when the process
     that started them dies; :meth:`find` then finds them.
     """
@@ -58,7 +60,7 @@ class Launcher(Protocol):
     scales: ClassVar[bool]
     """Whether it takes a range of workers."""
 
-    def __init__(self, order: Order) -> None: ...
+    def __init__(self, order: Order, options: Any) -> None: ...
 
     def plan(self) -> str:
         """Return exactly what would be submitted, as text; nothing is done or written."""

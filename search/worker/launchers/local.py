@@ -57,7 +57,7 @@ class Local:
     lasts: ClassVar[bool] = False
     scales: ClassVar[bool] = False
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, options: Options) -> None:
         if order.data is not None:
             raise UserError(f"--data '{order.data}': is for workers on other machines, not for --on local")
         if order.needs.memory is not None:

@@ -19,7 +19,7 @@ from boostformer.errors import UserError
 from boostformer.shown import one_line
 from search.worker.launchers.command import joining
 from search.worker.launchers.launcher import Fleet, State
-from search.worker.launchers.order import Options, Order, read_options
+from search.worker.launchers.order import Options, Order
 from search.worker.local import KILLED, PROGRAM
 
 ANSWERED = 10.0
@@ -29,11 +29,11 @@ PATIENCE = 120.0
 LINGER = 60.0
 """Seconds for which an actor whose worker is over can still be asked what became of it."""
 DEATHS = 20
-"""How often an actor replaces a worker that is killed."""
+"""The number of times that an actor replaces a worker that is killed."""
 
 
 class RayOptions(Options):
-    """What only Ray knows."""
+    """The options that only Ray knows."""
 
     address: str = Field("auto", description="of the cluster: HOST:6379, ray://HOST:10001; auto is this machine's")
 
@@ -112,8 +112,8 @@ class Ray:
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
 
-    def __init__(self, order: Order) -> None:
-        self._order, self._options = order, read_options(RayOptions, self.engine, order.options)
+    def __init__(self, order: Order, options: RayOptions) -> None:
+        self._order, self._options = order, options
         # Each machine's own Python starts the program there.
         self._words = joining(order, PROGRAM[1:], str(order.run_dir))
 

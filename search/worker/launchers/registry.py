@@ -34,5 +34,4 @@ def open_launcher(engine: str, order: Order) -> Launcher:
         raise UserError(f"--workers {order.workers}: --on {engine} takes a number of workers, not a range")
     if order.needs.gpus > 1:
         raise UserError(f"--gpus {order.needs.gpus:g}: a worker trains on one GPU; allowed: 0 to 1, and more --workers")
-    read_options(made.options, engine, order.options)
-    return made(order)
+    return made(order, read_options(made.options, engine, order.options))

@@ -22,7 +22,7 @@ from search.study.folder import LAUNCH
 from search.worker.launchers.command import joining
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.local import last_line
-from search.worker.launchers.order import Options, Order, read_options
+from search.worker.launchers.order import Options, Order
 from search.worker.local import PROGRAM
 
 PATIENCE = 120.0
@@ -48,7 +48,7 @@ exit $code
 
 
 class SlurmOptions(Options):
-    """What only Slurm knows; all but the last two as sbatch has them."""
+    """The options that only Slurm knows; all but the last two are as sbatch has them."""
 
     partition: str | None = Field(None, description="where the jobs run")
     account: str | None = Field(None, description="who is charged")
@@ -67,8 +67,8 @@ class Slurm:
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
 
-    def __init__(self, order: Order) -> None:
-        self._order, self._options = order, read_options(SlurmOptions, self.engine, order.options)
+    def __init__(self, order: Order, options: SlurmOptions) -> None:
+        self._order, self._options = order, options
         self._folder = order.run_dir / LAUNCH
         self._gpus = order.needs.whole_gpus
         self._body = _WORKER.format(words=shlex.join(joining(order, PROGRAM, str(order.run_dir))))

@@ -6,7 +6,6 @@ import multiprocessing
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,17 +143,19 @@ def pooler(server: Server, tmp_path: Path) -> Iterator[str]:
     settings.write_text(
         f"[databases]\npostgres = host={server.folder} pool_size=3\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
-        "max_client_conn = 200\nquery_wait_timeout = 20\n"
+        "max_client_conn = 200\nquery_wait_timeout = 20\nlog_connections = 0\nlog_disconnections = 0\n"
     )
     process = subprocess.Popen(
-        [program, "-q", str(settings)], user=NOBODY, group=NOBODY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [program, str(settings)],
+        user=NOBODY,
+        group=NOBODY,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+        assert process.stderr is not None
+        assert any("process up" in line for line in process.stderr), "it did not begin"
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
         process.kill()

@@ -115,7 +115,7 @@ def test_who_takes_over_has_the_states(tmp_path: Path, place: str) -> None:
     with second.shared(KEY):
         folder = second.folder(KEY)
         assert saved_after(folder) == [10, 20]
-        assert torch.load(folder / "iteration-00000020" / "optimizer.bin")["step"] == 20
+        assert torch.load(folder / "iteration-00000020" / "optimizer.bin", weights_only=True)["step"] == 20
         shutil.rmtree(folder / "iteration-00000010")
         save(two, 30)
     assert sorted(second._copies(KEY).values()) == [20, 30]

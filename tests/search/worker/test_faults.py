@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from faults import FAULTS, NEED_ROOT, call, disturb
+from faults import FAULTS, NEED_ROOT, disturb
+from faults_of_machine import call
 from throwaway_postgresql import Server
 
 

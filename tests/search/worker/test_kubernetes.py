@@ -24,7 +24,7 @@ from search.worker.launchers.order import Needs, Order, Workers
 
 client = pytest.importorskip("kubernetes.client", reason="pip install 'boostformer[kubernetes]'")
 
-from search.worker.launchers.kubernetes import Kubernetes  # noqa: E402
+from search.worker.launchers.registry import open_launcher  # noqa: E402
 
 OPTIONS = {"image": "registry.example/boostformer:0.1"}
 ALL = OPTIONS | {"password": "db", "tls": "ca", "keys": "s3", "data": "images", "folder": "runs", "queue": "gpus"}
@@ -46,7 +46,7 @@ def test_what_is_submitted_is_valid_and_may_do_little(order: Order, options: dic
     is_all = options is ALL
     data = Path("/data") if is_all else None
     asked = replace(order, options=options, data=data, needs=Needs(4, 1.0, 8192))
-    job = yaml.safe_load(Kubernetes(replace(asked, workers=Workers(2, 8)) if is_all else asked).plan())
+    job = yaml.safe_load(open_launcher("kubernetes", replace(asked, workers=Workers(2, 8)) if is_all else asked).plan())
     for version in ("1.31", "1.34"):
         validate(job, version, strict=True)
     pod = job["spec"]["template"]["spec"]
@@ -58,7 +58,7 @@ def test_what_is_submitted_is_valid_and_may_do_little(order: Order, options: dic
     assert worker["resources"]["limits"] == {"memory": "8192Mi", "nvidia.com/gpu": "1"}
     assert {"name": "OMP_NUM_THREADS", "value": "4"} in worker["env"]
     mounts = {mount["mountPath"] for mount in worker["volumeMounts"]}
-    assert mounts == {"/tmp", "/dev/shm", "/work"} | ({"/data", "/tls"} if is_all else set())
+    assert mounts == {"/tmp", "/dev/shm", "/home/boostformer"} | ({"/data", "/tls"} if is_all else set())
     assert "password" not in json.dumps(worker["command"])
     if is_all:
         assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus" and job["spec"]["suspend"]
@@ -70,7 +70,7 @@ def test_what_is_submitted_is_valid_and_may_do_little(order: Order, options: dic
 def test_what_cannot_be_is_refused(order: Order, tmp_path: Path) -> None:
     def refused(said: str, **changes: Any) -> None:
         with pytest.raises(UserError, match=said):
-            Kubernetes(replace(order, **changes))
+            open_launcher("kubernetes", replace(order, **changes))
 
     refused("image", options={})
     refused("has no such option; did you mean 'image'", options={"imgae": "x"})
@@ -161,14 +161,14 @@ def pod(number: int, phase: str, created: str = "2026-01-01T00:00:00Z") -> dict[
 
 
 def test_workers_are_started_found_followed_and_stopped(order: Order, cluster: Cluster) -> None:
-    launcher = Kubernetes(order)
+    launcher = open_launcher("kubernetes", order)
     assert launcher.find() is None
     fleet = launcher.start()
     assert cluster.job == yaml.safe_load(launcher.plan())
     assert set(fleet.workers().values()) == {State.WAITING}
     cluster.pods = [pod(0, "Running"), pod(1, "Failed"), pod(1, "Pending", "2026-01-01T00:01:00Z"), pod(2, "Running")]
     assert fleet.workers() == {0: State.WORKING, 1: State.WAITING, 2: State.WORKING}
-    again = Kubernetes(order).find()
+    again = open_launcher("kubernetes", order).find()
     assert again is not None
     cluster.status = {"completedIndexes": "0", "failedIndexes": "1-2"}
     assert again.workers() == {0: State.ENDED, 1: State.FAILED, 2: State.FAILED}
@@ -184,4 +184,4 @@ def test_workers_are_started_found_followed_and_stopped(order: Order, cluster: C
 def test_a_cluster_that_is_unknown_is_one_line(order: Order, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(UserError, match="no cluster is known here"):
-        Kubernetes(order).find()
+        open_launcher("kubernetes", order).find()

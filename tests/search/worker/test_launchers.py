@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,15 +228,12 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
         return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
 
     first = launch()
-    wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= 2, first)
+    read_until_trials(first, 2)
     owners = {trial.owner for trial in read_run(run_dir).trials}
     first.kill()
     first.communicate()
-    count = len(read_run(run_dir).trials)
     second = launch()
-    assert second.stderr is not None
-    title = second.stderr.readline()  # it is imported, and has its workers
-    wait_until(lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2, second)
+    title = read_until_trials(second, 2)
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=240)
     assert second.returncode == 130, title + said
@@ -249,8 +245,12 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
         assert title.startswith("started: ")
 
 
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 240  # it hangs, even on a busy machine
-    while not holds():
-        assert time.monotonic() < until and process.poll() is None, process.communicate()[1]
-        time.sleep(0.1)
+def read_until_trials(process: subprocess.Popen[str], count: int) -> str:
+    """Read what a launcher says until so many trials have ended; gives its first line."""
+    assert process.stderr is not None
+    seen: list[str] = []
+    for line in process.stderr:
+        seen.append(line)
+        if sum("] trial " in line for line in seen) == count:
+            return seen[0]
+    raise AssertionError("".join(seen))

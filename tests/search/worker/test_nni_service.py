@@ -13,9 +13,9 @@ from boostformer.errors import UserError
 from boostformer.extensions import VARIABLE
 from results.storage.location import Database
 from search.worker.launchers.nni import launcher
-from search.worker.launchers.nni.launcher import Nni
 from search.worker.launchers.nni.service import Service, experiment_config, read_service
 from search.worker.launchers.order import Order, Workers
+from search.worker.launchers.registry import open_launcher
 
 REMOTE = """\
 platform: remote
@@ -103,7 +103,8 @@ def without_nni(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(run: Path, workers: int = 1, **more: object) -> str:
-    return Nni(Order(run.absolute(), Workers(workers, workers), **more))._command  # type: ignore[arg-type]
+    opened = open_launcher("nni", Order(run.absolute(), Workers(workers, workers), **more))  # type: ignore[arg-type]
+    return opened._command  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("without_nni")

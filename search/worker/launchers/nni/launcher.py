@@ -18,7 +18,7 @@ from search.worker.launchers.command import joining, joining_here
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.nni.experiment import Experiment, connected, require_nni, started
 from search.worker.launchers.nni.service import LOOPBACK, experiment_config, read_service
-from search.worker.launchers.order import Options, Order, read_options
+from search.worker.launchers.order import Options, Order
 from search.worker.local import cores
 
 RECORD = "nni.json"
@@ -26,7 +26,7 @@ RECORD = "nni.json"
 
 
 class NniOptions(Options):
-    """What only NNI knows."""
+    """The options that only NNI knows."""
 
     service: Path | None = Field(None, description="the section trainingService of NNI's configuration, in a file")
     port: int = Field(8080, ge=1025, le=65534, description="of the web page; a service uses the next one too")
@@ -41,8 +41,8 @@ class Nni:
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = False
 
-    def __init__(self, order: Order) -> None:
-        self._order, self._options = order, read_options(NniOptions, self.engine, order.options)
+    def __init__(self, order: Order, options: NniOptions) -> None:
+        self._order, self._options = order, options
         needs = order.needs
         if needs.memory is not None or needs.gpus:
             raise UserError(

@@ -1,0 +1,110 @@
+"""Faults of the machine under a search: a disk that is full, read-only or without power; too few open files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from disturbed import CROWD, HANGS_AFTER, Ground, finished
+
+from results.run import read_run
+from results.storage.location import JOURNAL_NAME
+
+
+def full_disk(ground: Ground) -> None:
+    """No file may grow beyond some size: as on a full disk, the write that would stops in the middle."""
+    for _ in range(3):
+        ground.room = (ground.folder / JOURNAL_NAME).stat().st_size + int(ground.rng.integers(1, 60_000))
+        _end(ground, [ground.start() for _ in range(CROWD)])
+    ground.room = None
+    ground.conclude()
+
+
+def few_files(ground: Ground) -> None:
+    """Workers may have only some files open: too few for one to begin, or for one that begins to go on."""
+    for _ in range(4):
+        ground.descriptors = int(ground.rng.integers(4, 24))
+        _end(ground, [ground.start() for _ in range(CROWD)])
+    ground.descriptors = None
+    ground.conclude()
+
+
+def read_only(ground: Ground) -> None:
+    """The run's folder becomes read-only under three workers, as after an error of its disk; needs root."""
+    for _ in range(3):
+        workers = [ground.start() for _ in range(CROWD)]
+        ground.pause(0.3)
+        with mounted("--bind", ground.folder, ground.folder):
+            for _ in range(1000):  # busy while one has a file open to write
+                with suppress(AssertionError):
+                    call("mount", "-o", "remount,ro,bind", ground.folder)
+                    break
+            _end(ground, workers)
+    said = ground.said.read_text()
+    assert "Read-only file system" in said and "AssertionError" not in said, said[-4000:]
+    ground.conclude()
+
+
+def power_loss(ground: Ground) -> None:
+    """The power goes, and only what an ext4 had on its disk is left: a copy of its image at any moment; needs root."""
+    image, copy = ground.folder.parents[1] / "image", ground.folder.parents[1] / "copy"
+    workers = [ground.start() for _ in range(CROWD)]
+    for _ in range(4):
+        ground.pause()
+        running = [worker for worker in workers if worker.is_alive()]
+        for worker in running:
+            os.kill(worker.pid, signal.SIGSTOP)
+        ground.look()
+        shutil.copyfile(image, copy)
+        with mounted("-o", "loop", copy, place := copy.with_name("after")):
+            found = finished(read_run(place / ground.folder.name).trials)
+            lost = ground.kept.keys() - found.keys()
+            assert not lost, f"{len(lost)} of {len(ground.kept)} that were said to be finished are gone"
+        ground.faults += 1
+        for worker in running:
+            os.kill(worker.pid, signal.SIGCONT)
+    for worker in workers:
+        worker.join(HANGS_AFTER)
+    ground.conclude()
+
+
+def _end(ground: Ground, workers: list[Any]) -> None:
+    """Wait until these workers have ended, each in its own way; those that could not go on are faults."""
+    for worker in workers:
+        worker.join(HANGS_AFTER)
+        assert worker.exitcode is not None, "it hangs"
+        ground.faults += worker.exitcode != 0
+    ground.look()
+
+
+def call(*command: object) -> None:
+    """Run a program; AssertionError with what it says when it fails."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command[0]}: {done.stderr}"
+
+
+@contextmanager
+def mounted(*arguments: object) -> Iterator[None]:
+    """Mount something for the block, at the last of the ``arguments``."""
+    Path(str(arguments[-1])).mkdir(exist_ok=True)
+    call("mount", *arguments)
+    try:
+        yield
+    finally:
+        call("umount", "-l", arguments[-1])
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[Path]:
+    """Yield a folder on an ext4 of its own, in the file ``image`` of ``folder``."""
+    with (folder / "image").open("wb") as image:
+        image.truncate(32 << 20)
+    call("mkfs.ext4", "-q", folder / "image")
+    with mounted("-o", "loop", folder / "image", folder / "disk"):
+        yield folder / "disk"
