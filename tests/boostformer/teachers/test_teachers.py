@@ -142,7 +142,7 @@ def test_networks_that_want_bgr_or_bytes(tmp_path: Path) -> None:
 def test_transformers_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mobilenet_v2"}')
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(UserError, match=r"install boostformer\[transformers\]"):
+    with pytest.raises(UserError, match=r"pip install 'boostformer\[transformers\]'"):
         open_teacher(tmp_path, SIZE, [])
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,29 +228,34 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
         return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
 
     first = launch()
-    read_until_trials(first, 2)
-    owners = {trial.owner for trial in read_run(run_dir).trials}
+    read_until(first, lambda: len(owners_of(run_dir)) == 2)
+    owners = owners_of(run_dir)
     first.kill()
     first.communicate()
+    count = len(read_run(run_dir).trials)
     second = launch()
-    title = read_until_trials(second, 2)
+    title = read_until(second, lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2)
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=240)
     assert second.returncode == 130, title + said
     trials = read_run(run_dir).trials
     assert {str(trial.status) for trial in trials} <= {"finished", "interrupted"}, said
     if launcher_class(engine).lasts:
-        assert title.startswith("found: ") and {trial.owner for trial in trials} == owners
+        assert title.startswith("found: ") and owners_of(run_dir) == owners
     else:
         assert title.startswith("started: ")
 
 
-def read_until_trials(process: subprocess.Popen[str], count: int) -> str:
-    """Read what a launcher says until so many trials have ended; gives its first line."""
+def owners_of(run_dir: Path) -> set[str]:
+    return {trial.owner for trial in read_run(run_dir).trials}
+
+
+def read_until(process: subprocess.Popen[str], holds: Callable[[], bool]) -> str:
+    """Read what a launcher says until something holds as a trial ends; gives its first line."""
     assert process.stderr is not None
     seen: list[str] = []
     for line in process.stderr:
         seen.append(line)
-        if sum("] trial " in line for line in seen) == count:
+        if "] trial " in line and holds():
             return seen[0]
     raise AssertionError("".join(seen))
