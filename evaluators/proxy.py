@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +31,14 @@ from boostformer.training.state import keep_state, saved_after
 from boostformer.training.taught import Teaching
 from boostformer.training.threads import using
 
+LONG = 20.0
+"""Seconds of steps after which a pace is known well enough; those of a large network on a CPU take minutes each."""
 IMAGES_AND_MASKS = "training images or masks"
 """Key of their digest in what a training's state is about; when it differs, a message names it."""
+
+
+class _KnownWellEnough(Exception):
+    """Ends a training of which only the pace is wanted."""
 
 
 @dataclass(frozen=True)
@@ -234,22 +241,25 @@ class Proxy:
         recipe = self.recipes[0]
         model = self.network(arch, recipe)
         reports: list[tuple[int, float]] = []
+        threads: int | None = None
+
+        def told(done: int, *_: object) -> None:
+            nonlocal threads
+            threads = torch.get_num_threads()
+            reports.append((done, time.perf_counter()))
+            if processes().num_processes == 1 and reports[-1][1] - reports[0][1] > LONG:
+                raise _KnownWellEnough
+
         # Until the first report everything warms up. With next to no learning rate a recipe that diverges is timed too.
         steps = max(5, 2 * loop.report_every(processes().device))
         few = recipe.model_copy(update={"iterations": steps, "warmup_iterations": 0, "lr": 1e-12})
-        report = train(
-            model,
-            self.training,
-            few,
-            size=self.data.size,
-            progress=lambda done, *_: reports.append((done, time.perf_counter())),
-            teaching=teaching,
-        )
+        with suppress(_KnownWellEnough):
+            train(model, self.training, few, size=self.data.size, progress=told, teaching=teaching)
         step = 0.0
         if reports:  # of several processes only the main one is told
             (first, began), (last, ended) = reports[0], reports[-1]
             step = (ended - began) / (last - first)
-        with using(report.threads):
+        with using(threads):
             confusion_over(model, Part(self.validation, range(1)), size=self.data.size)
             images = Part(self.validation, range(min(8, len(self.validation))))
             started = time.perf_counter()

@@ -12,7 +12,7 @@ from boostformer.errors import UserError
 from boostformer.shown import number_of
 from search.cli.full_training import FullTraining, watched
 from search.cli.lightening import Folder
-from search.cli.output import note
+from search.cli.output import busy, note
 
 if TYPE_CHECKING:
     from boostformer.architecture import Architecture
@@ -72,7 +72,8 @@ class LastTraining:
         proxy, recipe = self._proxy, self.recipe
         network = start.replace(classes=len(proxy.labels), bands=proxy.bands)
         try:
-            seconds = proxy.estimate_seconds(network, teaching=self._teaching)
+            with busy("measuring a few steps of the network given …"):
+                seconds = proxy.estimate_seconds(network, teaching=self._teaching)
             told = f"at most about {duration(seconds)} (an estimate, from a few steps of the network given)"
         except TrainingFailure as failure:
             told = f"for a time that is unknown: {failure}"

@@ -200,9 +200,10 @@ def run_search(
             note(f"{'known':<8} {source}")
         for line in opened.proxy.remarks():
             note(line)
-        with threads_of_one_worker(workers):
-            if price := cost(opened, read_run(out).trials, standing, workers):
-                note(price)
+        with threads_of_one_worker(workers), busy("measuring a few steps of a training …"):
+            price = cost(opened, read_run(out).trials, standing, workers)
+        if price:
+            note(price)
         if workers == 0 and not standing.is_complete:
             return None
         with ConsoleReporter(workers) as reporter:

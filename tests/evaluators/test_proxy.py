@@ -187,6 +187,22 @@ def test_a_teacher_is_part_of_the_steps_that_are_timed(arch: Architecture, monke
     assert taught == [None, teaching]
 
 
+def test_a_pace_of_long_steps_is_known_after_two(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def slow(model: nn.Module, split: Any, recipe: Any, *, progress: Any, **__: Any) -> None:
+        for done in range(1, recipe.iterations + 1):
+            seen.append(done)
+            progress(done, recipe.iterations, 0.0)
+
+    monkeypatch.setattr("evaluators.proxy.train", slow)
+    for longest, steps in ((0.0, 2), (3600.0, 5)):
+        monkeypatch.setattr("evaluators.proxy.LONG", longest)
+        seen.clear()
+        assert carried((10,)).estimate_seconds(arch) > 0
+        assert seen == list(range(1, steps + 1))
+
+
 def beginning(model: BoostFormer, labels: list[str], *, lost: bool = False) -> Beginning:
     def read() -> Trained:
         if lost:
