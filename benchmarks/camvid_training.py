@@ -124,13 +124,20 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def paces(options: argparse.Namespace) -> dict[str, float]:
-    """Give the seconds of a step of each arm of ``taught`` for each pick, measured once and kept."""
+    """Give the seconds of a step of each arm of ``taught`` for each pick, measured once and kept.
+
+    On a CPU, where trainings have one thread and load by themselves, processor time counts: whatever else runs disturbs
+    it less.
+    """
+    import torch
     from accelerate import PartialState
 
     from boostformer.training import loop, train
 
     file = options.out / "paces.json"
     known: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    torch.set_num_threads(1)
     data = opened(options.root, options.size, options.cache)
     few = {"iterations": 120, "warmup_iterations": 0, "lr": 1e-12}
     for network in options.pick:
@@ -140,7 +147,7 @@ def paces(options: argparse.Namespace) -> dict[str, float]:
             job = Job("taught", arm, network, 0, few | distilled(weights), weights is not None)
             model, recipe, teaching = prepared(job, options, data)
             times: list[tuple[int, float]] = []
-            told = lambda done, *_: times.append((done, time.perf_counter()))  # noqa: B023, E731
+            told = lambda done, *_: times.append((done, clock()))  # noqa: B023, E731
             train(model, data.training, recipe, size=data.size, progress=told, teaching=teaching)
             every = loop.report_every(PartialState().device)
             (first, began), (last, ended) = next(told for told in times if told[0] >= 2 * every), times[-1]
