@@ -166,7 +166,7 @@ def taught_jobs(options: argparse.Namespace) -> list[Job]:
     known, found = paces(options), []
     for network in options.pick:
         for arm, weights in TAUGHT.items():
-            count = round(FULL * known[f"no teacher/{network}"] / known[f"{arm}/{network}"])
+            count = round(options.full * known[f"no teacher/{network}"] / known[f"{arm}/{network}"])
             changes = {"iterations": count} | distilled(weights)
             found += [Job("taught", arm, network, seed, changes, weights is not None) for seed in SEEDS]
     return sorted(found, key=lambda job: job.seed)
@@ -214,7 +214,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         if group == "taught":
             found += taught_jobs(options)
             continue
-        best = {"iterations": FULL} | helping(finished(options.out))
+        best = {"iterations": options.full} | helping(finished(options.out))
         networks = ["segformer_b0", "boostformer_b0", *options.pick]
         found += [Job(group, "best", network, seed, best) for seed in SEEDS for network in networks]
     return found
@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("groups", nargs="+", choices=["recipes", "losses", "main", "teacher", "taught"])
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
+    parser.add_argument("--full", type=int, default=FULL, help="iterations of main, and of taught without a teacher")
     parser.add_argument("--arms", nargs="+", choices=["base", *RECIPES, *LOSSES], help="of recipes and losses")
     options = parse(parser)
     said = lambda row: f"val {row['val_miou']:.2%}, test {row['test_miou']:.2%}"  # noqa: E731
