@@ -63,6 +63,7 @@ class Kubernetes:
     options: ClassVar[type[Options]] = KubernetesOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order, options: KubernetesOptions) -> None:
         require_client()

@@ -59,6 +59,8 @@ class Launcher(Protocol):
     """Whether workers go on without the process that started them, which ``--detach`` needs."""
     scales: ClassVar[bool]
     """Whether it takes a range of workers."""
+    trains: ClassVar[bool]
+    """Whether it starts the processes of one training, too, all of them or none."""
 
     def __init__(self, order: Order, options: Any) -> None: ...
 
