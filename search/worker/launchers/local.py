@@ -56,6 +56,7 @@ class Local:
     options: ClassVar[type[Options]] = Options
     lasts: ClassVar[bool] = False
     scales: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: Options) -> None:

@@ -40,6 +40,7 @@ class Ray:
     options: ClassVar[type[Options]] = RayOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    gathers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: RayOptions) -> None:

@@ -34,6 +34,11 @@ def open_launcher(engine: str, order: Order) -> Launcher:
         _check_training(engine, order, made)
     if order.workers.is_range and not made.scales:
         raise UserError(f"--workers {order.workers}: --on {engine} takes a number of workers, not a range")
+    if order.workers.is_range and order.workers.least > 1 and not made.gathers:
+        raise UserError(
+            f"--workers {order.workers}: --on {engine} starts each worker as soon as there is room for it; allowed: "
+            f"1:{order.workers.most}, or a number"
+        )
     if order.needs.gpus > 1:
         raise UserError(f"--gpus {order.needs.gpus:g}: a worker trains on one GPU; allowed: 0 to 1, and more --workers")
     return made(order, read_options(made.options, engine, order.options))

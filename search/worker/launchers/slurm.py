@@ -72,6 +72,7 @@ class Slurm:
     options: ClassVar[type[Options]] = SlurmOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    gathers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: SlurmOptions) -> None:

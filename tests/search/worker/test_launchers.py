@@ -68,7 +68,11 @@ def test_a_mistake_is_refused_before_anything_starts(engine: str, stored: Path) 
     with pytest.raises(UserError, match="--gpus 2: a worker trains on one GPU"):
         open_launcher(engine, Order(stored, needs=Needs(gpus=2)))
     if not launcher_class(engine).scales:
-        with pytest.raises(UserError, match="--workers 2:4: .*not a range"):
+        with pytest.raises(UserError, match="--workers 1:4: .*not a range"):
+            open_launcher(engine, Order(stored, Workers(1, 4)))
+    elif not launcher_class(engine).gathers:
+        assert "4" in open_launcher(engine, Order(stored, Workers(1, 4))).plan()
+        with pytest.raises(UserError, match="--workers 2:4: .*as soon as there is room.*1:4"):
             open_launcher(engine, Order(stored, Workers(2, 4)))
 
 
@@ -151,7 +155,7 @@ def test_slurm_is_asked_for_what_a_worker_needs(stored: Path) -> None:
         "time": "8:00:00",
         "extra": "--nice=5",
     }
-    order = Order(stored, Workers(2, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
+    order = Order(stored, Workers(1, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
     lines = open_launcher("slurm", order).plan().splitlines()
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert asked >= {
