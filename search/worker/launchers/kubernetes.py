@@ -11,7 +11,7 @@ from search.study.stores import place_of
 from search.worker.launchers.kubernetes_job import KubernetesOptions, job_of
 from search.worker.launchers.kubernetes_pods import Pods, answers, apis
 from search.worker.launchers.launcher import Fleet
-from search.worker.launchers.order import Order
+from search.worker.launchers.order import Options, Order
 
 
 class Kubernetes:
@@ -46,9 +46,8 @@ class Kubernetes:
     def plan(self) -> str:
         from kubernetes import client
 
-        text: str = yaml.safe_dump(
-            client.ApiClient().sanitize_for_serialization(job_of(self._order, self._options)), sort_keys=False
-        )
+        plain = client.ApiClient().sanitize_for_serialization(job_of(self._order, self._options))
+        text: str = yaml.safe_dump(plain, sort_keys=False)
         return text.rstrip("\n")
 
     def start(self) -> Fleet:
