@@ -52,7 +52,7 @@ def first_batch(task: Task, recipe: Recipe) -> tuple[Tensor, Any]:
 def _quiet_worker(worker: int) -> None:
     # A signal to the whole process group must not end it: the trainer alone stops it, by a SIGTERM.
     os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)  # every one of them would take all cores for each of its small images

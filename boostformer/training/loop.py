@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +28,11 @@ from boostformer.training.loading import Pace, first_batch, loader, until
 from boostformer.training.log import Log
 from boostformer.training.recipes import Recipe, parameter_groups
 from boostformer.training.recording import recorded_for, records
-from boostformer.training.state import ResumableState, deferred_interrupt
+from boostformer.training.state import ResumableState, deferred_interrupt, signature
 from boostformer.training.tasks import ClassificationTask, SegmentationTask, Task
 from boostformer.training.taught import TaughtTask, Teaching
 from boostformer.training.threads import choose_threads, using
+from boostformer.training.together import agreed, shared_statistics
 from boostformer.training.validation import Validation
 
 Progress = Callable[[int, int, float], None]
@@ -157,11 +157,15 @@ def fit(
     if recipe.precision == "fp16" and accelerator.device.type == "cpu":  # which it would compute in fp32
         raise UserError("precision: 'fp16' cannot be trained on a CPU, allowed here: fp32, bf16")
     log = log if accelerator.is_main_process else None
-    identity = (about or {}) | {"network": _signature(model), "classes": task.num_classes}
+    identity = (about or {}) | {"network": signature(model), "classes": task.num_classes}
     torch.manual_seed(recipe.seed)  # what exists in training alone begins alike, whatever was drawn before
     scored = Scored(model, recipe.ema) if recipe.ema or validation is not None else None
     trained = task.trained(model)
-    with checkpointed_stages(model, recipe.gradient_checkpointing), compile_failures(recipe.compile):
+    with (
+        checkpointed_stages(model, recipe.gradient_checkpointing),
+        compile_failures(recipe.compile),
+        shared_statistics(trained, accelerator),
+    ):
         network, optimizer = accelerator.prepare(trained, _optimizer(trained, recipe))
         try:
             if scored is not None:
@@ -198,11 +202,12 @@ def fit(
                     validates = validation is not None and validation.due(done)
                     saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
                     reads = done % read_every == 0 or saves or validates
+                    stops = interrupted() and accelerator.num_processes == 1
                     if reads:
                         course.watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
-                        if resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER:
-                            accelerator.set_trigger()  # clocks differ: all processes save, or none
-                        saves |= accelerator.check_trigger()
+                        late = resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER
+                        late, stops = agreed(accelerator, late, interrupted())  # all processes save or stop, or none
+                        saves |= late
                         pace.measure()
                     if validates:
                         course.validate(accelerator)
@@ -215,7 +220,7 @@ def fit(
                     try:
                         if reads and progress is not None and accelerator.is_main_process:
                             progress(done, recipe.iterations, course.watch.mean)
-                        if interrupted():
+                        if stops:
                             raise KeyboardInterrupt
                     except KeyboardInterrupt:
                         save()
@@ -253,7 +258,7 @@ def _step(
     iteration: int,
 ) -> Tensor:
     """Update ``network`` once and return the loss; ``batch`` holds images and targets as ``task.samples`` has them."""
-    torch.manual_seed(_seed(recipe.seed, iteration))
+    torch.manual_seed(_seed(recipe.seed, iteration, accelerator.process_index))
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * recipe.lr_factor(iteration)
     with accelerator.autocast():  # a teacher sees the batch
@@ -271,7 +276,7 @@ def _measured_threads(
 ) -> int:
     """Choose the number of threads by steps of this training on a copy of ``network``, which is thrown away."""
     most = torch.get_num_threads()
-    if most > 1:
+    if most > 1 and accelerator.num_processes == 1:  # a step of several would wait for the others'
         model = copy.deepcopy(accelerator.unwrap_model(network))
         optimizer = _optimizer(model, recipe)
         batch = first_batch(task, recipe)
@@ -289,11 +294,6 @@ def report_every(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 10
 
 
-def _seed(seed: int, iteration: int) -> int:
-    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0])
-
-
-def _signature(model: nn.Module) -> str:
-    """Hash the names and shapes of the weights: equal for networks whose states fit each other."""
-    lines = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def _seed(seed: int, iteration: int, process: int) -> int:
+    own = (process,) if process else ()  # paths are dropped for each image by itself, whoever computes it
+    return int(np.random.SeedSequence((seed, iteration, *own)).generate_state(1)[0])

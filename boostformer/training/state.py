@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import secrets
 import shutil
@@ -18,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from boostformer.errors import FULL, UserError
 from boostformer.files import make_folder, publish, sync_folder
@@ -116,6 +117,12 @@ class ResumableState:
     def _is_ours(self, iteration: int, path: Path) -> bool:
         saved = _read(path)
         return saved is not None and not _differing(saved["about"], self._about_at(iteration))
+
+
+def signature(model: nn.Module) -> str:
+    """Hash the names and shapes of the weights: equal for networks whose states fit each other."""
+    lines = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def newest_state(folder: Path) -> int:

@@ -59,10 +59,6 @@ class Validation:
 
     def score(self, done: int, network: nn.Module, accelerator: Accelerator) -> None:
         """Score ``network`` after ``done`` iterations, each process its share of the images."""
-        if accelerator.num_processes > 1:  # statistics of BatchNorm differ from process to process
-            from accelerate.utils import broadcast
-
-            broadcast(list(network.state_dict().values()))
         own = Part(self._split, range(accelerator.process_index, len(self._split), accelerator.num_processes))
         confusion = confusion_over(network, own, size=self._size).to(accelerator.device)
         confusion = accelerator.reduce(confusion, "sum")

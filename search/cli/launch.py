@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from boostformer.errors import UserError
-from boostformer.files import make_folder
-from boostformer.locks import FileLock
 from results.run import read_run
 from results.trial import Status
+from search.cli.launched import follow_training, followed, training_of
 from search.cli.outcome import conclude
-from search.cli.output import RunDir, note
+from search.cli.output import note
 
 _SHARE = 0.1
 """Largest share of the time spent on reading the run to show its progress."""
@@ -25,11 +24,28 @@ def register(app: typer.Typer) -> None:
 
 
 def launch(
-    run_dir: RunDir,
+    context: typer.Context,
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run; with --train also ARCH.", show_default=False)
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="-- OPTION", help="With --train: the options of `retrain`, or of `train`.", show_default=False
+        ),
+    ] = None,
     on: Annotated[str, typer.Option("--on", metavar="ENGINE", help="local, slurm, kubernetes, ray or nni.")] = "nni",
     workers: Annotated[
         str, typer.Option(metavar="N|MIN:MAX", help="Processes, over all machines; a range where the engine can.")
     ] = "1",
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train",
+            help="Train one network by all processes together: `retrain` of a run's, else `train`, by what stands "
+            "behind --.",
+        ),
+    ] = False,
     cores: Annotated[int | None, typer.Option(min=1, help="Of each worker.", show_default=False)] = None,
     gpus: Annotated[
         float, typer.Option(min=0, help="Of each worker; --on ray also a share of one, such as 0.5.")
@@ -69,50 +85,43 @@ def launch(
         ),
     ] = None,
 ) -> None:
-    """Let an engine start workers of a run, and follow them; Ctrl-C stops them, each giving back its trial."""
-    from search.study.folder import LAUNCH
-    from search.worker.launchers.following import follow
-    from search.worker.launchers.launcher import State
+    """Let an engine start workers of a run, and follow them; Ctrl-C stops them, each giving back its trial.
+
+    With --train: the processes of one training, such as
+    `boostformer launch RUN_DIR --on slurm --workers 2 --train -- --pick knee --out CKPT`.
+    """
     from search.worker.launchers.order import Needs, Order, Workers, read_memory
     from search.worker.launchers.registry import launcher_class, open_launcher
 
     known = {"service": service, "port": port, "host": host}
     options = _options(option or []) | {name: str(value) for name, value in known.items() if value is not None}
     needs = Needs(cores, gpus, read_memory(memory) if memory is not None else None)
-    order = Order(run_dir.absolute(), Workers.read(workers), needs, data, options)
+    command = None
+    if train:
+        run_dir, command = training_of(context, run_dir, words or [])
+    elif words:
+        raise UserError(f"{words[0]}: what stands behind -- is for --train")
+    order = Order(run_dir.absolute(), Workers.read(workers), needs, data, options, command)
     if detach and not launcher_class(on).lasts:
         raise UserError(f"--detach: workers --on {on} end with the process that started them; leave it out")
     launcher = open_launcher(on, order)
     if dry_run:
         print(launcher.plan())
         return
+    if train:
+        follow_training(launcher, run_dir, detach)
+        return
     progress = _Progress(run_dir, order.workers.most)
     if progress.is_complete():
         note("all networks of this run are tried; a search with more --trials adds some")
         conclude(run_dir, progress.latency)
         return
-    # Of two launchers that begin at once, the second finds what the first has started.
-    make_folder(run_dir / LAUNCH)
-    with FileLock(run_dir / LAUNCH / "lock"):
-        found = launcher.find()
-        fleet = found or launcher.start()
-    note(f"{'found' if found else 'started'}: {fleet.title}")
-    if detach:
-        note("the same command without --detach follows them")
+    ended = followed(launcher, run_dir, detach, lambda fleet: progress.show())
+    if ended is None:
         return
-    ends = None
-    try:
-        ends = follow(fleet, note, progress.show)
-    except KeyboardInterrupt:
-        note("stopping the workers, which give back their trials …")
-    finally:
-        fleet.stop()
-    if ends is None:
-        note("stopped; the same command goes on with the run")
-        raise typer.Exit(130)
     progress.show(now=True)
     # A worker ends by itself only when there is nothing more to do.
-    if State.ENDED not in ends.values() and not progress.is_complete():
+    if not ended and not progress.is_complete():
         note("all workers ended early; the same command goes on with the run")
         raise typer.Exit(1)
     conclude(run_dir, progress.latency)

@@ -74,8 +74,13 @@ def _options(
             "--import", metavar="MODULE", help="A module, or a FILE.py, with blocks of your own; may be repeated."
         ),
     ] = None,
+    leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
 ) -> None:
     """Take the options that stand before the command."""
+    if leashed:
+        from search.worker.local import stop_with_parent
+
+        stop_with_parent()
     if modules:  # by the environment, so that the processes of a search have them too
         files = [str(Path(name).absolute()) if name.endswith(".py") else name for name in modules]
         os.environ[VARIABLE] = os.pathsep.join([*filter(None, [os.environ.get(VARIABLE)]), *files])

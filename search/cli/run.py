@@ -234,7 +234,6 @@ def worker(
     ] = None,
     device: Annotated[int | None, typer.Option(min=0, help="Number of the CUDA device to train on.")] = None,
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
-    leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
 ) -> None:
     """Join a search that was started elsewhere, as one more process, from any machine; any number may."""
     if device is not None:
@@ -250,7 +249,7 @@ def worker(
     from search.worker.loop import work
     from search.worker.progress import ConsoleReporter, LineReporter
 
-    if child or leashed:
+    if child:
         from search.worker.local import stop_with_parent
 
         stop_with_parent()

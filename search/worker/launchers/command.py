@@ -1,6 +1,8 @@
-"""The words that start one worker, here or on another machine."""
+"""The words that start one worker of a run, or one process of a training, here or on another machine."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from boostformer.extensions import named
 from search.study.stores import place_of
@@ -16,12 +18,28 @@ def imports() -> list[str]:
     return [word for module in named() for word in ("--import", module)]
 
 
-def joining_here(order: Order) -> list[str]:
+LEASHED = "--leashed"
+"""Option of the program that has it stop, as on Ctrl-C, when its standard input closes or who started it dies."""
+
+
+def joining_here(order: Order, *, leashed: bool = False) -> list[str]:
     """Return the words that join the run by its folder, on this machine."""
-    return [*PROGRAM, *imports(), "worker", str(order.run_dir)]
+    return [*PROGRAM, *([LEASHED] if leashed else []), *imports(), "worker", str(order.run_dir)]
 
 
-def joining(order: Order, program: tuple[str, ...] | list[str] = INSTALLED, out: str | None = None) -> list[str]:
+def training(order: Order, program: Sequence[str]) -> list[str]:
+    """Return the words of one process of a training, which is told by its environment which one it is."""
+    assert order.training is not None
+    return [*program, *imports(), *order.training]
+
+
+def variables(order: Order) -> dict[str, str]:
+    """Return what the environment of each process of a training needs beside its place among them."""
+    threads = {"OMP_NUM_THREADS": str(order.needs.cores or 1)}
+    return threads if order.needs.gpus else threads | {"ACCELERATE_USE_CPU": "true"}
+
+
+def joining(order: Order, program: Sequence[str] = INSTALLED, out: str | None = None) -> list[str]:
     """Return the words that join the run from any machine by its database.
 
     Args:

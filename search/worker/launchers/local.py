@@ -19,11 +19,11 @@ from boostformer.files import appending, make_folder, replacing
 from results.run import read_run
 from search.study.claim import DEATHS
 from search.study.folder import LAUNCH
-from search.worker.accelerators import share
-from search.worker.launchers.command import joining_here
+from search.worker.accelerators import share, visible
+from search.worker.launchers.command import LEASHED, joining_here, training, variables
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.order import Options, Order
-from search.worker.local import KILLED, cores
+from search.worker.local import KILLED, PROGRAM, cores
 
 RECORD = "local.json"
 """Names, in the run's folder for launchers, the processes that were started last."""
@@ -56,6 +56,8 @@ class Local:
     options: ClassVar[type[Options]] = Options
     lasts: ClassVar[bool] = False
     scales: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: Options) -> None:
         if order.data is not None:
@@ -67,7 +69,11 @@ class Local:
         self._order, self._folder = order, order.run_dir / LAUNCH
         if order.needs.whole_gpus and not share(0):
             raise UserError("--gpus 1: this machine has no CUDA device that may be used; leave it out to train on CPUs")
-        self._words = [*joining_here(order), "--leashed"]
+        self._words = joining_here(order, leashed=True)
+        if order.training is not None:
+            self._words = training(order, [*PROGRAM, LEASHED])
+            if order.needs.gpus and order.workers.most > (there := len(visible())):
+                raise UserError(f"--workers {order.workers.most}: each needs a GPU, and this machine has {there}")
 
     def plan(self) -> str:
         lines = [
@@ -79,7 +85,8 @@ class Local:
 
     def start(self) -> Fleet:
         make_folder(self._folder)
-        return _Own(self._order.run_dir, self._start, self._order.workers.most, self._note)
+        concluded = self._concluded if self._order.training is None else None
+        return _Own(self._order.run_dir, self._start, self._order.workers.most, self._note, concluded)
 
     def find(self) -> Fleet | None:
         """Find those of a living launcher; those of a dead one are stopping by themselves, and are waited for."""
@@ -95,8 +102,16 @@ class Local:
         return _Others(workers, launcher.pid, self._log)
 
     def _environment(self, number: int) -> dict[str, str]:
-        threads = self._order.needs.cores or max(1, cores() // self._order.workers.most)
-        return {"OMP_NUM_THREADS": str(threads)} | share(number)
+        threads = {"OMP_NUM_THREADS": str(self._order.needs.cores or max(1, cores() // self._order.workers.most))}
+        if self._order.training is None:
+            return threads | share(number)
+        place = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(self._order.workers.most)}
+        port = 20000 + int(self._order.name[-4:], 16) % 20000  # known before the processes are
+        return variables(self._order) | threads | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def _concluded(self) -> int:
+        """Count the trainings of the run that are over."""
+        return sum(trial.status.concludes for trial in read_run(self._order.run_dir).trials)
 
     def _log(self, number: int) -> Path:
         return self._folder / f"local-{number}.log"
@@ -138,6 +153,7 @@ class _Own:
         start: Callable[[int], subprocess.Popen[bytes]],
         count: int,
         note: Callable[[list[int]], None],
+        concluded: Callable[[], int] | None,
     ) -> None:
         """Start the processes.
 
@@ -146,8 +162,10 @@ class _Own:
             start: starts the worker of a number.
             count: how many.
             note: keeps the numbers of the processes for launchers to come.
+            concluded: counts the trainings that are over; None for the processes of one training, none of which goes on
+                without the others.
         """
-        self._run_dir, self._start, self._note = run_dir, start, note
+        self._run_dir, self._start, self._note, self._count = run_dir, start, note, concluded
         self._children: list[subprocess.Popen[bytes]] = []
         self._killed_in_vain, self._concluded = 0, 0
         try:
@@ -161,28 +179,35 @@ class _Own:
 
     def workers(self) -> dict[int, State]:
         for number, child in enumerate(self._children):
-            if child.poll() == KILLED and self._helps(len(self._children)):
+            if child.poll() == KILLED and self._helps():
                 self._children[number] = self._start(number)
                 self._note([child.pid for child in self._children])
+        if self._count is None and any(child.poll() for child in self._children):
+            self._release()
         return {number: _state(child.poll()) for number, child in enumerate(self._children)}
 
-    def _helps(self, count: int) -> bool:
+    def _helps(self) -> bool:
         """Tell whether to replace a killed worker: not when too many were killed without a training concluded."""
-        concluded = sum(trial.status.concludes for trial in read_run(self._run_dir).trials)
+        if self._count is None:
+            return False
+        concluded = self._count()
         if concluded > self._concluded:
             self._concluded, self._killed_in_vain = concluded, 0
         self._killed_in_vain += 1
-        return self._killed_in_vain <= DEATHS * count
+        return self._killed_in_vain <= DEATHS * len(self._children)
 
     def last_words(self, number: int) -> str:
         return last_line(self._run_dir / LAUNCH / f"local-{number}.log")
 
     def stop(self) -> None:
+        self._release()
+        for child in self._children:
+            child.wait()
+
+    def _release(self) -> None:
         for child in self._children:
             assert child.stdin is not None
             child.stdin.close()  # a signal would be lost on one that is still starting
-        for child in self._children:
-            child.wait()
 
 
 class _Others:

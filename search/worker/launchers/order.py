@@ -1,4 +1,4 @@
-"""`Order`: what a launcher is asked for, whoever carries it out: a run, how many workers, and what each needs."""
+"""`Order`: what a launcher is asked for, whoever carries it out: a run or a training, how many workers, their needs."""
 
 from __future__ import annotations
 
@@ -78,11 +78,13 @@ class Order:
     """What a launcher is asked for.
 
     Attributes:
-        run_dir: the run's folder, absolute.
+        run_dir: the run's folder, absolute; of a training its checkpoint's.
         workers: how many.
         needs: of each.
         data: where the images are on the machines of the workers; None where the run says.
         options: what only this engine knows, by name, as the user wrote it.
+        training: the command of one training, such as ``("train", ARCH, "--out", CKPT)``, whose processes the workers
+            then are; None for a search, each of whose workers trains by itself.
     """
 
     run_dir: Path
@@ -90,6 +92,7 @@ class Order:
     needs: Needs = Needs()
     data: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    training: tuple[str, ...] | None = None
 
     @property
     def where(self) -> Journal | Database:
@@ -108,16 +111,17 @@ class Order:
     def name(self) -> str:
         """The name under which an engine finds the order's workers again, from any folder and any machine.
 
-        It is made of the study and where it is kept: lower-case letters, digits and dashes, at most 50 characters,
-        beginning and ending with a letter or digit.
+        It is made of the study and where it is kept, or of the checkpoint's folder: lower-case letters, digits and
+        dashes, at most 50 characters, beginning and ending with a letter or digit.
         """
-        where = self.where
+        where = self.where if self.training is None else None
         if isinstance(where, Database):
             called, key = where.study, f"{where.url} {where.study}"
         else:
             called, key = self.run_dir.name, str(self.run_dir)
         plain = re.sub(r"[^a-z0-9]+", "-", called.lower())[:28].strip("-") or "run"
-        return f"search-{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        kind = "search" if self.training is None else "train"
+        return f"{kind}-{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 class Options(BaseModel):

@@ -1,107 +1,36 @@
-"""Ray as a launcher: each worker is an actor, which Ray places by what it needs and restarts where its node dies."""
+"""Ray as a launcher: each worker is an actor, which Ray places by what it needs and restarts where its node dies.
+
+Of a training one actor stands for all processes.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections import deque
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from boostformer.errors import UserError
 from boostformer.shown import one_line
-from search.worker.launchers.command import joining
+from search.worker.launchers.command import LEASHED, joining, training, variables
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.order import Options, Order
-from search.worker.local import KILLED, PROGRAM
+from search.worker.launchers.ray_actors import Training, Worker
+from search.worker.local import PROGRAM
 
 ANSWERED = 10.0
 """Seconds within which an actor that runs tells its state."""
 PATIENCE = 120.0
 """Seconds that workers have to give back their trials before Ray ends them."""
-LINGER = 60.0
-"""Seconds for which an actor whose worker is over can still be asked what became of it."""
-DEATHS = 20
-"""The number of times that an actor replaces a worker that is killed."""
 
 
 class RayOptions(Options):
     """The options that only Ray knows."""
 
     address: str = Field("auto", description="of the cluster: HOST:6379, ray://HOST:10001; auto is this machine's")
-
-
-class Worker:
-    """The actor. Its worker is a process of its own, which gives back its trial when the actor goes away."""
-
-    def __init__(self, words: list[str], threads: int | None) -> None:
-        """Start the worker.
-
-        It starts here, and not in a method, so that Ray does it again when it restarts the actor elsewhere, also when
-        nobody follows it any more.
-        """
-        self._words = [sys.executable, *words]
-        self._environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        self._said: deque[str] = deque(maxlen=1)
-        self._code: int | None = None
-        self._stopped = False
-        self._process = self._start()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _start(self) -> subprocess.Popen[str]:
-        # Ray blocks SIGINT in all that it starts; a worker stops by it.
-        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        try:
-            return subprocess.Popen(  # noqa: S603  this program, without a shell
-                [*self._words, "--leashed"],
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _watch(self) -> None:
-        for _ in range(DEATHS):
-            assert self._process.stdout is not None
-            for line in self._process.stdout:
-                print(line, end="", flush=True)  # into Ray's log of the actor, which its dashboard shows
-                self._said.append(line.strip())
-            code = self._process.wait()
-            if code != KILLED or self._stopped:
-                break
-            self._process = self._start()
-        self._code = code
-        time.sleep(LINGER)
-        import ray
-
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-
-    def state(self) -> tuple[str, str]:
-        """Return the worker's state and the last line that it said."""
-        said = self._said[-1] if self._said else "it said nothing"
-        if self._code is None:
-            return State.WORKING, said
-        over = {0: State.ENDED, 130: State.STOPPED, KILLED: State.STOPPED}
-        return over.get(self._code, State.FAILED), said
-
-    def stop(self) -> None:
-        """Stop the worker as Ctrl-C does; return when it has given back its trial."""
-        self._stopped = True
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 class Ray:
@@ -111,11 +40,14 @@ class Ray:
     options: ClassVar[type[Options]] = RayOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    gathers: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: RayOptions) -> None:
         self._order, self._options = order, options
-        # Each machine's own Python starts the program there.
-        self._words = joining(order, PROGRAM[1:], str(order.run_dir))
+        program = [*PROGRAM[1:], LEASHED]  # each machine's own Python starts it there
+        alone = order.training is None
+        self._words = joining(order, program, str(order.run_dir)) if alone else training(order, program)
 
     def _resources(self) -> dict[str, Any]:
         needs = self._order.needs
@@ -123,18 +55,25 @@ class Ray:
         return found | ({"memory": needs.memory * 2**20} if needs.memory is not None else {})
 
     def plan(self) -> str:
-        described = {
-            "address": self._options.address,
-            "namespace": self._order.name,
-            "workers": self._order.workers.most,
-            "actors": [str(number) for number in range(self._order.workers.most)],
-            "options": self._resources() | {"lifetime": "detached", "max_restarts": -1},
-            "command": ["python", *self._words, "--leashed"],
-        }
-        return json.dumps(described, indent=2)
+        count = self._order.workers.most
+        described: dict[str, Any] = {"address": self._options.address, "namespace": self._order.name, "workers": count}
+        lasting = {"lifetime": "detached", "max_restarts": -1}
+        if self._order.training is None:
+            described |= {"actors": [str(number) for number in range(count)], "options": self._resources() | lasting}
+        else:
+            described |= {"actors": ["0"], "options": {"num_cpus": 0} | lasting}
+            described |= {"placement": [self._resources()] * count, "environment": variables(self._order)}
+            described |= {"folder": str(Path.cwd())}
+        return json.dumps(described | {"command": ["python", *self._words]}, indent=2)
 
     def start(self) -> Fleet:
         ray = self._connected()
+        if self._order.training is not None:
+            leader = ray.remote(Training).options(
+                name="0", lifetime="detached", max_restarts=-1, get_if_exists=True, num_cpus=0
+            )
+            needed, environment = [self._resources()] * self._order.workers.most, variables(self._order)
+            return RayFleet(ray, {0: leader.remote(self._words, needed, environment, str(Path.cwd()))})
         threads = self._order.needs.cores or 1
         remote = ray.remote(Worker)
         actors = {

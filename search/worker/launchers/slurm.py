@@ -1,4 +1,4 @@
-"""Slurm as a launcher: one array job, each task of which is a worker.
+"""Slurm as a launcher: one array job, each task of which is a worker; or one job whose tasks train together.
 
 `sbatch` is called directly. submitit (1.5.4) was considered: it follows jobs by `sacct` alone, which answers only where
 a cluster keeps accounts, and ignores SIGTERM, by which Slurm announces that a job is preempted.
@@ -19,7 +19,7 @@ from boostformer.errors import UserError
 from boostformer.files import make_folder
 from boostformer.shown import one_line
 from search.study.folder import LAUNCH
-from search.worker.launchers.command import joining
+from search.worker.launchers.command import joining, training, variables
 from search.worker.launchers.launcher import Fleet, State
 from search.worker.launchers.local import last_line
 from search.worker.launchers.order import Options, Order
@@ -32,19 +32,25 @@ _WORKING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING")
 _STATES = dict.fromkeys(_WAITING, State.WAITING) | dict.fromkeys(_WORKING, State.WORKING) | {"COMPLETED": State.ENDED}
 _BY_SIGNAL = ("130", "137", "143")
 _WORKER = """\
-# Slurm tells this shell alone what is to come; the worker gives back its trial, as on Ctrl-C.
-trap 'kill -TERM $worker' TERM
-trap 'again=yes; kill -TERM $worker' USR1
+# Slurm tells this shell alone what is to come; what runs is saved or given back, as on Ctrl-C.
+trap 'stopped=yes; kill -{signal} $worker' TERM
+trap 'stopped=yes; again=yes; kill -{signal} $worker' USR1
 for _ in {{1..20}}; do
   {words} &
   worker=$!
   while wait $worker; code=$?; kill -0 $worker 2>/dev/null; do :; done
-  [ $code = 137 ] || break  # killed, perhaps for want of memory: another takes its place
+  [ $code = 137 ] && [ -z "$stopped" ] || break  # killed, perhaps for want of memory: another takes its place
 done
-# USR1: the job's time is over, but not the search.
-[ -z "$again" ] || scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+# USR1: the job's time is over, but not the work.
+[ -z "$again" ] || scontrol requeue "{job}"
 exit $code
 """
+_TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+_TOGETHER = """\
+# Where the processes meet: on the first node, which is this one.
+export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+"""
+_PLACED = 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec "$@"'
 
 
 class SlurmOptions(Options):
@@ -66,26 +72,44 @@ class Slurm:
     options: ClassVar[type[Options]] = SlurmOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    gathers: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     def __init__(self, order: Order, options: SlurmOptions) -> None:
         self._order, self._options = order, options
         self._folder = order.run_dir / LAUNCH
+        self._cores = order.needs.cores or 1
         self._gpus = order.needs.whole_gpus
-        self._body = _WORKER.format(words=shlex.join(joining(order, PROGRAM, str(order.run_dir))))
+        self._environment = {"OMP_NUM_THREADS": str(self._cores)}
+        if order.training is None:
+            words = joining(order, PROGRAM, str(order.run_dir))
+            self._body = _WORKER.format(words=shlex.join(words), signal="TERM", job=_TASK)
+        else:
+            self._environment |= variables(order)
+            step = ["srun", "--kill-on-bad-exit=1", f"--cpus-per-task={self._cores}", "bash", "-c", _PLACED, "training"]
+            words = [*step, *training(order, PROGRAM)]  # srun passes on USR1 to all of them
+            self._body = _TOGETHER + _WORKER.format(words=shlex.join(words), signal="USR1", job="$SLURM_JOB_ID")
 
     def plan(self) -> str:
         order, options = self._order, self._options
         asked = {name: getattr(options, name) for name in ("partition", "account", "qos", "constraint", "time")}
-        head = {"job-name": order.name, "array": f"0-{order.workers.most - 1}", "ntasks": 1}
-        head |= {"output": self._folder / "slurm-%a.log", "open-mode": "append", "chdir": Path.cwd()}
-        head |= {"cpus-per-task": order.needs.cores or 1}
-        head |= {"gres": f"gpu:{self._gpus}"} if self._gpus else {}
-        head |= {"mem": f"{order.needs.memory}M"} if order.needs.memory is not None else {}
+        head: dict[str, object] = {"job-name": order.name}
+        if order.training is None:
+            head |= {"array": f"0-{order.workers.most - 1}", "ntasks": 1, "output": self._folder / "slurm-%a.log"}
+            head |= {"gres": f"gpu:{self._gpus}"} if self._gpus else {}
+        else:  # each process sees all GPUs of its node that the job has, and takes its own
+            head |= {"ntasks": order.workers.most, "output": self._folder / "slurm-0.log"}
+            head |= {"gpus-per-task": self._gpus, "gpu-bind": "none"} if self._gpus else {}
+        head |= {"open-mode": "append", "chdir": Path.cwd(), "cpus-per-task": self._cores}
+        if order.needs.memory is not None:  # "mem" is of a node
+            alone = order.training is None
+            share = order.needs.memory if alone else -(-order.needs.memory // self._cores)
+            head |= {"mem" if alone else "mem-per-cpu": f"{share}M"}
         head |= {name: value for name, value in asked.items() if value is not None}
         lines = [f"--{name}={shlex.quote(str(value))}" for name, value in head.items()]
         lines += ["--requeue", f"--signal=B:USR1@{options.notice}", *map(shlex.quote, shlex.split(options.extra))]
-        threads = f"export OMP_NUM_THREADS={order.needs.cores or 1}"
-        return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), threads, self._body])
+        environment = [f"export {name}={value}" for name, value in self._environment.items()]
+        return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), *environment, self._body])
 
     def start(self) -> Fleet:
         make_folder(self._folder)

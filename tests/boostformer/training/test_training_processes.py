@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 
 from boostformer.errors import UserError
 from boostformer.training.loading import until
+from boostformer.training.state import newest_state
 from search.cli.sitting import first_goes_on
 
 FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
 
 SCRIPT = """
-import sys
+import os, signal, sys
 sys.path[:0] = {folders!r}
 from pathlib import Path
 import accelerate
@@ -30,22 +31,46 @@ from training_cases import *
 from test_training_thrift import Plain
 from boostformer.training.log import MetricsLog
 from boostformer.training.validation import Validation
-out = Path({out!r})
-r = short(batch_size=8, iterations=9, validate_every=4, ema=0.5, accumulate={accumulate}, workers=0, save_every=2)
-model, validation = Plain(), Validation(colours(5, seed=7), SIZE, r)
-log = MetricsLog(out, (), {{}})
-train(model, colours(), r, size=SIZE, validation=validation, log=log, resume_dir=out / "state")
-state = accelerate.PartialState()
-assert state.num_processes == {processes}, state
-print(validation.state())
-if state.is_main_process:
-    save_file({{name: value.contiguous() for name, value in model.state_dict().items()}}, out / "weights.safetensors")
+
+class Normed(Plain):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+for model, accumulate in ((Plain(), {accumulate}), (Normed(), 1)):
+    name = type(model).__name__
+    out = Path({out!r}, name)
+    r = short(batch_size=8, iterations=9, validate_every=4, ema=0.5, accumulate=accumulate, workers=0, save_every=2)
+    validation = Validation(colours(5, seed=7), SIZE, r)
+    log = MetricsLog(out, (), {{}})
+    train(model, colours(), r, size=SIZE, validation=validation, log=log, resume_dir=out / "state")
+    state = accelerate.PartialState()
+    assert state.num_processes == {processes}, state
+    print(name, validation.state())
+    if state.is_main_process:
+        save_file({{key: value.contiguous() for key, value in model.state_dict().items()}}, out / "weights.safetensors")
+
+class Stopped(Plain):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 3 and state.process_index == state.num_processes - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().forward(x)
+
+try:
+    train(Stopped(), colours(), short(batch_size=8, workers=0), size=SIZE, resume_dir=out.with_name("stopped"))
+except KeyboardInterrupt:
+    print("stopped")
 """
+NETWORKS = ("Plain", "Normed")
 
 
 def launched(out: Path, processes: int, accumulate: int = 1) -> dict[str, torch.Tensor]:
     """The weights that so many processes come to, each on a node of its own as far as torchrun knows."""
-    out.mkdir()
+    for name in NETWORKS:
+        (out / name).mkdir(parents=True)
     script = out / "script.py"
     script.write_text(SCRIPT.format(folders=FOLDERS, out=str(out), processes=processes, accumulate=accumulate))
     with socket.socket() as free:
@@ -60,20 +85,25 @@ def launched(out: Path, processes: int, accumulate: int = 1) -> dict[str, torch.
     nodes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(processes)]  # type: ignore[call-overload]
     said = [node.communicate() for node in nodes]
     assert [node.returncode for node in nodes] == [0] * processes, said
-    done = "".join(out for out, _ in said)
-    scores = {line for line in done.splitlines() if line.startswith("{")}
-    assert len(scores) == 1, "all processes know the same scores"
-    assert len(list((out / "state").iterdir())) == 1
-    return load_file(out / "weights.safetensors")
+    assert [done.splitlines().count("stopped") for done, _ in said] == [1] * processes, "all stop with one"
+    assert newest_state(out / "stopped") == 3
+    scores = {line for done, _ in said for line in done.splitlines() if line.startswith(NETWORKS)}
+    assert len(scores) == len(NETWORKS), "all processes know the same scores"
+    assert all(len(list((out / name / "state").iterdir())) == 1 for name in NETWORKS)
+    weights = {name: load_file(out / name / "weights.safetensors") for name in NETWORKS}
+    return {f"{name}.{key}": value for name in NETWORKS for key, value in weights[name].items()}
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    """Also where the images of a batch influence each other, by BatchNorm."""
     one = launched(tmp_path / "one", 1)
     two = launched(tmp_path / "two", 2, accumulate=2)
+    assert any("running_var" in name for name in one)
     torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4)
-    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
-    assert [[row.split(",")[0] for row in log] for log in rows] == [["iteration", "4", "8", "9"]] * 2
+    folders = [tmp_path / count / name for count in ("one", "two") for name in NETWORKS]
+    logs = [(folder / "metrics.csv").read_text().splitlines() for folder in folders]
+    assert [[row.split(",")[0] for row in log] for log in logs] == [["iteration", "4", "8", "9"]] * len(logs)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights and states that machines share: in a folder, and in a bucket of a server that speaks S3."""
+"""Weights and states that machines share: in a folder, and in buckets of servers that speak as S3 or as Google do."""
 
 from __future__ import annotations
 
@@ -47,17 +47,36 @@ def endpoint() -> Iterator[str]:
         running.stop()
 
 
+@pytest.fixture(scope="module")
+def google() -> Iterator[None]:
+    """A server that speaks as Google's storage does, on loopback, with a bucket named runs."""
+    pytest.importorskip("gcsfs", reason="gcsfs is not installed: pip install 'boostformer[gs]'")
+    server = pytest.importorskip("gcp_storage_emulator.server", reason="pip install gcp-storage-emulator")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="runs")
+    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        yield
+    running.stop()
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "folder":
         return named_by_user(str(tmp_path / "share"))
-    at_bucket(monkeypatch, request.getfixturevalue("endpoint"))
-    return named_by_user(f"s3://runs/{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}")
+    if request.param == "s3":
+        at_bucket(monkeypatch, request.getfixturevalue("endpoint"))
+    else:
+        request.getfixturevalue("google")
+    return named_by_user(f"{request.param}://runs/{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}")
 
 
 def at_bucket(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

@@ -16,9 +16,11 @@ from throwaway_postgresql import Server
 from throwaway_slurm import Slurm, missing
 
 from boostformer.errors import UserError
+from boostformer.training.state import newest_state
 from results.run import read_run
 from results.storage.database import named_by_user
 from results.storage.location import Database
+from search.cli.sitting import STATE
 from search.study.folder import set_up
 from search.worker.launchers.following import follow
 from search.worker.launchers.launcher import Launcher, State
@@ -66,8 +68,48 @@ def test_a_mistake_is_refused_before_anything_starts(engine: str, stored: Path) 
     with pytest.raises(UserError, match="--gpus 2: a worker trains on one GPU"):
         open_launcher(engine, Order(stored, needs=Needs(gpus=2)))
     if not launcher_class(engine).scales:
-        with pytest.raises(UserError, match="--workers 2:4: .*not a range"):
+        with pytest.raises(UserError, match="--workers 1:4: .*not a range"):
+            open_launcher(engine, Order(stored, Workers(1, 4)))
+    elif not launcher_class(engine).gathers:
+        assert "4" in open_launcher(engine, Order(stored, Workers(1, 4))).plan()
+        with pytest.raises(UserError, match="--workers 2:4: .*as soon as there is room.*1:4"):
             open_launcher(engine, Order(stored, Workers(2, 4)))
+
+
+TRAINING = ("train", "boostformer_b0", "--out", "net 1")
+TRAINS = [engine for engine in ENGINES if launcher_class(engine).trains]
+
+
+@pytest.mark.parametrize("engine", TRAINS)
+def test_a_plan_says_how_processes_train_together(engine: str, tmp_path: Path) -> None:
+    order = Order(tmp_path / "net 1", Workers(2, 2), Needs(cores=3), training=TRAINING)
+    text = open_launcher(engine, order).plan()
+    assert all(word in text for word in ("boostformer_b0", "net 1", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS"))
+    assert not list(tmp_path.iterdir())
+    assert order.name.startswith("train-net-1-") and order.name != Order(tmp_path / "net 1").name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_training_that_cannot_be_started_is_refused(engine: str, stored: Path) -> None:
+    if engine not in TRAINS:
+        with pytest.raises(UserError, match=f"--on {engine} starts no training .*allowed: .*slurm"):
+            open_launcher(engine, Order(stored, training=TRAINING))
+        return
+    for wrong, said in (
+        (Order(stored, Workers(2, 4), training=TRAINING), "--workers 2:4: a training has a number"),
+        (Order(stored, needs=Needs(gpus=0.5), training=TRAINING), "--gpus 0.5: a process of a training"),
+        (Order(stored, data=Path("/data"), training=TRAINING), "--data '/data': .*behind --"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_launcher(engine, wrong)
+
+
+def test_slurm_gives_each_process_of_a_training_what_it_needs(stored: Path) -> None:
+    order = Order(stored, Workers(4, 4), Needs(cores=4, gpus=1, memory=8192), training=TRAINING)
+    plan = open_launcher("slurm", order).plan()
+    asked = {line.removeprefix("#SBATCH ") for line in plan.splitlines() if line.startswith("#SBATCH")}
+    assert asked >= {"--ntasks=4", "--cpus-per-task=4", "--mem-per-cpu=2048M", "--gpus-per-task=1", "--gpu-bind=none"}
+    assert "ACCELERATE_USE_CPU" not in plan and "'net 1'" in plan and "array" not in plan.lower()
 
 
 @pytest.mark.parametrize("engine", ["slurm", "ray"])
@@ -113,7 +155,7 @@ def test_slurm_is_asked_for_what_a_worker_needs(stored: Path) -> None:
         "time": "8:00:00",
         "extra": "--nice=5",
     }
-    order = Order(stored, Workers(2, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
+    order = Order(stored, Workers(1, 8), Needs(cores=4, gpus=1, memory=8192), Path("/data"), options)
     lines = open_launcher("slurm", order).plan().splitlines()
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert asked >= {
@@ -223,17 +265,13 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
     words = [sys.executable, str(BENCHMARKS / "simulated.py"), "0.3", "launch", str(run_dir), "--on", engine]
     words += ["--workers", "2", *options]
 
-    def launch() -> subprocess.Popen[str]:
-        as_usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a background job ignores it
-        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
-
-    first = launch()
+    first = started(words)
     read_until(first, lambda: len(owners_of(run_dir)) == 2)
     owners = owners_of(run_dir)
     first.kill()
     first.communicate()
     count = len(read_run(run_dir).trials)
-    second = launch()
+    second = started(words)
     title = read_until(second, lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2)
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=240)
@@ -244,6 +282,30 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
         assert title.startswith("found: ") and owners_of(run_dir) == owners
     else:
         assert title.startswith("started: ")
+
+
+@pytest.mark.slow
+def test_processes_of_a_training_are_started_and_stopped(here: list[str], tmp_path: Path) -> None:
+    """One Ctrl-C, and all have saved one state between them. (Slurm and Ray start the same words.)"""
+    out = tmp_path / "net"
+    words = [sys.executable, "-m", "search.cli", "launch", "boostformer_b0", "--on", "local", "--workers", "2"]
+    words += ["--train", "--", "--data", "scenes", "--size", "32x32", "--iterations", "500", "--batch-size", "4"]
+    launcher = started([*words, "--out", str(out), "--log", "none", "--set", "save_every=1"])
+    assert launcher.stderr is not None
+    seen = []
+    for line in launcher.stderr:
+        seen.append(line)
+        if "/500 iterations" in line:
+            launcher.send_signal(signal.SIGINT)
+            break
+    _, said = launcher.communicate(timeout=240)
+    assert launcher.returncode == 130, (seen, said)
+    assert newest_state(out / STATE) > 0 and len(list((out / STATE).iterdir())) == 1
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
+    as_usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a background job ignores it
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
 
 
 def owners_of(run_dir: Path) -> set[str]:

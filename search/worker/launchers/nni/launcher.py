@@ -40,6 +40,8 @@ class Nni:
     options: ClassVar[type[Options]] = NniOptions
     lasts: ClassVar[bool] = True
     scales: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     def __init__(self, order: Order, options: NniOptions) -> None:
         self._order, self._options = order, options
