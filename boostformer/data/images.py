@@ -252,7 +252,10 @@ def _refuse_foreign_tiff(path: Path) -> None:
 
 
 def _refuse_frames(path: Path, image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except TypeError as error:  # which is what Pillow says of a TIFF's second image without a size
+        raise ValueError(str(error)) from None
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with previews behind the photo
         raise UserError(f"{path}: holds {number_of(frames, 'image')}; save the one that is meant as a file of its own")
 
