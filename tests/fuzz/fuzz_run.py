@@ -1,8 +1,8 @@
 """Fuzz the readers of everything that comes from elsewhere.
 
 `python tests/fuzz/fuzz_run.py [READER …] [--cases 10000] [--out build/fuzz]` goes on where it was stopped.
-`--coverage-guided READER [--seconds 60]` lets atheris choose the contents by the lines they reach, and goes on with those
-it kept; it stops at the first that breaks the rule and leaves it beside them.
+`--coverage-guided READER [--seconds 60]` lets atheris choose the contents by the lines they reach, and goes on with
+those it kept; it stops at the first that breaks the rule and leaves it beside them.
 
 A case breaks the rule when it ends otherwise than in a result or a UserError, takes more than 2 s, or 500 MB.
 """
