@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from disturbed import CROWD, HANGS_AFTER, Ground, chance, finished, hurried, opened, train
 from faults_of_machine import disk, few_files, full_disk, power_loss, read_only
+from faults_of_saving import power_loss_of_export, power_loss_of_retrain
 from scale import FORK
 from throwaway_postgresql import Server
 
@@ -261,10 +262,14 @@ FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {
     "few open files, journal": (few_files, False),
     "read-only file system": (read_only, False),
     "power loss": (power_loss, False),
+    "power loss, retrain": (power_loss_of_retrain, False),
+    "power loss, export": (power_loss_of_export, False),
     "another version of code or space": (other_code, True),
 }
 """What happens, and whether it needs the server."""
-NEED_ROOT = {"read-only file system", "power loss"}
+ON_DISK = {"power loss", "power loss, retrain", "power loss, export"}
+"""Those with a disk of their own."""
+NEED_ROOT = {"read-only file system", *ON_DISK}
 """Those that mount something."""
 
 
@@ -272,7 +277,7 @@ def disturb(name: str, server: Server | None, seed: int, trials: int = 60) -> Gr
     """One search with this fault; AssertionError when anything was lost, done twice or hangs."""
     fault, needs_server = FAULTS[name]
     with hurried(), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        place = stack.enter_context(disk(Path(folder))) if fault is power_loss else Path(folder)
+        place = stack.enter_context(disk(Path(folder))) if name in ON_DISK else Path(folder)
         ground = Ground(place / "run", np.random.default_rng(seed), server if needs_server else None, trials)
         fault(ground)
         return ground
@@ -283,12 +288,15 @@ def main() -> None:
     parser.add_argument("names", metavar="FAULT", nargs="*", default=list(FAULTS), help="one of " + "; ".join(FAULTS))
     parser.add_argument("--times", type=int, default=20, help="searches for each fault")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=60, help="networks of each search")
     arguments = parser.parse_args()
     print("| fault | searches | faults | trials finished | lost, done twice, hanging |")
     print("| --- | --- | --- | --- | --- |")
     with Server() as server:
         for name in arguments.names:
-            done = [disturb(name, server, arguments.seed + number) for number in range(arguments.times)]
+            done = [
+                disturb(name, server, arguments.seed + number, arguments.trials) for number in range(arguments.times)
+            ]
             faults, finished = sum(ground.faults for ground in done), sum(len(ground.kept) for ground in done)
             print(f"| {name} | {len(done)} | {faults} | {finished} | 0 |", flush=True)
 

@@ -53,7 +53,6 @@ def read_only(ground: Ground) -> None:
 
 def power_loss(ground: Ground) -> None:
     """The power goes, and only what an ext4 had on its disk is left: a copy of its image at any moment; needs root."""
-    image, copy = ground.folder.parents[1] / "image", ground.folder.parents[1] / "copy"
     workers = [ground.start() for _ in range(CROWD)]
     for _ in range(4):
         ground.pause()
@@ -61,8 +60,7 @@ def power_loss(ground: Ground) -> None:
         for worker in running:
             os.kill(worker.pid, signal.SIGSTOP)
         ground.look()
-        shutil.copyfile(image, copy)
-        with mounted("-o", "loop", copy, place := copy.with_name("after")):
+        with without_power(ground.folder) as place:
             found = finished(read_run(place / ground.folder.name).trials)
             lost = ground.kept.keys() - found.keys()
             assert not lost, f"{len(lost)} of {len(ground.kept)} that were said to be finished are gone"
@@ -98,6 +96,16 @@ def mounted(*arguments: object) -> Iterator[None]:
         yield
     finally:
         call("umount", "-l", arguments[-1])
+
+
+@contextmanager
+def without_power(run_dir: Path) -> Iterator[Path]:
+    """Yield what the :func:`disk` of a run had kept if the power went now: a copy of its image, mounted."""
+    image = run_dir.parents[1] / "image"
+    copy = image.with_name("copy")
+    shutil.copyfile(image, copy)
+    with mounted("-o", "loop", copy, place := image.with_name("after")):
+        yield place
 
 
 @contextmanager
