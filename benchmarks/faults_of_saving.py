@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
-import signal
-import sys
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
+from commands import Command
 from disturbed import HANGS_AFTER, Ground
 from faults_of_machine import without_power
 from scale import FORK
 
-from boostformer import files
 from boostformer.architecture import Architecture
 from boostformer.deploy.onnx_network import OnnxNetwork
 from boostformer.deploy.record import manifest_of
 from boostformer.model import BoostFormer, build
-from boostformer.training.state import ResumableState, newest_state
+from boostformer.training.state import newest_state
 from results.history import read_history
 from results.run import read_run
 from search.cli.full_training import BEST
@@ -35,9 +25,6 @@ SMALL = ["--pick", "smallest", "--iterations", ITERATIONS, "--batch-size", 2, "-
 SMALL += ["--set", "save_every=1", "--set", "validate_every=4"]
 DATA = "space: tiny\ndata: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}\n"
 LOSSES = 3
-NEEDED = ("accelerate", "boostformer.deploy.export", "boostformer.predict", "boostformer.training")
-NEEDED += ("matplotlib.figure", "results.report.draw_curves", "search.cli.program")
-"""What commands import in good time; here once for all that are forked."""
 
 
 def power_loss_of_retrain(ground: Ground) -> None:
@@ -100,61 +87,3 @@ def _check(net: Path, said: str) -> None:
     elif told := re.findall(r"state (\d+) is saved", said):
         whole = (net / "config.json").exists() and BoostFormer.load(net)  # then its states may be gone
         assert whole or newest_state(net / STATE) >= int(told[-1]), "a state that was said to be saved is gone"
-
-
-class Command:
-    """A command of the program in a process of its own, and what it says: also each state and file that it saved."""
-
-    def __init__(self, run_dir: Path, *words: object) -> None:
-        self._file = run_dir.with_name(f"{uuid.uuid4().hex}.txt")
-        self._file.touch()
-        for name in NEEDED:
-            importlib.import_module(name)
-        self._process = FORK.Process(target=self._run, args=(["boostformer", *map(str, words)],), daemon=True)
-        self._process.start()
-
-    def said(self) -> str:
-        return self._file.read_text()
-
-    def wait_for(self, word: str) -> None:
-        """Wait until it says a word."""
-        ends = time.monotonic() + HANGS_AFTER
-        while word not in self.said():
-            assert self._process.is_alive() and time.monotonic() < ends, self.said()[-4000:]
-            time.sleep(0.002)
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Hold it for the block, so that nothing changes beside what is looked at; it may have ended before."""
-        with suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGCONT)
-
-    def end(self) -> None:
-        """Let it come to its end, which is a good one."""
-        self._process.join(HANGS_AFTER)
-        assert self._process.exitcode == 0, f"it ended with {self._process.exitcode}: {self.said()[-4000:]}"
-
-    def _run(self, words: list[str]) -> None:
-        main = importlib.import_module("search.cli.program").main
-        save, publish = ResumableState.save, files.publish
-
-        def telling(state: ResumableState, iteration: int, *rest: Any) -> None:
-            save(state, iteration, *rest)
-            print(f"state {iteration} is saved", file=sys.stderr)
-
-        def placing(draft: Path, final: Path) -> None:
-            publish(draft, final)
-            print(f"{final.name} is in place", file=sys.stderr)
-
-        telling_of = patch.object(ResumableState, "save", telling), patch.object(files, "publish", placing)
-        with self._file.open("a") as file, telling_of[0], telling_of[1]:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-            sys.argv = words
-            main()
