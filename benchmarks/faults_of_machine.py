@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -142,15 +143,15 @@ def without_power(run_dir: Path) -> Iterator[Path]:
     """Yield what the :func:`disk` of a run had kept if the power went now: a copy of its image, mounted.
 
     Nobody may write meanwhile. What the kernel still writes by itself would tear the copy, as no disk is torn: then it
-    is made anew.
+    is made anew. It has a name of its own, since a disk that was let go may still be written for a while.
     """
-    image = run_dir.parents[1] / "image"
-    copy = image.with_name("copy")
+    image, copy = run_dir.parents[1] / "image", run_dir.parents[1] / f"copy-{uuid.uuid4().hex}"
     shutil.copyfile(image, copy)
     while not filecmp.cmp(image, copy, shallow=False):
         shutil.copyfile(image, copy)
-    with mounted("-o", "loop", copy, place := image.with_name("after")):
+    with mounted("-o", "loop", copy, place := copy.with_name(f"after-{copy.name}")):
         yield place
+    copy.unlink()
 
 
 @contextmanager

@@ -86,4 +86,7 @@ def _check(net: Path, said: str) -> None:
         assert [row["iteration"] for row in read_history(net)] == [4, 8, 10, ITERATIONS]
     elif told := re.findall(r"state (\d+) is saved", said):
         whole = (net / "config.json").exists() and BoostFormer.load(net)  # then its states may be gone
-        assert whole or newest_state(net / STATE) >= int(told[-1]), "a state that was said to be saved is gone"
+        left = newest_state(net / STATE)
+        assert whole or left >= int(told[-1]), (
+            f"of the states up to {told[-1]} that were said to be saved {left} is left"
+        )
