@@ -26,22 +26,19 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from disturbed import CROWD, HANGS_AFTER, Ground, chance, finished, hurried, opened, train
-from faults_of_machine import disk, few_files, full_disk, power_loss, read_only
-from scale import FORK
+from disturbed import CROWD, HANGS_AFTER, Ground, chance, finished, hurried, train
+from faults_of_database import clock_set_back, other_code, read_only_server, restarted_server
+from faults_of_machine import disk, few_files, full_disk, power_loss, read_only, small_shared_memory
+from faults_of_saving import power_loss_of_export, power_loss_of_retrain
 from throwaway_postgresql import Server
 
-import boostformer
 from boostformer.architecture import Architecture
-from boostformer.errors import UserError
 from boostformer.training import TrainingFailure
 from evaluators.proxy import Score
 from results.run import read_run
 from results.storage.location import JOURNAL_NAME
 from results.trial import Status, Trial
-from search.study import claim, leases
-from search.study.folder import join
-from search.study.queue import Queue
+from search.study import claim
 
 RUN_FILE = """\
 space: tiny
@@ -100,26 +97,6 @@ def killed_parent(ground: Ground) -> None:
     assert len(ground.kept) == target, Counter(trial.reason or trial.status for trial in trials)
 
 
-def restarted_server(ground: Ground) -> None:
-    """PostgreSQL is stopped, in good order or as by a crash, and started again under three workers."""
-    assert ground.server is not None
-    ground.together = FORK.Barrier(CROWD + 1)  # one that cannot even begin says so and ends
-    workers = [ground.start() for _ in range(CROWD)]
-    ground.together.wait(HANGS_AFTER)
-    ground.together = None
-    for _ in range(3):
-        ground.pause(1.0)
-        ground.server.stop(str(ground.rng.choice(["fast", "immediate"])))
-        ground.pause()
-        ground.server.start()
-        ground.faults += 1
-        ground.look()
-    for worker in workers:
-        worker.join(HANGS_AFTER)
-        assert worker.exitcode == 0, f"a worker ended with {worker.exitcode}: {ground.said.read_text()[-4000:]}"
-    ground.conclude()
-
-
 def torn_journal(ground: Ground) -> None:
     """All are killed, and of the last line that was written only a part reached the disk."""
     journal = ground.folder / JOURNAL_NAME
@@ -141,31 +118,6 @@ def torn_journal(ground: Ground) -> None:
             ground.kept = {arch_id: trial for arch_id, trial in ground.kept.items() if arch_id not in lost}
         ground.look()
     ground.conclude()
-
-
-def clock_set_back(ground: Ground) -> None:
-    """The server's clock jumps by up to a day, back or forth, with every heartbeat; one worker is killed meanwhile."""
-    beat = leases.HeartbeatLeases.beat
-    jumps = "UPDATE trial_heartbeats SET heartbeat = heartbeat + :jump * INTERVAL '1 s' WHERE trial_id = :id"
-
-    def jumping(mine: leases.HeartbeatLeases) -> None:
-        from sqlalchemy import text
-
-        beat(mine)
-        if mine._trial_id is not None:
-            with mine._engine.begin() as connection:
-                jump = float(np.random.default_rng().uniform(-86400, 86400))
-                connection.execute(text(jumps), {"jump": jump, "id": mine._trial_id})
-
-    with patch.object(leases.HeartbeatLeases, "beat", jumping):
-        workers = [ground.start() for _ in range(CROWD)]
-        ground.pause(1.0)
-        workers[0].kill()
-        for worker in workers:
-            worker.join(HANGS_AFTER)
-        assert [worker.exitcode for worker in workers[1:]] == [0] * (CROWD - 1)
-        ground.faults += 1
-        ground.conclude()
 
 
 def bad_candidates(ground: Ground) -> None:
@@ -204,29 +156,6 @@ def bad_candidates(ground: Ground) -> None:
             assert trial.reason == ("nan" if luck < 0.1 else "out of memory" if luck < 0.2 else claim.KILLER)
 
 
-def other_code(ground: Ground) -> None:
-    """Workers with another version of the code or of the space want to join; three others work on."""
-    workers = [ground.start() for _ in range(CROWD)]
-    for number in range(6):
-        ground.pause(0.2)
-        if number % 2:
-            wrong = patch.object(boostformer, "__version__", "0.0.0")
-        else:
-            wrong = patch("search.study.fingerprint.SAMPLES", 7)
-        with wrong, tempfile.TemporaryDirectory() as elsewhere:
-            assert ground.database is not None
-            join(Path(elsewhere), ground.database)
-            try:
-                Queue(Path(elsewhere), opened())
-            except UserError:
-                ground.faults += 1
-            else:
-                raise AssertionError("other code was let in")
-    for worker in workers:
-        worker.join(HANGS_AFTER)
-    ground.conclude()
-
-
 def stopped_workers(ground: Ground) -> None:
     """SIGSTOP of one of three workers at any moment, the turn in its hand or not; it goes on after a while."""
     workers = [ground.start() for _ in range(CROWD)]
@@ -251,6 +180,7 @@ FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {
     "kill -9 of workers, PostgreSQL": (killed_workers, True),
     "kill -9 of the parent": (killed_parent, False),
     "PostgreSQL restarted": (restarted_server, True),
+    "PostgreSQL read-only": (read_only_server, True),
     "disk full": (full_disk, False),
     "torn journal": (torn_journal, False),
     "clock set back": (clock_set_back, True),
@@ -259,12 +189,17 @@ FAULTS: dict[str, tuple[Callable[[Ground], None], bool]] = {
     "SIGSTOP of workers, journal": (stopped_workers, False),
     "SIGSTOP of workers, PostgreSQL": (stopped_workers, True),
     "few open files, journal": (few_files, False),
+    "small shared memory": (small_shared_memory, False),
     "read-only file system": (read_only, False),
     "power loss": (power_loss, False),
+    "power loss, retrain": (power_loss_of_retrain, False),
+    "power loss, export": (power_loss_of_export, False),
     "another version of code or space": (other_code, True),
 }
 """What happens, and whether it needs the server."""
-NEED_ROOT = {"read-only file system", "power loss"}
+ON_DISK = {"power loss", "power loss, retrain", "power loss, export"}
+"""Those with a disk of their own."""
+NEED_ROOT = {"read-only file system", "small shared memory", *ON_DISK}
 """Those that mount something."""
 
 
@@ -272,7 +207,7 @@ def disturb(name: str, server: Server | None, seed: int, trials: int = 60) -> Gr
     """One search with this fault; AssertionError when anything was lost, done twice or hangs."""
     fault, needs_server = FAULTS[name]
     with hurried(), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        place = stack.enter_context(disk(Path(folder))) if fault is power_loss else Path(folder)
+        place = stack.enter_context(disk(Path(folder))) if name in ON_DISK else Path(folder)
         ground = Ground(place / "run", np.random.default_rng(seed), server if needs_server else None, trials)
         fault(ground)
         return ground
@@ -283,12 +218,15 @@ def main() -> None:
     parser.add_argument("names", metavar="FAULT", nargs="*", default=list(FAULTS), help="one of " + "; ".join(FAULTS))
     parser.add_argument("--times", type=int, default=20, help="searches for each fault")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=60, help="networks of each search")
     arguments = parser.parse_args()
     print("| fault | searches | faults | trials finished | lost, done twice, hanging |")
     print("| --- | --- | --- | --- | --- |")
     with Server() as server:
         for name in arguments.names:
-            done = [disturb(name, server, arguments.seed + number) for number in range(arguments.times)]
+            done = [
+                disturb(name, server, arguments.seed + number, arguments.trials) for number in range(arguments.times)
+            ]
             faults, finished = sum(ground.faults for ground in done), sum(len(ground.kept) for ground in done)
             print(f"| {name} | {len(done)} | {faults} | {finished} | 0 |", flush=True)
 

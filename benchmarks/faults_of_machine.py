@@ -1,20 +1,28 @@
-"""Faults of the machine under a search: a disk that is full, read-only or without power; too few open files."""
+"""Faults of the machine under a search: a full disk, a read-only one, no power, few open files, little memory."""
 
 from __future__ import annotations
 
+import ctypes
+import filecmp
 import os
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from commands import Command
 from disturbed import CROWD, HANGS_AFTER, Ground, finished
 
 from results.run import read_run
 from results.storage.location import JOURNAL_NAME
+from results.trial import Status
+
+_OWN_MOUNTS = 0x20000  # CLONE_NEWNS
 
 
 def full_disk(ground: Ground) -> None:
@@ -53,7 +61,6 @@ def read_only(ground: Ground) -> None:
 
 def power_loss(ground: Ground) -> None:
     """The power goes, and only what an ext4 had on its disk is left: a copy of its image at any moment; needs root."""
-    image, copy = ground.folder.parents[1] / "image", ground.folder.parents[1] / "copy"
     workers = [ground.start() for _ in range(CROWD)]
     for _ in range(4):
         ground.pause()
@@ -61,8 +68,7 @@ def power_loss(ground: Ground) -> None:
         for worker in running:
             os.kill(worker.pid, signal.SIGSTOP)
         ground.look()
-        shutil.copyfile(image, copy)
-        with mounted("-o", "loop", copy, place := copy.with_name("after")):
+        with without_power(ground.folder) as place:
             found = finished(read_run(place / ground.folder.name).trials)
             lost = ground.kept.keys() - found.keys()
             assert not lost, f"{len(lost)} of {len(ground.kept)} that were said to be finished are gone"
@@ -72,6 +78,38 @@ def power_loss(ground: Ground) -> None:
     for worker in workers:
         worker.join(HANGS_AFTER)
     ground.conclude()
+
+
+LOADED = """\
+space: tiny
+data: {kind: scenes, size: 256x512, scenes: {training: 4, validation: 2}}
+proxy: {iterations: 2, batch_size: 2, workers: 2}
+search: {strategy: random}
+"""
+
+
+def small_shared_memory(ground: Ground) -> None:
+    """The processes that load find no room in /dev/shm: at once, or while they hand a batch over; needs root."""
+    run_file, out = ground.folder.with_name("run.yaml"), ground.folder.with_name("out")
+    run_file.write_text(LOADED)
+    search = ["search", run_file, "--out", out, "--workers", 1, "--trials", 2]
+    for most in (1_000, 1_600):  # a batch has 1.5 MB
+        room = int(ground.rng.integers(most - 500, most))
+        command = Command(run_file, *search, before=partial(_share, room))
+        command.end(2)
+        assert "error: /dev/shm: " in command.said() and "Traceback" not in command.said(), command.said()
+        assert all(trial.status is Status.INTERRUPTED for trial in read_run(out).trials)
+        ground.faults += 1
+    Command(run_file, *search).end()
+    ground.kept = finished(read_run(out).trials)
+    assert len(ground.kept) == 2
+
+
+def _share(kilobytes: int) -> None:
+    """Let this process and those that it starts have so much shared memory."""
+    assert ctypes.CDLL(None).unshare(_OWN_MOUNTS) == 0
+    call("mount", "--make-rprivate", "/")
+    call("mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", "/dev/shm")
 
 
 def _end(ground: Ground, workers: list[Any]) -> None:
@@ -98,6 +136,22 @@ def mounted(*arguments: object) -> Iterator[None]:
         yield
     finally:
         call("umount", "-l", arguments[-1])
+
+
+@contextmanager
+def without_power(run_dir: Path) -> Iterator[Path]:
+    """Yield what the :func:`disk` of a run had kept if the power went now: a copy of its image, mounted.
+
+    Nobody may write meanwhile. What the kernel still writes by itself would tear the copy, as no disk is torn: then it
+    is made anew. It has a name of its own, since a disk that was let go may still be written for a while.
+    """
+    image, copy = run_dir.parents[1] / "image", run_dir.parents[1] / f"copy-{uuid.uuid4().hex}"
+    shutil.copyfile(image, copy)
+    while not filecmp.cmp(image, copy, shallow=False):
+        shutil.copyfile(image, copy)
+    with mounted("-o", "loop", copy, place := copy.with_name(f"after-{copy.name}")):
+        yield place
+    copy.unlink()
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class JsonLines:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         entry = {**entry, "version": self.version}
-        line = json.dumps({**entry, "checksum": _checksum(entry)}) + "\n"
+        line = json.dumps({**entry, "checksum": checksum(entry)}) + "\n"
         try:
             with open(descriptor, "ab", closefd=False) as stream:
                 stream.write((b"\n" if torn else b"") + line.encode())
@@ -111,13 +111,17 @@ class JsonLines:
             raise ValueError("nested too deeply") from None
         if not isinstance(entry, dict):
             raise ValueError("not an object")
-        version, checksum = entry.get("version", 1), entry.pop("checksum", None)
-        if ("version" in entry or checksum is not None) and checksum != _checksum(entry):
+        version, told = entry.get("version", 1), entry.pop("checksum", None)
+        if ("version" in entry or told is not None) and told != checksum(entry):
             raise ValueError("the checksum is another")
         if version != self.version:
             raise UserError(f"is of format {version}, this program reads {self.version}: move the file away")
         return entry
 
 
-def _checksum(entry: Entry) -> str:
-    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()[:8]
+def checksum(entry: Entry) -> str:
+    """Compute the checksum of an entry as JSON has it; ValueError when it is nested too deeply."""
+    try:
+        return hashlib.sha256(json.dumps(entry).encode()).hexdigest()[:8]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -10,6 +10,7 @@ from boostformer.errors import UserError, os_refusal
 
 METRICS = "metrics.csv"
 _NEEDED = {"iteration", "loss", "lr", "miou"}
+_SCORES = ("miou", "accuracy")
 
 Row = dict[str, float | None]
 
@@ -17,7 +18,7 @@ Row = dict[str, float | None]
 def read_history(folder: Path) -> list[Row]:
     """Read the rows of a training: numbers by column, None where there is none; no rows where there is no file.
 
-    Raises :class:`UserError` when the file cannot be read, or is none of a training.
+    Raises :class:`UserError` when the file cannot be read, is none of a training, or holds what none writes.
     """
     file = folder / METRICS
     try:
@@ -32,7 +33,13 @@ def read_history(folder: Path) -> list[Row]:
         raise UserError(f"{file}: not the history of a training") from None
     if not set(reader.fieldnames or ()) >= _NEEDED:
         raise UserError(f"{file}: not the history of a training: it needs {', '.join(sorted(_NEEDED))}")
-    return [row for row in rows if row["iteration"] is not None]
+    last = 0.0
+    for number, row in enumerate(rows, 2):
+        iteration, scores = row["iteration"], [row.get(name) for name in _SCORES]
+        if iteration is None or iteration <= last or any(score is not None and not 0 <= score <= 1 for score in scores):
+            raise UserError(f"{file}:{number}: damaged: iterations rise from line to line, and scores are in 0…1")
+        last = iteration
+    return rows
 
 
 def _number(text: str) -> float | None:

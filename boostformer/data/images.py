@@ -81,7 +81,8 @@ def image_size(path: Path) -> tuple[int, int]:
             return tiff_shape(path)[:2]
     with _opened(path, IMAGE_FORMATS) as image:
         # Of a TIFF Pillow gives the size as it is once it is turned.
-        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        with _stumbling():
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -103,6 +104,7 @@ def read_mask(path: Path) -> NDArray[np.integer]:
     Colours are refused unless red, green and blue are equal everywhere: then they are the number.
     """
     with _opened(path, MASK_FORMATS) as image:
+        _load(image)
         mask = np.array(image)
     if mask.ndim == 3:
         bands = mask[..., : mask.shape[2] - (mask.shape[2] in (2, 4))]  # transparency says nothing of classes
@@ -120,6 +122,7 @@ def read_mask(path: Path) -> NDArray[np.integer]:
 def read_colours(path: Path) -> Array:
     """The mask file, a PNG, as RGB colours (h, w, 3): those of its palette, if it has one; errors alike."""
     with _opened(path, MASK_FORMATS) as image:
+        _load(image)
         return np.array(image.convert("RGB"))
 
 
@@ -206,7 +209,7 @@ def _stored(path: Path) -> NDArray[Any]:
             if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) != bands or (max(bits) > 8 and not deep):  # type: ignore[attr-defined]
                 return tiff_file(path)
         if image.format == "PNG" and bands > 1 and _png_bits(path) == 16:
-            image.load()  # which says what is damaged
+            _load(image)  # which says what is damaged
             return _deep_png(path, bands, image.getexif().get(_ORIENTATION, 1))
         image = _upright(image)
         if image.mode in ("P", "PA"):
@@ -252,7 +255,8 @@ def _refuse_foreign_tiff(path: Path) -> None:
 
 
 def _refuse_frames(path: Path, image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
+    with _stumbling():
+        frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with previews behind the photo
         raise UserError(f"{path}: holds {number_of(frames, 'image')}; save the one that is meant as a file of its own")
 
@@ -265,8 +269,25 @@ def _refuse_frames_and_bands(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: has {number_of(bands, 'band')}, of which {read} would be read; {save_as_rgb(bands)}")
 
 
+@contextmanager
+def _stumbling() -> Iterator[None]:
+    """Raise ValueError for whatever Pillow stumbles over in a damaged file, such as a TIFF whose offset is a float.
+
+    Only for calls of Pillow: in our own code these are bugs.
+    """
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
+        raise ValueError(str(error)) from error
+
+
+def _load(image: Image.Image) -> None:
+    with _stumbling():
+        image.load()
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+    _load(image)
     try:
         return ImageOps.exif_transpose(image)
     except (SyntaxError, ValueError, KeyError, TypeError, struct.error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -22,10 +23,15 @@ from boostformer.training.tasks import Task
 
 
 def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> DataLoader:
-    """Make the loader of all batches from iteration ``start`` on, for a training on ``device``."""
+    """Make the loader of all batches from iteration ``start`` on, for a training on ``device``.
+
+    :class:`UserError` when it is to have processes that have no room to hand over anything.
+    """
     workers = recipe.workers
     if workers is None:  # on a CPU the cores are busy training
         workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    if workers and Path(_SHARED).is_dir() and shutil.disk_usage(_SHARED).free < _LEAST:
+        raise _no_room()
     return DataLoader(
         task.samples,
         batch_size=recipe.batch_size,
@@ -39,6 +45,8 @@ def loader(task: Task, recipe: Recipe, start: int, device: torch.device) -> Data
 
 
 _SHARED = "/dev/shm"  # noqa: S108  its room is asked for, nothing is written
+_LEAST = 1 << 20
+"""Bytes without which the processes need not be started: their semaphores lie there, too."""
 _NO_ROOM = ("shared memory", "Bus error", "<torch_", "(shm)")
 """Parts of what torch says when the processes that load have no room to hand a batch over."""
 
@@ -68,13 +76,19 @@ def until(interrupted: Callable[[], bool], batches: DataLoader) -> Iterator[Any]
     except (RuntimeError, OSError) as error:
         if interrupted():
             return
-        if any(sign in str(error) for sign in _NO_ROOM):
-            room = shutil.disk_usage(_SHARED).total / 1e6 if Path(_SHARED).is_dir() else 0
-            raise UserError(
-                f"{_SHARED}: {room:,.0f} MB of shared memory are too few for the loading processes; enlarge it "
-                "(docker run --shm-size 2g), or load without them (--set workers=0)"
-            ) from None
+        # A semaphore that finds no room has no name, as files have.
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+        if full or any(sign in str(error) for sign in _NO_ROOM):
+            raise _no_room() from None
         raise
+
+
+def _no_room() -> UserError:
+    room = shutil.disk_usage(_SHARED).total / 1e6 if Path(_SHARED).is_dir() else 0
+    return UserError(
+        f"{_SHARED}: {room:,.3g} MB of shared memory are too few for the loading processes; enlarge it (docker run "
+        "--shm-size 2g), or load without them: `workers: 0` in a run file's proxy, --set workers=0 elsewhere"
+    )
 
 
 class Pace:

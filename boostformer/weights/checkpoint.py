@@ -5,6 +5,7 @@ Files and tensors only; :mod:`boostformer.model` makes networks of them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,6 +25,7 @@ from boostformer.architecture import Architecture
 from boostformer.blocks.registry import complete
 from boostformer.errors import UserError, os_refusal, short
 from boostformer.files import exists, is_file, is_folder, make_folder, read_json, replacing_together
+from boostformer.json_lines import checksum
 from boostformer.names import class_names
 from boostformer.shown import number_of
 from boostformer.weights.card import PICTURE
@@ -125,7 +127,7 @@ def save(
             **({"normalisation": normalisation} if normalisation else {}),
             "weights_sha256": sha256(file),
         }
-        text.write_text(json.dumps(config, indent=2) + "\n")
+        text.write_text(json.dumps({**config, "checksum": checksum(config)}, indent=2) + "\n")
     for name in beside.keys() - {file.name for file in more}:
         (folder / name).unlink(missing_ok=True)
     return folder
@@ -150,6 +152,7 @@ def read_config(folder: str | Path) -> Config:
     for key, kind in FIELDS.items():
         if not isinstance(config.get(key), kind):
             raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
+    _check_content(config, file)
     source = f"{file}: architecture"
     architecture = complete(Architecture.from_dict(config["architecture"], source), source)
     return Config(
@@ -159,6 +162,18 @@ def read_config(folder: str | Path) -> Config:
         provenance=config["provenance"],
         weights_sha256=config["weights_sha256"],
         normalisation=_normalisation(config, architecture.bands, file),
+    )
+
+
+def _check_content(config: dict[str, Any], file: Path) -> None:
+    """Refuse what was changed since it was written: scores, heads and normalisation have no other witness."""
+    if (told := config.get("checksum")) is None:  # of a version before, or of somebody who knows what he changed
+        return
+    with contextlib.suppress(ValueError):
+        if told == checksum({key: value for key, value in config.items() if key != "checksum"}):
+            return
+    raise UserError(
+        f"{file}: corrupted: its checksum is another; if you changed it yourself, remove the key 'checksum'"
     )
 
 

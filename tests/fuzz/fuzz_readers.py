@@ -28,7 +28,7 @@ from search_factories import run, usual
 from boostformer import build, presets, recipes
 from boostformer.architecture_file import read_architecture
 from boostformer.data import cache as image_cache
-from boostformer.data.images import read_image, read_mask
+from boostformer.data.images import image_form, image_size, is_painted, read_colours, read_image, read_mask
 from boostformer.errors import UserError
 from boostformer.figures import Provenance
 from boostformer.weights import checkpoint, importers
@@ -235,6 +235,22 @@ def pictures(*forms: str, mode: str = "RGB") -> list[bytes]:
     return found
 
 
+def image_in_all_ways(content: bytes, folder: Path) -> object:
+    file = put(folder, "a.jpg", content)
+    for read in (image_size, image_form):
+        with contextlib.suppress(UserError):
+            read(file)
+    return read_image(file)
+
+
+def mask_in_all_ways(content: bytes, folder: Path) -> object:
+    file = put(folder, "a.png", content)
+    for read in (is_painted, read_colours):
+        with contextlib.suppress(UserError):
+            read(file)
+    return read_mask(file)
+
+
 def history() -> list[bytes]:
     head = b"iteration,loss,lr,images_per_second,waiting,memory_mb,miou,accuracy\n"
     return [head + b"1,0.5,0.001,10.0,0.1,300,,\n2,0.4,0.001,10.0,0.1,300,0.2,0.3\n"]
@@ -276,10 +292,8 @@ READERS: dict[str, Reader] = {
         board_output,
         lambda: [file.read_bytes() for file in sorted((HERE.parent / "evaluators/latency/logs").glob("*.log"))],
     ),
-    "images": Reader(
-        of_file("a.jpg", read_image), lambda: pictures("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-    ),
-    "masks": Reader(of_file("a.png", read_mask), lambda: pictures("PNG", mode="L")),
+    "images": Reader(image_in_all_ways, lambda: pictures("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")),
+    "masks": Reader(mask_in_all_ways, lambda: pictures("PNG", mode="L")),
     "history of a training": Reader(of_folder("metrics.csv", read_history), history),
 }
 MOST_LINE = 2_100

@@ -1,7 +1,8 @@
 """Fuzz the readers of everything that comes from elsewhere.
 
 `python tests/fuzz/fuzz_run.py [READER …] [--cases 10000] [--out build/fuzz]` goes on where it was stopped.
-`--atheris READER` lets atheris (`pip install atheris`) choose the contents instead, until Ctrl-C.
+`--coverage-guided READER [--seconds 60]` lets atheris choose the contents by the lines they reach, and goes on with
+those it kept; it stops at the first that breaks the rule and leaves it beside them.
 
 A case breaks the rule when it ends otherwise than in a result or a UserError, takes more than 2 s, or 500 MB.
 """
@@ -21,13 +22,16 @@ from pathlib import Path
 
 from fuzz_mutations import mutated
 
-if "--atheris" in sys.argv:  # which must see our modules being imported
-    import atheris
-
+GUIDED = "--coverage-guided"
+if any(word.startswith(GUIDED) for word in sys.argv):  # atheris must see our modules being imported
+    try:
+        import atheris
+    except ImportError as error:
+        sys.exit(f"{GUIDED} needs atheris, which is no requirement of ours: pip install atheris ({error})")
     with atheris.instrument_imports(include=["boostformer", "evaluators", "results", "search", "search_space"]):
-        from fuzz_readers import READERS, fault
+        from fuzz_readers import READERS, Reader, fault
 else:
-    from fuzz_readers import READERS, fault
+    from fuzz_readers import READERS, Reader, fault
 
 SECONDS, MEGABYTES = 2.0, 500
 
@@ -40,15 +44,8 @@ def fuzz(name: str, cases: int, out: Path) -> dict[str, int]:
     seeds = reader.cases(name)
     with tempfile.TemporaryDirectory() as place:
         for number in range(done["cases"], cases):
-            content, most = mutated(seeds, number, name), _peak()
-            began, worked = time.perf_counter(), time.process_time()
-            what = fault(reader, content, Path(place))
-            # On a busy machine only the processor's time says something; a wait is longer than that.
-            seconds = max(time.process_time() - worked, (time.perf_counter() - began) / 10)
-            if what is None and seconds > SECONDS:
-                what = f"took {seconds:.1f} s"
-            if what is None and (more := _peak() - most) > MEGABYTES:
-                what = f"took {more:.0f} MB"
+            content = mutated(seeds, number, name)
+            what = broken(reader, content, Path(place))
             done["cases"] += 1
             if what is not None:
                 done["faults"] += 1
@@ -61,22 +58,38 @@ def fuzz(name: str, cases: int, out: Path) -> dict[str, int]:
     return done
 
 
+def broken(reader: Reader, content: bytes, folder: Path) -> str | None:
+    """Feed a content to a reader in an empty folder; say how the rule is broken, None where it is not."""
+    most, began, worked = _peak(), time.perf_counter(), time.process_time()
+    what = fault(reader, content, folder)
+    # On a busy machine only the processor's time says something; a wait is longer than that.
+    seconds = max(time.process_time() - worked, (time.perf_counter() - began) / 10)
+    if what is None and seconds > SECONDS:
+        what = f"took {seconds:.1f} s"
+    if what is None and (more := _peak() - most) > MEGABYTES:
+        what = f"took {more:.0f} MB"
+    return what
+
+
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def with_atheris(name: str) -> None:
-    """Let atheris choose contents, and stop at the first that breaks the rule."""
-    reader, place = READERS[name], Path(tempfile.mkdtemp())
+def guided(name: str, seconds: int, out: Path) -> None:
+    """Let atheris choose contents for so long, then leave; a content that breaks the rule ends it at once."""
+    reader, corpus = READERS[name], out / f"{name} guided"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(reader.cases(name)):
+        (corpus / f"seed {number}").write_bytes(content)
+    place = Path(tempfile.mkdtemp())
 
     def one(content: bytes) -> None:
-        if (what := fault(reader, content, place)) is not None:
+        if (what := broken(reader, content, place)) is not None:
             raise AssertionError(what)
 
-    corpus = Path(tempfile.mkdtemp())
-    for number, content in enumerate(reader.cases(name)):
-        (corpus / str(number)).write_bytes(content)
-    atheris.Setup([sys.argv[0], str(corpus), "-max_len=65536", f"-timeout={SECONDS:.0f}"], one)
+    # Its own limits only catch what does not come back.
+    limits = [f"-timeout={SECONDS * 10:.0f}", "-rss_limit_mb=4096", "-max_len=65536", f"-max_total_time={seconds}"]
+    atheris.Setup([sys.argv[0], str(corpus), f"-artifact_prefix={out / name} ", *limits], one)
     atheris.Fuzz()
 
 
@@ -85,14 +98,15 @@ def main() -> None:
     parser.add_argument("names", metavar="READER", nargs="*", default=list(READERS), help=", ".join(READERS))
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
-    parser.add_argument("--atheris", metavar="READER", choices=list(READERS))
+    parser.add_argument(GUIDED, metavar="READER", choices=list(READERS), dest="guided")
+    parser.add_argument("--seconds", type=int, default=60, help=f"of {GUIDED}")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable()
-    if arguments.atheris:
-        with_atheris(arguments.atheris)
-        return
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.guided:
+        guided(arguments.guided, arguments.seconds, arguments.out)
+        return
     lines = []
     for name in arguments.names:
         try:

@@ -39,3 +39,10 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
         return
     with pytest.raises(UserError, match=METRICS):
         read_history(tmp_path)
+
+
+@pytest.mark.parametrize("row", ["20,1,1,1.25", "20,1,1,-0.5", "10,1,1,", "-3,1,1,", ",1,1,", "nan,1,1,0.5"])
+def test_a_row_that_no_training_writes_is_damage(tmp_path: Path, row: str) -> None:
+    (tmp_path / METRICS).write_text(f"iteration,loss,lr,miou\n10,1,1,0.5\n{row}\n30,1,1,0.5\n")
+    with pytest.raises(UserError, match=f"{METRICS}:3: damaged"):
+        read_history(tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,9 +15,10 @@ import pytest
 import torch
 import typer
 from safetensors.torch import load_file
+from training_cases import short
 
 from boostformer.errors import UserError
-from boostformer.training.loading import until
+from boostformer.training.loading import loader, until
 from boostformer.training.state import newest_state
 from search.cli.sitting import first_goes_on
 
@@ -121,6 +124,24 @@ def test_too_little_shared_memory_is_said_with_what_helps(said: str) -> None:
     with pytest.raises(UserError, match=r"^/dev/shm: .* MB of shared memory are too few.*--set workers=0"):
         list(until(lambda: False, batches()))  # type: ignore[arg-type]
     assert list(until(lambda: True, batches())) == [1]  # type: ignore[arg-type]
+
+
+def test_a_semaphore_without_room_is_no_full_disk_but_a_file_is() -> None:
+    def full(*name: str) -> Iterator[int]:
+        raise OSError(errno.ENOSPC, "No space left on device", *name)
+        yield
+
+    with pytest.raises(UserError, match=r"^/dev/shm: "):
+        list(until(lambda: False, full()))  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="image.npy"):
+        list(until(lambda: False, full("image.npy")))  # type: ignore[arg-type]
+
+
+def test_processes_without_any_room_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, cpu = short(workers=2), torch.device("cpu")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(65536, 60_000, 5536))
+    with pytest.raises(UserError, match=r"^/dev/shm: 0.0655 MB of shared memory .*`workers: 0`"):
+        loader(None, recipe, 0, cpu)  # type: ignore[arg-type]
 
 
 def test_all_but_the_first_process_end_when_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,3 +162,9 @@ def test_what_is_trained_is_announced() -> None:
         "carried on to 30 for up to 6 and to 90 for up to 2 of them"
     )
     assert proxies(**RUNGS, final_seeds=3).endswith("2 of them; at the end 3 seeds for each network on the front")
+
+
+def test_that_several_workers_do_not_repeat_is_said_before_they_begin(proxy: Proxy) -> None:
+    made = search(proxy)
+    alone, together = (announcement(made, standing(3), workers) for workers in (1, 2))
+    assert "--workers 1" in together and "--workers" not in alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_a_run_file(
 )
 def test_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     refused(capsys, monkeypatch, *words)
+
+
+def test_an_output_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its encoding lacks is written by its number, on both outputs."""
+    for stream, words in (("stdout", ["recipes"]), ("stderr", ["profile", "nö…such"])):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, stream, io.TextIOWrapper(written, encoding="ascii", write_through=True))
+        monkeypatch.setattr(sys, "argv", ["boostformer", *words])
+        with pytest.raises(SystemExit) as ended:
+            program.main()
+        assert ended.value.code == (0 if stream == "stdout" else 2)
+        assert written.getvalue().isascii() and rb"\u2" in written.getvalue()
 
 
 @pytest.mark.parametrize("trial", ["²", "9" * 5000, "-1", "٣"])

@@ -7,6 +7,8 @@ from faults import FAULTS, NEED_ROOT, disturb
 from faults_of_machine import call
 from throwaway_postgresql import Server
 
+WHOLE_COMMANDS = {"kill -9 of the parent", "power loss, retrain", "power loss, export"}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
@@ -17,6 +19,6 @@ def test_nothing_finished_is_lost_nor_done_twice_and_nothing_hangs(name: str, re
         except (AssertionError, FileNotFoundError) as error:
             pytest.skip(f"nothing can be mounted here: {error}")
     server: Server | None = request.getfixturevalue("server") if FAULTS[name][1] else None
-    trials = 5 if name == "kill -9 of the parent" else 30  # that one starts whole searches, again and again
+    trials = 5 if name in WHOLE_COMMANDS else 30
     ground = disturb(name, server, seed=0, trials=trials)
     assert ground.kept and ground.faults
