@@ -32,6 +32,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment.py")
 """Files whose tests share what takes long to make: one process runs them all."""
 
+SYNC = os.fsync
+# Nothing that the tests write has to outlive the machine, and a busy disk takes its time.
+os.fsync = lambda descriptor: None
 # A busy machine is no failure: examples have no time limit.
 settings.register_profile("boostformer", deadline=None)
 settings.load_profile("boostformer")
@@ -70,6 +73,12 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is on the disk when the program says so."""
+    monkeypatch.setattr(os, "fsync", SYNC)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real images and golden values beside the repository; skips where there is none."""
@@ -90,9 +99,13 @@ def run_cli() -> Cli:
     Returns its exit code and its output as text; nothing is raised for a failing command, but a bug is.
     """
 
-    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        from search.cli.program import main
+    import typer.main
 
+    from search.cli.program import app, main
+
+    command = typer.main.get_command(app)  # made anew it takes most of the time of a command that is refused
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         words = ["boostformer", *map(str, arguments)]
         before = dict(os.environ)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -104,6 +117,7 @@ def run_cli() -> Cli:
             for name, value in {**TERMINAL, **environment}.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", words)
+            patch.setattr(typer.main, "get_command", lambda app: command)
             if cwd is not None:
                 patch.chdir(cwd)
             try:

@@ -19,6 +19,7 @@ from results.run import read_run
 from results.storage.location import Database
 from search.cli.full_training import FullTraining
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """\
 space: small.yaml
