@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -35,6 +37,8 @@ TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment
 SYNC = os.fsync
 # Nothing that the tests write has to outlive the machine, and a busy disk takes its time.
 os.fsync = lambda descriptor: None
+# The commands are made of their signatures once: it takes most of the time of a command that is refused.
+typer.main.get_command = functools.cache(typer.main.get_command)
 # A busy machine is no failure: examples have no time limit.
 settings.register_profile("boostformer", deadline=None)
 settings.load_profile("boostformer")
@@ -99,13 +103,9 @@ def run_cli() -> Cli:
     Returns its exit code and its output as text; nothing is raised for a failing command, but a bug is.
     """
 
-    import typer.main
-
-    from search.cli.program import app, main
-
-    command = typer.main.get_command(app)  # made anew it takes most of the time of a command that is refused
-
     def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        from search.cli.program import main
+
         words = ["boostformer", *map(str, arguments)]
         before = dict(os.environ)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -117,7 +117,6 @@ def run_cli() -> Cli:
             for name, value in {**TERMINAL, **environment}.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", words)
-            patch.setattr(typer.main, "get_command", lambda app: command)
             if cwd is not None:
                 patch.chdir(cwd)
             try:

@@ -47,7 +47,7 @@ def forking() -> SimpleNamespace:
 
 def _import() -> None:
     """Import what a search does, unless that is done."""
-    import torch._dynamo  # by the first step of an optimizer
+    import torch._dynamo  # noqa: F401  what the first step of an optimizer does
 
     import search.worker.loop  # noqa: F401
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from optuna.storages.journal import JournalFileBackend
 from forked import Forked
+from optuna.storages.journal import JournalFileBackend
 from search_factories import MadeUp, opened, run
 from throwaway_postgresql import Server
 
