@@ -17,12 +17,19 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 INHERITING = RUN.replace("strategy: random", "strategy: random, inherit: always")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, run_cli: Cli) -> Path:
-    (tmp_path / "run.yaml").write_text(RUN)
-    done = run_cli("search", "run.yaml", "--out", "old", "--workers", 1, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, run_cli: Cli) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    (folder / "run.yaml").write_text(RUN)
+    done = run_cli("search", "run.yaml", "--out", "old", "--workers", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    """A folder with a run file and its run, `old`."""
+    return Path(shutil.copytree(original, tmp_path / "copy"))
 
 
 def test_a_search_with_tighter_budgets_knows_the_results_of_another(folder: Path, run_cli: Cli) -> None:
