@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,6 +34,11 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment.py")
 """Files whose tests share what takes long to make: one process runs them all."""
 
+SYNC = os.fsync
+# Nothing that the tests write has to outlive the machine, and a busy disk takes its time.
+os.fsync = lambda descriptor: None
+# The commands are made of their signatures once: it takes most of the time of a command that is refused.
+typer.main.get_command = functools.cache(typer.main.get_command)
 # A busy machine is no failure: examples have no time limit.
 settings.register_profile("boostformer", deadline=None)
 settings.load_profile("boostformer")
@@ -51,6 +58,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
     return OneByOne(config, log)
 
 
+def pytest_collection_finish() -> None:
+    """torch's exporter reads the source of all its operators again for each export, a fifth of its time; once will do.
+
+    By now that module is imported if any test uses it of its own accord.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("onnxscript._framework_apis.") and hasattr(module, "get_torchlib_ops"):
+            module.get_torchlib_ops = functools.cache(module.get_torchlib_ops)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The fast tests first, then the slow ones; of those, the shortest are in the first folders."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
@@ -68,6 +85,12 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(file, folder)
     monkeypatch.setenv("BOOSTFORMER_CACHE", str(folder))
     return tmp_path
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is on the disk when the program says so."""
+    monkeypatch.setattr(os, "fsync", SYNC)
 
 
 @pytest.fixture(scope="session")

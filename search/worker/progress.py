@@ -177,8 +177,8 @@ class ConsoleReporter:
 class LineReporter:
     """Reporter that tells a parent process about each ended trial, as a line of JSON."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
         self._scheduler: Scheduler | None = None
         self._number, self._told = 0, 0.0  # of the running trial, and when its last step was told
 

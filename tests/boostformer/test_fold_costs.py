@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fold_cases import folded_shape
@@ -16,7 +15,6 @@ from boostformer.fold import fold
 from boostformer.layers import UpsampledSum
 from evaluators.costs.counting import count, shapes_only
 from evaluators.costs.table import CostTable
-from search_space import read_space, shipped_spaces
 
 TABLE = {deployed: CostTable(file=None, deployed=deployed) for deployed in (False, True)}
 
@@ -33,14 +31,6 @@ def assert_costs(arch: Architecture) -> None:
 @pytest.mark.parametrize("name", presets.names())
 def test_the_costs_of_every_preset_are_those_of_the_whole(name: str) -> None:
     assert_costs(presets.load(name))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", shipped_spaces())
-def test_the_costs_of_sampled_networks_are_those_of_the_whole(name: str) -> None:
-    space, rng = read_space(name).replace(size=(131, 197)), np.random.default_rng(0)  # odd maps at every stage
-    for _ in range(6):
-        assert_costs(space.sample(rng))
 
 
 def test_the_published_network_and_what_it_costs_deployed() -> None:

@@ -47,6 +47,11 @@ def check(arch: Architecture, table: CostTable, form: Callable[[nn.Module], nn.M
         assert counter.get_total_flops() == 2 * whole.macs, arch.to_yaml()
 
 
+def shallow(arch: Architecture) -> Architecture:
+    """The network with at most two blocks at each stage; deeper ones have more of the same layers."""
+    return replace(arch, stages=tuple(replace(stage, depth=min(stage.depth, 2)) for stage in arch.stages))
+
+
 def test_the_published_figures(table: CostTable) -> None:
     b2 = table.cost(presets.load("segformer_b2"))
     assert (b2.params, b2.macs) == (27_461_974, 62_337_843_200)
@@ -56,7 +61,7 @@ def test_the_published_figures(table: CostTable) -> None:
     assert (boostformer.conv_linear_macs, boostformer.attention_macs) == (15_454_879_744, 231_211_008)
 
 
-# Deeper presets have more of the same layers.
+# Other presets have more of the same layers.
 @pytest.mark.parametrize(
     "name", ["boostformer_b0", *(pytest.param(n, marks=pytest.mark.slow) for n in ("segformer_b0", "boostformer"))]
 )
@@ -71,8 +76,8 @@ def test_all_counters_agree_on_sampled_networks(table: CostTable, deployed: Cost
     rng = np.random.default_rng(0)
     space = read_space(name).replace(size=(123, 197))  # odd maps at every stage
     for _ in range(3):
-        check(space.sample(rng), table, lambda model: model)
-        check(space.sample(rng), deployed, fold)
+        check(shallow(space.sample(rng)), table, lambda model: model)
+        check(shallow(space.sample(rng)), deployed, fold)
 
 
 @pytest.mark.parametrize("name", ["tiny", "boostformer_b0"])

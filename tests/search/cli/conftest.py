@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from coloured_data import write_coloured
+from forked import forking
+
+from search.worker import local
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "boostformer"))
 
@@ -26,3 +29,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, run_cli: Callable[..., sub
     done = run_cli("train", "arch.json", "--data", "data", "--out", "net", *how, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers of a search in this process, or in one that is forked from it, are forked too."""
+    monkeypatch.setattr(local, "subprocess", forking())

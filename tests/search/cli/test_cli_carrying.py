@@ -12,19 +12,26 @@ from test_cli_search import RUN
 
 from results.run import read_run
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 INHERITING = RUN.replace("strategy: random", "strategy: random, inherit: always")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, run_cli: Cli) -> Path:
-    (tmp_path / "run.yaml").write_text(RUN)
-    done = run_cli("search", "run.yaml", "--out", "old", "--workers", 1, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, run_cli: Cli) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    (folder / "run.yaml").write_text(RUN)
+    done = run_cli("search", "run.yaml", "--out", "old", "--workers", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return tmp_path
+    return folder
 
 
-@pytest.mark.slow
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    """A folder with a run file and its run, `old`."""
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
 def test_a_search_with_tighter_budgets_knows_the_results_of_another(folder: Path, run_cli: Cli) -> None:
     sizes = sorted(trial.params for trial in read_run(folder / "old").trials)
     (folder / "run.yaml").write_text(RUN.replace("60k", str(sizes[1])).replace("random}", "random, seed: 5}"))
@@ -44,7 +51,6 @@ def test_a_search_with_tighter_budgets_knows_the_results_of_another(folder: Path
     assert more.returncode == 0 and len(read_run(folder / "new").trials) == 6
 
 
-@pytest.mark.slow
 def test_of_another_recipe_the_weights_serve(folder: Path, run_cli: Cli) -> None:
     (folder / "run.yaml").write_text(INHERITING)
     assert run_cli("search", "run.yaml", "--out", "family", "--workers", 1, cwd=folder).returncode == 0
@@ -63,7 +69,6 @@ def test_of_another_recipe_the_weights_serve(folder: Path, run_cli: Cli) -> None
     assert f"inherited from {trial.parent.id}" in trial.provenance and trial.behind > 3
 
 
-@pytest.mark.slow
 def test_a_search_ends_after_its_hours(folder: Path, run_cli: Cli) -> None:
     command = ("search", "run.yaml", "--out", "short", "--trials", 40, "--workers", 1)
     done = run_cli(*command, "--hours", 1e-9, cwd=folder)
@@ -72,7 +77,6 @@ def test_a_search_ends_after_its_hours(folder: Path, run_cli: Cli) -> None:
     assert len(read_run(folder / "short").trials) < 40
 
 
-@pytest.mark.slow
 def test_options_that_do_not_belong_together_are_refused(folder: Path, run_cli: Cli) -> None:
     for options, said in (
         (("run.yaml", "--out", "new", "--as-parents"), "--as-parents: is for --from RUN_DIR"),

@@ -30,7 +30,7 @@ from search_space import space_from_yaml
 sys.path.append(str(Path(__file__).resolve().parents[2] / "evaluators" / "latency"))
 from board_server import Board, BoardServer  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RECORDED_MS = 90.0183
 """The median in the log that the stand-in for trtexec answers with."""

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file
 
 from boostformer.architecture import Architecture
@@ -31,7 +31,6 @@ from search.config.run_file import read_run_file
 from search_space import read_space
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
-REPOSITORY = Path(__file__).resolve().parents[3]
 SHORT = ["--trial-iterations", 2, "--batch-size", 2, "--iterations", 4, "--workers", 1]
 LIGHTEN = ["lighten", "net", "--macs", "80%", "--params", "90%", "--out", "out", "--trials", 3, *SHORT]
 
@@ -264,10 +263,10 @@ def test_what_was_written_may_be_changed_before_the_search(folder: Path, run_cli
 def test_a_killed_lightening_is_finished_by_the_same_command(folder: Path, run_cli: Cli, until: str) -> None:
     name = "killed-search" if until == "[1/3]" else "killed-training"
     command = [*LIGHTEN, "--out", name]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", *map(str, command)],
+    process = Forked(
+        ["search.cli", *map(str, command)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"},
+        env=os.environ | {"NO_COLOR": "1", "TERM": "dumb"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

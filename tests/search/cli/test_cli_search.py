@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from forked import Forked
 from optuna.storages.journal import JournalFileBackend
 from search_factories import MadeUp, opened, run
 from throwaway_postgresql import Server
@@ -30,6 +31,7 @@ from search.study.folder import earlier_experiment, set_up
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 REPOSITORY = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.usefixtures("forked_workers")
 RUN = """\
 space: tiny
 data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
@@ -49,11 +51,9 @@ def run_file(tmp_path: Path) -> Path:
 @contextmanager
 def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     """The program as a shell starts it: Ctrl-C is not ignored, whoever runs the tests."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from search.cli.program import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"},
+    process = Forked(
+        ["search.cli", *map(str, arguments)],
+        env=os.environ | {"NO_COLOR": "1", "TERM": "dumb"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

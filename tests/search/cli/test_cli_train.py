@@ -61,7 +61,7 @@ def test_a_checkpoint_is_trained_on_unless_told_otherwise(folder: Path, run_cli:
 
 
 def test_a_size_that_stretches_the_images_is_said(folder: Path, run_cli: Cli) -> None:
-    train = ("train", "boostformer_b0", "--data", "data", *SHORT)
+    train = ("train", "start", "--data", "data", *SHORT)
     assert "did you mean 64x96?" in ok(run_cli(*train, "--size", "96x64", "--out", "one", cwd=folder))
     assert "proportions" not in ok(run_cli(*train, "--size", "64x96", "--out", "two", cwd=folder))
     (folder / "run.yaml").write_text("space: tiny\ndata: {kind: ade20k, root: data, size: 96x64}\n")

@@ -19,6 +19,7 @@ from results.run import read_run
 from results.storage.location import Database
 from search.cli.full_training import FullTraining
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """\
 space: small.yaml
@@ -28,16 +29,24 @@ search: {trials: 1, strategy: random}
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, run_cli: Cli) -> Path:
-    """A folder with data, a run file, and its run of one trial."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, run_cli: Cli) -> Path:
+    """What lies in the folder of a project after its search, away from the place that its run knows."""
+    folder = tmp_path_factory.mktemp("travel") / "here" / "project"
     write_coloured(folder / "data", training=4, validation=2)
     (folder / "small.yaml").write_text(SMALL)
     (folder / "run.yaml").write_text(RUN)
     begun = run_cli("search", "run.yaml", "--out", "run", "--workers", 1, cwd=folder)
     assert begun.returncode == 0, begun.stderr
-    return folder
+    return Path(shutil.copytree(folder.parent, folder.parents[1] / "kept"))
+
+
+@pytest.fixture
+def project(original: Path) -> Path:
+    """A folder with data, a run file, and its run of one trial, where the search was made."""
+    here = original.with_name("here")
+    shutil.rmtree(here)
+    return shutil.copytree(original, here) / "project"
 
 
 ONE_OF_SEVERAL = re.compile(r"(?<![\d.,/])(?<!\+ )1 (images|iterations|networks|trials|trainings|classes|files)\b")

@@ -219,12 +219,10 @@ def start(folder: Path, count: int, **changes: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_at_ten_random_moments_nothing_finished_is_lost(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_ten_random_moments_nothing_finished_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing changes of what comes; test_faults.py has workers killed more often, and several at once."""
     monkeypatch.setattr("search.study.claim.DEATHS", 100)  # no network is to blame
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     kept: list[Trial] = []
     kills = 0
     count = 240  # more than ten times what may be finished before a kill
