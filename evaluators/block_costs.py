@@ -9,12 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnxruntime
 import torch
 
 from boostformer.architecture import RGB_BANDS, STRIDES, BlockSpec
 from boostformer.blocks import registry
-from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.files import cache_folder, replacing
 from boostformer.fingerprints import code_fingerprint
 from boostformer.parts import Part
@@ -75,6 +73,10 @@ def _name(part: Part) -> str:
 
 
 def _latencies(parts: list[Part], progress: Callable[[str], None], fresh: bool) -> dict[str, Measured]:
+    import onnxruntime  # both take their time, which a list without milliseconds does not need
+
+    from boostformer.deploy.onnx_writer import to_onnx
+
     key = hashlib.sha256(f"{code_fingerprint(*CODE)} {onnxruntime.__version__} {processor()} {parts}".encode())
     file = cache_folder() / f"blocks-{key.hexdigest()[:16]}.json"
     names = [_name(part) for part in parts]

@@ -1,4 +1,7 @@
-"""Graphs for a device to time: whole networks, and the elements that a prediction sums up."""
+"""Graphs for a device to time: whole networks, and the elements that a prediction sums up.
+
+What writes graphs is imported where one is written: it takes a second or two, and estimates need none.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,20 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from boostformer.architecture import STRIDES, Architecture, BlockSpec
-from boostformer.deploy.onnx_writer import to_onnx
 from boostformer.fold import fold
 from boostformer.model import build
 from boostformer.parts import Part, labels_part, parts
 from evaluators.costs.populations import PartSums, Population
 from evaluators.costs.table import left_beside
+
+if TYPE_CHECKING:
+    import onnx
 
 CODE = (
     *(f"boostformer/{name}" for name in ("parts.py", "layers.py", "model.py", "fold.py", "blocks/*.py", "deploy/*.py")),
@@ -41,6 +45,8 @@ def deployed_network(arch: Architecture) -> nn.Module:
 
 def network_graph(arch: Architecture, opset: int) -> onnx.ModelProto:
     """Export the deployed network at batch 1 with random weights: ``image`` (1, bands, H, W) to ``logits``."""
+    from boostformer.deploy.onnx_writer import to_onnx
+
     return to_onnx(deployed_network(arch), (torch.zeros(1, arch.bands, *arch.size),), opset, ["image"], [LOGITS])
 
 
@@ -108,6 +114,8 @@ class _Collector(PartSums[float]):
 
 def element_graph(element: Part, opset: int) -> onnx.ModelProto:
     """Export an element at batch 1 with random weights between narrow 1x1 convolutions, or a frame itself."""
+    from boostformer.deploy.onnx_writer import to_onnx
+
     torch.manual_seed(0)
     whole = _takes_image(element)
     inputs = [torch.zeros(1, width if whole else NARROW, *size) for width, *size in element.inputs]
@@ -150,6 +158,8 @@ class _Framed(nn.Module):
 
 def graph_hash(graph: onnx.ModelProto) -> str:
     """Hash all that decides how long a graph takes: its operators and shapes, not its weights or names."""
+    import onnx
+
     names: dict[str, int] = {"": 0}
     digest = hashlib.sha256()
 

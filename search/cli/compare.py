@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import is_folder
 from results.tables import Format
 from search.cli.data_argument import HELP
-from search.cli.output import emit, note
+from search.cli.output import emit, next_step, note
 from search.cli.scoring import SplitOption, checked_split
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ def compare(
     emit(Format(fmt), found.document(), shown[0], columns=shown[1], caption=found.caption, drop=_DROP)
     if not plain:
         note(found.caption)
+    best = max((score for entry in entries for score in entry.scores), key=lambda score: score.miou)
+    folder = shlex.quote(best.checkpoint)
+    next_step(f"boostformer export {folder} --out {shlex.quote(Path(best.checkpoint).name)}.onnx", fmt=Format(fmt))
 
 
 def _named(networks: list[str]) -> dict[str, list[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from search.cli.data_argument import (
     with_kind,
     with_meaning,
 )
-from search.cli.output import FormatOption, note, progress, width
+from search.cli.output import FormatOption, next_step, note, progress, width
 
 if TYPE_CHECKING:
     from boostformer.data.check import Report
@@ -96,6 +97,12 @@ def check(
             note(f"drawn: {sheet}, {number_of(count, 'sample')}")
     if report.faults:
         raise typer.Exit(2)
+    if is_folder(expanded(which)):
+        given = {"kind": kind, "classes": classes, "ignore": ignore, "background": background, "colours": colours}
+        options = [word for name, text in given.items() if text is not None for word in (f"--{name}", text)]
+        next_step(shlex.join(["boostformer", "init", which, *options, "--out", "run.yaml"]), fmt=fmt)
+    else:
+        next_step(shlex.join(["boostformer", "search", which, "--out", f"runs/{Path(which).stem}"]), fmt=fmt)
 
 
 def _cache() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 AXES = ("batch", "size")
 TARGETS = ("any", "mobile")
 FORMATS = ("onnx", "pt2", "openvino", "executorch")
+OPENING = {
+    "pt2": "import torch; run = torch.export.load(FILE).module()",
+    "openvino": "import openvino; run = openvino.Core().compile_model(FILE)",
+    "executorch": "import executorch.runtime as r; run = r.Runtime.get().load_program(FILE).load_method('forward')",
+}
+"""What Python opens a file with that is no ONNX."""
 
 
 def register(app: typer.Typer) -> None:
@@ -135,6 +142,7 @@ def _other_format(model: BoostFormer, out: Path, format: str, size: tuple[int, i
     )
     if remark := shape_remark(model.provenance, done.shape[2:]):
         note(f"{done.file}: {remark}")
+    next_step(f"python -i -c {shlex.quote(OPENING[format].replace('FILE', json.dumps(str(done.file))))}")
 
 
 def check_labels(labels: bool, label_type: str | None) -> None:

@@ -14,7 +14,7 @@ from results.tables import Format
 from search.cli.data_argument import size_of
 from search.cli.device import ClassesOption, DeviceOption, reachable
 from search.cli.latency_table import calibrate, profile_space
-from search.cli.output import FormatOption, emit, note
+from search.cli.output import FormatOption, busy, emit, note
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
@@ -156,7 +156,7 @@ def _figure(
     from search.cli.data_argument import size_of
 
     network = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
-    with reachable():
+    with reachable(), busy(f"measuring on {entry.name} …"):
         found = entry.open().latency(network, labels=True, builds=builds, say=note)
     document = {"architecture": network.id, "size": list(network.size), "device": entry.name, **_plain(found)}
     between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
@@ -194,7 +194,7 @@ def _file_figure(device: str, file: Path, size: str | None, builds: int, fmt: Fo
     graph = read_graph(file, size_of(size))
     shape = input_shape(graph)
     note(f"{file}: measured with one image, {'x'.join(map(str, shape))}")
-    with reachable():
+    with reachable(), busy(f"measuring on {entry.name} …"):
         found = file_latency(graph, entry.device.meter(entry.name, entry.folder), builds=builds, say=note)
     plain = _plain(found)
     del plain["labels_ms"]

@@ -44,6 +44,7 @@ from search.cli import (
     trust,
     use,
 )
+from search.cli.sign_of_life import sign_of_life
 
 # Typer has its own copy of click, and exports of its errors only this one's child.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -140,7 +141,7 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     try:
-        with contextlib.redirect_stdout(_Printable(sys.stdout)):
+        with sign_of_life(), contextlib.redirect_stdout(_Printable(sys.stdout)):
             code = app(args=sys.argv[1:] or ["--help"], prog_name="boostformer", standalone_mode=False)
     except UserError as error:
         code = _refuse(str(error))

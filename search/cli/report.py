@@ -13,7 +13,7 @@ import typer
 import boostformer
 from boostformer.errors import UserError, os_refusal
 from boostformer.files import is_file, read_json, replacing
-from search.cli.output import busy, note
+from search.cli.output import busy, next_step, note
 
 if TYPE_CHECKING:
     from results.report.run_page import Beside, Now
@@ -71,6 +71,11 @@ def report(
     except OSError as error:
         raise os_refusal(target, "cannot be written", error) from None
     note(f"written: {target}, {len(content) / 2**20:.1f} MB; open it in any browser, it needs nothing else")
+    ours = shlex.quote(str(folder))
+    if is_run(folder):
+        next_step(f"boostformer retrain {ours} --pick knee --out checkpoint")
+    else:
+        next_step(f"boostformer export {ours} --out {shlex.quote(folder.name)}.onnx")
 
 
 def _run(run_dir: Path, against: Path | None, pictures: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ SIDE = 224
 """Pixels of a picture's longer side."""
 QUALITY = 88
 _LOOKED_AT = 200
-"""Folders beside a run that are looked at for checkpoints."""
+"""Folders of each place that are looked at for checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def _networks(run_dir: Path, run: Run, picks: Sequence[Trial], proxy: Proxy) -> 
 
 
 def checkpoints_of(run_dir: Path, run: Run) -> dict[str, Path]:
-    """Find checkpoints in the run's folder and beside it that are of its networks, by the network's id."""
+    """Find checkpoints of a run's networks, by the network's id: in its folder, beside it, and where one works."""
     from boostformer.weights import checkpoint
 
     known = {trial.id for trial in run.trials}
     found: dict[str, Path] = {}
     here = run_dir.resolve()
-    for folder in [*_folders(here), *_folders(here.parent)]:
+    for folder in [*_folders(here), *_folders(here.parent), *_folders(Path.cwd())]:
         if not checkpoint.is_ours(folder):
             continue
         try:

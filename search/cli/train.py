@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from search.cli.data_argument import (
     with_meaning,
 )
 from search.cli.full_training import FullTraining
-from search.cli.output import note
+from search.cli.output import next_step, note
 from search.cli.recipe_options import (
     BatchOption,
     DataOption,
@@ -163,3 +164,4 @@ def pretrain(
         model.provenance["metrics"] = {"split": "validation", "top1": accuracy, "images": len(validation)}
         model.save_pretrained(out)
     note(f"top-1 accuracy {accuracy:.2%} on {number_of(len(validation), 'image')}; saved in {out}")
+    next_step(f"boostformer train {shlex.quote(arch)} --init {shlex.quote(str(out))} --data DIR --out checkpoint")

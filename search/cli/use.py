@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import exists, is_folder
 from boostformer.shown import number_of
 from search.cli.data_argument import data_in
-from search.cli.output import note, progress
+from search.cli.output import next_step, note, progress
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def predict(
                 print(file)
         for name, source in videos.items():
             _draw_video(model, source, out / name, wanted, frames, how)
-    print(write_legend(model, out))
+    print(write_legend(model, out), flush=True)
+    ours = shlex.quote(str(network))
+    if network.suffix == ".onnx":
+        next_step(f"boostformer latency measure {ours}")
+    else:
+        next_step(f"boostformer export {ours} --out {shlex.quote(network.name)}.onnx")
 
 
 def _seen(model: BoostFormer | OnnxNetwork) -> dict[str, Any]:
@@ -170,3 +176,8 @@ def import_into(folder: Path, out: Path) -> None:
     for line in notes:
         note(line)
     note(f"{model.architecture.id}, {number_of(model.architecture.classes, 'class')}; saved in {out}")
+    ours = shlex.quote(str(out))
+    if model.kind == "segmenter":
+        next_step(f"boostformer evaluate {ours} --data DIR", f"boostformer train {ours} --data DIR --out checkpoint")
+    else:
+        next_step(f"boostformer train {ours} --init {ours} --data DIR --out checkpoint")

@@ -74,7 +74,7 @@ def stopwatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stopwatch:
     few = [registry.get("mixer", "pooling"), registry.get("fusion", "weighted_sum")]
     monkeypatch.setenv("BOOSTFORMER_CACHE", str(tmp_path))
     monkeypatch.setattr(module.registry, "declarations", lambda: few)
-    monkeypatch.setattr(module, "to_onnx", lambda block, inputs: (block, inputs))
+    monkeypatch.setattr("boostformer.deploy.onnx_writer.to_onnx", lambda block, inputs: (block, inputs))
     monkeypatch.setattr(module, "METER", watch)
     return watch
 
@@ -135,7 +135,7 @@ def test_figures_of_another_machine_or_code_are_not_taken(
 def test_what_is_measured_is_the_deployed_block(stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
     reparam, made = registry.get("mixer", "reparam_depthwise"), []
     monkeypatch.setattr(module.registry, "declarations", lambda: [reparam])
-    monkeypatch.setattr(module, "to_onnx", lambda block, inputs: made.append((block, inputs)))
+    monkeypatch.setattr("boostformer.deploy.onnx_writer.to_onnx", lambda block, inputs: made.append((block, inputs)))
     block_costs(lambda name: None)
     ((block, inputs),) = made
     assert type(block) is type(replace(reference_part(reparam), deployed=True).build())

@@ -30,6 +30,7 @@ def test_an_encoder_is_pretrained_and_started_from(
 
     said = ok("pretrain", "boostformer_b0", "--data", "pictures", "--size", "64x64", "--out", "encoder")
     assert "top-1 accuracy" in said and "on 6 images" in said
+    assert said.endswith("next:\n  boostformer train boostformer_b0 --init encoder --data DIR --out checkpoint\n")
     config = json.loads((tmp_path / "encoder" / "config.json").read_text())
     assert (config["kind"], len(config["labels"])) == ("classifier", 3)
     assert config["provenance"]["recipe"]["lr"] == pytest.approx(5e-4 * 2 / 512)

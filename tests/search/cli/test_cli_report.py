@@ -95,11 +95,12 @@ def test_data_that_are_gone_are_said_to_be(folder: Path, run_cli: Cli, tmp_path:
 
 
 def test_networks_that_were_trained_in_full_are_found(folder: Path, run_cli: Cli, tmp_path: Path) -> None:
-    shutil.copytree(folder / "run", tmp_path / "run")
-    done = run_cli("retrain", "run", "--pick", "best-miou", "--iterations", 4, "--out", "net", cwd=tmp_path)
+    """In the folder of the run, beside it, or, as here, where one works."""
+    shutil.copytree(folder / "run", tmp_path / "runs" / "run")
+    done = run_cli("retrain", "runs/run", "--pick", "best-miou", "--iterations", 4, "--out", "net", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert run_cli("report", "run", cwd=tmp_path).returncode == 0
-    document = document_of(tmp_path / "run" / "report.html")
+    assert run_cli("report", "runs/run", cwd=tmp_path).returncode == 0
+    document = document_of(tmp_path / "runs" / "run" / "report.html")
     assert "trained in full: net" in [one["about"] for one in card(document, "predictions")["networks"]]
     for net in ("net", "net/best"):
         assert run_cli("report", net, cwd=tmp_path).returncode == 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from boostformer.blocks import registry
-from search.cli import output
+from boostformer.errors import UserError
+from search.cli import output, sign_of_life
 from search.cli.output import between_words
 from search.worker.progress import ConsoleReporter
 
@@ -72,3 +76,46 @@ def test_the_lines_of_a_search_end_between_words_on_a_terminal(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (3 if terminal else 1)
     assert "".join(lines).count("unhappily") == 12 and all(line.count("unhapp") == line.count("ily") for line in lines)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("said_on", ["stdout", "stderr"])
+def test_a_line_stands_from_the_import_of_a_slow_package_to_the_first_output(
+    said_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = {"stdout": io.StringIO(), "stderr": Terminal()}
+    for name, stream in terminal.items():
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sign_of_life, "SLOW", {"this"})
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with sign_of_life.sign_of_life():
+        assert terminal["stderr"].getvalue() == ""
+        importlib.util.find_spec("this")
+        assert terminal["stderr"].getvalue() == sign_of_life.TEXT
+        print("found", file=getattr(sys, said_on))
+        assert terminal["stderr"].getvalue().removeprefix(sign_of_life.TEXT).startswith("\r\x1b[K")
+        shown = terminal["stderr"].getvalue()
+        importlib.util.find_spec("this")
+        assert terminal["stderr"].getvalue() == shown
+    assert (sys.stdout, sys.stderr) == (terminal["stdout"], terminal["stderr"])
+    assert terminal[said_on].getvalue().endswith("found\n") and terminal["stderr"].getvalue() == shown
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_line_gives_way_to_a_mistake_and_is_for_terminals_alone(
+    stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sign_of_life, "SLOW", {"this"})
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with pytest.raises(UserError), sign_of_life.sign_of_life():
+        importlib.util.find_spec("this")
+        raise UserError("no such thing")
+    expected = f"{sign_of_life.TEXT}\r\x1b[K" if stream is Terminal else ""
+    assert isinstance(sys.stderr, stream) and sys.stderr.getvalue() == expected
