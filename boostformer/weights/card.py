@@ -172,9 +172,9 @@ def _data(known: Values) -> list[str]:
     if counts := summary.get("images"):
         lines.append(", ".join(f"{count} {escaped(split)} images" for split, count in counts.items()))
     if sizes := summary.get("sizes"):
-        lines.append(
-            f"of {_size(sizes['smallest'])} to {_size(sizes['largest'])}, in the median {_size(sizes['median'])}"
-        )
+        smallest, middle, largest = (_size(sizes[which]) for which in ("smallest", "median", "largest"))
+        several = f"of {smallest} to {largest}, in the median {middle}"
+        lines.append(f"all of {middle}" if smallest == largest else several)
     how = {"exact": "brought to", "short_side": "brought by their short side to", "tile": "seen through windows of"}
     lines.append(f"{how.get(data.get('fit'), 'brought to')} {_size(data['size'])} for the network")
     if content := known.get("content"):

@@ -64,7 +64,7 @@ def deploy(
         meter = entry.device.meter(entry.name, entry.folder)
         try:
             done = export_onnx(model, out / f"{NAME}.onnx", opset=meter.opset, size=size_of(size))
-            note(f"{done.file}: opset {done.opset}, for {meter.provenance()}")
+            note(f"{done.file}: opset {done.opset}, for the {meter.provenance().engine} of {entry.name}")
             graph = read_graph(done.file)
             engine = Engine(meter, str(network), graph, note)
             try:

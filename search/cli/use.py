@@ -111,13 +111,13 @@ def _draw_video(
     from boostformer.videos import predict_video
 
     if not isinstance(source, Path):
-        note(f"camera {source}: {'until Ctrl-C' if most is None else f'{most} frames'} …")
+        note(f"camera {source}: {'until Ctrl-C' if most is None else number_of(most, 'frame')} …")
     with progress("frames") as tell:
         file, count = predict_video(
             model, source, out, size, most=most, tell=lambda done, total: tell(done, total) if total else None, **how
         )
     print(file)
-    note(f"{file}: {count} frames")
+    note(f"{file}: {number_of(count, 'frame')}")
 
 
 def _given(named: list[Path], camera: int | None) -> tuple[dict[str, Path], dict[str, Path | int]]:
