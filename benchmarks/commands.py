@@ -75,7 +75,8 @@ class Command:
 
         def telling(state: ResumableState, iteration: int, *rest: Any) -> None:
             save(state, iteration, *rest)
-            print(f"state {iteration} is saved", file=sys.stderr)
+            if state._folder is not None:  # the steps that are only timed keep none
+                print(f"state {iteration} is saved", file=sys.stderr)
 
         def placing(draft: Path, final: Path) -> None:
             publish(draft, final)

@@ -88,5 +88,5 @@ def _check(net: Path, said: str) -> None:
         whole = (net / "config.json").exists() and BoostFormer.load(net)  # then its states may be gone
         left = newest_state(net / STATE)
         assert whole or left >= int(told[-1]), (
-            f"of the states up to {told[-1]} that were said to be saved {left} is left"
+            f"state {told[-1]} was said to be saved, {left} is left"
         )

@@ -154,3 +154,11 @@ def test_commands_and_options_that_are_shown_exist() -> None:
         wrong += [f"{place}: {option}" for option in sorted(options - declared - {"--help"})]
     assert seen > 50
     assert wrong == []
+
+
+def test_tests_that_are_said_to_prove_something_exist() -> None:
+    """The list of what was seen names its tests by file and function; names of files are unique."""
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (REPOSITORY / "docs/results/hardening.md").read_text("utf-8"))
+    files = {file.name: file.read_text("utf-8") for file in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert named
+    assert not [f"{file}::{name}" for file, name in named if f"def {name}(" not in files[file]]
