@@ -1,6 +1,6 @@
 // Loaded into NNI's manager by node's --require. NNI's servers would answer anyone, on every interface: here they listen
 // on the addresses in BOOSTFORMER_NNI_LISTEN alone, and the web page answers only this user's processes on this machine.
-// When the process that started the manager is gone, the manager stops, and its workers with it.
+// The manager outlives the launcher, which finds it again by its page's port.
 'use strict';
 const fs = require('fs');
 const net = require('net');
@@ -63,11 +63,3 @@ function isOfThisUser({ remoteAddress, remotePort, localPort }) {
 }
 
 delete process.env.NODE_OPTIONS; // for the manager alone, not for what it starts
-
-const parent = process.ppid;
-const watch = setInterval(() => {
-    if (process.ppid !== parent) {
-        clearInterval(watch);
-        process.kill(process.pid, 'SIGTERM');
-    }
-}, 1000).unref();
