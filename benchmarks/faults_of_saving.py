@@ -87,6 +87,4 @@ def _check(net: Path, said: str) -> None:
     elif told := re.findall(r"state (\d+) is saved", said):
         whole = (net / "config.json").exists() and BoostFormer.load(net)  # then its states may be gone
         left = newest_state(net / STATE)
-        assert whole or left >= int(told[-1]), (
-            f"state {told[-1]} was said to be saved, {left} is left"
-        )
+        assert whole or left >= int(told[-1]), f"state {told[-1]} was said to be saved, {left} is left"
