@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -73,14 +74,17 @@ def until(interrupted: Callable[[], bool], batches: DataLoader) -> Iterator[Any]
     """
     try:
         yield from batches
+        return
     except (RuntimeError, OSError) as error:
         if interrupted():
             return
         # A semaphore that finds no room has no name, as files have.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-        if full or any(sign in str(error) for sign in _NO_ROOM):
-            raise _no_room() from None
-        raise
+        if not full and not any(sign in str(error) for sign in _NO_ROOM):
+            raise
+    # Out here only cycles hold the processes: they are stopped now, not at the program's end, which torch would spoil.
+    gc.collect()
+    raise _no_room()
 
 
 def _no_room() -> UserError:

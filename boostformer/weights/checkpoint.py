@@ -152,10 +152,9 @@ def read_config(folder: str | Path) -> Config:
     for key, kind in FIELDS.items():
         if not isinstance(config.get(key), kind):
             raise UserError(f"{file}: corrupted: {key} is not a {kind.__name__}")
-    _check_content(config, file)
     source = f"{file}: architecture"
     architecture = complete(Architecture.from_dict(config["architecture"], source), source)
-    return Config(
+    found = Config(
         kind=config["kind"],
         architecture=architecture,
         labels=_labels(config["labels"], architecture.classes, f"{file}: labels"),
@@ -163,6 +162,8 @@ def read_config(folder: str | Path) -> Config:
         weights_sha256=config["weights_sha256"],
         normalisation=_normalisation(config, architecture.bands, file),
     )
+    _check_content(config, file)  # what cannot be is said as such
+    return found
 
 
 def _check_content(config: dict[str, Any], file: Path) -> None:
