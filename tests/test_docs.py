@@ -143,7 +143,8 @@ def test_commands_and_options_that_are_shown_exist() -> None:
     known, wrong, seen = commands(), [], 0
     for place, words in shown_commands():
         seen += 1
-        options = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+        ours = words[: words.index("--")] if "--" in words else words  # what stands behind is for another command
+        options = {word.partition("=")[0] for word in ours if re.match(r"--[a-z]", word)}
         name = next((name for count in (3, 2) if (name := " ".join(words[:count])) in known), None)
         if name is None:
             wrong += [place] * (words[1] not in ("--version", "--import", "--install-completion", "…"))

@@ -202,7 +202,7 @@ def fit(
                     validates = validation is not None and validation.due(done)
                     saves = done % recipe.save_every == 0 or done in (recipe.trunk, recipe.iterations)
                     reads = done % read_every == 0 or saves or validates
-                    stops = interrupted() and accelerator.num_processes == 1
+                    stops = False
                     if reads:
                         course.watch.see(done, accelerator.reduce(loss.detach(), "mean").item())
                         late = resume_dir is not None and time.monotonic() - saved_at > SAVE_AFTER
@@ -220,7 +220,7 @@ def fit(
                     try:
                         if reads and progress is not None and accelerator.is_main_process:
                             progress(done, recipe.iterations, course.watch.mean)
-                        if stops:
+                        if stops or (accelerator.num_processes == 1 and interrupted()):
                             raise KeyboardInterrupt
                     except KeyboardInterrupt:
                         save()
