@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from boostformer import extensions
 from boostformer.errors import UserError
 from boostformer.shown import printable
 from results.summary import limits
@@ -137,7 +140,8 @@ def note(message: str) -> None:
 def next_step(*commands: str, fmt: Format = Format.table) -> None:
     """Say which commands come next, one a line so that they can be copied, unless the result is for machines."""
     if fmt is Format.table:
-        note("\n".join(["next:", *(f"  {command}" for command in commands)]))
+        program = shlex.join(["boostformer", *extensions.options()])  # without their blocks they would not run
+        note("\n".join(["next:", *(f"  {re.sub('^boostformer', lambda _: program, line)}" for line in commands)]))
 
 
 def between_words(text: str, columns: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from boostformer.extensions import named
+from boostformer.extensions import options
 from search.study.stores import place_of
 from search.worker.launchers.order import Order
 from search.worker.local import PROGRAM
@@ -13,24 +13,19 @@ INSTALLED = ("boostformer",)
 """The program on a machine, or in an image, where it is installed by itself."""
 
 
-def imports() -> list[str]:
-    """Return the options that have a worker import the same modules; files must lie at the same place there."""
-    return [word for module in named() for word in ("--import", module)]
-
-
 LEASHED = "--leashed"
 """Option of the program that has it stop, as on Ctrl-C, when its standard input closes or who started it dies."""
 
 
 def joining_here(order: Order, *, leashed: bool = False) -> list[str]:
     """Return the words that join the run by its folder, on this machine."""
-    return [*PROGRAM, *([LEASHED] if leashed else []), *imports(), "worker", str(order.run_dir)]
+    return [*PROGRAM, *([LEASHED] if leashed else []), *options(), "worker", str(order.run_dir)]
 
 
 def training(order: Order, program: Sequence[str]) -> list[str]:
     """Return the words of one process of a training, which is told by its environment which one it is."""
     assert order.training is not None
-    return [*program, *imports(), *order.training]
+    return [*program, *options(), *order.training]
 
 
 def variables(order: Order) -> dict[str, str]:
@@ -51,7 +46,7 @@ def joining(order: Order, program: Sequence[str] = INSTALLED, out: str | None = 
         UserError: the run is kept in a file.
     """
     where = order.database
-    words = [*program, *imports(), "worker", "--storage", where.url, "--study", where.study]
+    words = [*program, *options(), "worker", "--storage", where.url, "--study", where.study]
     words += ["--out", out] if out is not None else []
     words += ["--files", place] if (place := place_of(order.run_dir)) is not None else []
     return [*words, "--data", str(order.data)] if order.data is not None else words

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from search.cli.output import next_step
 from search.cli.program import app
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -68,3 +69,13 @@ def test_a_result_for_machines_ends_without(run_cli: Cli, trained: Path) -> None
 def test_a_step_that_the_program_does_not_know_would_be_found() -> None:
     with pytest.raises(Exception, match="--nonsense"):
         check(["boostformer", "export", "net", "--out", "a.onnx", "--nonsense"])
+
+
+def test_it_imports_what_this_program_was_told_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOOSTFORMER_IMPORT", "my blocks.py")
+    next_step("boostformer pareto run", "python -c 'import boostformer'")
+    first, second = steps(capsys.readouterr().err)
+    assert first == ["boostformer", "--import", "my blocks.py", "pareto", "run"]
+    assert second == ["python", "-c", "import boostformer"]
