@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from results.report.picture import (
     BUDGET_COLOUR,
@@ -21,7 +21,7 @@ from results.report.picture import (
     percent,
     spread,
 )
-from results.trial import Trial
+from results.trial import COUNTED, Trial
 
 
 def png(picture: Picture) -> bytes:
@@ -119,12 +119,16 @@ def _draw_reference(panel: Axes, axis: Axis, reference: Reference) -> None:
 
 def _style(panel: Axes, axis: Axis) -> None:
     panel.set_xscale("log")
-    panel.set_xlabel(f"{axis.label}, log scale")
+    is_count = axis.cost.name in COUNTED
+    panel.set_xlabel(f"{axis.label.partition(' (')[0] if is_count else axis.label}, log scale")
     low, high = panel.get_xlim()
     # Within one decade the powers of ten alone would leave the axis all but unlabelled.
     subs = (1, 2, 5) if high / low > 8 else (1, 1.5, 2, 3, 4, 5, 6, 8)
     panel.xaxis.set_major_locator(LogLocator(subs=subs))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if is_count:  # 800 k, not 0.0008 G
+        counts = EngFormatter()
+        panel.xaxis.set_major_formatter(lambda value, _: counts.format_eng(value * axis.cost.unit))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.margins(x=0.08, y=0.09)
     panel.grid(True, which="major", color="0.9", lw=0.8)

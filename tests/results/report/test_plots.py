@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from result_factories import make_latency, make_trial
 
 from boostformer.errors import UserError
 from results.pareto import front
+from results.report import draw_png
 from results.report.picture import AXES, Picture
 from results.report.plots import plot_front
 from results.trial import Status, Trial
@@ -69,6 +71,17 @@ def test_png_shows_something(tmp_path: Path) -> None:
     shades = np.unique(image[::4, ::4].reshape(-1, image.shape[-1]), axis=0)
     assert len(shades) > 50
     assert [path.name for path in tmp_path.iterdir()] == ["front.PNG"]
+
+
+def test_costs_are_written_in_the_unit_that_fits_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(draw_png, "Figure", lambda **how: drawn.append(Figure(**how)) or drawn[-1])
+    small = [make_trial(i, miou=0.3 + i / 10, params=20_000 + 9_000 * i, macs=800_000 + 700_000 * i) for i in range(3)]
+    draw(tmp_path / "front.png", small)
+    params, macs = drawn[0].axes[:2]
+    assert (params.get_xlabel(), macs.get_xlabel()) == ("Parameters, log scale", "Multiply-adds, log scale")
+    told = [[label.get_text() for label in panel.get_xticklabels()] for panel in (params, macs)]
+    assert {"20 k", "50 k", "1 M"} <= set(told[0]) and {"1 M", "2 M", "1 G"} <= set(told[1])
 
 
 def test_refusals_leave_no_file_behind(tmp_path: Path) -> None:
