@@ -191,6 +191,7 @@ def space(
             lines.append(f"exclude nothing that was drawn: the budgets of {', '.join(idle)}")
     rows = [{"choice": key, "values": ", ".join(map(str, v))} for key, v in document["choices"].items()]
     emit(fmt, document, rows, caption="\n".join(lines))
+    next_step("boostformer init DATA --out run.yaml", "boostformer search run.yaml --out runs/first", fmt=fmt)
 
 
 def _wilson(hits: int, draws: int, z: float = 1.96) -> tuple[float, float]:
@@ -255,6 +256,7 @@ def blocks(
     caption = f"defaults at {REFERENCE}" + (f"\nms: {METER.provenance()}" if latency else "")
     drop = ("source", "deployed_params", "deployed_macs", "macs")
     emit(fmt, document, rows, caption=caption, drop=drop)
+    next_step("boostformer space boostformer_b0", fmt=fmt)
 
 
 def _as_written(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from results.tables import Format
 from search.cli.data_argument import size_of
 from search.cli.device import ClassesOption, DeviceOption, reachable
 from search.cli.latency_table import calibrate, profile_space
-from search.cli.output import FormatOption, busy, emit, note
+from search.cli.output import FormatOption, busy, emit, next_step, note
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
@@ -71,6 +72,7 @@ def devices(fmt: FormatOption = Format.table) -> None:
             }
         )
     emit(fmt, rows, rows)
+    next_step("boostformer latency estimate ARCH --device all", fmt=fmt)
 
 
 def measure(
@@ -230,6 +232,7 @@ def _estimates(arch: str, size: str | None, classes: int | None, fmt: Format) ->
     height, width = network.size
     about = f"{arch} at {height}x{width}, {network.classes} classes; low and high: {BETWEEN['estimated']}"
     emit(fmt, document, rows, caption=f"{about}; labels_ms: to the label map", drop=("labels_ms",))
+    next_step(f"boostformer latency measure {shlex.quote(arch)}", fmt=fmt)
 
 
 def _plain(found: Latency) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from results.tables import Format
-from search.cli.output import FormatOption, emit
+from search.cli.output import FormatOption, emit, next_step
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +31,7 @@ def recipes(
             sizes = {"iterations": recipe.iterations, "batch_size": recipe.batch_size, "lr": recipe.lr}
             rows.append({"recipe": each, **sizes, "schedule": recipe.schedule, "about": shipped.about(each)})
         emit(fmt, rows, rows, drop=("schedule", "lr", "batch_size"))
+        next_step("boostformer recipes RECIPE", "boostformer train ARCH --recipe RECIPE --data DIR --out net", fmt=fmt)
         return
     recipe = shipped.load(name)
     document = {"about": shipped.about(name), "task": shipped.task_of(recipe), **recipe.model_dump(mode="json")}
