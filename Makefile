@@ -31,7 +31,7 @@ help:
 	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
 	@echo "make docs       the documentation site, into build/site"
 	@echo "make fuzz       10,000 hostile contents for each reader of files (resumable); make sbom: what is installed, as CycloneDX"
-	@echo "make coverage   branch coverage of the quick tests, in build/coverage (one process; some 15 minutes)"
+	@echo "make coverage   branch coverage of the quick tests, in build/coverage (one process)"
 	@echo "make race       search strategies beside Optuna's, NNI's and archai's, on tables (hours, resumable)"
 	@echo "make benchmark  costs per second beside fvcore, thop and NNI; speed of networks beside transformers'"
 

@@ -22,7 +22,7 @@ from boostformer.training.state import ResumableState
 
 NEEDED = ("accelerate", "boostformer.deploy.export", "boostformer.predict", "boostformer.training")
 NEEDED += ("matplotlib.figure", "results.report.draw_curves", "search.cli.program")
-"""What commands import in good time; here once for all that are forked."""
+"""Modules that are imported once, so that the processes that are forked have them already."""
 
 
 class Command:

@@ -58,16 +58,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
     return OneByOne(config, log)
 
 
-def pytest_collection_finish() -> None:
-    """torch's exporter reads the source of all its operators again for each export, a fifth of its time; once will do.
-
-    By now that module is imported if any test uses it of its own accord.
-    """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("onnxscript._framework_apis.") and hasattr(module, "get_torchlib_ops"):
-            module.get_torchlib_ops = functools.cache(module.get_torchlib_ops)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The fast tests first, then the slow ones; of those, the shortest are in the first folders."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

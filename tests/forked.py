@@ -86,7 +86,7 @@ def _become(how: SimpleNamespace) -> int:
         main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
+    except (Exception, KeyboardInterrupt):
         traceback.print_exc()
         return 1
     finally:

@@ -1,4 +1,4 @@
-"""What the processes of one training settle with each other: the statistics of a batch, and when to save and stop."""
+"""Agreements among the processes of one training: the statistics of a batch, and when to save and stop."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def open_journal(path: Path, *, create: bool = False) -> JournalStorage:
         return JournalStorage(backend)
     except OSError as error:
         raise os_refusal(path, "cannot be opened", error) from error
-    except (ValueError, LookupError, OverflowError, TypeError, AttributeError, AssertionError) as error:
+    except (ValueError, LookupError, OverflowError, RecursionError, TypeError, AttributeError, AssertionError) as error:
         # What Optuna's replay throws at lines that are not its own.
         raise UserError(f"{path}:{backend.line}: damaged journal ({type(error).__name__}: {error})") from error
 

@@ -29,7 +29,7 @@ OPENING = {
     "openvino": "import openvino; run = openvino.Core().compile_model(FILE)",
     "executorch": "import executorch.runtime as r; run = r.Runtime.get().load_program(FILE).load_method('forward')",
 }
-"""What Python opens a file with that is no ONNX."""
+"""Lines of Python that open a file of each format but ONNX."""
 
 
 def register(app: typer.Typer) -> None:

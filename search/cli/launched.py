@@ -1,4 +1,4 @@
-"""What an engine has started for `launch`: followed to its end, or left to the engine; and trainings as such work."""
+"""Following what an engine has started for `launch`: the workers of a search, or the processes of one training."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ from results.schema import FORMAT_VERSION, score_attribute
 from results.storage.location import JOURNAL_NAME
 from results.trial import Status
 
+FUZZED = Path(__file__).parents[1] / "fuzz" / "corpus" / "journal"
+
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
@@ -253,6 +255,7 @@ def test_missing_and_foreign_directories_are_refused(tmp_path: Path) -> None:
         (b'{"op_code":0,"worker_id":"a","study_name":"boostformer","directions":[1]}\n', "never set up"),
         (b'{"op_code":0,"worker_id":"a"}\n', ":1: damaged journal"),
         (b'{"op_code":99}\n', ":1: damaged journal"),
+        ((FUZZED / "nested-choice.log").read_bytes(), ":2: damaged journal"),
         (b'{"op_code":0,"work\n{"op_code":0}\n', ":1: damaged, and what follows depends on it"),
         (b'{"op_code":0,"worker_id":"a","study_name":"x","directions":[1]}\n\0\0\n', ":2: damaged, and what follows"),
     ],

@@ -58,9 +58,9 @@ class Launcher(Protocol):
     lasts: ClassVar[bool]
     """Whether workers go on without the process that started them, which ``--detach`` needs."""
     scales: ClassVar[bool]
-    """Whether it takes a range of workers: as many of the most as there is room for."""
+    """True if it takes a range of workers: as many of the most as there is room for."""
     gathers: ClassVar[bool]
-    """Whether it holds all workers of a range back until the least of them have room."""
+    """True if it holds all workers of a range back until the least of them have room."""
     trains: ClassVar[bool]
     """Whether it starts the processes of one training, too, all of them or none."""
 
