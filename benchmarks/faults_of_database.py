@@ -89,20 +89,23 @@ def other_code(ground: Ground) -> None:
 def read_only_server(ground: Ground) -> None:
     """PostgreSQL takes no writes for a while under three workers, as a stand-by does; they wait for it."""
     assert ground.server is not None
-    ground.together = FORK.Barrier(CROWD + 1)
+    barrier = ground.together = FORK.Barrier(CROWD + 1)
     workers = [ground.start() for _ in range(CROWD)]
-    ground.together.wait(HANGS_AFTER)
     ground.together = None
+    while barrier.n_waiting < CROWD and all(worker.is_alive() for worker in workers):
+        ground.pause(0.1)
     try:
-        for _ in range(3):
-            ground.pause(0.2)
+        for number in range(3):
             before = _refused(ground.server)
             _take_writes(ground.server, False)
+            if number == 0:  # a quick search would be over before
+                barrier.wait(HANGS_AFTER)
             while _refused(ground.server) == before and any(worker.is_alive() for worker in workers):
                 ground.pause(0.1)
             ground.faults += _refused(ground.server) > before
             ground.look()
             _take_writes(ground.server, True)
+            ground.pause(0.2)
     finally:
         _take_writes(ground.server, True)  # it is there for others, too
     for worker in workers:

@@ -57,8 +57,7 @@ def _become(how: SimpleNamespace) -> int:
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background ignore
     signal.set_wakeup_fd(-1)
     if how.start_new_session:
         os.setsid()
