@@ -115,8 +115,13 @@ def read_only_server(ground: Ground) -> None:
 
 
 def _take_writes(server: Server, does: bool) -> None:
-    server.sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if does else 'on'}")
+    """Have all sessions of the server take writes or refuse them, from their next transaction on."""
+    read_only = "off" if does else "on"
+    server.sql(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
     server.sql("SELECT pg_reload_conf()")
+    # A busy server reloads later. A new session that knows shows that the others have been told, too.
+    while server.sql("SHOW default_transaction_read_only") != read_only:
+        pass
 
 
 def _refused(server: Server) -> int:
