@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from boostformer.data import Pictures, SegmentationSplit
-from boostformer.data.augment import Augmentation, SegmentationAugmentation, classification_augmentation
+from boostformer.data.augment import Augmentation, SegmentationAugmentation
 from boostformer.data.normalise import IMAGENET, Normalisation, normalise
 from boostformer.errors import UserError
 from boostformer.training.heads import Outputs, WithHeads
@@ -135,6 +135,8 @@ class ClassificationTask:
     """Cross-entropy with label smoothing, on images mixed within the batch (mixup or CutMix, evenly)."""
 
     def __init__(self, split: Pictures, size: tuple[int, int], recipe: Recipe) -> None:
+        from boostformer.data.augment_pictures import classification_augmentation  # albumentations imports for long
+
         if not isinstance(recipe, PretrainRecipe):
             raise UserError("pre-training needs a recipe of kind 'pretrain', which says how images are mixed")
         self.recipe, self.num_classes = recipe, split.num_classes

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boostformer.data.augment import SegmentationAugmentation, classification_augmentation, is_varied
+from boostformer.data.augment import SegmentationAugmentation, is_varied
+from boostformer.data.augment_pictures import classification_augmentation
 from boostformer.data.normalise import MEAN, STD, normalise
 from boostformer.data.variation import Variation
 
