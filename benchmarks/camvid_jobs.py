@@ -1,7 +1,7 @@
 """Trainings on CamVid side by side: the data with a sequence held out, a pool of processes, a line for each training.
 
 What the scripts that train on CamVid share. A job is anything that can be pickled and has a ``key``; the row that
-comes of it has the same one, so that the same command goes on with the jobs that are missing.
+comes of it has the same one, so that the same command goes on with the jobs that are missing, each where it stood.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
+import shutil
 import statistics
 import time
 import traceback
@@ -112,6 +114,11 @@ def finished(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def state_of(job: Job, options: argparse.Namespace) -> Path:
+    """Name the folder where a training keeps its state, until its row is written, so that a stop loses a minute."""
+    return Path(options.out / "states" / re.sub(r"[^\w.+-]+", "_", job.key))
+
+
 def run_all(
     jobs: Sequence[AnyJob],
     run: Callable[[AnyJob, argparse.Namespace], dict[str, Any]],
@@ -161,6 +168,7 @@ def run_all(
                 continue
             with (options.out / "results.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
+            shutil.rmtree(state_of(job, options), ignore_errors=True)
             print(f"{row['key']}: {said(row)}, {row['seconds']} s", flush=True)
     pool.shutdown(wait=not running, cancel_futures=True)
     return failed

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camvid_jobs import CamVid, arguments, device_named, finished, loaders, opened, parse, run_all, spread
+from camvid_jobs import CamVid, arguments, device_named, finished, loaders, opened, parse, run_all, spread, state_of
 
 SCOUTED = 1200
 """Iterations of trainings that try a change."""
@@ -107,7 +107,8 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     data = opened(options.root, options.size, options.cache)
     model, recipe, teaching = prepared(job, options, data)
-    report = train(model, data.training, recipe, size=data.size, teaching=teaching)
+    state = state_of(job, options)
+    report = train(model, data.training, recipe, size=data.size, resume_dir=state, teaching=teaching)
     found = data.scores(model)
     scores = {"val": found["validation"], "test": found["sequence"]}
     if job.group == "teacher":

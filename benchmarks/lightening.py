@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, spread
+from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, spread, state_of
 
 from boostformer import presets
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
@@ -156,7 +156,8 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     before = {}
     if start and job.seed == 0 and job.iterations == options.iterations[0]:
         before = data.scores(model.cuda() if torch.cuda.is_available() else model)
-    report = train(model, data.training, recipe, size=data.size, teaching=teaching)
+    state = state_of(job, options)
+    report = train(model, data.training, recipe, size=data.size, resume_dir=state, teaching=teaching)
     after = data.scores(model)
     if job.arm == "first":
         model.labels = data.training.labels
