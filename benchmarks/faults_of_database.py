@@ -97,31 +97,21 @@ def read_only_server(ground: Ground) -> None:
     try:
         for number in range(3):
             before = _refused(ground.server)
-            _take_writes(ground.server, False)
+            ground.server.take_writes(False)
             if number == 0:  # a quick search would be over before
                 barrier.wait(HANGS_AFTER)
             while _refused(ground.server) == before and any(worker.is_alive() for worker in workers):
                 ground.pause(0.1)
             ground.faults += _refused(ground.server) > before
             ground.look()
-            _take_writes(ground.server, True)
+            ground.server.take_writes(True)
             ground.pause(0.2)
     finally:
-        _take_writes(ground.server, True)  # it is there for others, too
+        ground.server.take_writes(True)  # it is there for others, too
     for worker in workers:
         worker.join(HANGS_AFTER)
         assert worker.exitcode == 0, f"a worker ended with {worker.exitcode}: {ground.said.read_text()[-4000:]}"
     ground.conclude()
-
-
-def _take_writes(server: Server, does: bool) -> None:
-    """Have all sessions of the server take writes or refuse them, from their next transaction on."""
-    read_only = "off" if does else "on"
-    server.sql(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
-    server.sql("SELECT pg_reload_conf()")
-    # A busy server reloads later. A new session that knows shows that the others have been told, too.
-    while server.sql("SHOW default_transaction_read_only") != read_only:
-        pass
 
 
 def _refused(server: Server) -> int:

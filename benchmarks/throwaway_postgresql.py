@@ -11,11 +11,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
 USER, NOBODY = "postgres", 65534
 OPTIONS = "-c listen_addresses="
+RELOADED_WITHIN = 60.0
+"""Seconds."""
 
 
 def programs() -> Path | None:
@@ -70,6 +73,17 @@ class Server:
     def kill(self) -> None:
         """Ends the server as a power failure would."""
         os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+
+    def take_writes(self, does: bool) -> None:
+        """Have all sessions take writes, or refuse them as those of a stand-by do, from their next transaction on."""
+        read_only = "off" if does else "on"
+        self.sql(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        self.sql("SELECT pg_reload_conf()")
+        # A busy server reloads later. A new session that knows shows that the others have been told, too.
+        until = time.monotonic() + RELOADED_WITHIN
+        while self.sql("SHOW default_transaction_read_only") != read_only:
+            if time.monotonic() > until:
+                raise RuntimeError(f"the server does not turn default_transaction_read_only {read_only}")
 
     def sql(self, statement: str) -> str:
         """What ``psql`` answers."""

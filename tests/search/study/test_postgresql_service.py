@@ -21,15 +21,9 @@ from results.run import read_run
 from results.storage.database import engine_of, outage
 from results.storage.location import Database
 from search.study.folder import join
-from search.study.queue import Queue
 from search.worker.loop import work
 
 FORK = multiprocessing.get_context("fork")
-
-
-def read_only(server: Server, mine: Queue, value: str) -> None:
-    server.sql(f"BEGIN READ WRITE; ALTER DATABASE postgres SET default_transaction_read_only = {value}; COMMIT")
-    engine_of(mine._trials.storage).dispose()  # it is told to new sessions alone
 
 
 @pytest.mark.parametrize("moment", ["claim", "score", "end", "leave"])
@@ -42,22 +36,22 @@ def test_a_server_that_only_reads_is_waited_for(
     def say(line: str) -> None:
         said.append(line)
         if "read-only" in line:
-            read_only(server, mine, "off")
+            server.take_writes(True)
 
     with queue(tmp_path) as mine:
         mine._say = mine._reliably._say = say
         if moment == "claim":
-            read_only(server, mine, "on")
+            server.take_writes(False)
         claimed = take(mine)
         if moment == "score":
-            read_only(server, mine, "on")
+            server.take_writes(False)
         mine.scored(claimed, score(claimed))
         if moment == "end":
-            read_only(server, mine, "on")
+            server.take_writes(False)
         mine.finish(claimed, score(claimed))
         if moment == "leave":
             take(mine)
-            read_only(server, mine, "on")
+            server.take_writes(False)
     assert statuses(tmp_path) == ["finished", "interrupted"][: 1 + (moment == "leave")]
     assert "read-only transaction; trying again for 30 min" in said[0] and "back after" in said[-1]
 
