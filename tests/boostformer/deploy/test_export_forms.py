@@ -15,9 +15,9 @@ from test_consumer import SIZE, network, picture
 
 from boostformer import BoostFormer, build
 from boostformer.architecture import BlockSpec
+from boostformer.deploy import export
 from boostformer.deploy.agreement import Agreement, Pictures, agreement, made_pictures
 from boostformer.deploy.dynamic import refusal
-from boostformer.deploy.export import export_onnx
 from boostformer.deploy.manifest import Form
 from boostformer.deploy.onnx_network import OnnxNetwork
 from boostformer.errors import UserError
@@ -35,7 +35,7 @@ def pictures() -> Pictures:
 
 @pytest.mark.parametrize("opset", [13, 17])
 def test_half_precision_is_inside_and_checked_on_images(opset: int, tmp_path: Path) -> None:
-    done = export_onnx(network(), tmp_path / "net.onnx", opset=opset, form=Form(half=True), pictures=pictures())
+    done = export.export_onnx(network(), tmp_path / "net.onnx", opset=opset, form=Form(half=True), pictures=pictures())
     graph = onnx.load(done.file).graph
     ends = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
     weights = {one.data_type for one in graph.initializer if len(one.dims) > 1}
@@ -53,7 +53,7 @@ def test_half_precision_that_does_not_suffice_is_refused(tmp_path: Path) -> None
     with torch.no_grad():
         model.decoder.classifier.weight.mul_(1e5)  # its logits are beyond half precision
     with pytest.raises(UserError, match=r"half precision does not suffice: .* \(made scenes\)"):
-        export_onnx(model, tmp_path / "net.onnx", form=Form(half=True))
+        export.export_onnx(model, tmp_path / "net.onnx", form=Form(half=True))
     assert not list(tmp_path.iterdir())
 
 
@@ -71,10 +71,11 @@ def test_images_of_any_number_of_bands_are_made() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opset", [13, 18])
-def test_free_axes_take_other_batches_and_sizes(opset: int, tmp_path: Path) -> None:
+def test_free_axes_take_other_batches_and_sizes(tmp_path: Path) -> None:
     form = Form("int32", normalised=True, any_batch=True, any_size=True)
-    done = export_onnx(network(), tmp_path / "net.onnx", opset=opset, form=form, probes=1)
+    done = export.export_onnx(
+        network(), tmp_path / "net.onnx", opset=13, form=form, probes=1
+    )  # the one with most to convert
     session = onnxruntime.InferenceSession(done.file, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
     manifest = json.loads(done.manifest.read_text())
@@ -94,7 +95,7 @@ def test_a_free_size_is_one_of_whole_squares(tmp_path: Path) -> None:
             f"multiples of 32, from 64 on, not {size[0]}x{size[1]}; export with --size {instead}; the file takes others"
         )
         with pytest.raises(UserError, match=wrong):
-            export_onnx(network(size), tmp_path / "net.onnx", form=Form(any_size=True))
+            export.export_onnx(network(size), tmp_path / "net.onnx", form=Form(any_size=True))
 
 
 def deformable() -> BoostFormer:
@@ -105,14 +106,14 @@ def deformable() -> BoostFormer:
     return build(replace(arch, stages=tuple(stages)))
 
 
-def test_the_block_that_fixes_the_size_is_named() -> None:
-    refused = refusal(deformable().architecture, Form(any_size=True))
-    assert "size cannot be free, fixed by mixer deformable_attention (stage 3);" in str(refused)
-    assert refusal(deformable().architecture, Form(any_batch=True)) is None
-
-
 @pytest.mark.slow
-def test_a_network_whose_size_is_fixed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"fixed by mixer deformable_attention \(stage 3\);"):
-        export_onnx(deformable(), tmp_path / "net.onnx", form=Form(any_size=True))
+def test_a_network_whose_size_is_fixed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:  # as torch does, after half a minute
+        raise torch.onnx.OnnxExporterError("constraints violated")
+
+    monkeypatch.setattr(export, "to_onnx", fails)
+    model = deformable()
+    with pytest.raises(UserError, match=r"size cannot be free, fixed by mixer deformable_attention \(stage 3\);"):
+        export.export_onnx(model, tmp_path / "net.onnx", form=Form(any_size=True))
     assert not list(tmp_path.iterdir())
+    assert refusal(model.architecture, Form(any_batch=True)) is None
