@@ -144,6 +144,11 @@ def next_step(*commands: str, fmt: Format = Format.table) -> None:
         note("\n".join(["next:", *(f"  {re.sub('^boostformer', lambda _: program, line)}" for line in commands)]))
 
 
+def exporting(network: Path) -> str:
+    """Write the command that exports a checkpoint, beside where one works."""
+    return shlex.join(["boostformer", "export", str(network), "--out", f"{network.resolve().name}.onnx"])
+
+
 def between_words(text: str, columns: int) -> str:
     """Break long lines between words; those that hold a command of ours, which people copy, stay in one piece."""
     return "\n".join(
