@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +11,10 @@ import typer
 from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.tables import Format
-from search.cli.arch_argument import is_checkpoint
 from search.cli.data_argument import size_of
 from search.cli.device import ClassesOption, DeviceOption, reachable
 from search.cli.latency_table import calibrate, profile_space
-from search.cli.output import FormatOption, busy, emit, exporting, next_step, note
+from search.cli.output import FormatOption, busy, emit, exporting, latency_of, next_step, note
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
@@ -122,7 +120,7 @@ def estimate(
         return
     entry = find(device, AdditiveConfig)
     _figure(entry, arch, size, classes, 1, fmt)
-    next_step(_again("measure", arch, size, classes, device=entry.device.about), fmt=fmt)
+    next_step(latency_of("measure", arch, size, classes, device=entry.device.about), fmt=fmt)
 
 
 def trust(
@@ -239,30 +237,16 @@ def _estimates(arch: str, size: str | None, classes: int | None, fmt: Format) ->
     height, width = network.size
     about = f"{arch} at {height}x{width}, {network.classes} classes; low and high: {BETWEEN['estimated']}"
     emit(fmt, document, rows, caption=f"{about}; labels_ms: to the label map", drop=("labels_ms",))
-    next_step(_again("measure", arch, size, classes), fmt=fmt)
+    next_step(latency_of("measure", arch, size, classes), fmt=fmt)
 
 
 def _after_measuring(arch: str, size: str | None, classes: int | None) -> str:
     """Give what comes after a measurement: with weights their file, else the figures of other boards."""
+    from search.cli.arch_argument import is_checkpoint
+
     if is_checkpoint(arch):
         return exporting(Path(arch))
-    return _again("estimate", arch, size, classes, device=ALL)
-
-
-def _again(command: str, arch: str, size: str | None, classes: int | None, *, device: str | None = None) -> str:
-    """Write a command about the same network, at the same size.
-
-    Args:
-        command: measure or estimate.
-        arch: the network, as it was named.
-        size: HxW, if it was given.
-        classes: their number, if it was given.
-        device: the device; None for the command's own.
-    """
-    words = ["boostformer", "latency", command, arch]
-    for option, value in (("--size", size), ("--classes", classes), ("--device", device)):
-        words += [] if value is None else [option, str(value)]
-    return shlex.join(words)
+    return latency_of("estimate", arch, size, classes, device=ALL)
 
 
 def _plain(found: Latency) -> dict[str, Any]:
