@@ -256,7 +256,7 @@ def full_disk(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free space and the same command resumes")
+        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free space, then the same command resumes")
         raise typer.Exit(1) from None
 
 

@@ -249,7 +249,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == (
         f"error: {tmp_path}: No space left on device; "
-        "what is finished is kept, free space and the same command resumes\n"
+        "what is finished is kept, free space, then the same command resumes\n"
     )
     assert statuses(tmp_path) == ["finished"] * 3
 
