@@ -19,6 +19,13 @@ _LIKE = {
 """Columns that are written like an objective, and which."""
 
 
+_REASONS = {
+    "nan": "the loss became no number",
+    "out_of_memory": "out of memory",
+    "too_long": "it took too long",
+}
+"""Reasons whose words need more."""
+
 NOTATION = (
     "An architecture in short, such as `32x2 64x2 overlap_conv/msca+mix_ffn | 160x2 256x2 pooling/pooling+star | "
     "concat 128`: of each stage, the finest first, its width x depth; behind stages that have the same blocks their "
@@ -43,6 +50,11 @@ def summary(architecture: Mapping[str, Any], separator: str = " | ") -> str:
     ]
     stem = [network.stem.name] if network.stem != NO_STEM else []
     return separator.join([*stem, *parts, f"{network.decoder.fusion.name} {network.decoder.width}"])
+
+
+def why(reason: str | None) -> str:
+    """Word for people why a trial ended without a result; a training's own reasons are stored as single words."""
+    return "no reason is known" if reason is None else _REASONS.get(reason, reason)
 
 
 def human(column: str, value: float | None) -> str:

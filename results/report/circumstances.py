@@ -9,7 +9,7 @@ from typing import Any
 from boostformer.shown import number_of
 from results.report.card import Card, duration, share
 from results.run import Run
-from results.summary import human, limits
+from results.summary import human, limits, why
 from results.trial import Status, Trial
 
 _MANY = 0.2
@@ -57,7 +57,7 @@ def failures_card(run: Run) -> Card | None:
             trial.is_finished and not trial.feasible
         ):
             status = "over budget" if trial.is_finished else trial.status.value.replace("_", " ")
-            ends[status, trial.reason or "no reason is known"].append(trial.number)
+            ends[status, why(trial.reason)].append(trial.number)
     if not ends:
         return None
     groups = [(status, why, len(found), found[:_SHOWN]) for (status, why), found in ends.items()]

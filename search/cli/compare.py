@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import is_folder
 from results.tables import Format
 from search.cli.data_argument import HELP
-from search.cli.output import emit, next_step, note
+from search.cli.output import emit, exporting, next_step, note
 from search.cli.scoring import SplitOption, checked_split
 
 if TYPE_CHECKING:
@@ -112,8 +111,7 @@ def compare(
     if not plain:
         note(found.caption)
     best = max((score for entry in entries for score in entry.scores), key=lambda score: score.miou)
-    folder = shlex.quote(best.checkpoint)
-    next_step(f"boostformer export {folder} --out {shlex.quote(Path(best.checkpoint).name)}.onnx", fmt=Format(fmt))
+    next_step(exporting(Path(best.checkpoint)), fmt=Format(fmt))
 
 
 def _named(networks: list[str]) -> dict[str, list[Path]]:

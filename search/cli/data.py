@@ -22,7 +22,7 @@ from search.cli.data_argument import (
     with_kind,
     with_meaning,
 )
-from search.cli.output import FormatOption, next_step, note, progress, width
+from search.cli.output import FormatOption, between_words, next_step, note, progress, width
 
 if TYPE_CHECKING:
     from boostformer.data.check import Report
@@ -203,4 +203,5 @@ def _faults(report: Report) -> str:
 
 
 def _lines(lines: list[tuple[str, str]]) -> str:
-    return "".join(f"{name:<8} {text}\n" for name, text in lines)
+    whole, columns = "".join(f"{name:<8} {text}\n" for name, text in lines), width()
+    return whole if columns is None else between_words(whole, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from results.tables import Format
 from search.cli.data_argument import HELP
 from search.cli.device import reachable
 from search.cli.export import pictures_for, to_export
-from search.cli.output import FormatOption, emit, note
+from search.cli.output import FormatOption, emit, next_step, note
 
 if TYPE_CHECKING:
     from boostformer.data.config import Fit
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from boostformer.deploy.export import Exported
     from boostformer.figures import Latency
     from boostformer.model import BoostFormer
+    from evaluators.latency.devices import Entry, JetsonDevice
     from evaluators.latency.jetson.engine import Engine
     from evaluators.latency.jetson.meter import JetsonMeter
 
 NAME = "net"
+SSH_PORT = 22
 
 
 def register(app: typer.Typer) -> None:
@@ -84,6 +87,20 @@ def deploy(
         plain.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         text.write_text(_markdown(report), encoding="utf-8")
     emit(fmt, report, _rows(report), caption=f"{latency.provenance}\n{', '.join(map(str, files))}")
+    next_step(to_the_board(entry, files[0], done.manifest), fmt=fmt)
+
+
+def to_the_board(entry: Entry[JetsonDevice], *files: Path) -> str:
+    """Write the command that puts files into the home folder of a board."""
+    device = entry.device
+    address = f"[{device.address}]" if ":" in device.address else device.address
+    words = ["scp"]
+    if device.port != SSH_PORT:
+        words += ["-P", str(device.port)]
+    if device.key is not None:
+        words += ["-i", str(entry.folder / device.key.expanduser())]
+    user = "" if device.user is None else f"{device.user}@"
+    return shlex.join([*words, *map(str, files), f"{user}{address}:"])
 
 
 def _score(engine: Engine, done: Exported, pictures: Pictures) -> Agreement:

@@ -25,7 +25,7 @@ from search.cli.data_argument import (
     meaning_of,
     with_meaning,
 )
-from search.cli.output import FormatOption, emit, next_step, note, progress
+from search.cli.output import FormatOption, emit, exporting, next_step, note, progress
 from search.cli.scoring import (
     DeviceOption,
     PrecisionOption,
@@ -152,11 +152,8 @@ def evaluate(
     }
     drop = ("precision_percent", "recall_percent")
     emit(fmt, document, rows, caption=_caption(network, split, seen, view, found.metrics), drop=drop)
-    ours = shlex.quote(str(network))
-    steps = [f"boostformer predict {ours} IMAGE --out pictures"]
-    if network.suffix != ".onnx":
-        steps.append(f"boostformer export {ours} --out {shlex.quote(network.name)}.onnx")
-    next_step(*steps, fmt=fmt)
+    steps = [f"boostformer predict {shlex.quote(str(network))} IMAGE --out pictures"]
+    next_step(*steps, *([] if network.suffix == ".onnx" else [exporting(network)]), fmt=fmt)
 
 
 def view_of(mode: str, overlap: float | None, scales: str, flip: bool) -> View:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from boostformer.errors import UserError
 from boostformer.shown import number_of
 from results.tables import Format
 from search.cli.data_argument import size_of
-from search.cli.output import FormatOption, busy, emit, next_step, note
+from search.cli.output import FormatOption, busy, emit, latency_of, next_step, note
 
 if TYPE_CHECKING:
     from evaluators.costs.counting import Cost
@@ -39,7 +38,7 @@ def profile(
     document, rows, caption = _profiled(arch, size, classes)
     drop = ("attention_macs", "conv_linear_macs", "times", "deployed_params", "block")
     emit(fmt, document, rows, caption=caption, drop=drop)
-    next_step(f"boostformer latency estimate {shlex.quote(arch)} --device all", fmt=fmt)
+    next_step(latency_of("estimate", arch, size, classes, device="all"), fmt=fmt)
 
 
 @busy("counting …")

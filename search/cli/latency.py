@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from results.tables import Format
 from search.cli.data_argument import size_of
 from search.cli.device import ClassesOption, DeviceOption, reachable
 from search.cli.latency_table import calibrate, profile_space
-from search.cli.output import FormatOption, busy, emit, next_step, note
+from search.cli.output import FormatOption, busy, emit, exporting, latency_of, next_step, note
 
 if TYPE_CHECKING:
     from boostformer.figures import Latency
@@ -72,7 +71,7 @@ def devices(fmt: FormatOption = Format.table) -> None:
             }
         )
     emit(fmt, rows, rows)
-    next_step("boostformer latency estimate ARCH --device all", fmt=fmt)
+    next_step("boostformer latency estimate boostformer_b0 --device all", fmt=fmt)
 
 
 def measure(
@@ -97,8 +96,10 @@ def measure(
         if classes is not None:
             raise UserError(f"--classes: {arch} has its own; leave it out, or export another file")
         _file_figure(device, Path(arch), size, builds, fmt)
+        next_step("boostformer latency devices", fmt=fmt)
         return
     _figure(find(device, MeasuredConfig), arch, size, classes, builds, fmt)
+    next_step(_after_measuring(arch, size, classes), fmt=fmt)
 
 
 def estimate(
@@ -117,7 +118,9 @@ def estimate(
     if device == ALL:
         _estimates(arch, size, classes, fmt)
         return
-    _figure(find(device, AdditiveConfig), arch, size, classes, 1, fmt)
+    entry = find(device, AdditiveConfig)
+    _figure(entry, arch, size, classes, 1, fmt)
+    next_step(latency_of("measure", arch, size, classes, device=entry.device.about), fmt=fmt)
 
 
 def trust(
@@ -139,6 +142,7 @@ def trust(
         note("nothing is stored")
         raise typer.Exit(1)
     note(host_keys.trust(name, entry.device, entry.folder, key, replace=replace))
+    next_step(f"boostformer latency measure boostformer_b0 --device {name}")
 
 
 def _figure(
@@ -158,7 +162,8 @@ def _figure(
     from search.cli.data_argument import size_of
 
     network = at_size(read_architecture(arch).replace(classes=classes), size_of(size))
-    with reachable(), busy(f"measuring on {entry.name} …"):
+    doing = f"measuring on {entry.name} …" if entry.device.measured else f"estimating {entry.name} …"
+    with reachable(), busy(doing):
         found = entry.open().latency(network, labels=True, builds=builds, say=note)
     document = {"architecture": network.id, "size": list(network.size), "device": entry.name, **_plain(found)}
     between = BETWEEN["builds" if builds > 1 else found.provenance.kind]
@@ -232,7 +237,16 @@ def _estimates(arch: str, size: str | None, classes: int | None, fmt: Format) ->
     height, width = network.size
     about = f"{arch} at {height}x{width}, {network.classes} classes; low and high: {BETWEEN['estimated']}"
     emit(fmt, document, rows, caption=f"{about}; labels_ms: to the label map", drop=("labels_ms",))
-    next_step(f"boostformer latency measure {shlex.quote(arch)}", fmt=fmt)
+    next_step(latency_of("measure", arch, size, classes), fmt=fmt)
+
+
+def _after_measuring(arch: str, size: str | None, classes: int | None) -> str:
+    """Give what comes after a measurement: with weights their file, else the figures of other boards."""
+    from search.cli.arch_argument import is_checkpoint
+
+    if is_checkpoint(arch):
+        return exporting(Path(arch))
+    return latency_of("estimate", arch, size, classes, device=ALL)
 
 
 def _plain(found: Latency) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def profile_space(
         raise typer.Exit(1)
     if len(table.calibrated) < NETWORKS:
         next_step(f"boostformer latency calibrate --device {device}")
+    else:
+        next_step(_searching(device))
 
 
 def calibrate(
@@ -101,6 +103,12 @@ def calibrate(
     if doubts := table.doubts():
         note(f"error: {doubts}; give the table another file, and profile and calibrate again on a quiet machine")
         raise typer.Exit(1)
+    next_step(_searching(device), fmt=fmt)
+
+
+def _searching(device: str) -> str:
+    """Write the command that begins a search for what the table predicts."""
+    return f"boostformer init DATA --out run.yaml   # then in run.yaml: latency: {{device: {device}}}"
 
 
 def _report(table: Table, fmt: Format) -> None:

@@ -46,12 +46,12 @@ def launch(
             "behind --.",
         ),
     ] = False,
-    cores: Annotated[int | None, typer.Option(min=1, help="Of each worker.", show_default=False)] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores of each worker.", show_default=False)] = None,
     gpus: Annotated[
-        float, typer.Option(min=0, help="Of each worker; --on ray also a share of one, such as 0.5.")
+        float, typer.Option(min=0, help="GPUs of each worker; --on ray also a share of one, such as 0.5.")
     ] = 0.0,
     memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of each worker, such as 8G.", show_default=False)
+        str | None, typer.Option(metavar="SIZE", help="Memory of each worker, such as 8G.", show_default=False)
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the images are on other machines.", show_default=False)

@@ -19,7 +19,7 @@ from search.cli.data_argument import data_in, data_of
 from search.cli.full_training import BEST
 from search.cli.last_training import LastTraining
 from search.cli.lightening import SEARCH, START, TRIALS, Folder, Limits, Wish, write_files
-from search.cli.output import emit, next_step, note
+from search.cli.output import emit, exporting, next_step, note
 from search.cli.recipe_options import (
     DataOption,
     IterationsOption,
@@ -194,7 +194,7 @@ def _compare(out: Path, scores: dict[Path, Scored], images: DataConfig, device: 
     emit(Format.table, found.document(), cells, columns=columns, caption=found.caption)
     net = list(scores)[-1]
     note(f"written: {out / TABLE}.md and .json; the best of its validations is in {net / BEST}")
-    next_step(f"boostformer export {shlex.quote(str(net))} --out {shlex.quote(f'{net.name}.onnx')}")
+    next_step(exporting(net))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import typer
 
 from boostformer.errors import UserError
 from boostformer.shown import number_of
-from results.summary import NOTATION
+from results.summary import NOTATION, why
 from results.tables import Format
 from search.cli.output import FormatOption, WhereOption, emit_trials, next_step, note
 from search.cli.together import show_together
@@ -134,7 +134,7 @@ def show_end(run_dir: Path, latency: Timing | None) -> int:
     if not members:
         note(f"{so_far(run_dir)}; the front is empty")
         if reason := _only_failures(run_dir):
-            note(f"error: {run_dir}: every network failed, most by '{reason}'; begin another run with another recipe")
+            note(f"error: {run_dir}: every network failed, most often: {reason}; begin another run with another recipe")
             raise typer.Exit(1)
     return len(members)
 
@@ -165,7 +165,7 @@ def _only_failures(run_dir: Path) -> str | None:
     from results.trial import Status
 
     trials = read_run(run_dir).trials
-    reasons = Counter(trial.reason or "unknown" for trial in trials if trial.status is Status.FAILED)
+    reasons = Counter(why(trial.reason) for trial in trials if trial.status is Status.FAILED)
     if not reasons or any(trial.is_finished for trial in trials):
         return None
     return reasons.most_common(1)[0][0]

@@ -144,6 +144,27 @@ def next_step(*commands: str, fmt: Format = Format.table) -> None:
         note("\n".join(["next:", *(f"  {re.sub('^boostformer', lambda _: program, line)}" for line in commands)]))
 
 
+def exporting(network: Path) -> str:
+    """Write the command that exports a checkpoint, beside where one works."""
+    return shlex.join(["boostformer", "export", str(network), "--out", f"{network.resolve().name}.onnx"])
+
+
+def latency_of(command: str, arch: str, size: str | None, classes: int | None, *, device: str | None = None) -> str:
+    """Write the command for a network's milliseconds.
+
+    Args:
+        command: measure or estimate.
+        arch: the network, as it was named.
+        size: HxW, if it was given.
+        classes: their number, if it was given.
+        device: the device; None for the command's own.
+    """
+    words = ["boostformer", "latency", command, arch]
+    for option, value in (("--size", size), ("--classes", classes), ("--device", device)):
+        words += [] if value is None else [option, str(value)]
+    return shlex.join(words)
+
+
 def between_words(text: str, columns: int) -> str:
     """Break long lines between words; those that hold a command of ours, which people copy, stay in one piece."""
     return "\n".join(

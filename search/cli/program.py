@@ -43,6 +43,7 @@ from search.cli import (
     travel,
     trust,
     use,
+    worker,
 )
 from search.cli.sign_of_life import sign_of_life
 
@@ -90,6 +91,7 @@ def _options(
 for group in (
     init,
     run,
+    worker,
     lighten,
     launch,
     outcome,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -31,11 +32,13 @@ def recipes(
             sizes = {"iterations": recipe.iterations, "batch_size": recipe.batch_size, "lr": recipe.lr}
             rows.append({"recipe": each, **sizes, "schedule": recipe.schedule, "about": shipped.about(each)})
         emit(fmt, rows, rows, drop=("schedule", "lr", "batch_size"))
-        next_step("boostformer recipes RECIPE", "boostformer train ARCH --recipe RECIPE --data DIR --out net", fmt=fmt)
+        next_step(f"boostformer recipes {rows[0]['recipe']}", fmt=fmt)
         return
     recipe = shipped.load(name)
     document = {"about": shipped.about(name), "task": shipped.task_of(recipe), **recipe.model_dump(mode="json")}
     if fmt is Format.table:
         print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="", flush=True)
+        command = "pretrain" if document["task"] == "classification" else "train"
+        next_step(f"boostformer {command} boostformer_b0 --recipe {shlex.quote(name)} --data DIR --out net")
         return
     emit(fmt, document, [{"key": key, "value": str(value)} for key, value in document.items()])

@@ -13,7 +13,7 @@ import typer
 import boostformer
 from boostformer.errors import UserError, os_refusal
 from boostformer.files import is_file, read_json, replacing
-from search.cli.output import busy, next_step, note
+from search.cli.output import busy, exporting, next_step, note
 
 if TYPE_CHECKING:
     from results.report.run_page import Beside, Now
@@ -57,13 +57,13 @@ def report(
     if not is_run(folder):
         if against is not None:
             raise UserError("--against: is for the folder of a run")
-        document = _training(folder)
+        document, step = _training(folder), exporting(folder)
     elif live:
         _follow(folder, against, port)
         return
     else:
         with busy("drawing …"):
-            document = _run(folder, against, pictures)
+            document, step = _run(folder, against, pictures)
     target = out or folder / NAME
     try:
         with replacing(target) as part:
@@ -71,26 +71,26 @@ def report(
     except OSError as error:
         raise os_refusal(target, "cannot be written", error) from None
     note(f"written: {target}, {len(content) / 2**20:.1f} MB; open it in any browser, it needs nothing else")
-    ours = shlex.quote(str(folder))
-    if is_run(folder):
-        next_step(f"boostformer retrain {ours} --pick knee --out checkpoint")
-    else:
-        next_step(f"boostformer export {ours} --out {shlex.quote(folder.name)}.onnx")
+    if step:
+        next_step(step)
 
 
-def _run(run_dir: Path, against: Path | None, pictures: bool) -> dict[str, Any]:
+def _run(run_dir: Path, against: Path | None, pictures: bool) -> tuple[dict[str, Any], str]:
+    """Gather the page of a run; the second value is the command that comes next, empty where there is no front."""
     from dataclasses import replace
 
     from results.report.run_page import run_document
     from results.run import read_run
 
     run, beside = read_run(run_dir), _beside(run_dir, against)
+    picks = _picks(run)
     if pictures:
         from search.cli.report_pictures import pictures_of
 
-        found = pictures_of(run_dir, run, _picks(run))
+        found = pictures_of(run_dir, run, picks)
         beside = replace(beside, samples=found.samples, remark=found.remark, predictions=found.predictions)
-    return run_document(_as_it_is(run, run_dir), run_dir.resolve().name, beside)
+    step = f"boostformer retrain {shlex.quote(str(run_dir))} --pick knee --out checkpoint" if picks else ""
+    return run_document(_as_it_is(run, run_dir), run_dir.resolve().name, beside), step
 
 
 def _picks(run: Run) -> list[Trial]:

@@ -1,4 +1,4 @@
-"""The commands that run a search: `search`, `worker`."""
+"""The command `search`, and what a search needs of a database, of shared files and of the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,8 +50,8 @@ NONE = Others()
 
 
 def register(app: typer.Typer) -> None:
+    """Add this module's command to the program."""
     app.command()(search)
-    app.command()(worker)
 
 
 def search(
@@ -113,9 +112,9 @@ def search(
         raise UserError(f"--hours: {hours:g} is no time; allowed: above 0, such as 8 or 0.5")
     if as_parents and not known_from:
         raise UserError("--as-parents: is for --from RUN_DIR, whose weights are meant")
-    database = _database(storage, study or out.resolve().name) if storage is not None else None
+    database = database_of(storage, study or out.resolve().name) if storage is not None else None
     others = Others(tuple(known_from or ()), as_parents)
-    place = _place(files)
+    place = place_of(files)
     run = run_search(
         run_file, out, trials, workers, database, data=data, force=force, hours=hours, others=others, files=place
     )
@@ -221,75 +220,15 @@ def run_search(
     return opened.experiment
 
 
-def worker(
-    run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="The folder of a run.")] = None,
-    storage: StorageOption = None,
-    study: Annotated[str | None, typer.Option(help="Name of the search in the database.")] = None,
-    files: FilesOption = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder here of the search; by default named as the study.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="ROOT", help="Where the search's data are on this machine.")
-    ] = None,
-    device: Annotated[int | None, typer.Option(min=0, help="Number of the CUDA device to train on.")] = None,
-    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
-) -> None:
-    """Join a search that was started elsewhere, as one more process, from any machine; any number may."""
-    if device is not None:
-        from search.worker.accelerators import use
-
-        use(device)
-    from results.storage.location import storage_of
-    from search.config.opening import OpenExperiment
-    from search.study.folder import join, read_experiment
-    from search.study.places import moved, require_data
-    from search.study.retry import Patience
-    from search.worker.launchers.nni.worker import shown_by_nni
-    from search.worker.loop import work
-    from search.worker.progress import ConsoleReporter, LineReporter
-
-    if child:
-        from search.worker.local import stop_with_parent
-
-        stop_with_parent()
-    if (storage is None) != (study is None) or (run_dir is None) != (storage is not None) or (run_dir and out):
-        raise UserError("worker: name the search by RUN_DIR, or by --storage and --study (and --out)")
-    if storage is not None and study is not None:
-        run_dir = out or Path(study)
-        join(run_dir, _database(storage, study), _place(files))
-    elif files is not None:
-        _place(files)  # which the run's folder may name from now on
-    assert run_dir is not None
-    read = partial(read_experiment, run_dir)
-    # A child's parent has just reached the database; else the address may be wrong.
-    experiment = Patience(storage_of(run_dir), LineReporter().says)(read) if child else read()
-    if data is not None:
-        experiment = moved(experiment, data)
-    opened = OpenExperiment(experiment)
-    require_data(opened)
-    opened.start  # noqa: B018  # says at once when it has changed, or is missing
-    try:
-        with _full_disk(run_dir):
-            if child:
-                work(opened, run_dir, LineReporter())
-                return
-            with ConsoleReporter() as console, shown_by_nni(console) as reporter:
-                work(opened, run_dir, reporter)
-        note(f"nothing is left to do: {so_far(run_dir)}; a search with more --trials, or --hours, adds some")
-    except KeyboardInterrupt:
-        if not child:
-            note(f"stopped: {so_far(run_dir)}; the same command joins again")
-        raise typer.Exit(130) from None
-
-
-def _place(files: str | None) -> str | None:
+def place_of(files: str | None) -> str | None:
+    """Read ``--files``: where machines share weights and states."""
     from search.study.stores import named_by_user
 
     return named_by_user(files) if files is not None else None
 
 
-def _database(storage: str, study: str) -> Database:
+def database_of(storage: str, study: str) -> Database:
+    """Read ``--storage``: the database of the search ``study``."""
     from results.storage.database import named_by_user
     from results.storage.location import Database
 
@@ -300,7 +239,7 @@ def _database(storage: str, study: str) -> Database:
 def resumable(run_dir: Path) -> Iterator[None]:
     """Say on Ctrl-C, in one line, how far the run is and how to resume it."""
     try:
-        with _full_disk(run_dir):
+        with full_disk(run_dir):
             yield
     except KeyboardInterrupt:
         # A password in an address is not to be shown.
@@ -310,14 +249,14 @@ def resumable(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _full_disk(run_dir: Path) -> Iterator[None]:
+def full_disk(run_dir: Path) -> Iterator[None]:
     """End with one line and exit code 1 when the disk is full, which is nobody's bug."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free space and the same command resumes")
+        note(f"error: {run_dir}: {error.strerror}; what is finished is kept, free space, then the same command resumes")
         raise typer.Exit(1) from None
 
 

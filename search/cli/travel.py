@@ -39,7 +39,7 @@ def export_run(
 
         run = write(run_dir, file, note, weights=weights)
     note(f"{file}: {number_of(len(run.trials), 'trial')}, {file.stat().st_size / 1e6:.1f} MB")
-    next_step(f"boostformer import-run {shlex.quote(file.name)} FOLDER, on the other machine")
+    next_step(f"boostformer import-run {shlex.quote(file.name)} FOLDER   # on the other machine")
 
 
 def import_run(

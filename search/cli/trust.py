@@ -43,6 +43,7 @@ def trust(
     """Show how well a run's short trainings predict longer ones: those of higher rungs, and its retrained networks."""
     from results.agreement import trust as examine
     from results.agreement import trust_lines
+    from results.pareto import front
     from results.run import read_run
 
     run = read_run(run_dir)
@@ -51,6 +52,7 @@ def trust(
     rows = [{name: attrgetter(path)(comparison) for name, path in _COLUMNS.items()} for comparison in found.comparisons]
     if fmt is Format.table and not rows:
         print(*trust_lines(run), sep="\n")
-        next_step(f"boostformer retrain {shlex.quote(str(run_dir))} --pick knee --out checkpoint")
-        return
-    emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)), drop=_DROP)
+    else:
+        emit(fmt, document, rows, columns=list(_COLUMNS), caption="\n".join(trust_lines(run)), drop=_DROP)
+    if front(run.trials, run.objectives):
+        next_step(f"boostformer retrain {shlex.quote(str(run_dir))} --pick knee --out checkpoint", fmt=fmt)

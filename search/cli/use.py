@@ -12,7 +12,7 @@ from boostformer.errors import UserError, nearest
 from boostformer.files import exists, is_folder
 from boostformer.shown import number_of
 from search.cli.data_argument import data_in
-from search.cli.output import next_step, note, progress
+from search.cli.output import exporting, next_step, note, progress
 from search.cli.scoring import DeviceOption, PrecisionOption, load, refuse_size
 
 if TYPE_CHECKING:
@@ -84,11 +84,8 @@ def predict(
         for name, source in videos.items():
             _draw_video(model, source, out / name, wanted, frames, how)
     print(write_legend(model, out), flush=True)
-    ours = shlex.quote(str(network))
-    if network.suffix == ".onnx":
-        next_step(f"boostformer latency measure {ours}")
-    else:
-        next_step(f"boostformer export {ours} --out {shlex.quote(network.name)}.onnx")
+    is_file = network.suffix == ".onnx"
+    next_step(f"boostformer latency measure {shlex.quote(str(network))}" if is_file else exporting(network))
 
 
 def _seen(model: BoostFormer | OnnxNetwork) -> dict[str, Any]:

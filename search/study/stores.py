@@ -108,7 +108,7 @@ class Bucket:
             files, root = fsspec.url_to_fs(self._url)
         except ImportError:
             kind = self._url.partition(":")[0]
-            raise UserError(f"{self._url}: needs more: pip install 'boostformer[{_EXTRAS[kind]}]'") from None
+            raise UserError(f"{self._url}: needs another package: pip install 'boostformer[{_EXTRAS[kind]}]'") from None
         except Exception as error:
             if not _is_theirs(error):
                 raise

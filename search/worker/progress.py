@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from boostformer.shown import number_of, printable
-from results.summary import human
+from results.summary import human, why
 from results.trial import COSTS, OBJECTIVES, Trial
 from search.study.scheduler import Scheduler
 from search.study.state import Standing
@@ -37,7 +37,7 @@ def describe(trial: Trial) -> str:
     if not trial.status.concludes:
         reason = f": {trial.reason}" if trial.reason else ""
         return f"{name}: {trial.status.replace('_', ' ')}{reason}"
-    scored = f"mIoU {human('miou', trial.miou)}" if trial.is_finished else f"failed: {trial.reason}"
+    scored = f"mIoU {human('miou', trial.miou)}" if trial.is_finished else f"failed: {why(trial.reason)}"
     known = [(cost, value) for name in COSTS if (value := (cost := OBJECTIVES[name]).value(trial)) is not None]
     costs = ", ".join(f"{cost.show(value)} {cost.noun}".rstrip() for cost, value in known)
     if trial.key.rung:

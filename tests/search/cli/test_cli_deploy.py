@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluators.latency.devices import read_devices
 from evaluators.latency.jetson.host_keys import fetch_key, trust
 from evaluators.latency.jetson.ssh import Connection
+from search.cli.deploy import to_the_board
 
 # The stand-in for a board is that of the backend's own tests.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "evaluators" / "latency"))
@@ -61,9 +64,21 @@ def test_a_network_is_deployed(board: BoardServer, trained: Path, run_cli: Cli, 
         "net.md",
         "net.onnx",
     ]
+    assert "next:" not in done.stderr
     engine = (tmp_path / "out" / "net.engine").read_bytes()
     assert engine.partition(b"\n")[2] == (tmp_path / "out" / "net.onnx").read_bytes()
     assert "| power mode | MAXN |" in (tmp_path / "out" / "net.md").read_text()
+
+
+def test_what_comes_next_brings_the_engine_back_to_the_board(tmp_path: Path) -> None:
+    (tmp_path / "devices.yaml").write_text(
+        "near: {kind: jetson, address: nano.local}\n"
+        "far: {kind: jetson, address: 'fe80::1', port: 2222, user: me, key: my id}\n"
+    )
+    known = read_devices(tmp_path / "devices.yaml")
+    near, far = (to_the_board(known[name], Path("my net/net.engine")) for name in ("near", "far"))
+    assert near == "scp 'my net/net.engine' nano.local:"
+    assert shlex.split(far) == ["scp", "-P", "2222", "-i", f"{tmp_path}/my id", "my net/net.engine", "me@[fe80::1]:"]
 
 
 def test_a_failure_there_is_a_line_and_leaves_nothing(

@@ -95,7 +95,11 @@ def test_output(
     joints = {piece for word in words_of(whole) for piece in re.findall(r"[\w]{3,}", word)}
     broken = {w for w in cells if w not in words_of(whole) and not set(re.findall(r"[\w]{3,}", w)) <= joints}
     assert not broken, "a table breaks inside words"
-    shown = done.stdout.replace(str(tmp_path), "FOLDER")
+    said = done.stdout
+    if name == "data":
+        assert all(len(line) <= columns or str(tmp_path) in line for line in said.splitlines())
+        said = said.replace("\n  ", " ")  # where a line with a folder's name is broken hangs on the folder
+    shown = said.replace(str(tmp_path), "FOLDER")
     for pattern, mask in MASKS.items():
         shown = re.sub(pattern, mask, shown)
     shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"

@@ -105,6 +105,8 @@ def test_a_board_is_measured_once_it_is_trusted(server: BoardServer, tmp_path: P
     assert trusted.returncode == 0 and trusted.stderr.splitlines() == [
         f"nano (127.0.0.1) shows {shown}",
         f"nano (127.0.0.1) is known by {shown} from now on, in {tmp_path}/known_hosts",
+        "next:",
+        "  boostformer latency measure boostformer_b0 --device nano",
     ]
     measured = run_cli(*measure, "--builds", 2, "--format", "json")
     assert measured.returncode == 0, measured.stderr
@@ -167,6 +169,9 @@ def test_a_table_is_filled_resumed_and_calibrated(board: BoardServer, tmp_path: 
 
     calibrated = run_cli("latency", "calibrate", "--device", "nano-table", "--networks", 6, "--format", "json")
     assert calibrated.returncode == 0, calibrated.stderr
+    assert "next:" not in calibrated.stderr
+    again = run_cli("latency", "calibrate", "--device", "nano-table", "--networks", 6)
+    assert again.stderr.endswith("--out run.yaml   # then in run.yaml: latency: {device: nano-table}\n")
     assert "measuring 2 networks of few.yaml on 'nano': measured: TensorRT 8.2.1" in calibrated.stderr
     said = json.loads(calibrated.stdout)
     assert len(said["networks"]) == 6 and all(row["predicted_ms"] > 0 for row in said["networks"])

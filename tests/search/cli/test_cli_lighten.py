@@ -66,7 +66,7 @@ def test_a_lightening_whose_networks_all_fail_says_why(
     command[command.index("out")] = "failing"
     done = run_cli(*command, "--no-teacher", cwd=folder)
     assert done.returncode == 1, done.stderr
-    assert "failing/search: every network failed, most by 'diverged'" in done.stderr
+    assert "failing/search: every network failed, most often: diverged" in done.stderr
     assert not nets(folder / "failing")
 
 

@@ -25,7 +25,8 @@ from results.pareto import front
 from results.run import read_run
 from results.storage.location import Database
 from search.cli import program as cli
-from search.cli.run import resumable, worker
+from search.cli.run import resumable
+from search.cli.worker import worker
 from search.config.opening import OpenExperiment
 from search.study.folder import earlier_experiment, set_up
 
@@ -102,6 +103,7 @@ def test_a_search_from_the_run_file_to_the_front(run_file: Path, tmp_path: Path,
     assert again.returncode == 0 and "3 done, 1 to do" in again.stderr
     joined = run_cli("worker", out)
     assert joined.returncode == 0 and statuses(out) == ["finished"] * 4
+    assert joined.stderr.endswith(f"next:\n  boostformer pareto {out}\n")
 
     run_file.write_text(RUN.replace("iterations: 2", "iterations: 3"))
     refused = run_cli("search", run_file, "--out", out)
@@ -247,7 +249,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == (
         f"error: {tmp_path}: No space left on device; "
-        "what is finished is kept, free space and the same command resumes\n"
+        "what is finished is kept, free space, then the same command resumes\n"
     )
     assert statuses(tmp_path) == ["finished"] * 3
 

@@ -43,7 +43,7 @@ def make_trial(**changes: Any) -> Trial:
     return Trial(**(values | changes))
 
 
-FAILED = make_trial(status=Status.FAILED, miou=None, reason="diverged")
+FAILED = make_trial(status=Status.FAILED, miou=None, reason="nan")
 OVER_BUDGET = make_trial(status=Status.OVER_BUDGET, miou=None, feasible=False, reason="25.00 ms of 20.00 ms")
 WAITING = make_trial(status=Status.WAITING, reason="no route to host")
 INTERRUPTED = make_trial(status=Status.INTERRUPTED, miou=None)
@@ -91,7 +91,7 @@ def test_failures_and_an_early_end_are_shown(capsys: pytest.CaptureFixture[str])
     reporter.ended(FAILED)
     reporter.exhausted("nothing left")
     lines = capsys.readouterr().err
-    assert "[5/9] trial 3 abc: failed: diverged, 1.000 M params" in lines
+    assert "[5/9] trial 3 abc: failed: the loss became no number, 1.000 M params" in lines
     assert "the search ends early: nothing left" in lines
 
 
