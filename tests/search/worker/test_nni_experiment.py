@@ -107,6 +107,31 @@ def test_a_manager_whose_page_cannot_be_guarded_does_not_start(tmp_path: Path, a
     assert (done.returncode, done.stdout) == (0, "starts\n")
 
 
+FAST = "const every = setInterval; setInterval = (does, time, ...more) => every(does, time / 1000, ...more)"
+"""What has a program's clock run a thousand times as fast."""
+MANAGER = """
+console.log(process.pid)
+const parent = process.ppid
+let seconds = 0
+setInterval(() => {
+    seconds = process.ppid === parent ? 0 : seconds + 20
+    if (seconds === 100) { console.log('goes on'); process.exit() }
+}, 20000)
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+def test_the_manager_goes_on_when_its_launcher_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "fast.js").write_text(FAST)
+    (tmp_path / "manager.js").write_text(MANAGER)
+    guarded = f"--require {tmp_path}/fast.js --require {nni_experiment._GUARD}"
+    words = ["sh", "-c", f"node {guarded} {tmp_path}/manager.js --port 8081 & wait"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {LISTEN_VARIABLE: LOOPBACK}) as sh:
+        assert sh.stdout is not None and sh.stdout.readline().strip().isdigit()
+        sh.kill()
+        assert sh.stdout.read() == "goes on\n"
+
+
 def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int, tmp_path: Path) -> None:
     said: list[str] = []
     looks: list[None] = []
