@@ -110,7 +110,11 @@ def _fork(connection: socket.socket) -> int:
         code = 255
         try:
             names = dict(zip(("p2cread", "c2pwrite", "errwrite"), streams, strict=True))
-            arguments: Any = {"args": [PROGRAM, *asked["arguments"]], "env": asked["environment"], "cwd": asked["folder"]}
+            arguments: Any = {
+                "args": [PROGRAM, *asked["arguments"]],
+                "env": asked["environment"],
+                "cwd": asked["folder"],
+            }
             code = _become(SimpleNamespace(**names, **arguments, start_new_session=True))
         finally:
             os._exit(code)

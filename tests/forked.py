@@ -96,7 +96,7 @@ def _become(how: SimpleNamespace) -> int:
 
 
 def _forget() -> None:
-    """Forget what was read from the environment of the test: which processes train together, and who is NNI's worker."""
+    """Forget what was read from the environment of the test: who trains together, and who is a worker of NNI."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -30,6 +30,7 @@ from search.worker.launchers.following import follow
 from search.worker.launchers.launcher import Launcher, State
 from search.worker.launchers.order import Needs, Order, Workers, read_memory
 from search.worker.launchers.registry import LAUNCHERS, launcher_class, open_launcher
+from search.worker.launchers.slurm import SlurmFleet
 
 ENGINES = sorted(LAUNCHERS)
 
@@ -231,14 +232,25 @@ def test_workers_are_followed_until_nothing_is_left_to_do() -> None:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The words that start the program with trainings that only sleep; forked before engines are imported."""
-    with forks(tmp_path_factory.mktemp("f"), lambda: simulate(0.3)) as words:
+
+    def prepare() -> None:
+        simulate(0.3)
+        SlurmFleet.pause = 0.2
+
+    with forks(tmp_path_factory.mktemp("f"), prepare) as words:
         yield words
 
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The words that start the program as it is."""
-    with forks(tmp_path_factory.mktemp("f")) as words:
+
+    def prepare() -> None:
+        import results.report.draw_curves  # noqa: F401  imports matplotlib
+
+        SlurmFleet.pause = 0.2
+
+    with forks(tmp_path_factory.mktemp("f"), prepare) as words:
         yield words
 
 
@@ -323,45 +335,54 @@ def test_slurm_gives_processes_that_train_the_gpus_of_their_nodes(
 @pytest.fixture(scope="module")
 def training(trainer: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Gives the words that train one small network by two processes of an engine."""
-    folder, data = tmp_path_factory.mktemp("training"), "{kind: scenes, size: 32x32, scenes: {training: 8, validation: 2}}"
+    folder, data = (
+        tmp_path_factory.mktemp("training"),
+        "{kind: scenes, size: 32x32, scenes: {training: 8, validation: 2}}",
+    )
     (folder / "arch.json").write_text(json.dumps(next(iter(small())).to_dict()))
     (folder / "data.yaml").write_text(f"space: tiny\ndata: {data}\n")
 
-    def words(engine: str, out: Path, iterations: int) -> list[str]:
-        how = ["--data", str(folder / "data.yaml"), "--iterations", str(iterations), "--batch-size", "4"]
+    def words(engine: str, out: Path) -> list[str]:
+        how = ["--data", str(folder / "data.yaml"), "--iterations", "100", "--batch-size", "4"]
         where = ["launch", str(folder / "arch.json"), "--on", engine, "--workers", "2", "--train", "--"]
-        return [*trainer, *where, *how, "--out", str(out), "--log", "none", "--set", "save_every=1"]
+        return [*trainer, *where, *how, "--out", str(out), "--log", "none", "--set", "save_every=10"]
 
     return words
 
 
-@pytest.mark.slow
-def test_processes_of_a_training_are_started_and_stopped(training: Callable[..., list[str]], tmp_path: Path) -> None:
-    """One Ctrl-C, and all have saved one state between them. (Slurm and Ray start the same words.)"""
-    launcher = started(training("local", out := tmp_path / "net", 5000))
-    read_until(launcher, lambda line: "/5000 iterations" in line)
+@pytest.fixture(scope="module")
+def trained(training: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training here is that was stopped by one Ctrl-C, when both processes saved one state, and went on."""
+    words = training("local", out := tmp_path_factory.mktemp("here") / "net")
+    launcher = started(words)
+    read_until(launcher, lambda line: "/100 iterations" in line)
     launcher.send_signal(signal.SIGINT)
     _, said = launcher.communicate(timeout=240)
     assert launcher.returncode == 130, said
     assert newest_state(out / STATE) > 0 and len(list((out / STATE).iterdir())) == 1
+    launcher = started(words)
+    _, said = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, said
+    return out
+
+
+@pytest.mark.slow
+def test_processes_of_a_training_are_started_and_stopped(trained: Path) -> None:
+    assert "resumed after iteration" in (trained / "launch" / "local-0.log").read_text()
 
 
 @pytest.mark.slow
 def test_a_training_that_slurm_queues_again_ends_as_if_nothing_had_been(
-    training: Callable[..., list[str]], slurm: Slurm, tmp_path: Path
+    training: Callable[..., list[str]], trained: Path, slurm: Slurm, tmp_path: Path
 ) -> None:
-    """As it does with a job that is preempted, or whose node died."""
-    undisturbed = started(training("local", tmp_path / "local", 60))
-    _, said = undisturbed.communicate(timeout=240)
-    assert undisturbed.returncode == 0, said
-    launcher = started(training("slurm", tmp_path / "slurm", 60))
-    read_until(launcher, lambda line: "/60 iterations" in line)
+    """As it does with a job that is preempted, or whose node died. (Ray starts the same words.)"""
+    launcher = started(training("slurm", out := tmp_path / "net"))
+    read_until(launcher, lambda line: "/100 iterations" in line)
     slurm.ask("scontrol", "requeue", slurm.ask("squeue", "--noheader", "--format=%A").strip())
     _, said = launcher.communicate(timeout=240)
     assert launcher.returncode == 0 and "worker 0 waits for a place" in said, said
-    assert "resumed after iteration" in (tmp_path / "slurm" / "launch" / "slurm-0.log").read_text()
-    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("local", "slurm"))
-    assert one == other
+    assert "resumed after iteration" in (out / "launch" / "slurm-0.log").read_text()
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
