@@ -15,11 +15,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from fork_server import forks
 
 from boostformer.errors import UserError
 from results.run import read_run
 from search.config.opening import resolve
 from search.study.folder import set_up
+from search.worker.launchers import command
 from search.worker.launchers.following import follow
 from search.worker.launchers.nni import experiment as nni_experiment
 from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, require_nni, started
@@ -238,13 +240,17 @@ def test_the_page_shows_no_file_outside_a_worker_s_folder(page: tuple[int, str])
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_nni")
-def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port: int) -> None:
+def test_two_workers_under_nni(
+    run_cli: Callable[..., Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, port: int
+) -> None:
     """They conclude the run, and NNI has the curve of each; its servers listen on the loopback address alone."""
     run, run_file = tmp_path / "run", tmp_path / "run.yaml"
     run_file.write_text(RUN)
     opened, trials = resolve(run_file)
     set_up(run, opened, trials)
-    done = run_cli("launch", run, "--on", "nni", "--workers", 2, "--port", port, HOME=str(tmp_path))
+    with forks(tmp_path_factory.mktemp("f")) as words, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "PROGRAM", words)
+        done = run_cli("launch", run, "--on", "nni", "--workers", 2, "--port", port, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
