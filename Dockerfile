@@ -4,7 +4,8 @@
 #   docker build -t boostformer:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #   docker run --rm --gpus all -v "$PWD:/home/boostformer" -v /data:/data -u "$(id -u)" boostformer search streets.yaml --out runs/streets
 #
-# Not built yet: where this was written there was no Docker daemon. Its steps were run by hand.
+# Built by buildah for CPUs, upon a base of Debian's own Python 3.11 under this name, as where it was written no registry
+# answers: 2.0 GB, 1.8 of them this program and what it needs. Not built for GPUs.
 FROM python:3.11-slim-bookworm AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -39,11 +39,16 @@ class Stepping(Sleeping):
         return Sleeping(0.0).evaluate(arch, seed, progress, rung=rung, folder=folder)
 
 
-def main() -> None:
-    seconds = float(sys.argv.pop(1))
+def simulate(seconds: float) -> None:
+    """From now on trainings of this process sleep so long, and hearts beat fast."""
     OpenExperiment.proxy = property(lambda opened: Stepping(seconds))  # type: ignore[assignment,method-assign]
     places.require_data = lambda opened: None  # type: ignore[assignment]
     leases.BEAT_SECONDS = 0.5
+
+
+def main() -> None:
+    seconds = float(sys.argv.pop(1))
+    simulate(seconds)
     local.PROGRAM[:] = [sys.executable, str(Path(__file__).absolute()), f"{seconds:g}"]
     program()
 

@@ -1,7 +1,7 @@
 """A Slurm in a temporary folder, for benchmarks and tests: munged, slurmctld and one or more nodes on this machine.
 
 It needs Debian's packages slurmctld, slurmd, slurm-client and munge, and runs as whoever starts it. Nodes keep track of
-their processes without cgroups.
+their processes without cgroups, and have two GPUs each, which are none: Slurm hands them out all the same.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ KillWait=15
 ReturnToService=2
 MinJobAge=300
 JobRequeue=1
+GresTypes=gpu
 {nodes}
 PartitionName=all Nodes=ALL Default=YES PriorityTier=1 MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=9 MaxTime=INFINITE State=UP PreemptMode=OFF
@@ -93,11 +94,13 @@ class Slurm:
         self.names = [f"node{number}" for number in range(self._count)]
         # A node whose processors are more than the machine's, which config_overrides lets it have.
         lines = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={self._slots}"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={self._slots} Gres=gpu:2"
             for name in self.names
         ]
         config = CONFIG.format(host=host, port=free_port(), user=user, folder=self.folder, nodes="\n".join(lines))
         (self.folder / "slurm.conf").write_text(config)
+        gpus = [f"Name=gpu Flags=nvidia_gpu_env File={device}" for device in ("/dev/null", "/dev/zero")]
+        (self.folder / "gres.conf").write_text("\n".join(gpus))
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))

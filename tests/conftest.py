@@ -34,6 +34,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment.py")
 """Files whose tests share what takes long to make: one process runs them all."""
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SYNC = os.fsync
 # Nothing that the tests write has to outlive the machine, and a busy disk takes its time.
 os.fsync = lambda descriptor: None
@@ -108,7 +109,7 @@ def run_cli() -> Cli:
 
         words = ["boostformer", *map(str, arguments)]
         before = dict(os.environ)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in STOPS}
         with (
             pytest.MonkeyPatch.context() as patch,
             redirect_stdout(io.StringIO()) as out,

@@ -79,6 +79,7 @@ def _become(how: SimpleNamespace) -> int:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = list(map(str, how.args[how.args.index(PROGRAM) :]))
+    _forget()
     from search.cli.program import main
 
     try:
@@ -92,3 +93,12 @@ def _become(how: SimpleNamespace) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def _forget() -> None:
+    """Forget what was read from the environment of the test: who trains together, and who is a worker of NNI."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nni"]:
+        del sys.modules[name]

@@ -139,7 +139,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # An orderly stop, as by a closed terminal or a cluster's time limit (USR1), is a Ctrl-C; who ignores it, as nohup
     # does, still does.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    for number in _STOPS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     try:
@@ -202,7 +202,14 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
     return f"warning: {place}{one_line(str(message))}\n"
 
 
+_STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
 def _interrupt(number: int, frame: Any) -> None:
+    # Once: Slurm tells each process of a job two or three times, where a second Ctrl-C would have nothing saved.
+    for stop in _STOPS:
+        if signal.getsignal(stop) is _interrupt:
+            signal.signal(stop, lambda number, frame: None)
     if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in a shell's background job
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)

@@ -49,6 +49,8 @@ _TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 _TOGETHER = """\
 # Where the processes meet: on the first node, which is this one.
 export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+# Each process sees all GPUs that the job has on its node, and takes its own: srun, asked for none, gives each step all.
+unset SLURM_GPUS_PER_TASK SLURM_GPU_BIND SLURM_TRES_PER_TASK SLURM_TRES_BIND
 """
 _PLACED = 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS exec "$@"'
 
@@ -97,9 +99,9 @@ class Slurm:
         if order.training is None:
             head |= {"array": f"0-{order.workers.most - 1}", "ntasks": 1, "output": self._folder / "slurm-%a.log"}
             head |= {"gres": f"gpu:{self._gpus}"} if self._gpus else {}
-        else:  # each process sees all GPUs of its node that the job has, and takes its own
+        else:
             head |= {"ntasks": order.workers.most, "output": self._folder / "slurm-0.log"}
-            head |= {"gpus-per-task": self._gpus, "gpu-bind": "none"} if self._gpus else {}
+            head |= {"gpus-per-task": self._gpus} if self._gpus else {}
         head |= {"open-mode": "append", "chdir": Path.cwd(), "cpus-per-task": self._cores}
         if order.needs.memory is not None:  # "mem" is of a node
             alone = order.training is None

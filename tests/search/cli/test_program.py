@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+
+from search.cli import program
 
 CODE = """
 import signal, sys
@@ -28,3 +32,26 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_in_silence(before: str, then
     words = [sys.executable, "-c", CODE.format(before=before, then=then), "--help"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr, ended.stdout) == (code, "", "")
+
+
+def test_a_stop_of_which_a_cluster_tells_several_times_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm does; a training that is stopping takes a second Ctrl-C for haste, and saves nothing."""
+    told: list[int] = []
+    stops = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in (*stops, signal.SIGINT)}
+
+    def command(**options: Any) -> None:
+        for number in (*stops, *stops, signal.SIGINT):
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(program, "app", command)
+    try:
+        for number in stops:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+        with pytest.raises(SystemExit):
+            program.main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert told == [signal.SIGINT] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import forks
 from scale import open_search
+from search_factories import small
+from simulated import simulate
 from throwaway_postgresql import Server
 from throwaway_slurm import Slurm, missing
 
@@ -26,8 +30,8 @@ from search.worker.launchers.following import follow
 from search.worker.launchers.launcher import Launcher, State
 from search.worker.launchers.order import Needs, Order, Workers, read_memory
 from search.worker.launchers.registry import LAUNCHERS, launcher_class, open_launcher
+from search.worker.launchers.slurm import SlurmFleet
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 ENGINES = sorted(LAUNCHERS)
 
 
@@ -108,8 +112,15 @@ def test_slurm_gives_each_process_of_a_training_what_it_needs(stored: Path) -> N
     order = Order(stored, Workers(4, 4), Needs(cores=4, gpus=1, memory=8192), training=TRAINING)
     plan = open_launcher("slurm", order).plan()
     asked = {line.removeprefix("#SBATCH ") for line in plan.splitlines() if line.startswith("#SBATCH")}
-    assert asked >= {"--ntasks=4", "--cpus-per-task=4", "--mem-per-cpu=2048M", "--gpus-per-task=1", "--gpu-bind=none"}
+    assert asked >= {"--ntasks=4", "--cpus-per-task=4", "--mem-per-cpu=2048M", "--gpus-per-task=1"}
     assert "ACCELERATE_USE_CPU" not in plan and "'net 1'" in plan and "array" not in plan.lower()
+
+
+def test_ray_gives_each_process_of_a_training_what_it_needs(tmp_path: Path) -> None:
+    order = Order(tmp_path / "net 1", Workers(2, 2), Needs(cores=4, gpus=1, memory=8192), training=TRAINING)
+    plan = json.loads(open_launcher("ray", order).plan())
+    assert plan["placement"] == [{"num_cpus": 4, "num_gpus": 1, "memory": 8192 * 2**20}] * 2
+    assert plan["environment"] == {"OMP_NUM_THREADS": "4"} and plan["command"][-len(TRAINING) :] == list(TRAINING)
 
 
 @pytest.mark.parametrize("engine", ["slurm", "ray"])
@@ -219,27 +230,49 @@ def test_workers_are_followed_until_nothing_is_left_to_do() -> None:
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[None]:
-    """What the engines' processes inherit."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(BENCHMARKS.parent), str(BENCHMARKS)]))
-        yield
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The words that start the program with trainings that only sleep; forked before engines are imported."""
+
+    def prepare() -> None:
+        simulate(0.3)
+        SlurmFleet.pause = 0.2
+
+    with forks(tmp_path_factory.mktemp("f"), prepare) as words:
+        yield words
 
 
 @pytest.fixture(scope="module")
-def slurm(environment: None) -> Iterator[list[str]]:
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The words that start the program as it is."""
+
+    def prepare() -> None:
+        import results.report.draw_curves  # noqa: F401  imports matplotlib
+
+        SlurmFleet.pause = 0.2
+
+    with forks(tmp_path_factory.mktemp("f"), prepare) as words:
+        yield words
+
+
+@pytest.fixture(scope="module")
+def slurm(program: None, trainer: None) -> Iterator[Slurm]:
     if why := missing():
         pytest.skip(why)
     try:
-        running = Slurm(slots=1, nodes=2).__enter__()
+        running = Slurm(slots=2, nodes=2).__enter__()
     except RuntimeError as error:
         pytest.skip(str(error))
-    yield []
+    yield running
     running.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="module")
-def cluster(environment: None) -> Iterator[list[str]]:
+def on_slurm(slurm: Slurm) -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def cluster(program: None) -> Iterator[list[str]]:
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     from ray.cluster_utils import Cluster
 
@@ -250,29 +283,30 @@ def cluster(environment: None) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def here(environment: None) -> list[str]:
+def here() -> list[str]:
     return []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "slurm", "ray"])
-def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_path: Path, request: Any) -> None:
+def test_a_fleet_is_found_again_and_stopped(
+    engine: str, program: list[str], server: Server, tmp_path: Path, request: Any
+) -> None:
     """The launcher is killed; the next one finds its workers; Ctrl-C has them give back what they were doing."""
-    options = request.getfixturevalue({"local": "here", "slurm": "slurm", "ray": "cluster"}[engine])
+    options = request.getfixturevalue({"local": "here", "slurm": "on_slurm", "ray": "cluster"}[engine])
     run_dir = tmp_path / "run"
     database = None if engine == "local" else Database(named_by_user(server.url), f"{engine}-{os.getpid()}")
     set_up(run_dir, open_search("random", "tiny"), 1000, database)
-    words = [sys.executable, str(BENCHMARKS / "simulated.py"), "0.3", "launch", str(run_dir), "--on", engine]
-    words += ["--workers", "2", *options]
+    words = [*program, "launch", str(run_dir), "--on", engine, "--workers", "2", *options]
 
     first = started(words)
-    read_until(first, lambda: len(owners_of(run_dir)) == 2)
+    read_until(first, lambda line: "] trial " in line and len(owners_of(run_dir)) == 2)
     owners = owners_of(run_dir)
     first.kill()
     first.communicate()
     count = len(read_run(run_dir).trials)
     second = started(words)
-    title = read_until(second, lambda: sum(trial.is_finished for trial in read_run(run_dir).trials) >= count + 2)
+    title = read_until(second, lambda line: "] trial " in line and finished_of(run_dir) >= count + 2)
     second.send_signal(signal.SIGINT)
     _, said = second.communicate(timeout=240)
     assert second.returncode == 130, title + said
@@ -285,22 +319,70 @@ def test_a_fleet_is_found_again_and_stopped(engine: str, server: Server, tmp_pat
 
 
 @pytest.mark.slow
-def test_processes_of_a_training_are_started_and_stopped(here: list[str], tmp_path: Path) -> None:
-    """One Ctrl-C, and all have saved one state between them. (Slurm and Ray start the same words.)"""
-    out = tmp_path / "net"
-    words = [sys.executable, "-m", "search.cli", "launch", "boostformer_b0", "--on", "local", "--workers", "2"]
-    words += ["--train", "--", "--data", "scenes", "--size", "32x32", "--iterations", "500", "--batch-size", "4"]
-    launcher = started([*words, "--out", str(out), "--log", "none", "--set", "save_every=1"])
-    assert launcher.stderr is not None
-    seen = []
-    for line in launcher.stderr:
-        seen.append(line)
-        if "/500 iterations" in line:
-            launcher.send_signal(signal.SIGINT)
-            break
+def test_slurm_gives_processes_that_train_the_gpus_of_their_nodes(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many processes on a node as it has GPUs; each sees the job's GPUs there, and takes the one of its number."""
+    say = "echo $SLURMD_NODENAME $RANK $LOCAL_RANK $WORLD_SIZE $CUDA_VISIBLE_DEVICES"
+    monkeypatch.setattr("search.worker.launchers.slurm.PROGRAM", ["sh", "-c", say])
+    order = Order(tmp_path, Workers(3, 3), Needs(cores=1, gpus=1), training=TRAINING)
+    fleet = open_launcher("slurm", order).start()
+    assert set(follow(fleet, lambda line: None, lambda: None).values()) == {State.ENDED}
+    said = (tmp_path / "launch" / "slurm-0.log").read_text().splitlines()
+    assert sorted(said) == ["node0 0 0 3 0,1", "node0 1 1 3 0,1", "node1 2 0 3 0"]
+
+
+@pytest.fixture(scope="module")
+def training(trainer: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Gives the words that train one small network by two processes of an engine."""
+    folder, data = (
+        tmp_path_factory.mktemp("training"),
+        "{kind: scenes, size: 32x32, scenes: {training: 8, validation: 2}}",
+    )
+    (folder / "arch.json").write_text(json.dumps(next(iter(small())).to_dict()))
+    (folder / "data.yaml").write_text(f"space: tiny\ndata: {data}\n")
+
+    def words(engine: str, out: Path) -> list[str]:
+        how = ["--data", str(folder / "data.yaml"), "--iterations", "100", "--batch-size", "4"]
+        where = ["launch", str(folder / "arch.json"), "--on", engine, "--workers", "2", "--train", "--"]
+        return [*trainer, *where, *how, "--out", str(out), "--log", "none", "--set", "save_every=10"]
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def trained(training: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training here is that was stopped by one Ctrl-C, when both processes saved one state, and went on."""
+    words = training("local", out := tmp_path_factory.mktemp("here") / "net")
+    launcher = started(words)
+    read_until(launcher, lambda line: "/100 iterations" in line)
+    launcher.send_signal(signal.SIGINT)
     _, said = launcher.communicate(timeout=240)
-    assert launcher.returncode == 130, (seen, said)
+    assert launcher.returncode == 130, said
     assert newest_state(out / STATE) > 0 and len(list((out / STATE).iterdir())) == 1
+    launcher = started(words)
+    _, said = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, said
+    return out
+
+
+@pytest.mark.slow
+def test_processes_of_a_training_are_started_and_stopped(trained: Path) -> None:
+    assert "resumed after iteration" in (trained / "launch" / "local-0.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_training_that_slurm_queues_again_ends_as_if_nothing_had_been(
+    training: Callable[..., list[str]], trained: Path, slurm: Slurm, tmp_path: Path
+) -> None:
+    """As it does with a job that is preempted, or whose node died. (Ray starts the same words.)"""
+    launcher = started(training("slurm", out := tmp_path / "net"))
+    read_until(launcher, lambda line: "/100 iterations" in line)
+    slurm.ask("scontrol", "requeue", slurm.ask("squeue", "--noheader", "--format=%A").strip())
+    _, said = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0 and "worker 0 waits for a place" in said, said
+    assert "resumed after iteration" in (out / "launch" / "slurm-0.log").read_text()
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
@@ -308,16 +390,20 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_usual)
 
 
+def finished_of(run_dir: Path) -> int:
+    return sum(trial.is_finished for trial in read_run(run_dir).trials)
+
+
 def owners_of(run_dir: Path) -> set[str]:
     return {trial.owner for trial in read_run(run_dir).trials}
 
 
-def read_until(process: subprocess.Popen[str], holds: Callable[[], bool]) -> str:
-    """Read what a launcher says until something holds as a trial ends; gives its first line."""
+def read_until(process: subprocess.Popen[str], is_it: Callable[[str], bool]) -> str:
+    """Read what a launcher says until one of its lines is it; gives the first."""
     assert process.stderr is not None
     seen: list[str] = []
     for line in process.stderr:
         seen.append(line)
-        if "] trial " in line and holds():
+        if is_it(line):
             return seen[0]
     raise AssertionError("".join(seen))

@@ -15,11 +15,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from fork_server import forks
 
 from boostformer.errors import UserError
 from results.run import read_run
 from search.config.opening import resolve
 from search.study.folder import set_up
+from search.worker.launchers import command
 from search.worker.launchers.following import follow
 from search.worker.launchers.nni import experiment as nni_experiment
 from search.worker.launchers.nni.experiment import LISTEN_VARIABLE, require_nni, started
@@ -105,6 +107,31 @@ def test_a_manager_whose_page_cannot_be_guarded_does_not_start(tmp_path: Path, a
     assert done.returncode != 0 and done.stdout == "" and "without --port and a number" in done.stderr
     done = subprocess.run([*command, "--port", "8081"], capture_output=True, text=True, env=with_listen)
     assert (done.returncode, done.stdout) == (0, "starts\n")
+
+
+FAST = "const every = setInterval; setInterval = (does, time, ...more) => every(does, time / 1000, ...more)"
+"""What has a program's clock run a thousand times as fast."""
+MANAGER = """
+console.log(process.pid)
+const parent = process.ppid
+let seconds = 0
+setInterval(() => {
+    seconds = process.ppid === parent ? 0 : seconds + 20
+    if (seconds === 100) { console.log('goes on'); process.exit() }
+}, 20000)
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+def test_the_manager_goes_on_when_its_launcher_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "fast.js").write_text(FAST)
+    (tmp_path / "manager.js").write_text(MANAGER)
+    guarded = f"--require {tmp_path}/fast.js --require {nni_experiment._GUARD}"
+    words = ["sh", "-c", f"node {guarded} {tmp_path}/manager.js --port 8081 & wait"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {LISTEN_VARIABLE: LOOPBACK}) as sh:
+        assert sh.stdout is not None and sh.stdout.readline().strip().isdigit()
+        sh.kill()
+        assert sh.stdout.read() == "goes on\n"
 
 
 def test_what_becomes_of_each_worker_is_said(handle: type[Handle], config: Any, port: int, tmp_path: Path) -> None:
@@ -213,13 +240,17 @@ def test_the_page_shows_no_file_outside_a_worker_s_folder(page: tuple[int, str])
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_nni")
-def test_two_workers_under_nni(run_cli: Callable[..., Any], tmp_path: Path, port: int) -> None:
+def test_two_workers_under_nni(
+    run_cli: Callable[..., Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, port: int
+) -> None:
     """They conclude the run, and NNI has the curve of each; its servers listen on the loopback address alone."""
     run, run_file = tmp_path / "run", tmp_path / "run.yaml"
     run_file.write_text(RUN)
     opened, trials = resolve(run_file)
     set_up(run, opened, trials)
-    done = run_cli("launch", run, "--on", "nni", "--workers", 2, "--port", port, HOME=str(tmp_path))
+    with forks(tmp_path_factory.mktemp("f")) as words, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "PROGRAM", words)
+        done = run_cli("launch", run, "--on", "nni", "--workers", 2, "--port", port, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {f"worker {number} {does}" for number in (0, 1) for does in ("started", "ended")} <= {
         *done.stderr.splitlines()
