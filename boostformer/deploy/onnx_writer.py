@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
@@ -13,6 +14,7 @@ import onnx
 import torch
 from onnxscript import ir
 from torch import nn
+from torch.onnx._internal._lazy_import import onnxscript_apis
 
 from boostformer.deploy.onnx_mobile import rewrite, split_transposes
 from boostformer.deploy.onnx_opset import convert
@@ -30,6 +32,9 @@ OPSET = 17
 """The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
 EXPORTED = 18
 """The opset that torch's exporter writes when an older one is asked for, with only a warning."""
+
+# For every graph torch's exporter would parse the sources of its 500 translations into ONNX anew, which takes 1 s of 3.
+onnxscript_apis.get_torchlib_ops = functools.cache(onnxscript_apis.get_torchlib_ops)
 
 
 def to_onnx(
