@@ -103,13 +103,13 @@ def test_running_ones_alone_are_no_obstacle(name: str) -> None:
 
 @cache
 def volume(name: str) -> float:
-    """What the fronts of two searches of 45 networks each dominate."""
+    """What the fronts of two searches of 36 networks each dominate."""
     limits = {"params": 30_000, "macs": 2_500_000}
     task = problem(limits=limits)
 
     def of_front(strategy: Strategy) -> float:
         history: list[Observation] = []
-        for _ in range(45):
+        for _ in range(36):
             key = propose(strategy, history)
             history.append(Observation(key, Status.FINISHED, quality(network(strategy, key))))
         costs = task.costs(np.array([o.genes for o in history], dtype=np.int16)) / [limits["macs"], limits["params"]]
