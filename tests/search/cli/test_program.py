@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from search.cli.program import _one_line
+
 CODE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.{before})
@@ -28,3 +30,9 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_in_silence(before: str, then
     words = [sys.executable, "-c", CODE.format(before=before, then=then), "--help"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr, ended.stdout) == (code, "", "")
+
+
+def test_a_warning_is_one_line_which_names_code_only_where_it_is_not_for_users() -> None:
+    assert _one_line(UserWarning("a.jsonl: damaged"), UserWarning, "code.py", 7) == "warning: a.jsonl: damaged\n"
+    told = _one_line(FutureWarning("a\nb"), FutureWarning, "code.py", 7)
+    assert told.startswith("warning: code.py:7: FutureWarning: a") and told.count("\n") == 1
