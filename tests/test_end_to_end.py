@@ -136,9 +136,7 @@ def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Call
 def test_a_training_is_stopped_and_goes_on_where_it_was(walked: Path, run_cli: Cli) -> None:
     arguments = ["train", "net", "--data", "run.yaml", "--iterations", "60", "--batch-size", "2", "--out", "long"]
     environment = os.environ | {"NO_COLOR": "1", "TERM": "dumb"}
-    with Forked(
-        ["search.cli", *arguments], cwd=walked, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Forked(["search.cli", *arguments], cwd=walked, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "6/60 iterations" in line:

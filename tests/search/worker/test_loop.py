@@ -142,11 +142,13 @@ def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "candidates"), [(name, {"tpe": 60, "surrogate": 100}.get(name, 200)) for name in STRATEGIES])
+@pytest.mark.parametrize(
+    ("strategy", "candidates"), [(name, {"tpe": 60, "surrogate": 100}.get(name, 200)) for name in STRATEGIES]
+)
 def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
     tmp_path: Path, strategy: str, candidates: int
 ) -> None:
-    """Two take ever longer for their guesses; what they propose after 200 candidates is seen in their own tests."""
+    """What all propose after 200 candidates is seen in their own tests, too."""
     this = opened(medium(), {"params": 25_000, "macs": 1_600_000}, strategy=strategy)
     run(tmp_path, candidates, search=this)
     check(tmp_path, candidates, this.problem)
