@@ -21,7 +21,8 @@ from boostformer import files
 from boostformer.training.state import ResumableState
 
 NEEDED = ("accelerate", "boostformer.deploy.export", "boostformer.predict", "boostformer.training")
-NEEDED += ("matplotlib.figure", "results.report.draw_curves", "search.cli.program")
+NEEDED += ("matplotlib.figure", "results.report.draw_curves", "search.cli.program", "search.worker.loop")
+NEEDED += ("torch._dynamo", "torch.export._trace")  # by the first step of an optimizer, and by an export
 """Modules that are imported once, so that the processes that are forked have them already."""
 
 

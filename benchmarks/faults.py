@@ -83,7 +83,7 @@ def killed_parent(ground: Ground) -> None:
                 break
         else:
             raise AssertionError(f"the search ended too soon: {''.join(said)}")
-        ground.pause(5.0)
+        ground.pause(1.5)
         parent.kill()
         _, words = parent.communicate()  # its children hold the pipe too, so until they have ended
         trials = read_run(out).trials

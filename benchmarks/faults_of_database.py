@@ -25,9 +25,9 @@ def restarted_server(ground: Ground) -> None:
     workers = [ground.start() for _ in range(CROWD)]
     ground.together.wait(HANGS_AFTER)
     ground.together = None
-    for _ in range(3):
+    for how in ground.rng.permutation(["fast", "immediate"]):
         ground.pause(1.0)
-        ground.server.stop(str(ground.rng.choice(["fast", "immediate"])))
+        ground.server.stop(str(how))
         ground.pause()
         ground.server.start()
         ground.faults += 1

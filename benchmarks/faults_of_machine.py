@@ -92,7 +92,7 @@ def small_shared_memory(ground: Ground) -> None:
     """The processes that load find no room in /dev/shm: at once, or while they hand a batch over; needs root."""
     run_file, out = ground.folder.with_name("run.yaml"), ground.folder.with_name("out")
     run_file.write_text(LOADED)
-    search = ["search", run_file, "--out", out, "--workers", 1, "--trials", 2]
+    search = ["search", run_file, "--out", out, "--workers", 1, "--trials", 1]
     for most in (1_000, 1_600):  # a batch has 1.5 MB
         room = int(ground.rng.integers(most - 500, most))
         command = Command(run_file, *search, before=partial(_share, room))
@@ -102,7 +102,7 @@ def small_shared_memory(ground: Ground) -> None:
         ground.faults += 1
     Command(run_file, *search).end()
     ground.kept = finished(read_run(out).trials)
-    assert len(ground.kept) == 2
+    assert len(ground.kept) == 1
 
 
 def _share(kilobytes: int) -> None:

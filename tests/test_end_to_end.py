@@ -6,16 +6,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from forked import Forked
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """\
 space: tiny
@@ -25,8 +25,8 @@ proxy: {iterations: 4, batch_size: 4}
 search: {trials: 3, seed: 1}
 """
 
-STEPS = {"search", "retrain", "export", "predict"}
-"""What is run in a process of its own, where warnings show, when it is walked first."""
+STEPS = {"search", "export"}
+"""What is run in a process of its own when it is walked first: between them they import all that the others do."""
 pytestmark = pytest.mark.slow
 
 
@@ -40,7 +40,10 @@ def ok(run_cli: Cli, spawn_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -
     def run(step: str, *arguments: object) -> str:
         cli = spawn_cli if step in left else run_cli
         left.discard(step)
-        done = cli(step, *arguments, cwd=folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", DeprecationWarning)  # as in a process of its own, where users see the rest
+            done = cli(step, *arguments, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr and "Warning" not in done.stderr
         return done.stdout
@@ -131,16 +134,9 @@ def test_training_starts_from_another_checkpoints_encoder(walked: Path, ok: Call
 
 
 def test_a_training_is_stopped_and_goes_on_where_it_was(walked: Path, run_cli: Cli) -> None:
-    # As a shell starts it: Ctrl-C is not ignored, whoever runs the tests.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from search.cli.program import main; main()"
-    )
     arguments = ["train", "net", "--data", "run.yaml", "--iterations", "60", "--batch-size", "2", "--out", "long"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "TERM": "dumb"}
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=walked, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    environment = os.environ | {"NO_COLOR": "1", "TERM": "dumb"}
+    with Forked(["search.cli", *arguments], cwd=walked, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "6/60 iterations" in line:

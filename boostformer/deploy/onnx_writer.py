@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
@@ -30,6 +31,12 @@ OPSET = 17
 """The oldest with LayerNormalization as one operator: everything reads it but the boards that need 13."""
 EXPORTED = 18
 """The opset that torch's exporter writes when an older one is asked for, with only a warning."""
+
+# For every graph torch's exporter would parse the sources of its 500 translations into ONNX anew, which takes 1 s of 3.
+with contextlib.suppress(ImportError, AttributeError):  # a torch that has them elsewhere is only slower
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    onnxscript_apis.get_torchlib_ops = functools.cache(onnxscript_apis.get_torchlib_ops)
 
 
 def to_onnx(

@@ -5,8 +5,10 @@ Source: Bergstra et al. 2011; Ozaki et al. 2022 for several objectives.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import optuna
@@ -19,6 +21,13 @@ from search.strategies.history import Candidates, Key, Observation
 from search_space.encoding import INACTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class _Past(FrozenTrial):
+    """A trial of the history. Nothing changes what it says, so copies share it: Optuna copies all for each proposal."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
+        return copy.copy(self)
 
 
 class TPE(Strategy):
@@ -85,11 +94,13 @@ class TPE(Strategy):
             observation, values = wanted[i]
             active = {name: gene for name, gene in zip(names, observation.genes, strict=True) if gene != INACTIVE}
             running = observation.status is Status.RUNNING
-            self._mirrors[wanted[i]] = create_trial(
+            past = create_trial(
                 state=TrialState.RUNNING if running else TrialState.COMPLETE,
                 values=None if running else values,
                 params=active,
                 distributions={name: kinds[name] for name in active},
                 constraints={"excess": float(over)},
             )
+            past.__class__ = _Past
+            self._mirrors[wanted[i]] = past
         study.add_trials([self._mirrors[mirrored] for mirrored in wanted])

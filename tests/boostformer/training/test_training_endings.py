@@ -6,9 +6,8 @@ import errno
 import math
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from training_cases import SIZE, assert_same, colours, short, trained
 from boostformer.errors import UserError
 from boostformer.training import TrainingFailure, loop, train
 from boostformer.training.failures import LossWatch
+from search.cli.program import _interrupt
 
 
 @pytest.fixture(scope="module")
@@ -151,32 +151,45 @@ def test_a_full_disk_is_said_and_the_state_before_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000002"]
 
 
-FOLDERS = [str(folder) for folder in Path(__file__).parents[:3]]
-"""Where a process of its own finds this module, and those above."""
+def in_a_process_of_its_own(folder: Path, work: Callable[[], object]) -> tuple[int, str]:
+    """Fork a group of its own that does this work; its exit code, negative for a signal, and what it says at its end.
 
-INTERRUPTED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {tests!r}
-from test_training_endings import *
-def progress(iteration, iterations, loss):
-    if iteration == 3:
-        os.kill(os.getpid(), signal.{signal})
-trained(short(save_every=2), progress=progress, resume_dir=Path({folder!r}))
-"""
+    Nothing here hangs on a fresh interpreter, which would import for some seconds.
+    """
+    said = folder / "stderr.txt"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background ignore
+            work()
+        except BaseException:
+            said.write_text(traceback.format_exc())
+            os._exit(1)
+        finally:
+            os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code, said.read_text() if said.exists() else ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "kept"), [("SIGINT", 3), ("SIGKILL", 2)])
-def test_signals(tmp_path: Path, whole, name: str, kept: int) -> None:
-    script = INTERRUPTED.format(tests=FOLDERS, signal=name, folder=str(tmp_path))
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path.cwd())
-    if name == "SIGINT":
-        assert process.returncode != 0 and process.stderr.endswith("KeyboardInterrupt\n")
+@pytest.mark.parametrize(("number", "kept"), [(signal.SIGINT, 3), (signal.SIGKILL, 2)])
+def test_signals(tmp_path: Path, whole, number: signal.Signals, kept: int) -> None:
+    state = tmp_path / "state"
+
+    def progress(iteration: int, iterations: int, loss: float) -> None:
+        if iteration == 3:
+            os.kill(os.getpid(), number)
+
+    code, said = in_a_process_of_its_own(
+        tmp_path, lambda: trained(short(save_every=2), progress=progress, resume_dir=state)
+    )
+    if number == signal.SIGINT:
+        assert code == 1 and said.endswith("KeyboardInterrupt\n"), said
     else:
-        assert process.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     model = tiny_net(3)
-    report = train(model, colours(), short(), size=SIZE, resume_dir=tmp_path)
+    report = train(model, colours(), short(), size=SIZE, resume_dir=state)
     assert report.resumed_from == kept
     assert_same(whole, model.state_dict())
 
@@ -210,24 +223,20 @@ def test_a_stop_that_ends_the_loader_s_processes_too_is_a_stop(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_loader_s_processes_leave_a_stop_to_the_trainer(tmp_path: Path, number: signal.Signals) -> None:
     """All processes of the group are told, as by a terminal that is closed, while one is wanted for the next batch."""
-    script = f"""
-import sys
-sys.path[:0] = {FOLDERS!r}
-from test_training_endings import *
-from search.cli.program import _interrupt
-signal.signal(signal.SIGINT, signal.default_int_handler)
-for number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, _interrupt)
-def progress(iteration, iterations, loss):
-    if iteration == 3:
-        os.killpg(0, {int(number)})
-trained(short(workers=2), progress=progress, resume_dir=Path({str(tmp_path)!r}))
-"""
-    process = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path.cwd(), start_new_session=True
-    )
-    assert process.stderr.endswith("KeyboardInterrupt\n"), process.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["iteration-00000003"]
+    state = tmp_path / "state"
+
+    def progress(iteration: int, iterations: int, loss: float) -> None:
+        if iteration == 3:
+            os.killpg(0, number)
+
+    def work() -> None:
+        for other in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, _interrupt)
+        trained(short(workers=2), progress=progress, resume_dir=state)
+
+    _, said = in_a_process_of_its_own(tmp_path, work)
+    assert said.endswith("KeyboardInterrupt\n"), said
+    assert [path.name for path in state.iterdir()] == ["iteration-00000003"]
 
 
 def test_ctrl_c_is_the_caller_s_again_afterwards(tmp_path: Path) -> None:

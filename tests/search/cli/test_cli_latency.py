@@ -13,8 +13,14 @@ import pytest
 from latency_factories import timed
 from search_factories import run, small
 
+from boostformer.figures import Figure
+from evaluators.latency.backend import Measured
 from evaluators.latency.devices import read_devices
 from evaluators.latency.estimate.boards import boards
+from evaluators.latency.graphs import space_elements
+from evaluators.latency.host import HostMeter
+from evaluators.latency.table.file import TableFile
+from evaluators.latency.table.table import Table
 from results.pareto import front
 from results.run import read_run
 from search_space import space_from_yaml
@@ -42,13 +48,13 @@ decoder: {width: 8, fusion: {concat: {}}}
 """
 """Sixteen networks of the same few elements, each large enough to be timed on a busy machine."""
 RUN = """\
-space: tiny
+space: space.yaml
 data: {kind: scenes, size: 32x64, scenes: {training: 4, validation: 2}}
 objectives: [miou, latency_ms]
 budgets: {params: 60k, latency_ms: 1000 ms}
 latency: {device: desk}
 proxy: {iterations: 2, batch_size: 2}
-search: {trials: 3, strategy: random}
+search: {trials: 2, strategy: random}
 """
 
 
@@ -132,6 +138,20 @@ def test_a_front_says_where_its_milliseconds_come_from(tmp_path: Path, run_cli: 
     assert shown.returncode == 0 and "latency_ms: estimated: datasheet, Jetson Nano" in shown.stderr, shown.stderr
 
 
+def known_but_for(few: int, file: Path) -> int:
+    """Have the table in a file know all elements of the space but a few; their number.
+
+    Their figures are made up: each that is measured is exported first, which takes its time.
+    """
+    space = space_from_yaml(SPACE)
+    wanted = space_elements(space.slots, next(iter(space)))
+    table, provenance = Table(TableFile(file), "mine"), HostMeter().provenance()
+    for element in wanted[:-few]:
+        ms = {"frame": 0.005, "norm": 0.01}.get(element.kind, 0.02)
+        table.file.add_element(element, Measured(Figure(ms, ms, ms), 9), "made up", table.code, provenance)
+    return len(wanted)
+
+
 @pytest.mark.slow
 def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None:
     arguments = ("latency", "measure", "net.yaml", "--device", "desk", "--builds", 2)
@@ -142,16 +162,20 @@ def test_a_network_is_measured_on_this_machine(here: Path, run_cli: Cli) -> None
 
 
 @pytest.mark.slow
-def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli, spawn_cli: Cli) -> None:
+def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli) -> None:
+    file = here / "tables" / "mine.jsonl"
+    count = known_but_for(10, file)
     profile = ("latency", "profile-space", "space.yaml", "--device", "mine")
     first = run_cli(*profile, cwd=here)
     assert first.returncode == 0, first.stderr
-    for said in ("0 known; measuring on 'desk': measured: onnx", "are left: about ", "latency calibrate --device mine"):
+    for said in (
+        f"{count} elements, {count - 10} known; measuring on 'desk': measured: onnx",
+        "2 elements are left: about ",
+        f"mine.jsonl: {count} of {count} elements of space.yaml",
+        "latency calibrate --device mine",
+    ):
         assert said in first.stderr
-    file = here / "tables" / "mine.jsonl"
     lines = file.read_text().splitlines(keepends=True)
-    count = sum(line.startswith('{"element"') for line in lines)
-    assert f"mine.jsonl: {count} of {count} elements of space.yaml" in first.stderr
 
     file.write_text("".join(lines[:-2]) + lines[-2][:40])  # as a crash leaves it
     again = run_cli(*profile, cwd=here)
@@ -160,11 +184,10 @@ def test_from_a_space_to_predictions_of_its_networks(here: Path, run_cli: Cli, s
     done = run_cli(*profile, cwd=here)
     assert done.returncode == 0 and f"{count} elements, {count} known" in done.stderr, done.stderr
 
-    many = spawn_cli("latency", "calibrate", "--device", "mine", "--networks", 17, cwd=here)
+    with pytest.warns(UserWarning, match=f"{file}: damaged and set aside: line {len(lines) - 1}"):
+        many = run_cli("latency", "calibrate", "--device", "mine", "--networks", 17, cwd=here)
     assert many.returncode == 2
-    warning, error = many.stderr.splitlines()
-    assert warning == f"warning: {file}: damaged and set aside: line {len(lines) - 1}"
-    assert error.startswith("error: ") and "16 networks of space.yaml" in error
+    assert many.stderr.startswith("error: ") and "16 networks of space.yaml" in many.stderr
     calibrated = run_cli("latency", "calibrate", "--device", "mine", "--networks", 5, "--format", "json", cwd=here)
     failed = "its calibration fails" in calibrated.stderr  # as it does while the machine is busy
     assert calibrated.returncode == (1 if failed else 0)
@@ -191,13 +214,13 @@ def test_a_search_for_measured_milliseconds_from_the_run_file_to_the_front(here:
     for said in (
         "'desk': measured: onnxruntime",
         "latency_ms at most 1000.00 ms",
-        "[3/3]",
+        "[2/2]",
         "3 builds",
         "latency_ms: mea",
     ):
         assert said in done.stderr
     records = read_run(here / "out").trials
-    assert [record.status for record in records] == ["finished"] * 3
+    assert [record.status for record in records] == ["finished"] * 2
     assert all(record.latency_ms and record.latency_ms <= 1000 for record in records)
     members = front(records, ["miou", "latency_ms"])
     rows = answer(run_cli("pareto", "out", "--format", "json", cwd=here))

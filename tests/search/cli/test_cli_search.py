@@ -132,7 +132,7 @@ def test_a_stop_says_how_to_resume_and_loses_nothing(
 ) -> None:
     """Ctrl-C, or what a time limit or a closed terminal does."""
     out = tmp_path / "out"
-    run_file.write_text(RUN.replace("iterations: 2", "iterations: 40"))
+    run_file.write_text(RUN.replace("iterations: 2", "iterations: 10"))
     arguments = ("search", run_file, "--out", out, "--trials", 200, "--workers", workers)
     with start(*arguments) as process:
         read_until(process, "  2/200]")
@@ -257,14 +257,14 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
 @pytest.mark.slow
 def test_killed_outright_the_same_command_goes_on(run_file: Path, tmp_path: Path, run_cli: Cli) -> None:
     out = tmp_path / "out"
-    run_file.write_text(RUN.replace("iterations: 2", "iterations: 20"))
+    run_file.write_text(RUN.replace("iterations: 2", "iterations: 10"))
     for done in (1, 2):
-        with start("search", run_file, "--out", out, "--trials", 5) as process:
-            read_until(process, f"[{done}/5]")
+        with start("search", run_file, "--out", out, "--trials", 3) as process:
+            read_until(process, f"[{done}/3]")
             process.kill()
-    assert run_cli("search", run_file, "--out", out, "--trials", 5).returncode == 0
+    assert run_cli("search", run_file, "--out", out, "--trials", 3).returncode == 0
     found = statuses(out)
-    assert found.count("finished") == 5
+    assert found.count("finished") == 3
     assert set(found) <= {"finished", "interrupted"}
 
 

@@ -77,13 +77,13 @@ def test_of_a_run_of_one_length_nothing_is_known(tmp_path: Path) -> None:
 
 def test_what_is_retrained_is_told_to_the_run(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = front(read_run(run_dir).trials, ["miou", "macs", "params"])
-    arguments = ("retrain", run_dir, "--pick", "smallest", "--iterations", 20, "--seed", 4)
+    arguments = ("retrain", run_dir, "--pick", "smallest", "--iterations", 2, "--seed", 4)
     assert invoke(*arguments, "--out", tmp_path / "one").exit_code == 0
     (kept,) = read_run(run_dir).retrainings
     assert kept == Retraining(
         members[0].id,
         kept.miou,
-        20,
+        2,
         4,
         "retrained on scenes at 64x64, 4 images a step, rate 0.001, wsd, fp32, from scratch",
     )

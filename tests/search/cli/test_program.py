@@ -55,3 +55,11 @@ def test_a_stop_of_which_a_cluster_tells_several_times_is_one(monkeypatch: pytes
         for number, handler in before.items():
             signal.signal(number, handler)
     assert told == [signal.SIGINT] * 2
+
+
+def test_a_warning_is_one_line_which_names_code_only_where_it_is_not_for_users() -> None:
+    assert (
+        program._one_line(UserWarning("a.jsonl: damaged"), UserWarning, "code.py", 7) == "warning: a.jsonl: damaged\n"
+    )
+    told = program._one_line(FutureWarning("a\nb"), FutureWarning, "code.py", 7)
+    assert told.startswith("warning: code.py:7: FutureWarning: a") and told.count("\n") == 1
