@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
 
 import typer
 
@@ -124,16 +124,16 @@ def show_styled(text: str) -> None:
     sys.stdout.flush()
 
 
-def width() -> int | None:
-    """Return the terminal's width; None, for as wide as needed, when piped."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """Return the terminal's width; None, for as wide as needed, when the stream (stdout) is piped."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
 
 
 def note(message: str) -> None:
     """Print a line for the person watching, on stderr; a terminal breaks it between words."""
-    told = printable(message)
-    if sys.stderr.isatty():
-        told = between_words(told, shutil.get_terminal_size().columns)
+    told, columns = printable(message), width(sys.stderr)
+    if columns is not None:
+        told = between_words(told, columns)
     print(told, file=sys.stderr, flush=True)
 
 
