@@ -37,10 +37,12 @@ help:
 
 install: $(STAMP)
 
+# Python compiles what it imports at its first import; most of what is installed never is, and compiling it all takes longer
+# than everything else.
 $(STAMP): setup.cfg pyproject.toml constraints.txt constraints-nni.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement constraints-nni.txt
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement constraints-nni.txt
 	touch $@
 
 # Search, choose, retrain, evaluate, export, predict: the whole way, on generated scenes, in a few minutes.
@@ -73,8 +75,8 @@ test: lint
 # The peers get an environment of their own: there are many, and no user needs them.
 $(BENCHMARK)/.installed: setup.cfg pyproject.toml constraints.txt constraints-nni.txt
 	test -x $(BENCHMARK)/bin/python || $(PYTHON) -m venv $(BENCHMARK)
-	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmark]'
-	$(BENCHMARK)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement constraints-nni.txt archai
+	$(BENCHMARK)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[benchmark]'
+	$(BENCHMARK)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps --requirement constraints-nni.txt archai
 	touch $@
 
 benchmark: $(BENCHMARK)/.installed
