@@ -31,7 +31,11 @@ os.environ.setdefault("BOOSTFORMER_CACHE", str(REPOSITORY / ".pytest_cache" / "b
 # albumentations would ask the network for a newer release of itself at import.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-TOGETHER = ("tests/test_end_to_end.py", "tests/search/worker/test_nni_experiment.py")
+TOGETHER = (
+    "tests/test_end_to_end.py",
+    "tests/search/worker/test_launched.py",
+    "tests/search/worker/test_nni_experiment.py",
+)
 """Files whose tests share what takes long to make: one process runs them all."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
