@@ -40,7 +40,7 @@ class Stepping(Sleeping):
 
 
 def simulate(seconds: float) -> None:
-    """From now on trainings of this process sleep so long, and hearts beat fast."""
+    """Have all later trainings of this process sleep so long, and hearts beat fast."""
     OpenExperiment.proxy = property(lambda opened: Stepping(seconds))  # type: ignore[assignment,method-assign]
     places.require_data = lambda opened: None  # type: ignore[assignment]
     leases.BEAT_SECONDS = 0.5

@@ -30,9 +30,9 @@ def forks(folder: Path, prepare: Callable[[], object] = lambda: None) -> Iterato
         folder: where the server's socket is; its path is short.
         prepare: is called in the server, whose forks then have what it changes.
     """
-    from forked import _import
+    from forked import import_all
 
-    _import()
+    import_all()
     words = [sys.executable, "-S", __file__, str(folder / "forks")]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(words[-1])
@@ -101,7 +101,7 @@ def _ended() -> tuple[int, int] | None:
 def _fork(connection: socket.socket) -> int:
     from types import SimpleNamespace
 
-    from forked import PROGRAM, _become
+    from forked import PROGRAM, become
 
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     asked = json.loads(connection.makefile("rb").readline())
@@ -115,7 +115,7 @@ def _fork(connection: socket.socket) -> int:
                 "env": asked["environment"],
                 "cwd": asked["folder"],
             }
-            code = _become(SimpleNamespace(**names, **arguments, start_new_session=True))
+            code = become(SimpleNamespace(**names, **arguments, start_new_session=True))
         finally:
             os._exit(code)
     for stream in streams:

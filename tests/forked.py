@@ -25,14 +25,14 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, *arguments: Any) -> None:
         how = SimpleNamespace(**_EXECUTE.bind(self, *arguments).arguments)
-        _import()
+        import_all()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
             code = 255
             try:
-                code = _become(how)
+                code = become(how)
             finally:
                 os._exit(code)
         self._child_created = True
@@ -45,14 +45,14 @@ def forking() -> SimpleNamespace:
     return SimpleNamespace(**vars(subprocess) | {"Popen": Forked})
 
 
-def _import() -> None:
+def import_all() -> None:
     """Import what a search does, unless that is done."""
     import torch._dynamo  # noqa: F401  what the first step of an optimizer does
 
     import search.worker.loop  # noqa: F401
 
 
-def _become(how: SimpleNamespace) -> int:
+def become(how: SimpleNamespace) -> int:
     """Run the command line as a process that was just started has it; return its exit code."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):

@@ -60,7 +60,7 @@ def failures_card(run: Run) -> Card | None:
             ends[status, why(trial.reason)].append(trial.number)
     if not ends:
         return None
-    groups = [(status, why, len(found), found[:_SHOWN]) for (status, why), found in ends.items()]
+    groups = [(status, reason, len(found), found[:_SHOWN]) for (status, reason), found in ends.items()]
     groups.sort(key=lambda group: -group[2])
     failed = sum(trial.status is Status.FAILED for trial in run.trials)
     tried = sum(trial.status.concludes for trial in run.trials)

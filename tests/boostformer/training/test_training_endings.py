@@ -163,7 +163,7 @@ def in_a_process_of_its_own(folder: Path, work: Callable[[], object]) -> tuple[i
             os.setsid()
             signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background ignore
             work()
-        except BaseException:
+        except (Exception, KeyboardInterrupt, SystemExit):
             said.write_text(traceback.format_exc())
             os._exit(1)
         finally:

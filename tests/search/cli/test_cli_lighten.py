@@ -45,7 +45,7 @@ def folder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lightened(folder: Path, run_cli: Cli) -> subprocess.CompletedProcess[str]:
-    """What a whole lightening said; it lies in `out`."""
+    """Lighten a network as a whole, into `out`, and give what was said."""
     done = run_cli(*LIGHTEN, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done

@@ -103,7 +103,7 @@ def test_running_ones_alone_are_no_obstacle(name: str) -> None:
 
 @cache
 def volume(name: str) -> float:
-    """What the fronts of two searches of 36 networks each dominate."""
+    """Compute the volume that the fronts of two searches of 36 networks each dominate."""
     limits = {"params": 30_000, "macs": 2_500_000}
     task = problem(limits=limits)
 

@@ -1,4 +1,4 @@
-"""What engines really start: fleets that are found again and stopped, trainings of several processes."""
+"""Engines that really start something: fleets that are found again and stopped, trainings of several processes."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def training(trainer: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 @pytest.fixture(scope="module")
 def trained(training: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training here is that was stopped by one Ctrl-C, when both processes saved one state, and went on."""
+    """Train here; the training is stopped by one Ctrl-C, when both processes save one state, and goes on."""
     words = training("local", out := tmp_path_factory.mktemp("here") / "net")
     launcher = started(words)
     read_until(launcher, lambda line: "/100 iterations" in line)

@@ -148,7 +148,7 @@ def test_a_space_that_is_used_up_still_has_its_finalists_trained_again(tmp_path:
 def test_of_many_candidates_none_is_over_budget_and_none_is_trained_twice(
     tmp_path: Path, strategy: str, candidates: int
 ) -> None:
-    """What all propose after 200 candidates is seen in their own tests, too."""
+    """TPE and the surrogate, which take longest, propose fewer; their own tests see what they propose."""
     this = opened(medium(), {"params": 25_000, "macs": 1_600_000}, strategy=strategy)
     run(tmp_path, candidates, search=this)
     check(tmp_path, candidates, this.problem)
