@@ -25,13 +25,13 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def test_tables_fit_the_terminal(
     command: tuple[str, ...], columns: int, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "width", lambda: columns)
+    monkeypatch.setattr(output, "width", lambda *_: columns)
     shown = run_cli(*command).stdout
     assert max(map(len, shown.splitlines())) <= columns
 
 
 def test_blocks_are_listed_in_80_columns_without_a_measurement(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "width", lambda: 80)
+    monkeypatch.setattr(output, "width", lambda *_: 80)
     monkeypatch.setattr("evaluators.block_costs._latencies", lambda *_: pytest.fail("nobody asked"))
     done = run_cli("blocks")
     assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 80
