@@ -48,6 +48,7 @@ def arguments(about: str, size: str) -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="fp32", help="fp32 or bf16")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which all is stopped")
+    parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX", help="trainings' keys")
     parser.add_argument("--cache", type=Path, help="folder for decoded images; by default in OUT")
     return parser
 
@@ -139,7 +140,7 @@ def run_all(
     """
     until = time.monotonic() + 60 * options.minutes
     known = {row["key"] for row in finished(options.out)}
-    waiting = [job for job in jobs if job.key not in known]
+    waiting = [job for job in jobs if job.key not in known and options.only.search(job.key)]
     print(f"{len(waiting)} trainings to do, {options.jobs} at once, at most {options.minutes:g} minutes", flush=True)
     pool = ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn"))
     running: dict[Future[dict[str, Any]], AnyJob] = {}

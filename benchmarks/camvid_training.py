@@ -1,6 +1,6 @@
 """Recipes, losses and networks trained in full on CamVid, scored on a sequence that nobody trains or tunes on.
 
-`python benchmarks/camvid_training.py CAMVID OUT GROUP… [--pick RUN_DIR:best-miou] [--jobs 8] [--minutes 5]`
+`python benchmarks/camvid_training.py CAMVID OUT GROUP… [--pick RUN_DIR:best-miou] [--only REGEX] [--jobs 8]`
 
 CAMVID is a folder in ADE20K's layout. The frames ``0006R0*`` of its training part are held out; choices are made on
 the validation part, frames of a sequence of which others are trained on. Groups: ``recipes`` and ``losses`` change one
@@ -202,7 +202,6 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     for group in options.groups:
         if group in ("recipes", "losses"):
             arms = {"base": {}} | RECIPES if group == "recipes" else LOSSES
-            arms = {arm: changes for arm, changes in arms.items() if arm in (options.arms or arms)}
             found += [
                 Job(group, arm, options.scout, seed, {"iterations": SCOUTED} | changes)
                 for seed in SEEDS
@@ -237,7 +236,6 @@ def main() -> None:
     parser.add_argument("--pick", nargs="*", default=[], help="networks found: architecture files or RUN_DIR:TRIAL")
     parser.add_argument("--scout", default="boostformer_b0", help="the network of recipes and losses")
     parser.add_argument("--full", type=int, default=FULL, help="iterations of main, and of taught without a teacher")
-    parser.add_argument("--arms", nargs="+", choices=["base", *RECIPES, *LOSSES], help="of recipes and losses")
     options = parse(parser)
     said = lambda row: f"val {row['val_miou']:.2%}, test {row['test_miou']:.2%}"  # noqa: E731
     failed = run_all(jobs(options), run, options, said)
