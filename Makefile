@@ -22,6 +22,8 @@ export SCENE
 
 # albumentations would ask the network for a newer release of itself at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
+# Containers often forbid Python to keep what it has compiled; then every process here would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test lint format docs benchmark race fuzz coverage sbom clean
 
