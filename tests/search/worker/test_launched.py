@@ -31,6 +31,8 @@ from search.worker.launchers.order import Needs, Order, Workers
 from search.worker.launchers.registry import launcher_class, open_launcher
 from search.worker.launchers.slurm import SlurmFleet
 
+RAY_NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
@@ -75,14 +77,20 @@ def on_slurm(slurm: Slurm) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(program: None) -> Iterator[list[str]]:
+def ray_cluster(program: None) -> Iterator[Any]:
+    """A head and one more node, each with room for one worker."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     from ray.cluster_utils import Cluster
 
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
-    running.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    yield ["-o", f"address={running.address}"]
+    running = Cluster(initialize_head=True, head_node_args=RAY_NODE)
+    running.add_node(**RAY_NODE)
+    yield running
     running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(ray_cluster: Any) -> list[str]:
+    return ["-o", f"address={ray_cluster.address}"]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +127,26 @@ def test_a_fleet_is_found_again_and_stopped(
         assert title.startswith("found: ") and owners_of(run_dir) == owners
     else:
         assert title.startswith("started: ")
+
+
+@pytest.mark.slow
+def test_a_worker_whose_node_dies_goes_on_where_ray_finds_a_place(
+    program: list[str], server: Server, tmp_path: Path, ray_cluster: Any, cluster: list[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    database = Database(named_by_user(server.url), f"ray-node-{os.getpid()}")
+    set_up(run_dir, open_search("random", "tiny"), 1000, database)
+    launcher = started([*program, "launch", str(run_dir), "--on", "ray", "--workers", "2", *cluster])
+    read_until(launcher, lambda line: "] trial " in line and len(owners_of(run_dir)) == 2)
+    (node,) = ray_cluster.worker_nodes
+    ray_cluster.remove_node(node, allow_graceful=False)
+    read_until(launcher, lambda line: "waits for a place" in line)
+    ray_cluster.add_node(**RAY_NODE)
+    read_until(launcher, lambda line: "] trial " in line and len(owners_of(run_dir)) == 3)
+    launcher.send_signal(signal.SIGINT)
+    _, said = launcher.communicate(timeout=240)
+    assert launcher.returncode == 130, said
+    assert {str(trial.status) for trial in read_run(run_dir).trials} <= {"finished", "interrupted"}, said
 
 
 @pytest.mark.slow

@@ -112,8 +112,8 @@ def test_a_manager_whose_page_cannot_be_guarded_does_not_start(tmp_path: Path, a
 FAST = "const every = setInterval; setInterval = (does, time, ...more) => every(does, time / 1000, ...more)"
 """What has a program's clock run a thousand times as fast."""
 MANAGER = """
-console.log(process.pid)
 const parent = process.ppid
+console.log(process.pid)
 let seconds = 0
 setInterval(() => {
     seconds = process.ppid === parent ? 0 : seconds + 20
