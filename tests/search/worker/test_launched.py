@@ -82,7 +82,8 @@ def ray_cluster(program: None) -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     from ray.cluster_utils import Cluster
 
-    running = Cluster(initialize_head=True, head_node_args=RAY_NODE)
+    asked_often = {"health_check_period_ms": 500, "health_check_timeout_ms": 5000, "health_check_failure_threshold": 3}
+    running = Cluster(initialize_head=True, head_node_args=RAY_NODE | {"_system_config": asked_often})
     running.add_node(**RAY_NODE)
     yield running
     running.shutdown()
