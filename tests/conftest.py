@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import os
 import shutil
@@ -42,6 +43,8 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SYNC = os.fsync
 # Nothing that the tests write has to outlive the machine, and a busy disk takes its time.
 os.fsync = lambda descriptor: None
+# A forked process does not look through what it has of its parent for garbage, which would copy all its pages.
+os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 # The commands are made of their signatures once: it takes most of the time of a command that is refused.
 typer.main.get_command = functools.cache(typer.main.get_command)
 # A busy machine is no failure: examples have no time limit.
