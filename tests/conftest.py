@@ -22,9 +22,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# One thread for each test process, before torch is imported, which reads it once: `-n` divides the cores, and what
-# is computed does not hang on it. Child processes inherit it.
-os.environ["OMP_NUM_THREADS"] = "1"
+# One thread for each test process, before torch and OpenCV are imported, which read it once: `-n` divides the cores,
+# and what is computed does not hang on it. Child processes inherit it; in a fork, OpenCV would wait for the threads of
+# its parent for ever.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
 # On the CPU, also where there is a GPU: what is exact to the bit is so there.
 os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
 # Counts and decoded images of the tests stay out of the user's cache.

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,17 +206,31 @@ def test_processes_of_a_training_are_started_and_stopped(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_that_slurm_queues_again_ends_as_if_nothing_had_been(
+def test_a_training_of_slurm_ends_as_if_nothing_had_been(
     training: Callable[..., list[str]], trained: Path, slurm: Slurm, tmp_path: Path
 ) -> None:
-    """As it does with a job that is preempted, or whose node died. (Ray starts the same words.)"""
+    """One process is killed; then the job is queued again, as when it is preempted. (Ray starts the same words.)"""
     launcher = started(training("slurm", out := tmp_path / "net"))
+    log = out / "launch" / "slurm-0.log"
     read_until(launcher, lambda line: "/100 iterations" in line)
+    own = [pid for pid, words in commands().items() if words[0] == sys.executable and {"train", str(out)} < set(words)]
+    assert len(own) == 2
+    os.kill(own[0], signal.SIGKILL)
+    read_until(launcher, lambda line: "/100 iterations" in line and "resumed after iteration" in log.read_text())
     slurm.ask("scontrol", "requeue", slurm.ask("squeue", "--noheader", "--format=%A").strip())
     _, said = launcher.communicate(timeout=240)
     assert launcher.returncode == 0 and "worker 0 waits for a place" in said, said
-    assert "resumed after iteration" in (out / "launch" / "slurm-0.log").read_text()
+    assert log.read_text().count("resumed after iteration") == 2
     assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def commands() -> dict[int, list[str]]:
+    """Give the command line of each process on this machine."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            found[int(process.name)] = (process / "cmdline").read_text().split("\0")
+    return found
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
