@@ -18,6 +18,8 @@ _DIGEST = hashlib.sha256().digest_size
 _FIELDS = len(Cost().values)
 _LINE = re.compile(rb"([0-9a-f]{16}) ((\d{1,19}(?: \d{1,19}){%d}) (.*))" % (_FIELDS - 1))
 """The checksum of what follows, the fields of a cost, and the part."""
+_READ: dict[Path, tuple[bytes, dict[str, Cost]]] = {}
+"""The whole lines that this process last read of each file, and their costs: only what came since is read again."""
 
 
 class KeptCosts:
@@ -30,14 +32,24 @@ class KeptCosts:
     def __init__(self, file: Path | None) -> None:
         self.file = file
         self._costs: dict[str, Cost] = {}
+        if file is None:
+            return
         try:
-            lines = file.read_bytes().splitlines(keepends=True) if file is not None and file.exists() else []
+            content = file.read_bytes() if file.exists() else b""
         except OSError as error:
             self._give_up(error)
             return
+        known, costs = _READ.get(file, (b"", {}))
+        if content.startswith(known):
+            self._costs = dict(costs)
+        else:
+            known = b""
+        lines = content[len(known) :].splitlines(keepends=True)
         whole = [line for line in lines if self._take(line)]
+        known += b"".join(whole)
+        _READ[file] = known, dict(self._costs)
         if len(whole) < len(lines):
-            self._mend(b"".join(whole), len(lines) - len(whole))
+            self._mend(known, len(lines) - len(whole))
 
     def get(self, part: str) -> Cost | None:
         """Give the cost of a part, or None if it is not known."""
