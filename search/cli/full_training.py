@@ -123,8 +123,9 @@ class FullTraining:
             model.save_pretrained(self.out)
             live.end(metrics)
             validation.take(report.iterations, metrics, model)
-            best = save_best(model, validation, proxy.validation, self.out / BEST)
-            draw_history(self.out, self.out, model, proxy.validation)
+            curves = draw_history(self.out)
+            best = save_best(model, validation, proxy.validation, self.out / BEST, curves)
+            keep_pictures(self.out, model, proxy.validation, curves)
         images = f"{number_of(metrics.images, 'image')}; saved in {self.out}"
         note(f"mIoU {metrics.miou:.2%}, accuracy {metrics.accuracy:.2%} on {images}")
         found = f"mIoU {best.metrics.miou:.2%} after iteration {best.iteration}"
@@ -196,8 +197,10 @@ def watched(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"validate_every": max(LEAST_BETWEEN, recipe.iterations // 10)})
 
 
-def save_best(model: BoostFormer, validation: Validation, split: SegmentationSplit, folder: Path) -> Best:
-    """Write the best network of a training as a checkpoint, with a picture from ``split``.
+def save_best(
+    model: BoostFormer, validation: Validation, split: SegmentationSplit, folder: Path, curves: bytes | None
+) -> Best:
+    """Write the best network of a training as a checkpoint, with pictures from ``split`` and the training's ``curves``.
 
     ``model`` is the last one, which stays as it is.
     """
@@ -218,27 +221,25 @@ def save_best(model: BoostFormer, validation: Validation, split: SegmentationSpl
     }
     network.picture = card_picture(network.eval(), split)
     network.save_pretrained(folder)
-    draw_history(folder.parent, folder, network, split)
+    keep_pictures(folder, network, split, curves)
     return best
 
 
-def draw_history(training: Path, folder: Path, model: BoostFormer, split: SegmentationSplit) -> None:
-    """Draw the curves of a training and what a network of it makes of some images into the network's folder.
-
-    Args:
-        training: folder of the training's history.
-        folder: of the checkpoint.
-        model: its network.
-        split: the images.
-    """
-    from boostformer.files import replacing
-    from boostformer.predict import samples_picture
+def draw_history(training: Path) -> bytes | None:
+    """Draw the curves of a training from the history in its folder, as a PNG; None where that has no line."""
     from results.history import read_history
     from results.report.draw_curves import draw_curves
 
-    pictures = {SAMPLES: samples_picture(model, split)}
-    if rows := read_history(training):
-        pictures[CURVES] = draw_curves(rows, training.resolve().name)
+    rows = read_history(training)
+    return draw_curves(rows, training.resolve().name) if rows else None
+
+
+def keep_pictures(folder: Path, model: BoostFormer, split: SegmentationSplit, curves: bytes | None) -> None:
+    """Write what a network makes of some images of ``split``, and its training's curves, beside its checkpoint."""
+    from boostformer.files import replacing
+    from boostformer.predict import samples_picture
+
+    pictures = {SAMPLES: samples_picture(model, split)} | ({CURVES: curves} if curves is not None else {})
     for name, content in pictures.items():
         with replacing(folder / name) as part:
             part.write_bytes(content)
