@@ -25,12 +25,12 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Containers often forbid Python to keep what it has compiled; then every process here would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test lint format docs benchmark race fuzz coverage sbom clean
+.PHONY: help install demo test pytest lint format docs benchmark race fuzz coverage sbom clean
 
 help:
 	@echo "make demo       search the tiny space on generated scenes, retrain, evaluate, export, predict"
 	@echo "make test       ruff, mypy and all tests (JOBS=N processes)"
-	@echo "make lint       ruff and mypy alone;  make format  lets ruff rewrite the files"
+	@echo "make lint       ruff and mypy alone; make pytest the tests alone; make format lets ruff rewrite the files"
 	@echo "make docs       the documentation site, into build/site"
 	@echo "make fuzz       10,000 hostile contents for each reader of files (resumable); make sbom: what is installed, as CycloneDX"
 	@echo "make coverage   branch coverage of the quick tests, in build/coverage (one process)"
@@ -71,7 +71,11 @@ format: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-test: lint
+# Both at once: tests wait for one another now and then.
+test: $(STAMP)
+	$(MAKE) --jobs=2 lint pytest
+
+pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 # The peers get an environment of their own: there are many, and no user needs them.
