@@ -13,6 +13,7 @@ import subprocess
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,6 +49,9 @@ def forking() -> SimpleNamespace:
 def import_all() -> None:
     """Import what a search does, unless that is done."""
     import torch._dynamo  # noqa: F401  what the first step of an optimizer does
+
+    with suppress(ImportError):
+        import datasets  # noqa: F401  what accelerate does where it is installed
 
     import search.worker.loop  # noqa: F401
 
