@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,12 +151,9 @@ def _check_tables(url: str, connection: Connection, *, create: bool) -> None:
     """
     import optuna
     from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-    from optuna.storages import _rdb
     from sqlalchemy import inspect
 
-    found = MigrationContext.configure(connection).get_current_revision()
-    ours = ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head()
+    found, ours = MigrationContext.configure(connection).get_current_revision(), _own_version()
     if found is not None and found != ours:
         raise UserError(
             f"{url}: its tables are of version {found}, Optuna {optuna.__version__} here has {ours}; use the Optuna "
@@ -163,6 +161,15 @@ def _check_tables(url: str, connection: Connection, *, create: bool) -> None:
         )
     if not create and (found is None or not inspect(connection).has_table("studies")):
         raise UserError(f"{url}: holds no search yet")
+
+
+@cache
+def _own_version() -> str | None:
+    """Return the version of the tables that Optuna here makes. All its migrations are read for that."""
+    from alembic.script import ScriptDirectory
+    from optuna.storages import _rdb
+
+    return ScriptDirectory(str(Path(_rdb.__path__[0]) / "alembic")).get_current_head()
 
 
 def engine_of(storage: BaseStorage) -> Engine:
