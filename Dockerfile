@@ -4,8 +4,9 @@
 #   docker build -t boostformer:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #   docker run --rm --gpus all -v "$PWD:/home/boostformer" -v /data:/data -u "$(id -u)" boostformer search streets.yaml --out runs/streets
 #
-# Built by buildah for CPUs, upon a base of Debian's own Python 3.11 under this name, as where it was written no registry
-# answers: 2.0 GB, 1.8 of them this program and what it needs. Not built for GPUs.
+# Built for CPUs by Docker 20.10 (without BuildKit) and by buildah, upon a base of Debian's own Python 3.11 under this
+# name, as where it was written no registry answers: 1.9 GB by Docker's count, 1.7 of them this program and what it
+# needs. Not built for GPUs.
 FROM python:3.11-slim-bookworm AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
