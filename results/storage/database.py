@@ -50,6 +50,8 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "application_name": "boostformer",
+    # Else a database without an encoding (SQL_ASCII, as initdb makes them where no locale is set) answers with bytes.
+    "client_encoding": "utf8",
     # A server that asks for the password in clear text does not get it, unless the address says so.
     "require_auth": "!password",
     # A pooler may give every transaction another connection, which knows no statement prepared on the one before.

@@ -104,6 +104,13 @@ def test_tables_of_another_optuna_are_refused_before_anything_is_made(
     assert "trials" in tables(server, "older") and "trial_heartbeats" not in tables(server, "older")
 
 
+def test_a_database_without_an_encoding_serves(tmp_path: Path, server: Server, no_clock: None) -> None:
+    server.sql("CREATE DATABASE plain ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    begin(tmp_path, Database(server.url.replace("/postgres?", "/plain?"), "straße"), 1)
+    work(usual(), tmp_path, Watcher(), MadeUp(quick))
+    assert len(read_run(tmp_path).trials) == 1
+
+
 def test_tables_that_were_made_by_half_are_made_whole(tmp_path: Path, server: Server, no_clock: None) -> None:
     """As where the process was killed that made them."""
     server.sql("CREATE DATABASE half")
