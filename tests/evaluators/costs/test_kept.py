@@ -60,6 +60,25 @@ def never(*counted: object) -> Cost:
     raise AssertionError(f"counted again: {counted}")
 
 
+def test_a_file_is_read_once_and_then_what_came_since(
+    written: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, lines = tmp_path / "costs.txt", written.splitlines(keepends=True)
+    taken: list[bytes] = []
+    take = KeptCosts._take
+    monkeypatch.setattr(KeptCosts, "_take", lambda self, line: taken.append(line) or take(self, line))
+    file.write_bytes(b"".join(lines[:-1]))
+    KeptCosts(file)
+    taken.clear()
+    with file.open("ab") as other:
+        other.write(lines[-1])
+    whole = KeptCosts(file)
+    assert taken == lines[-1:] and len(whole._costs) == len(lines)
+    taken.clear()
+    file.write_bytes(b"".join(lines[1:]))
+    assert len(KeptCosts(file)._costs) == len(lines) - 1 and taken == lines[1:]
+
+
 def test_what_is_kept_is_not_counted_again(
     written: bytes, fresh: Cost, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,7 +229,7 @@ def commands() -> dict[int, list[str]]:
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            found[int(process.name)] = (process / "cmdline").read_text().split("\0")
+            found[int(process.name)] = (process / "cmdline").read_text(errors="replace").split("\0")
     return found
 
 
