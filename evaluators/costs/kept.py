@@ -40,10 +40,9 @@ class KeptCosts:
             self._give_up(error)
             return
         known, costs = _READ.get(file, (b"", {}))
-        if content.startswith(known):
-            self._costs = dict(costs)
-        else:
-            known = b""
+        if not content.startswith(known):
+            known, costs = b"", {}
+        self._costs = dict(costs)
         lines = content[len(known) :].splitlines(keepends=True)
         whole = [line for line in lines if self._take(line)]
         known += b"".join(whole)
