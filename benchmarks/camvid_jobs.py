@@ -90,6 +90,18 @@ def opened(root: Path, size: str, folder: Path) -> CamVid:
     return CamVid(root, size, folder)
 
 
+def seen(root: Path, out: Path) -> Path:
+    """Make a folder of CamVid, by links, without the frames that are held out."""
+    folder = out / "camvid"
+    for file in sorted(root.resolve().rglob("*")):
+        if file.is_file() and not file.name.startswith(HELD_OUT):
+            link = folder / file.relative_to(root.resolve())
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(file)
+    return folder
+
+
 def loaders() -> int:
     """Count the loading processes of one training among others."""
     import torch

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camvid_jobs import HELD_OUT, arguments, finished, opened, parse, run_all, spread
+from camvid_jobs import arguments, finished, opened, parse, run_all, seen, spread
 
 PROXY = 120
 """Iterations that score a network."""
@@ -77,18 +77,6 @@ class Watch:
         """Show nothing."""
 
     begins = trial = set_aside = says = exhausted = _nothing
-
-
-def seen(root: Path, out: Path) -> Path:
-    """Make a folder of CamVid, by links, without the frames that are held out."""
-    folder = out / "camvid"
-    for file in sorted(root.resolve().rglob("*")):
-        if file.is_file() and not file.name.startswith(HELD_OUT):
-            link = folder / file.relative_to(root.resolve())
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to(file)
-    return folder
 
 
 def folder_of(job: Job, options: argparse.Namespace) -> Path:

@@ -4,8 +4,9 @@
 
 The parent is trained once (5,000 iterations, recipe `small-data`, seed 0) and kept in OUT/parent; one that lies there
 already is taken. The frames ``0006R0*`` of CAMVID's training part are held out and scored as `sequence`. For a half, a
-quarter and an eighth of the parent's deployed MACs there are three structures, each as wide as its budget allows (see
-:data:`STYLES`), and of each the arms
+quarter and an eighth of the parent's deployed MACs there are three structures made by hand, each as wide as its budget
+allows (see :data:`STYLES`), and the one that a search's screening finds most like the parent, of `--screen` untrained
+ones (kept in OUT/screened-SHARE.json); of each the arms
 
 - `inherited`: starts from the parent's weights and is trained on;
 - `taught`: the same, with the parent as its teacher (logits and channels);
@@ -19,13 +20,14 @@ most important first, and ends with the tables.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, spread, state_of
+from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, seen, spread, state_of
 
 from boostformer import presets
 from boostformer.architecture import Architecture, BlockSpec, Decoder, Stage
@@ -74,6 +76,8 @@ STYLES = {
     "shallower": Style(depth=1, decoder=4),
 }
 """A uniformly narrower SegFormer; light mixers in the fine stages, FFNs and decoder halved; one layer a stage."""
+SCREENED = "screened"
+"""Stands in the place of a style for the structure that is found."""
 
 
 def fitted(style: str, share: int, parent: Architecture) -> Architecture:
@@ -84,6 +88,36 @@ def fitted(style: str, share: int, parent: Architecture) -> Architecture:
     most = costs.cost(parent).macs / share
     drawn = (STYLES[style].at(head, parent) for head in range(WIDEST, 0, -1))
     return next(arch for arch in drawn if costs.cost(arch).macs <= most)
+
+
+def most_like_parent(share: int, options: argparse.Namespace) -> Architecture:
+    """Give the network most like the parent with at most 1/``share`` of its deployed MACs, found now or before."""
+    import numpy as np
+
+    from boostformer import recipes
+    from boostformer.data import DataConfig
+    from boostformer.start import read_trained
+    from evaluators.costs.budget import Budget
+    from evaluators.costs.table import CostTable
+    from evaluators.likeness import Likeness
+    from evaluators.proxy import Proxy
+    from search.config.problem import Problem
+    from search.strategies.screening import most_alike
+    from search_space import space_around
+
+    file = options.out / f"{SCREENED}-{share}.json"
+    if not file.is_file():
+        data = DataConfig(root=seen(options.root, options.out), kind="ade20k", size=options.size, ignore=(0, 255))
+        proxy = Proxy(data, recipes.load("small-data"), options.cache)
+        trained = read_trained(options.out / "parent")
+        space, costs = space_around(trained.architecture), CostTable()
+        budget = Budget((("macs", costs.cost(trained.architecture).macs / share),))
+        problem, likeness = Problem(space, ("miou",), budget, costs), Likeness(trained, proxy)
+        compare = lambda key: likeness(space.decode(key))  # noqa: E731
+        start = problem.key(trained.architecture)
+        best, *_ = most_alike(problem, start, compare, options.screen, 1, np.random.default_rng(0))
+        file.write_text(json.dumps(space.decode(best).to_dict()))
+    return Architecture.from_dict(json.loads(file.read_text()), str(file))
 
 
 @dataclass(frozen=True)
@@ -103,27 +137,27 @@ class Job:
 
 def jobs(options: argparse.Namespace) -> list[Job]:
     """List all trainings, the most important first."""
-    usual, more = ("narrower", "mixed"), ("shallower",)
+    usual, more = (SCREENED, "narrower", "mixed"), ("shallower",)
     heavy, light = ([share for share in options.shares if (share <= 4) is side] for side in (True, False))
 
     def grid(arms: tuple[str, ...], shares: list[int], styles: tuple[str, ...], iterations: int) -> list[Job]:
         every = product(range(options.seeds), shares, styles, arms)
         return [Job(arm, share, style, iterations, seed) for seed, share, style, arm in every]
 
-    found = [Job("first", 1, "", options.parent_iterations, 0)]
+    listed = [Job("first", 1, "", options.parent_iterations, 0)]
     for length in options.iterations:
-        found += grid(("parent",), [1], ("",), length)
-        found += grid(("inherited", "scratch"), heavy, usual, length)
-        found += grid(("inherited", "scratch"), light, usual, length)
-        found += grid(("taught",), options.shares, usual, length)
-        found += grid(("scratch",), options.shares, usual, length + options.more)
-        found += grid(("inherited", "taught", "scratch"), options.shares, more, length)
-    return found
+        listed += grid(("parent",), [1], ("",), length)
+        listed += grid(("inherited", "scratch"), heavy, usual, length)
+        listed += grid(("inherited", "scratch"), light, usual, length)
+        listed += grid(("taught",), options.shares, usual, length)
+        listed += grid(("scratch",), options.shares, usual, length + options.more)
+        listed += grid(("inherited", "taught", "scratch"), options.shares, more, length)
+    return listed
 
 
 def ready(job: Job, options: argparse.Namespace) -> bool:
     """Tell whether what a training starts from is there."""
-    return job.arm in ("first", "scratch") or (options.out / "parent" / "config.json").is_file()
+    return (job.arm in ("first", "scratch") and job.style != SCREENED) or (options.out / "parent/config.json").is_file()
 
 
 def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +177,9 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     changes = {"iterations": job.iterations, "seed": job.seed, "precision": options.precision, "workers": loaders()}
     recipe = recipes.load("small-data", **changes, distillation=TEACHER)
     architecture = presets.load(PARENT, classes=data.training.num_classes, size=data.size)
-    if job.style:
+    if job.style == SCREENED:
+        architecture = most_like_parent(job.share, options)
+    elif job.style:
         architecture = fitted(job.style, job.share, architecture)
     torch.manual_seed(job.seed)
     model: BoostFormer = build(architecture)
@@ -220,7 +256,7 @@ def differences(rows: Rows, options: argparse.Namespace) -> None:
     print(f"{COLUMNS}{'against':24}{'validation':>14}  {'sequence':>14}  seeds")
     for share in options.shares:
         for length in options.iterations:
-            for style in STYLES:
+            for style in [SCREENED, *STYLES]:
                 for arm in ("inherited", "taught"):
                     for name, other in comparisons.items():
                         one = Job(arm, share, style, length, 0)
@@ -240,6 +276,7 @@ def main() -> None:
     parser.add_argument("--parent-iterations", type=int, default=5000, help="of the parent's own training")
     parser.add_argument("--more", type=int, default=3000, help="iterations from scratch for a search's time")
     parser.add_argument("--shares", type=int, nargs="+", default=[2, 4, 8], help="the parent's MACs over the network's")
+    parser.add_argument("--screen", type=int, default=360, help="untrained networks compared with the parent")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     options = parse(parser)
     todo = jobs(options)

@@ -71,6 +71,10 @@ def lighten(
     trials: Annotated[int | None, typer.Option(min=1, help=f"Networks to try in all, by default {TRIALS}.")] = None,
     trial_iterations: Annotated[int | None, typer.Option(min=1, help="Updates of each trial's weights.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="Of all trainings.")] = None,
+    screen: Annotated[
+        int | None,
+        typer.Option(min=0, help="Untrained networks to compare with CKPT first, by default six for each trial."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of the search on this machine.")] = None,
     recipe: RecipeOption = None,
     iterations: IterationsOption = None,
@@ -107,7 +111,7 @@ def lighten(
     start, config = _start(ckpt, out)
     images = data_of(data, size, data_in(config.provenance), config.architecture.size)
     trial = given(iterations=trial_iterations, batch_size=batch_size)
-    wish = Wish(start, _at(config, images), images, limits, device, space, trial, trials or TRIALS, seed or 0)
+    wish = Wish(start, _at(config, images), images, limits, device, space, trial, trials or TRIALS, seed or 0, screen)
     folder = Folder(out, wish.asked())
     with _going_on():
         if not folder.is_set_up():
@@ -122,7 +126,7 @@ def lighten(
         last.say_cost(wish.config.architecture)
         if dry_run:
             with tempfile.TemporaryDirectory() as scratch:
-                run_search(folder.run_file, Path(scratch) / SEARCH, trials, workers=0)
+                run_search(folder.run_file, Path(scratch) / SEARCH, trials, workers=0, screen=False)
             note(f"nothing was trained; the files in {out} may be changed before the same command without --dry-run")
             return
         experiment = run_search(folder.run_file, folder.search, trials, workers)

@@ -159,6 +159,7 @@ class Wish:
         trial: changes of the short training that scores a network.
         trials: networks to try in all.
         seed: of the search.
+        screen: untrained networks to compare with the start first; None for as many as usual.
     """
 
     start: Path
@@ -170,6 +171,7 @@ class Wish:
     trial: Mapping[str, int]
     trials: int
     seed: int
+    screen: int | None = None
 
     def asked(self) -> dict[str, Any]:
         """Give, by the options' names, all that decides what the search finds."""
@@ -183,6 +185,7 @@ class Wish:
             "trial-iterations": self.trial.get("iterations"),
             "batch-size": self.trial.get("batch_size"),
             "seed": self.seed,
+            "screen": self.screen,
         }
 
 
@@ -212,7 +215,8 @@ def write_files(folder: Folder, wish: Wish) -> None:
         "budgets": wish.limits.budgets(latency),
         "latency": {"device": wish.device} if latency is not None else None,
         "proxy": dict(wish.trial),
-        "search": {"start": str(wish.start.resolve()), "trials": wish.trials, "seed": wish.seed},
+        "search": {"start": str(wish.start.resolve()), "trials": wish.trials, "seed": wish.seed}
+        | ({"screen": wish.screen} if wish.screen is not None else {}),
     }
     lines = [
         "# Written by `boostformer lighten`, which goes on with it as it stands; it may be changed until the search",

@@ -17,6 +17,7 @@ from boostformer.errors import FULL, UserError
 from search.cli.data_summary import keep_summary, say_data
 from search.cli.outcome import conclude, so_far
 from search.cli.output import busy, next_step, note
+from search.cli.screening import screened
 
 if TYPE_CHECKING:
     from results.storage.location import Database
@@ -47,6 +48,8 @@ class Others:
 
 
 NONE = Others()
+SCREENED = 6
+"""Networks that are compared with a search's start, for each that is to be trained, unless told."""
 
 
 def register(app: typer.Typer) -> None:
@@ -138,6 +141,7 @@ def run_search(
     hours: float | None = None,
     others: Others = NONE,
     files: str | None = None,
+    screen: bool = True,
 ) -> Experiment | None:
     """Set a search up or resume it, say what it will cost, and run it to its end.
 
@@ -154,11 +158,13 @@ def run_search(
         hours: time for it over all sittings, instead of the run file's.
         others: runs whose results or weights a new search has from the start.
         files: the place that machines share for weights and states; by default where they lie already.
+        screen: compare networks with the start as the search begins; else only say what it would cost.
 
     Returns:
         The search, or None where it was only set up and something is left to do.
     """
     carried: Carried | None = None
+    compared = 0
     with busy("preparing data and costs …"):
         from evaluators.latency.devices import use_beside
         from results.run import read_run
@@ -179,9 +185,16 @@ def run_search(
             use_beside(run_file)
             earlier = earlier_experiment(out, database)
             opened, asked = resolve(run_file, earlier, force=force)
-            hours = hours or read_run_file(run_file).config.search.hours
+            asked_of_search = read_run_file(run_file).config.search
+            hours = hours or asked_of_search.hours
             if others.runs and earlier is None:
                 carried = carry_over(others.runs, opened, as_parents=others.as_parents)
+            if earlier is None:
+                given = asked_of_search.screen
+                compared = given if given is not None else SCREENED * (trials or asked)
+    if compared:
+        opened = screened(opened, compared, only_say=not screen)
+    with busy("preparing data and costs …"):
         set_up(out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried, files=files)
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed

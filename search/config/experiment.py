@@ -88,6 +88,8 @@ class Experiment(Section):
         inherit: whether networks begin from the trained weights of others.
         start: the first of these, if it was given.
         first: networks that are proposed before all others.
+        screened: networks that are proposed then, found by screening as the search began; as ``Architecture.to_dict``
+            writes them.
         labels: class names, in the order of the masks' values.
         images: number of images in each split.
         content: digest of each split's images and masks, wherever they lie.
@@ -110,6 +112,7 @@ class Experiment(Section):
     inherit: bool = False
     start: Start | None = None
     first: tuple[First, ...] = ()
+    screened: tuple[dict[str, Any], ...] = ()
     proxy: StoredProxy
     space: Space
     versions: dict[str, str] = {}
@@ -132,6 +135,12 @@ class Experiment(Section):
     @property
     def budget(self) -> Budget:
         return Budget(tuple(self.budgets.items()))
+
+    @property
+    def asked_first(self) -> list[Architecture]:
+        """The networks that are proposed before the strategy is asked."""
+        screened = [Architecture.from_dict(values, "screened") for values in self.screened]
+        return [first.network for first in self.first] + screened
 
     @property
     def is_deployed(self) -> bool:

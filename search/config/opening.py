@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class OpenExperiment:
         """
         self.experiment = experiment
         self._table, self._proxy, self._backend, self._start = table, proxy, backend, start
+
+    def having_screened(self, networks: Sequence[Architecture]) -> OpenExperiment:
+        """Give the same search, which proposes these networks, too, before it asks the strategy."""
+        experiment = self.experiment.model_copy(update={"screened": tuple(arch.to_dict() for arch in networks)})
+        return OpenExperiment(experiment, table=self.table, proxy=self.proxy, backend=self.backend, start=self.start)
 
     @cached_property
     def table(self) -> CostTable:
@@ -152,6 +158,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         if start is None
         else Start(place=start.id, weights=start.digest, architecture=start.architecture.to_dict()),
         first=first,
+        screened=earlier.screened if earlier is not None else (),
         proxy=config.proxy,
         space=space,
         versions=versions(),

@@ -47,12 +47,14 @@ class RunSearchConfig(SearchConfig):
 
     ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent. ``first`` names
     networks that are proposed before all others, ``hours`` the time that the search may take over all sittings.
+    ``screen`` is how many networks are compared with the start as the search begins; by default six for each trial.
     """
 
     trials: int = Field(default=60, ge=1)
     hours: float | None = Field(default=None, gt=0, le=1e6)
     first: tuple[str, ...] = ()
     start: str | None = None
+    screen: int | None = Field(default=None, ge=0, le=10**6)
     inherit: Inherit = "auto"
 
     @model_validator(mode="after")
@@ -62,6 +64,12 @@ class RunSearchConfig(SearchConfig):
                 "inherit",
                 self.inherit,
                 "'never' leaves nothing for `start` to be inherited by; allowed beside it: auto, always",
+            )
+        if self.start is None and self.screen:
+            _refuse(
+                "screen",
+                self.screen,
+                f"{self.screen}: there is no `start` to compare networks with; allowed without it: 0",
             )
         return self
 

@@ -77,7 +77,7 @@ class Queue:
         self._trials = StoredTrials(where, storage, study_id, objectives, self._leases.token, terms)
         self.lineages = Lineages(Weights.of(run_dir, say), opened, self._state, say)
         self.states = States.of(run_dir, say)
-        self._first = [first.network for first in self.experiment.first]
+        self._first = self.experiment.asked_first
         self._proposals = Proposals(self.problem, say)
         self._say = say
         self._current: int | None = None

@@ -32,7 +32,7 @@ from search_space import read_space
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SHORT = ["--trial-iterations", 2, "--batch-size", 2, "--iterations", 4, "--workers", 1]
-LIGHTEN = ["lighten", "net", "--macs", "80%", "--params", "90%", "--out", "out", "--trials", 3, *SHORT]
+LIGHTEN = ["lighten", "net", "--macs", "80%", "--params", "90%", "--out", "out", "--trials", 3, *SHORT, "--screen", 8]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,8 @@ def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: sub
     (net,) = nets(folder / "out")
     for said in (
         "at the end the best is trained for 4 iterations of 2, taught by net: at most about",
+        "screen   8 untrained networks are compared with the start, at most",
+        "8/8 networks compared with the start, the best",
         "[3/3]",
         "goes on from the weights of trial",
         "teacher net: ",
@@ -206,6 +208,8 @@ def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: sub
     assert (folder / "out" / "table.md").read_text().startswith("| network ")
 
     run = read_run(folder / "out" / "search")
+    screened = [Architecture.from_dict(values, "screened").id for values in run.config["screened"]]
+    assert screened and [trial.id for trial in run.trials][: len(screened)] == screened[: len(run.trials)]
     told = checkpoint.read_config(net).provenance
     (chosen,) = [trial for trial in run.trials if trial.number == told["searched"]["trial"]]
     assert chosen.miou == max(trial.miou for trial in run.trials if trial.feasible)  # type: ignore[type-var]
@@ -225,7 +229,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     (net,) = nets(folder / "out")
     table, weights = (folder / "out" / "table.json").read_text(), checkpoint.sha256(net / "model.safetensors")
     again = run_cli(*LIGHTEN, cwd=folder)
-    assert again.returncode == 0 and "is trained already" in again.stderr
+    assert again.returncode == 0 and "is trained already" in again.stderr and "compared" not in again.stderr
     assert (folder / "out" / "table.json").read_text() == table
     assert checkpoint.sha256(net / "model.safetensors") == weights and nets(folder / "out") == [net]
     other = run_cli(*LIGHTEN, "--macs", "70%", cwd=folder)
@@ -249,11 +253,12 @@ def test_what_was_written_may_be_changed_before_the_search(folder: Path, run_cli
     command = [*LIGHTEN, "--out", "edited", "--no-teacher"]
     dry = run_cli(*command, "--dry-run", cwd=folder)
     assert dry.returncode == 0 and "3 to do" in dry.stderr and "taught by" not in dry.stderr
+    assert "8 untrained networks are compared" in dry.stderr and "tried first" not in dry.stderr
     assert sorted(path.name for path in (folder / "edited").iterdir()) == ["lighten.json", "run.yaml", "space.yaml"]
     run_file = folder / "edited" / "run.yaml"
     run_file.write_text(run_file.read_text().replace("seed: 0", "seed: 0, strategy: random"))
     done = run_cli(*command, "--trials", 1, cwd=folder)
-    assert done.returncode == 0 and "random, seed 0" in done.stderr
+    assert done.returncode == 0 and "random, seed 0" in done.stderr and "tried first" in done.stderr
     (net,) = nets(folder / "edited")
     assert checkpoint.read_config(net).provenance["teacher"] is None
 

@@ -1,0 +1,93 @@
+"""Screening: of many networks within the budgets, those whose answers are most like the start's before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import numpy as np
+
+from search.strategies.history import Candidates, Key
+from search.strategies.walk import near
+from search_space.genes import Genes, keys
+from search_space.nearness import apart
+
+FROM_START = 0.25
+"""Share of the networks that come from the start, by a way into the budgets; the others from the best so far."""
+PARENTS, DRAWN, BRED, CHANGES = 20, 200, 20, (1, 4)
+"""Of so many best ones so many children are drawn at a time, of which so many are compared; 1 to 3 changes in each."""
+IDLE = 20
+"""Rounds in a row without a new network that end the screening."""
+DISTINCT = 0.06
+"""Share of the choices in which networks that are given differ at least: about two."""
+
+Told = Callable[[int, float], None]
+"""Is told how many networks were compared, and how unlike the start the best of them is."""
+
+
+def most_alike(
+    candidates: Candidates,
+    start: Key,
+    unlike: Callable[[Key], float],
+    count: int,
+    wanted: int,
+    rng: np.random.Generator,
+    told: Told = lambda done, best: None,
+) -> list[Key]:
+    """Look for the networks within the budgets that are most like the start, by evolution.
+
+    Args:
+        candidates: the networks.
+        start: from which ways lead into the budgets.
+        unlike: tells how unlike the start a network is; 0 for what does the same.
+        count: how many to compare.
+        wanted: how many to give at most.
+        rng: random numbers.
+        told: is told after each comparison.
+
+    Returns:
+        The most alike first, each differing from all before it in some choices. None where no way leads into the
+        budgets.
+    """
+    found: dict[Key, float] = {}
+
+    def compare(some: Iterable[Key], most: int) -> None:
+        begun = len(found)
+        for key in some:
+            if len(found) >= min(count, begun + most):
+                break
+            if key not in found and candidates.fits(key):
+                found[key] = unlike(key)
+                told(len(found), min(found.values()))
+
+    first = max(1, round(count * FROM_START))
+    compare(islice(near(candidates, start, rng), 2 * first), first)
+    idle = 0
+    while found and len(found) < count and idle < IDLE:
+        before = len(found)
+        compare(keys(_children(candidates, sorted(found, key=found.__getitem__)[:PARENTS], rng)), BRED)
+        idle = idle + 1 if len(found) == before else 0
+    return _distinct(candidates, sorted(found, key=found.__getitem__), wanted)
+
+
+def _children(candidates: Candidates, best: list[Key], rng: np.random.Generator) -> Genes:
+    """Draw children of the ``best``, of earlier ones more."""
+    space, parents = candidates.genes, np.array(best, dtype=np.int16).reshape(len(best), -1)
+    ranks = np.minimum(rng.exponential(len(parents) / 3, size=DRAWN).astype(np.int64), len(parents) - 1)
+    mothers, fathers = parents[ranks], parents[rng.integers(len(parents), size=DRAWN)]
+    crossed = (rng.random(DRAWN) < 0.5)[:, None]
+    drawn = np.where(crossed, space.crossover(mothers, fathers, rng), mothers)
+    drawn = space.mutate(drawn, rng, rng.integers(*CHANGES, size=DRAWN))
+    return drawn[candidates.excess(drawn) <= 0]
+
+
+def _distinct(candidates: Candidates, ranked: list[Key], wanted: int) -> list[Key]:
+    """Give the first ones of ``ranked`` that are all apart."""
+    given: list[Key] = []
+    for key in ranked:
+        if len(given) == wanted:
+            break
+        row, others = (np.array(some, dtype=np.int16).reshape(len(some), len(key)) for some in ([key], given))
+        if (apart(candidates.genes, row, others) >= DISTINCT).all():
+            given.append(key)
+    return given
