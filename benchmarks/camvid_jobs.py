@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -97,7 +98,7 @@ def seen(root: Path, out: Path) -> Path:
         if file.is_file() and not file.name.startswith(HELD_OUT):
             link = folder / file.relative_to(root.resolve())
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
+            with suppress(FileExistsError):  # another process makes it, too
                 link.symlink_to(file)
     return folder
 

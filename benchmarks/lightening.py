@@ -5,12 +5,13 @@
 The parent is trained once (5,000 iterations, recipe `small-data`, seed 0) and kept in OUT/parent; one that lies there
 already is taken. The frames ``0006R0*`` of CAMVID's training part are held out and scored as `sequence`. For a half, a
 quarter and an eighth of the parent's deployed MACs there are three structures made by hand, each as wide as its budget
-allows (see :data:`STYLES`), and the one that a search's screening finds most like the parent, of `--screen` untrained
-ones (kept in OUT/screened-SHARE.json); of each the arms
+allows (see :data:`STYLES`), and the best of `--screen` networks that a search's screening sees for ten steps, kept in
+OUT/screened-SHARE.json; of each the arms
 
 - `inherited`: starts from the parent's weights and is trained on;
 - `taught`: the same, with the parent as its teacher (logits and channels);
-- `scratch`: from random weights with as many iterations, and with 3,000 more, as if a search's time went into it.
+- `scratch`: from random weights with as many iterations, and with 3,000 more, as if a search's time went into it;
+- `encoder`: with `--encoder`, a checkpoint of `pretrain`, starts from that instead of the parent.
 
 Beside them `parent` is the parent itself, trained on for as long. All arms have the same recipe and length, three
 seeds each. Each training is a line of OUT/results.jsonl; the same command goes on with those that are missing, the
@@ -25,6 +26,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from camvid_jobs import arguments, device_named, finished, loaders, opened, parse, run_all, seen, spread, state_of
@@ -90,33 +92,35 @@ def fitted(style: str, share: int, parent: Architecture) -> Architecture:
     return next(arch for arch in drawn if costs.cost(arch).macs <= most)
 
 
-def most_like_parent(share: int, options: argparse.Namespace) -> Architecture:
-    """Give the network most like the parent with at most 1/``share`` of its deployed MACs, found now or before."""
+def most_promising_heir(share: int, options: argparse.Namespace) -> Architecture:
+    """Give the best network of a screening with at most 1/``share`` of the parent's MACs, found now or before."""
     import numpy as np
 
     from boostformer import recipes
     from boostformer.data import DataConfig
+    from boostformer.files import replacing
     from boostformer.start import read_trained
     from evaluators.costs.budget import Budget
     from evaluators.costs.table import CostTable
-    from evaluators.likeness import Likeness
+    from evaluators.glance import Glance
     from evaluators.proxy import Proxy
     from search.config.problem import Problem
-    from search.strategies.screening import most_alike
+    from search.strategies.screening import most_promising
     from search_space import space_around
 
     file = options.out / f"{SCREENED}-{share}.json"
     if not file.is_file():
         data = DataConfig(root=seen(options.root, options.out), kind="ade20k", size=options.size, ignore=(0, 255))
-        proxy = Proxy(data, recipes.load("small-data"), options.cache)
+        proxy = Proxy(data, recipes.load("proxy", schedule="wsd", loss={"class_weights": "auto"}), options.cache)
         trained = read_trained(options.out / "parent")
         space, costs = space_around(trained.architecture), CostTable()
         budget = Budget((("macs", costs.cost(trained.architecture).macs / share),))
-        problem, likeness = Problem(space, ("miou",), budget, costs), Likeness(trained, proxy)
-        compare = lambda key: likeness(space.decode(key))  # noqa: E731
+        problem, glance = Problem(space, ("miou",), budget, costs), Glance(trained, proxy)
+        see = lambda key: glance(space.decode(key))  # noqa: E731
         start = problem.key(trained.architecture)
-        best, *_ = most_alike(problem, start, compare, options.screen, 1, np.random.default_rng(0))
-        file.write_text(json.dumps(space.decode(best).to_dict()))
+        best, *_ = most_promising(problem, start, see, options.screen, 1, np.random.default_rng(0))
+        with replacing(file) as part:
+            part.write_text(json.dumps(space.decode(best).to_dict()))
     return Architecture.from_dict(json.loads(file.read_text()), str(file))
 
 
@@ -150,6 +154,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         listed += grid(("inherited", "scratch"), heavy, usual, length)
         listed += grid(("inherited", "scratch"), light, usual, length)
         listed += grid(("taught",), options.shares, usual, length)
+        listed += grid(("encoder",), options.shares if options.encoder else [], usual, length)
         listed += grid(("scratch",), options.shares, usual, length + options.more)
         listed += grid(("inherited", "taught", "scratch"), options.shares, more, length)
     return listed
@@ -178,14 +183,15 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipes.load("small-data", **changes, distillation=TEACHER)
     architecture = presets.load(PARENT, classes=data.training.num_classes, size=data.size)
     if job.style == SCREENED:
-        architecture = most_like_parent(job.share, options)
+        architecture = most_promising_heir(job.share, options)
     elif job.style:
         architecture = fitted(job.style, job.share, architecture)
     torch.manual_seed(job.seed)
     model: BoostFormer = build(architecture)
     start, teaching = None, None
     if job.arm not in ("first", "scratch"):
-        start = start_from(model, read_trained(folder), data.training.labels)
+        trained = read_trained(options.encoder if job.arm == "encoder" else folder)
+        start = start_from(model, trained, data.training.labels)
     if job.arm == "taught":
         names = [data.training.name(index) for index in range(len(data.training))]
         teaching = Teaching(open_teacher(folder, data.size, names))
@@ -249,6 +255,7 @@ def differences(rows: Rows, options: argparse.Namespace) -> None:
         "scratch, as long": scratch(0),
         f"scratch, {options.more} more": scratch(options.more),
         "narrower, as heavy": lambda job: Job(job.arm, job.share, "narrower", job.iterations, job.seed),
+        "from the encoder": lambda job: Job("encoder", job.share, job.style, job.iterations, job.seed),
         "without a teacher": lambda job: Job("inherited", job.share, job.style, job.iterations, job.seed),
     }
     print("\nAims on `sequence`: against the parent no loss at 1/2, less than 1 point at 1/4 and 3 at 1/8; +4 over")
@@ -276,7 +283,8 @@ def main() -> None:
     parser.add_argument("--parent-iterations", type=int, default=5000, help="of the parent's own training")
     parser.add_argument("--more", type=int, default=3000, help="iterations from scratch for a search's time")
     parser.add_argument("--shares", type=int, nargs="+", default=[2, 4, 8], help="the parent's MACs over the network's")
-    parser.add_argument("--screen", type=int, default=360, help="untrained networks compared with the parent")
+    parser.add_argument("--encoder", type=Path, help="a checkpoint of `pretrain`, such as one on made_classes.py")
+    parser.add_argument("--screen", type=int, default=100, help="networks that are seen")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     options = parse(parser)
     todo = jobs(options)

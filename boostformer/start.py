@@ -121,15 +121,6 @@ def take_over(model: Network, trained: Trained, labels: list[str]) -> float:
     return found.share
 
 
-def answers_for(trained: Trained, labels: list[str]) -> bool:
-    """Tell whether a trained network classifies pixels by any of the classes ``labels``."""
-    theirs = trained.weights.get(f"{_CLASSIFIER}weight")
-    return (
-        theirs is not None
-        and _rows(theirs, theirs.new_empty(len(labels), *theirs.shape[1:]), trained.labels, labels) is not None
-    )
-
-
 def _inherited(model: Network, trained: Trained, labels: list[str]) -> Inherited:
     found = inherit(model, trained.architecture, trained.weights)
     for name in [name for name in found.state if name.startswith(_CLASSIFIER)]:

@@ -159,7 +159,7 @@ class Wish:
         trial: changes of the short training that scores a network.
         trials: networks to try in all.
         seed: of the search.
-        screen: untrained networks to compare with the start first; None for as many as usual.
+        screen: networks to see for some steps first; None for as many as usual.
     """
 
     start: Path

@@ -48,8 +48,6 @@ class Others:
 
 
 NONE = Others()
-SCREENED = 6
-"""Networks that are compared with a search's start, for each that is to be trained, unless told."""
 
 
 def register(app: typer.Typer) -> None:
@@ -158,13 +156,12 @@ def run_search(
         hours: time for it over all sittings, instead of the run file's.
         others: runs whose results or weights a new search has from the start.
         files: the place that machines share for weights and states; by default where they lie already.
-        screen: compare networks with the start as the search begins; else only say what it would cost.
+        screen: screen networks as a search with a start begins; else only say what it would cost.
 
     Returns:
         The search, or None where it was only set up and something is left to do.
     """
     carried: Carried | None = None
-    compared = 0
     with busy("preparing data and costs …"):
         from evaluators.latency.devices import use_beside
         from results.run import read_run
@@ -172,7 +169,7 @@ def run_search(
         from search.config.opening import resolve
         from search.config.run_file import read_run_file
         from search.study.carrying import carry_over
-        from search.study.folder import earlier_experiment, read_hours, read_known, reopened, set_up
+        from search.study.folder import earlier_experiment, place_for, read_hours, read_known, reopened, set_up
         from search.study.queue import Queue
         from search.worker.local import default_workers, threads_of_one_worker
         from search.worker.progress import ConsoleReporter
@@ -185,17 +182,18 @@ def run_search(
             use_beside(run_file)
             earlier = earlier_experiment(out, database)
             opened, asked = resolve(run_file, earlier, force=force)
-            asked_of_search = read_run_file(run_file).config.search
-            hours = hours or asked_of_search.hours
+            hours = hours or read_run_file(run_file).config.search.hours
             if others.runs and earlier is None:
                 carried = carry_over(others.runs, opened, as_parents=others.as_parents)
-            if earlier is None:
-                given = asked_of_search.screen
-                compared = given if given is not None else SCREENED * (trials or asked)
-    if compared:
-        opened = screened(opened, compared, only_say=not screen)
+        place_for(out, opened, database, files=files)
+    if run_file is not None and earlier is None:
+        opened = screened(
+            opened, trials or asked, carried.known.ids if carried else (), hours=hours, only_say=not screen
+        )
     with busy("preparing data and costs …"):
-        set_up(out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried, files=files)
+        opened = set_up(
+            out, opened, trials or asked, database, hours=hours, runs=others.runs, carried=carried, files=files
+        )
     latency = opened.experiment.latency
     is_disturbed = latency is not None and latency.is_disturbed
     if workers is None:

@@ -1,57 +1,121 @@
-"""Screening as a search begins: networks are compared with its start, and the most alike are to be trained first."""
+"""Screening as a search begins: a glance at many networks that inherit from its start; the best are tried first."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import typer
+
+from boostformer.shown import number_of
 from search.cli.output import note, progress
 
 if TYPE_CHECKING:
     from search.config.opening import OpenExperiment
+    from search.config.problem import Key
 
 FIRST = 5
-"""So many of the networks that were compared are trained first."""
+"""So many of the networks that were seen are tried first, if as many are to be tried."""
 
 
-def screened(opened: OpenExperiment, count: int, *, only_say: bool = False) -> OpenExperiment:
-    """Compare ``count`` networks with the start; give the search that first proposes the most alike of them.
+def screened(
+    opened: OpenExperiment,
+    trials: int,
+    known: Collection[str] = (),
+    *,
+    hours: float | None = None,
+    only_say: bool = False,
+) -> OpenExperiment:
+    """See ``search.screen`` networks that inherit from the start; give the search that proposes the best of them first.
 
-    It is the same search where there is no start, where the start is within the budgets and so the most alike itself,
-    and where it has no answers for these classes, which is said. With ``only_say`` nothing but the cost is.
+    It is the same search where that is needless, which is said. Exits with code 130 on Ctrl-C.
+
+    Args:
+        opened: the search, which has not begun.
+        trials: how many networks are to be tried.
+        known: ids of networks that need not be tried.
+        hours: for how long the search may be worked on; at most a tenth of them is for this.
+        only_say: see none, only say what it would cost.
     """
+    if not opened.experiment.search.screen or opened.start is None:
+        return opened
+    if reason := _needless(opened):
+        note(f"screen   not done: {reason}")
+        return opened
+    try:
+        return _screened(opened, min(FIRST, trials), known, math.inf if hours is None else 360 * hours, only_say)
+    except KeyboardInterrupt:
+        note("stopped before the search began; the same command begins it anew")
+        raise typer.Exit(130) from None
+
+
+def _needless(opened: OpenExperiment) -> str | None:
+    """Say why there is nothing to look for, if that is so."""
+    from boostformer.architecture import Architecture
+
+    experiment, problem = opened.experiment, opened.problem
+    if "latency_ms" in experiment.budgets and problem.latency is None:
+        return "latency is only known once it is measured, so which networks are within the budgets is not"
+    assert experiment.start is not None and opened.start_key is not None
+    space = experiment.space
+    own = Architecture.from_dict(experiment.start.architecture, experiment.start.place)
+    own = own.replace(size=space.size, classes=space.classes, bands=space.bands)
+    if problem.space.decode(opened.start_key).id == own.id and problem.fits(opened.start_key):
+        return "the start is within the budgets itself"
+    return None
+
+
+def _screened(
+    opened: OpenExperiment, wanted: int, known: Collection[str], seconds: float, only_say: bool
+) -> OpenExperiment:
     import numpy as np
 
-    from boostformer.start import answers_for
-    from evaluators.likeness import Likeness
-    from search.strategies.screening import most_alike
+    from evaluators.glance import STEPS, Glance
+    from search.strategies.screening import most_promising
     from search.worker.progress import duration
 
-    start, key, problem = opened.start, opened.start_key, opened.problem
-    if not count or start is None or key is None or problem.fits(key):
-        return opened
-    if not answers_for(start, opened.proxy.labels):
-        note(f"screen   not done: {start.id} has no answers for these classes to compare networks by")
-        return opened
-    seed = opened.experiment.search.seed
-    likeness = Likeness(start, opened.proxy, seed)
+    problem, key, start, seed = opened.problem, opened.start_key, opened.start, opened.experiment.search.seed
+    assert key is not None and start is not None
+    glance = Glance(start, opened.proxy, seed)
+
+    def see(genes: Key) -> float:
+        return glance(problem.space.decode(genes))
+
+    see(key)  # warms up
     began = time.perf_counter()
-    likeness(problem.space.decode(key))
-    took = duration((time.perf_counter() - began) * count)
-    note(f"screen   {count} untrained networks are compared with the start, at most {took}")
+    see(key)
+    each = time.perf_counter() - began
+    count = opened.experiment.search.screen
+    if count * each > seconds:
+        count = max(1, int(seconds / each))
+    networks = f"{number_of(count, 'network')} of {STEPS} iterations each"
+    note(f"screen   {networks}, before any is trained longer: at most {duration(each * count)}")
     if only_say:
         return opened
-    best, compared = float("inf"), 0
+    passed = {*known, *(first.network.id for first in opened.experiment.first)}
+    best, seen = -math.inf, 0
 
-    def told(done: int, least: float) -> None:
-        nonlocal best, compared
-        if done < count:
-            tell(done, count, f"the best {least:.3f} nats from it")
-        best, compared = least, done
+    def told(done: int, most: float) -> None:
+        nonlocal best, seen
+        best, seen = most, done
+        tell(done, count, f"best mIoU {most:.1%}")
 
-    with progress("networks compared with the start") as tell:
-        rng = np.random.default_rng(seed)
-        found = most_alike(problem, key, lambda genes: likeness(problem.space.decode(genes)), count, FIRST, rng, told)
-        tell(compared, compared, f"the best {best:.3f} nats from it")
-    note(f"screen   of {compared} the {len(found)} most alike are tried first, the best {best:.3f} nats from the start")
-    return opened.having_screened([problem.space.decode(genes) for genes in found])
+    with progress("networks screened") as tell:
+        found = most_promising(
+            problem,
+            key,
+            see,
+            count,
+            wanted,
+            np.random.default_rng(seed),
+            told,
+            lambda genes: problem.space.decode(genes).id not in passed,
+        )
+    if not found:
+        note(f"screen   of {number_of(seen, 'network')} within the budgets none can be tried first")
+        return opened
+    most = "the best is" if len(found) == 1 else f"the {len(found)} best are"
+    note(f"screen   {number_of(seen, 'network')} seen, up to a mIoU of {best:.1%}; {most} tried first")
+    return opened.having_screened([problem.space.decode(genes).to_dict() for genes in found])

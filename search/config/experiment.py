@@ -29,6 +29,8 @@ from search_space import SearchSpace, space_from_dict
 
 PACKAGES = ("torch", "optuna", "numpy")
 PLACES = re.compile(r"data\.root|start\.place|first\.\d+\.place")
+FOUND = ("versions", "screened")
+"""What another process may find otherwise as it begins the same search; what the study holds is so."""
 LEGIBLE = 80
 """Characters of a value that are shown where two differ."""
 
@@ -88,8 +90,8 @@ class Experiment(Section):
         inherit: whether networks begin from the trained weights of others.
         start: the first of these, if it was given.
         first: networks that are proposed before all others.
-        screened: networks that are proposed then, found by screening as the search began; as ``Architecture.to_dict``
-            writes them.
+        screened: networks that are proposed then, the best of ``search.screen`` that were seen as the search began;
+            as ``Architecture.to_dict`` writes them.
         labels: class names, in the order of the masks' values.
         images: number of images in each split.
         content: digest of each split's images and masks, wherever they lie.
@@ -178,10 +180,10 @@ def versions() -> dict[str, str]:
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """Name the first value, in the order of ``old``, that differs: ``a.3.b is 1 there, 2 here``.
 
-    Where data or the start lie is no difference: they are known by their content.
+    Where data or the start lie is no difference: they are known by their content; nor is what was found in passing.
     """
     for key, before, after in _pairs(old, new):
-        if key == "versions" or (key == "space_name" and old["space"] == new["space"]):  # the same by another path
+        if key in FOUND or (key == "space_name" and old["space"] == new["space"]):  # the same by another path
             continue
         if found := _differing(key, before, after):
             return found

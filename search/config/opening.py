@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from boostformer import presets
 from boostformer.architecture import Architecture
@@ -25,6 +26,7 @@ from search.config.experiment import Experiment, First, Start, versions
 from search.config.named import read_architecture
 from search.config.problem import Key, Problem, figure_of
 from search.config.run_file import RunFile, read_run_file
+from search.config.sections import RunSearchConfig, SearchConfig
 from search.config.timing import Timing
 from search_space import SearchSpace, read_space, shipped_spaces, space_at
 from search_space.nearness import nearest_genes
@@ -54,9 +56,11 @@ class OpenExperiment:
         self.experiment = experiment
         self._table, self._proxy, self._backend, self._start = table, proxy, backend, start
 
-    def having_screened(self, networks: Sequence[Architecture]) -> OpenExperiment:
-        """Give the same search, which proposes these networks, too, before it asks the strategy."""
-        experiment = self.experiment.model_copy(update={"screened": tuple(arch.to_dict() for arch in networks)})
+    def having_screened(self, networks: Sequence[dict[str, Any]]) -> OpenExperiment:
+        """Give the same search, which has screened these networks; as ``Architecture.to_dict`` writes them."""
+        if tuple(networks) == self.experiment.screened:
+            return self
+        experiment = self.experiment.model_copy(update={"screened": tuple(networks)})
         return OpenExperiment(experiment, table=self.table, proxy=self.proxy, backend=self.backend, start=self.start)
 
     @cached_property
@@ -152,7 +156,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         budgets=dict(_budget(file, table, space, start).limits),
         counted=config.budgets.counted,
         latency=timing,
-        search=config.search.of_experiment(),
+        search=_search(config.search, earlier),
         inherit=config.search.inherits,
         start=None
         if start is None
@@ -168,6 +172,14 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
     if not force and (earlier is None or earlier.latency != timing):
         _check_latency(opened, file)
     return opened, config.search.trials
+
+
+def _search(config: RunSearchConfig, earlier: Experiment | None) -> SearchConfig:
+    """Resolve the section; a search that goes on screened as many networks as it did, unless it is told otherwise."""
+    found = config.of_experiment()
+    if earlier is None or config.says("screen"):
+        return found
+    return found.model_copy(update={"screen": earlier.search.screen})
 
 
 def _start(file: RunFile) -> Trained | None:

@@ -29,17 +29,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SCREENED = 100
+"""Networks that are screened as a search with a start begins, unless told."""
+
+
 class SearchConfig(Section):
     """How networks are searched for.
 
     Of the networks that were trained up to one rung, one in ``reduction_factor`` is trained up to the next; those on
-    the front are trained with ``final_seeds`` seeds in all.
+    the front are trained with ``final_seeds`` seeds in all. ``screen`` is how many networks are seen for some
+    steps of training as the search begins.
     """
 
     strategy: Strategy = "surrogate"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     reduction_factor: int = Field(default=3, ge=2)
     final_seeds: int = Field(default=1, ge=1)
+    screen: int = Field(default=0, ge=0, le=10**6)
 
 
 class RunSearchConfig(SearchConfig):
@@ -47,14 +53,13 @@ class RunSearchConfig(SearchConfig):
 
     ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent. ``first`` names
     networks that are proposed before all others, ``hours`` the time that the search may take over all sittings.
-    ``screen`` is how many networks are compared with the start as the search begins; by default six for each trial.
+    With a start ``screen`` is :data:`SCREENED` unless it is given.
     """
 
     trials: int = Field(default=60, ge=1)
     hours: float | None = Field(default=None, gt=0, le=1e6)
     first: tuple[str, ...] = ()
     start: str | None = None
-    screen: int | None = Field(default=None, ge=0, le=10**6)
     inherit: Inherit = "auto"
 
     @model_validator(mode="after")
@@ -69,7 +74,7 @@ class RunSearchConfig(SearchConfig):
             _refuse(
                 "screen",
                 self.screen,
-                f"{self.screen}: there is no `start` to compare networks with; allowed without it: 0",
+                f"{self.screen}: there is no `start` for networks to inherit from; allowed without it: 0",
             )
         return self
 
@@ -80,7 +85,12 @@ class RunSearchConfig(SearchConfig):
 
     def of_experiment(self) -> SearchConfig:
         """Give what decides what a search finds, but for what networks begin from."""
-        return SearchConfig(**self.model_dump(include=set(SearchConfig.model_fields)))
+        usual = {"screen": SCREENED} if self.start is not None and not self.says("screen") else {}
+        return SearchConfig(**self.model_dump(include=set(SearchConfig.model_fields)) | usual)
+
+    def says(self, key: str) -> bool:
+        """Tell whether the run file has this key."""
+        return key in self.model_fields_set
 
 
 class LatencyConfig(Section):

@@ -1,7 +1,8 @@
-"""Screening: of many networks within the budgets, those whose answers are most like the start's before any training."""
+"""Screening: of many networks within the budgets, those that a glance finds most promising."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -15,59 +16,64 @@ from search_space.nearness import apart
 FROM_START = 0.25
 """Share of the networks that come from the start, by a way into the budgets; the others from the best so far."""
 PARENTS, DRAWN, BRED, CHANGES = 20, 200, 20, (1, 4)
-"""Of so many best ones so many children are drawn at a time, of which so many are compared; 1 to 3 changes in each."""
+"""Of so many best ones so many children are drawn at a time, of which so many are seen; each has 1 to 3 changes."""
 IDLE = 20
 """Rounds in a row without a new network that end the screening."""
 DISTINCT = 0.06
 """Share of the choices in which networks that are given differ at least: about two."""
 
 Told = Callable[[int, float], None]
-"""Is told how many networks were compared, and how unlike the start the best of them is."""
+"""Is told how many networks were seen, and the score of the best of them."""
 
 
-def most_alike(
+def most_promising(
     candidates: Candidates,
     start: Key,
-    unlike: Callable[[Key], float],
+    glance: Callable[[Key], float],
     count: int,
     wanted: int,
     rng: np.random.Generator,
     told: Told = lambda done, best: None,
+    is_new: Callable[[Key], bool] = lambda key: True,
 ) -> list[Key]:
-    """Look for the networks within the budgets that are most like the start, by evolution.
+    """Look for the best networks within the budgets, by evolution from the start.
 
     Args:
         candidates: the networks.
         start: from which ways lead into the budgets.
-        unlike: tells how unlike the start a network is; 0 for what does the same.
-        count: how many to compare.
+        glance: scores a network, with minus infinity one that fails.
+        count: how many to see.
         wanted: how many to give at most.
         rng: random numbers.
-        told: is told after each comparison.
+        told: is told after each glance.
+        is_new: tells which may be given; from others networks are only bred.
 
     Returns:
-        The most alike first, each differing from all before it in some choices. None where no way leads into the
-        budgets.
+        The best first, each differing from all before it in some choices. None where no way leads into the budgets, or
+        all fail.
     """
     found: dict[Key, float] = {}
 
-    def compare(some: Iterable[Key], most: int) -> None:
+    def ranked() -> list[Key]:
+        return sorted(found, key=found.__getitem__, reverse=True)
+
+    def see(some: Iterable[Key], most: int) -> None:
         begun = len(found)
         for key in some:
             if len(found) >= min(count, begun + most):
                 break
             if key not in found and candidates.fits(key):
-                found[key] = unlike(key)
-                told(len(found), min(found.values()))
+                found[key] = glance(key)
+                told(len(found), max(found.values()))
 
     first = max(1, round(count * FROM_START))
-    compare(islice(near(candidates, start, rng), 2 * first), first)
+    see(islice(near(candidates, start, rng), 2 * first), first)
     idle = 0
     while found and len(found) < count and idle < IDLE:
         before = len(found)
-        compare(keys(_children(candidates, sorted(found, key=found.__getitem__)[:PARENTS], rng)), BRED)
+        see(keys(_children(candidates, ranked()[:PARENTS], rng)), BRED)
         idle = idle + 1 if len(found) == before else 0
-    return _distinct(candidates, sorted(found, key=found.__getitem__), wanted)
+    return _distinct(candidates, [key for key in ranked() if math.isfinite(found[key]) and is_new(key)], wanted)
 
 
 def _children(candidates: Candidates, best: list[Key], rng: np.random.Generator) -> Genes:

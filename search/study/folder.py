@@ -48,7 +48,7 @@ def set_up(
     runs: Sequence[Path] = (),
     carried: Carried | None = None,
     files: str | None = None,
-) -> None:
+) -> OpenExperiment:
     """Make ``run_dir`` a run of the experiment, or check that it is one already.
 
     Args:
@@ -61,9 +61,41 @@ def set_up(
         carried: what one that begins knows from these.
         files: the place that machines share for weights and states; by default where they lie already, else the folder.
 
+    Returns:
+        The experiment, with what the study holds of what another process found as it began the same search.
+
     Raises:
         UserError: it is a run of another experiment or of other code, is being searched for more networks, holds other
             files, or cannot be written.
+    """
+    where = place_for(run_dir, opened, database, files=files)
+    place = place_of(run_dir)
+    try:
+        storage = where.open(create=True)
+        leases = open_leases(where, run_dir, storage)
+        with where.answering(), leases.exclusive():
+            refuse_foreign(where, storage, opened)  # once more: nobody else begins one from here on
+            attributes = attributes_at(where, storage)
+            if "config" in attributes:
+                require_place(attributes.get(FILES), place, str(where))
+                check_carried(Known.of(attributes, str(where)), runs, str(run_dir))
+            else:
+                begin(where, storage, opened, run_dir, carried or Carried())
+            opened = _set_up(where, storage, opened, {"trials": trials, HOURS: hours, FILES: place}, leases)
+    except OSError as error:
+        raise os_refusal(run_dir, "cannot be written", error) from None
+    if database is not None:
+        database.note_in(run_dir)
+    note_data(run_dir, opened.experiment)
+    return opened
+
+
+def place_for(
+    run_dir: Path, opened: OpenExperiment, database: Database | None = None, *, files: str | None = None
+) -> Journal | Database:
+    """Find where a run's study is or will be kept, and refuse what can be refused before anything costs time.
+
+    The parameters and errors are those of :func:`set_up`.
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
@@ -76,24 +108,12 @@ def set_up(
             )
         note_in(run_dir, files)
         try_out(run_dir)
-    place = place_of(run_dir)
     try:
-        storage = where.open(create=True)
-        leases = open_leases(where, run_dir, storage)
-        with where.answering(), leases.exclusive():
-            refuse_foreign(where, storage, opened)
-            attributes = attributes_at(where, storage)
-            if "config" in attributes:
-                require_place(attributes.get(FILES), place, str(where))
-                check_carried(Known.of(attributes, str(where)), runs, str(run_dir))
-            else:
-                begin(where, storage, opened, run_dir, carried or Carried())
-            _set_up(where, storage, opened, {"trials": trials, HOURS: hours, FILES: place}, leases)
+        with where.answering():
+            refuse_foreign(where, where.open(create=True), opened)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
-    if database is not None:
-        database.note_in(run_dir)
-    note_data(run_dir, opened.experiment)
+    return where
 
 
 def make_folder(run_dir: Path) -> None:
@@ -118,8 +138,8 @@ def _set_up(
     opened: OpenExperiment,
     asked: dict[str, Any],
     leases: Leases,
-) -> None:
-    """Create the study, or check that it holds the same experiment.
+) -> OpenExperiment:
+    """Create the study, or check that it holds the same experiment; give the one that it holds.
 
     Args:
         where: keeps the study.
@@ -141,9 +161,10 @@ def _set_up(
     lost = {name: make() for name, make in made.items() if name not in known}  # also by damage of the journal
     if "config" in known:
         check_study(asked | {"code": code} | lost | known, str(where))
-        began = Experiment.from_dict(known["config"], str(where)).to_dict()  # with what older ones do not say
-        if differs := difference(began, config):
+        began = Experiment.from_dict(known["config"], str(where))  # with what older ones do not say
+        if differs := difference(began.to_dict(), config):
             raise UserError(f"{where}: holds a search with another configuration: {differs}; choose another --out")
+        opened = opened.having_screened(began.screened)
         check_code(known.get("code", code), code, str(where), any_version=True)
         if (less := shorter(known, asked)) and (others := leases.alive()):
             raise UserError(
@@ -153,6 +174,7 @@ def _set_up(
     for name, value in (asked | {"code": code} | lost).items():
         if known.get(name) != value:
             study.set_user_attr(name, value)
+    return opened
 
 
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:

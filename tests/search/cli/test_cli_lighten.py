@@ -185,8 +185,8 @@ def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: sub
     (net,) = nets(folder / "out")
     for said in (
         "at the end the best is trained for 4 iterations of 2, taught by net: at most about",
-        "screen   8 untrained networks are compared with the start, at most",
-        "8/8 networks compared with the start, the best",
+        "screen   8 networks of 10 iterations each, before any is trained longer: at most",
+        "8/8 networks screened, best mIoU ",
         "[3/3]",
         "goes on from the weights of trial",
         "teacher net: ",
@@ -229,7 +229,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     (net,) = nets(folder / "out")
     table, weights = (folder / "out" / "table.json").read_text(), checkpoint.sha256(net / "model.safetensors")
     again = run_cli(*LIGHTEN, cwd=folder)
-    assert again.returncode == 0 and "is trained already" in again.stderr and "compared" not in again.stderr
+    assert again.returncode == 0 and "is trained already" in again.stderr and "screen" not in again.stderr
     assert (folder / "out" / "table.json").read_text() == table
     assert checkpoint.sha256(net / "model.safetensors") == weights and nets(folder / "out") == [net]
     other = run_cli(*LIGHTEN, "--macs", "70%", cwd=folder)
@@ -253,7 +253,7 @@ def test_what_was_written_may_be_changed_before_the_search(folder: Path, run_cli
     command = [*LIGHTEN, "--out", "edited", "--no-teacher"]
     dry = run_cli(*command, "--dry-run", cwd=folder)
     assert dry.returncode == 0 and "3 to do" in dry.stderr and "taught by" not in dry.stderr
-    assert "8 untrained networks are compared" in dry.stderr and "tried first" not in dry.stderr
+    assert "8 networks of 10 iterations each" in dry.stderr and "tried first" not in dry.stderr
     assert sorted(path.name for path in (folder / "edited").iterdir()) == ["lighten.json", "run.yaml", "space.yaml"]
     run_file = folder / "edited" / "run.yaml"
     run_file.write_text(run_file.read_text().replace("seed: 0", "seed: 0, strategy: random"))

@@ -89,7 +89,7 @@ def test_a_schedule_that_is_asked_for_holds_for_lineages_too(folder: Path, net: 
         ("start: net", "start: nut", "run.yaml:9: search.start: nut: no such folder"),
         ("start: net", "start: .", "run.yaml:9: search.start: .*no model.safetensors|run.yaml:9: search.start"),
         ("start: net", "start: net, inherit: never", "run.yaml:9: search.inherit: 'never' leaves nothing for `start`"),
-        ("start: net", "screen: 20", "run.yaml:9: search.screen: 20: there is no `start` to compare networks with"),
+        ("start: net", "screen: 20", "run.yaml:9: search.screen: 20: there is no `start` for networks to inherit from"),
         ("start: net", "inherit: sometimes", "run.yaml:9: search.inherit: unknown 'sometimes'"),
         ("start: net", "inherit: always", "run.yaml:4: budgets: the baseline start needs `search: {start: CKPT}`"),
         (

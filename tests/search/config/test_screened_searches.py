@@ -1,0 +1,186 @@
+"""A search with a start that screens networks as it begins: what it sees, says, keeps and refuses."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from run_files import FEW, write
+from search_factories import small, table
+
+from boostformer.architecture import Architecture
+from boostformer.model import BoostFormer
+from evaluators.glance import Glance
+from results.run import read_run
+from search.cli.screening import screened
+from search.config.experiment import difference
+from search.config.frozen import run_file_of
+from search.config.opening import OpenExperiment, resolve
+from search.config.sections import SCREENED
+from search.study.folder import read_experiment, set_up
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+START = FEW.replace("strategy: nsga2", "start: net").replace("segformer_b0", "start").replace("50%", "70%")
+SCREEN = START.replace("start: net", "start: net, screen: 6").replace("  macs: 5M\n", "")
+"""Six networks are seen, within 70 % of the start's parameters."""
+
+
+@cache
+def by_size() -> list[Architecture]:
+    return sorted(small(), key=lambda arch: table().cost(arch).params)
+
+
+@pytest.fixture
+def net(folder: Path) -> BoostFormer:
+    """The largest network of the space, beside the run file."""
+    model = BoostFormer(by_size()[-1])
+    model.save_pretrained(folder / "net")
+    return model
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Glances take no training: the more parameters the better; gives the ids of what was looked at."""
+    seen: list[str] = []
+
+    def look(self: Glance, arch: Architecture) -> float:
+        seen.append(arch.id)
+        return table().cost(arch).params / 1e6
+
+    monkeypatch.setattr(Glance, "__call__", look)
+    return seen
+
+
+def opened(folder: Path, text: str = SCREEN) -> OpenExperiment:
+    return resolve(write(folder, text))[0]
+
+
+def test_how_many_are_screened_is_part_of_the_search(folder: Path, net: BoostFormer) -> None:
+    this = opened(folder)
+    assert this.experiment.search.screen == 6 and not this.experiment.screened
+    assert opened(folder, START).experiment.search.screen == SCREENED
+    assert opened(folder, FEW).experiment.search.screen == 0
+    again = opened(folder, run_file_of(this.experiment, 7)).experiment
+    assert again.search == this.experiment.search and difference(this.experiment.to_dict(), again.to_dict()) is None
+    none = opened(folder, SCREEN.replace("screen: 6", "screen: 0")).experiment
+    assert opened(folder, run_file_of(none, 7)).experiment.search.screen == 0
+    older = none.model_copy()  # a study from before there was screening
+    assert resolve(write(folder, START), older)[0].experiment.search.screen == 0
+
+
+def test_the_best_are_kept_and_tried_first(
+    folder: Path, net: BoostFormer, looks: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    this = screened(opened(folder), trials=2)
+    assert len(looks) == 2 + 6, "the start twice, for the time it takes"
+    said = capsys.readouterr().err
+    assert "screen   6 networks of 10 iterations each, before any is trained longer: at most" in said
+    assert "6/6 networks screened, best mIoU" in said and "the 2 best are tried first" in said
+    limit = this.experiment.budgets["params"]
+    ids = [arch.id for arch in this.experiment.asked_first]
+    costs = [table().cost(arch).params for arch in this.experiment.asked_first]
+    assert costs == sorted(costs, reverse=True) and max(costs) <= limit and set(ids) <= set(looks)
+    set_up(folder / "run", this, 2)
+    assert read_experiment(folder / "run").asked_first == this.experiment.asked_first
+
+
+def test_another_that_begins_the_same_search_takes_over_what_the_first_found(folder: Path, net: BoostFormer) -> None:
+    this = opened(folder)
+    one, other = (this.having_screened([arch.to_dict()]) for arch in by_size()[:2])
+    assert set_up(folder / "run", one, 3) is one
+    held = set_up(folder / "run", other, 3)
+    assert held.experiment.screened == one.experiment.screened
+
+
+def test_what_is_known_is_not_tried_again(folder: Path, net: BoostFormer, looks: list[str]) -> None:
+    first, *_ = screened(opened(folder), trials=3).experiment.asked_first
+    others = screened(opened(folder), trials=3, known=[first.id]).experiment.asked_first
+    assert others and first not in others
+
+
+def test_an_hour_is_not_spent_on_it(
+    folder: Path, net: BoostFormer, looks: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    screened(opened(folder), trials=3, hours=1e-12)
+    assert "screen   1 network of 10 iterations" in capsys.readouterr().err and len(looks) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("params: 70%", "params: 100%", "the start is within the budgets itself"),
+        (
+            "params: 70%",
+            "latency_ms: 9000",
+            "latency is only known once it is measured, so which networks are within the budgets is not",
+        ),
+    ],
+)
+def test_where_it_is_needless_that_is_said(
+    here: Path,
+    net: BoostFormer,
+    looks: list[str],
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    reason: str,
+) -> None:
+    text = SCREEN.replace(old, new) + ("latency: {device: host}\n" if "latency" in new else "")
+    this = opened(here, text)
+    assert screened(this, trials=3) is this and not looks
+    assert f"screen   not done: {reason}\n" in capsys.readouterr().err
+
+
+def test_a_space_without_the_start_is_screened_also_where_all_of_it_fits(folder: Path, looks: list[str]) -> None:
+    """The network of the space that is most like the start is within the budgets, but it is another."""
+    wide = by_size()[-1]
+    deeper = replace(wide, stages=(*wide.stages[:3], replace(wide.stages[3], depth=3)))
+    BoostFormer(deeper).save_pretrained(folder / "net")
+    assert screened(opened(folder, SCREEN.replace("70%", "99%")), trials=3).experiment.screened and looks
+
+
+@pytest.mark.slow
+def test_a_search_screens_once(folder: Path, net: BoostFormer, run_cli: Cli) -> None:
+    write(folder, SCREEN.replace("iterations: 10", "iterations: 1"))
+    done = run_cli("search", "run.yaml", "--out", "run", "--trials", 2, "--workers", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    first = [arch.id for arch in read_experiment(folder / "run").asked_first]
+    assert [trial.id for trial in read_run(folder / "run").trials] == first[:2] and "networks screened" in done.stderr
+    for again in (["search", "run.yaml", "--out", "run"], ["search", "--resume", "run"]):
+        more = run_cli(*again, "--trials", 3, "--workers", 1, cwd=folder)
+        assert more.returncode == 0 and "screened" not in more.stderr, more.stderr
+    assert len(read_run(folder / "run").trials) == 3
+    other = run_cli("search", write(folder, SCREEN.replace("screen: 6", "screen: 7")), "--out", "run", cwd=folder)
+    assert other.returncode == 2 and "search.screen is 6 there, 7 here" in other.stderr
+
+
+def test_before_it_costs_time_the_place_is_looked_at(
+    folder: Path, net: BoostFormer, looks: list[str], run_cli: Cli
+) -> None:
+    write(folder, SCREEN)
+    (folder / "taken").mkdir()
+    (folder / "taken" / "thesis.txt").touch()
+    done = run_cli("search", "run.yaml", "--out", "taken", "--workers", 0, cwd=folder)
+    assert done.returncode == 2 and "not a run directory, and not empty" in done.stderr
+    assert "screen" not in done.stderr
+
+
+def test_a_stop_says_that_nothing_has_begun(
+    folder: Path, net: BoostFormer, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Glance, arch: Architecture) -> float:
+        raise KeyboardInterrupt
+
+    write(folder, SCREEN)
+    with monkeypatch.context() as patched:
+        patched.setattr(Glance, "__call__", stop)
+        done = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=folder)
+    assert done.returncode == 130
+    assert done.stderr.endswith("stopped before the search began; the same command begins it anew\n")
+    monkeypatch.setattr(Glance, "__call__", lambda self, arch: 0.5)
+    again = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=folder)
+    assert again.returncode == 0 and "networks screened" in again.stderr, again.stderr
