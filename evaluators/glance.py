@@ -25,7 +25,7 @@ from boostformer.training.threads import using
 from evaluators.proxy import Proxy
 
 STEPS = 10
-"""Iterations of training before a network is scored."""
+"""Iterations of training before a network is scored, by default."""
 PIXELS, FEWEST, MOST = 48 * 96 * 128, 8, 48
 """As many training images are scored as have so many pixels, but no fewer and no more than these."""
 STRIDE = 4
@@ -35,18 +35,19 @@ STRIDE = 4
 class Glance:
     """Trains networks that inherit from one trained network for some steps, and scores them on training images."""
 
-    def __init__(self, trained: Trained, proxy: Proxy, seed: int = 0) -> None:
+    def __init__(self, trained: Trained, proxy: Proxy, seed: int = 0, steps: int = STEPS) -> None:
         """Choose the images.
 
         Args:
             trained: what networks inherit from.
             proxy: has the images, and the recipe of the steps.
             seed: chooses the images, their order in training, and what is drawn for parts that cannot inherit.
+            steps: iterations of training before the score; 0 for none.
         """
-        self._trained, self._proxy, self._seed = trained, proxy, seed
+        self._trained, self._proxy, self._seed, self._steps = trained, proxy, seed, steps
         recipe, training, (height, width) = proxy.recipes[0], proxy.training, proxy.data.size
-        changes = {"iterations": STEPS, "warmup_iterations": STEPS // 5, "seed": seed, "drop_path": 0.0, "ema": 0.0}
-        self._recipe = recipe.model_copy(update=changes)
+        changes = {"iterations": max(1, steps), "warmup_iterations": steps // 5, "seed": seed}
+        self._recipe = recipe.model_copy(update=changes | {"drop_path": 0.0, "ema": 0.0})
         count = min(len(training), max(FEWEST, min(MOST, PIXELS // (height * width))))
         drawn = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))[:count].tolist()
         pairs = [training.resized(index) for index in drawn]
@@ -61,7 +62,8 @@ class Glance:
         model = self._proxy.network(arch, self._recipe)
         take_over(model, self._trained, self._proxy.labels)
         try:
-            train(model, self._proxy.training, self._recipe, size=self._proxy.data.size)
+            if self._steps:
+                train(model, self._proxy.training, self._recipe, size=self._proxy.data.size)
             predicted = self._predicted(model)
         except TrainingFailure:
             return float("-inf")
