@@ -73,7 +73,7 @@ def lighten(
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="Of all trainings.")] = None,
     screen: Annotated[
         int | None,
-        typer.Option(min=0, help="Networks to see for ten steps before any is trained longer, by default 100."),
+        typer.Option(min=0, help="Networks to see for ten steps before any is trained longer, by default up to 100."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of the search on this machine.")] = None,
     recipe: RecipeOption = None,

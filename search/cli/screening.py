@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from search.config.opening import OpenExperiment
     from search.config.problem import Key
 
+USUAL, SHARE = 100, 0.1
+"""Networks that are seen unless told, and the share of a search's iterations, and of its hours, that this may take."""
 FIRST = 5
 """So many of the networks that were seen are tried first, if as many are to be tried."""
 
@@ -36,16 +38,16 @@ def screened(
         opened: the search, which has not begun.
         trials: how many networks are to be tried.
         known: ids of networks that need not be tried.
-        hours: for how long the search may be worked on; at most a tenth of them is for this.
+        hours: for how long the search may be worked on.
         only_say: see none, only say what it would cost.
     """
-    if not opened.experiment.search.screen or opened.start is None:
+    if opened.experiment.start is None or opened.experiment.search.screen == 0:
         return opened
     if reason := _needless(opened):
         note(f"screen   not done: {reason}")
         return opened
     try:
-        return _screened(opened, min(FIRST, trials), known, math.inf if hours is None else 360 * hours, only_say)
+        return _screened(opened, trials, known, math.inf if hours is None else 3600 * SHARE * hours, only_say)
     except KeyboardInterrupt:
         note("stopped before the search began; the same command begins it anew")
         raise typer.Exit(130) from None
@@ -68,7 +70,7 @@ def _needless(opened: OpenExperiment) -> str | None:
 
 
 def _screened(
-    opened: OpenExperiment, wanted: int, known: Collection[str], seconds: float, only_say: bool
+    opened: OpenExperiment, trials: int, known: Collection[str], seconds: float, only_say: bool
 ) -> OpenExperiment:
     import numpy as np
 
@@ -78,6 +80,12 @@ def _screened(
 
     problem, key, start, seed = opened.problem, opened.start_key, opened.start, opened.experiment.search.seed
     assert key is not None and start is not None
+    count = opened.experiment.search.screen
+    if count is None:
+        count = min(USUAL, int(SHARE * trials * opened.proxy.recipes[0].iterations / STEPS))
+        if not count:
+            note("screen   not done: the search is too short for it; `screen: N` in the run file does it nevertheless")
+            return opened
     glance = Glance(start, opened.proxy, seed)
 
     def see(genes: Key) -> float:
@@ -87,7 +95,6 @@ def _screened(
     began = time.perf_counter()
     see(key)
     each = time.perf_counter() - began
-    count = opened.experiment.search.screen
     if count * each > seconds:
         count = max(1, int(seconds / each))
     networks = f"{number_of(count, 'network')} of {STEPS} iterations each"
@@ -108,7 +115,7 @@ def _screened(
             key,
             see,
             count,
-            wanted,
+            min(FIRST, trials),
             np.random.default_rng(seed),
             told,
             lambda genes: problem.space.decode(genes).id not in passed,

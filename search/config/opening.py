@@ -26,7 +26,6 @@ from search.config.experiment import Experiment, First, Start, versions
 from search.config.named import read_architecture
 from search.config.problem import Key, Problem, figure_of
 from search.config.run_file import RunFile, read_run_file
-from search.config.sections import RunSearchConfig, SearchConfig
 from search.config.timing import Timing
 from search_space import SearchSpace, read_space, shipped_spaces, space_at
 from search_space.nearness import nearest_genes
@@ -156,7 +155,7 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
         budgets=dict(_budget(file, table, space, start).limits),
         counted=config.budgets.counted,
         latency=timing,
-        search=_search(config.search, earlier),
+        search=config.search.of_experiment(),
         inherit=config.search.inherits,
         start=None
         if start is None
@@ -172,14 +171,6 @@ def resolve(path: Path, earlier: Experiment | None = None, *, force: bool = Fals
     if not force and (earlier is None or earlier.latency != timing):
         _check_latency(opened, file)
     return opened, config.search.trials
-
-
-def _search(config: RunSearchConfig, earlier: Experiment | None) -> SearchConfig:
-    """Resolve the section; a search that goes on screened as many networks as it did, unless it is told otherwise."""
-    found = config.of_experiment()
-    if earlier is None or config.says("screen"):
-        return found
-    return found.model_copy(update={"screen": earlier.search.screen})
 
 
 def _start(file: RunFile) -> Trained | None:

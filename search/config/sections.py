@@ -29,23 +29,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-SCREENED = 100
-"""Networks that are screened as a search with a start begins, unless told."""
-
-
 class SearchConfig(Section):
     """How networks are searched for.
 
     Of the networks that were trained up to one rung, one in ``reduction_factor`` is trained up to the next; those on
     the front are trained with ``final_seeds`` seeds in all. ``screen`` is how many networks are seen for some
-    steps of training as the search begins.
+    steps of training as a search with a start begins, None as many as take little of its time.
     """
 
     strategy: Strategy = "surrogate"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     reduction_factor: int = Field(default=3, ge=2)
     final_seeds: int = Field(default=1, ge=1)
-    screen: int = Field(default=0, ge=0, le=10**6)
+    screen: int | None = Field(default=None, ge=0, le=10**6)
 
 
 class RunSearchConfig(SearchConfig):
@@ -53,7 +49,6 @@ class RunSearchConfig(SearchConfig):
 
     ``start`` is a checkpoint of ours or of transformers, in a folder or on the hub: the first parent. ``first`` names
     networks that are proposed before all others, ``hours`` the time that the search may take over all sittings.
-    With a start ``screen`` is :data:`SCREENED` unless it is given.
     """
 
     trials: int = Field(default=60, ge=1)
@@ -85,12 +80,7 @@ class RunSearchConfig(SearchConfig):
 
     def of_experiment(self) -> SearchConfig:
         """Give what decides what a search finds, but for what networks begin from."""
-        usual = {"screen": SCREENED} if self.start is not None and not self.says("screen") else {}
-        return SearchConfig(**self.model_dump(include=set(SearchConfig.model_fields)) | usual)
-
-    def says(self, key: str) -> bool:
-        """Tell whether the run file has this key."""
-        return key in self.model_fields_set
+        return SearchConfig(**self.model_dump(include=set(SearchConfig.model_fields)))
 
 
 class LatencyConfig(Section):

@@ -20,7 +20,6 @@ from search.cli.screening import screened
 from search.config.experiment import difference
 from search.config.frozen import run_file_of
 from search.config.opening import OpenExperiment, resolve
-from search.config.sections import SCREENED
 from search.study.folder import read_experiment, set_up
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -62,14 +61,11 @@ def opened(folder: Path, text: str = SCREEN) -> OpenExperiment:
 def test_how_many_are_screened_is_part_of_the_search(folder: Path, net: BoostFormer) -> None:
     this = opened(folder)
     assert this.experiment.search.screen == 6 and not this.experiment.screened
-    assert opened(folder, START).experiment.search.screen == SCREENED
-    assert opened(folder, FEW).experiment.search.screen == 0
+    assert opened(folder, START).experiment.search.screen is None
     again = opened(folder, run_file_of(this.experiment, 7)).experiment
     assert again.search == this.experiment.search and difference(this.experiment.to_dict(), again.to_dict()) is None
     none = opened(folder, SCREEN.replace("screen: 6", "screen: 0")).experiment
     assert opened(folder, run_file_of(none, 7)).experiment.search.screen == 0
-    older = none.model_copy()  # a study from before there was screening
-    assert resolve(write(folder, START), older)[0].experiment.search.screen == 0
 
 
 def test_the_best_are_kept_and_tried_first(
@@ -100,6 +96,22 @@ def test_what_is_known_is_not_tried_again(folder: Path, net: BoostFormer, looks:
     first, *_ = screened(opened(folder), trials=3).experiment.asked_first
     others = screened(opened(folder), trials=3, known=[first.id]).experiment.asked_first
     assert others and first not in others
+
+
+@pytest.mark.parametrize(("iterations", "trials"), [(10, 35), (500, 30), (10, 15)])
+def test_unless_told_it_takes_a_tenth_of_the_search_and_few_networks(
+    folder: Path,
+    net: BoostFormer,
+    looks: list[str],
+    capsys: pytest.CaptureFixture[str],
+    iterations: int,
+    trials: int,
+) -> None:
+    text = SCREEN.replace(", screen: 6", "").replace("iterations: 10", f"iterations: {iterations}")
+    screened(opened(folder, text), trials=trials)
+    assert f"screen   {min(100, trials * iterations // 100)} network" in capsys.readouterr().err
+    assert screened(opened(folder, text.replace(f"iterations: {iterations}", "iterations: 1")), trials=9) is not None
+    assert "screen   not done: the search is too short for it" in capsys.readouterr().err
 
 
 def test_an_hour_is_not_spent_on_it(
