@@ -38,7 +38,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 LOSSES: dict[str, dict[str, Any]] = {
     "no class weights": {"loss": {"class_weights": "none"}},
     "label smoothing": {"loss": {"label_smoothing": 0.1}},
-    "dice": {"loss": {"dice": 1.0}},
+    "no dice": {"loss": {"dice": 0.0}},
     "lovasz": {"loss": {"lovasz": 1.0}},
     "hardest 0.3": {"loss": {"hardest": 0.3}},
     "focal": {"loss": {"cross_entropy": 0.0, "focal": 1.0}},

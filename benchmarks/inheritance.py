@@ -155,7 +155,7 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         row |= {"hypervolume": hypervolume(done, found.config["budgets"]["macs"]), "behind": pick.behind}
         if pick.weights is not None:
             trained = weights_of(folder_of(job, options), pick)
-    recipe = recipes.load("small-data", seed=job.seed, threads=1, workers=0)
+    recipe = recipes.load("small-data", seed=job.seed, threads=1, workers=0, loss={"dice": 0.0})
     torch.manual_seed(job.seed)
     model = build(architecture, recipe.drop_path)
     began = time.process_time()

@@ -7,14 +7,16 @@ their scores after 120 iterations agrees with it by a rank correlation of 0.86, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from boostformer.architecture import Architecture
 from boostformer.data.images import Array
-from boostformer.data.labels import IGNORED
 from boostformer.data.normalise import normalise
 from boostformer.start import Trained, take_over
 from boostformer.training import TrainingFailure, train
@@ -46,15 +48,18 @@ class Glance:
         """
         self._trained, self._proxy, self._seed, self._steps = trained, proxy, seed, steps
         recipe, training, (height, width) = proxy.recipes[0], proxy.training, proxy.data.size
-        changes = {"iterations": max(1, steps), "warmup_iterations": steps // 5, "seed": seed}
-        self._recipe = recipe.model_copy(update=changes | {"drop_path": 0.0, "ema": 0.0})
+        changes: dict[str, Any] = {"iterations": max(1, steps), "warmup_iterations": steps // 5, "seed": seed}
+        changes |= {"drop_path": 0.0, "ema": 0.0}
+        for_longer = {"compile": False, "graph": False, "workers": 0}  # what only pays when there are more steps
+        self._recipe = recipe.model_copy(update=changes | for_longer)
         count = min(len(training), max(FEWEST, min(MOST, PIXELS // (height * width))))
         drawn = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))[:count].tolist()
         pairs = [training.resized(index) for index in drawn]
         images = np.stack([_cut(image, (height, width), 0) for image, _ in pairs])
-        labels = np.stack([_cut(label, (height, width), IGNORED) for _, label in pairs])
+        labels = np.stack([_cut(label, (height, width), training.ignored) for _, label in pairs])
         self._images = normalise(torch.from_numpy(images), proxy.normalisation).split(recipe.batch_size)
-        self._labels = torch.from_numpy(labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].astype(np.int64))
+        rows, columns = _under_logits(height), _under_logits(width)
+        self._labels = torch.from_numpy(labels[:, rows[:, None], columns].astype(np.int64))
 
     def __call__(self, arch: Architecture) -> float:
         """Give the mIoU, 0…1, at the logits' size, of a network that inherits; minus infinity for one that fails."""
@@ -79,6 +84,11 @@ class Glance:
         with using(self._recipe.threads):
             _see_again(model, self._images[: (len(self._images) + 1) // 2], device)
             return torch.cat([model(images.to(device)).argmax(1).cpu() for images in self._images])
+
+
+def _under_logits(length: int) -> NDArray[np.int64]:
+    """Give the pixels, along a side of ``length``, in the middle of what each logit stands for."""
+    return np.minimum(STRIDE // 2 + STRIDE * np.arange(-(-length // STRIDE)), length - 1)
 
 
 def _cut(image: Array, size: tuple[int, int], around: int) -> Array:

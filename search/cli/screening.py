@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Collection
@@ -73,6 +74,7 @@ def _screened(
     opened: OpenExperiment, trials: int, known: Collection[str], seconds: float, only_say: bool
 ) -> OpenExperiment:
     import numpy as np
+    import torch
 
     from evaluators.glance import STEPS, Glance
     from search.strategies.screening import most_promising
@@ -80,35 +82,36 @@ def _screened(
 
     problem, key, start, seed = opened.problem, opened.start_key, opened.start, opened.experiment.search.seed
     assert key is not None and start is not None
-    count = opened.experiment.search.screen
-    if count is None:
-        count = min(USUAL, int(SHARE * trials * opened.proxy.recipes[0].iterations / STEPS))
-        if not count:
-            note("screen   not done: the search is too short for it; `screen: N` in the run file does it nevertheless")
-            return opened
-    glance = Glance(start, opened.proxy, seed)
+    asked, usual_count = opened.experiment.search.screen, SHARE * trials * opened.proxy.recipes[0].iterations / STEPS
+    count = min(USUAL, int(usual_count)) if asked is None else asked
+    if not count:
+        note("screen   not done: the search is too short for it; `screen: N` in the run file does it nevertheless")
+        return opened
+    glance, rng = Glance(start, opened.proxy, seed), np.random.default_rng(seed)
+    until, best, seen = math.inf, -math.inf, 0
 
     def see(genes: Key) -> float:
-        return glance(problem.space.decode(genes))
+        nonlocal best, seen
+        if seen and time.monotonic() > until:
+            return -math.inf
+        score = glance(problem.space.decode(genes))
+        best, seen = max(best, score), seen + 1
+        tell(seen, count, f"best mIoU {best:.1%}" if math.isfinite(best) else "")
+        return score
 
-    see(key)  # warms up
-    began = time.perf_counter()
-    see(key)
-    each = time.perf_counter() - began
-    if count * each > seconds:
-        count = max(1, int(seconds / each))
-    networks = f"{number_of(count, 'network')} of {STEPS} iterations each"
-    note(f"screen   {networks}, before any is trained longer: at most {duration(each * count)}")
+    usual = problem.space.decode(problem.random(rng, ()))
+    glance(usual)  # warms up
+    began = time.monotonic()
+    fails = not math.isfinite(glance(usual))
+    each = time.monotonic() - began
+    if not fails:
+        count = max(1, int(min(count, seconds / max(each, 1e-3))))
+    cost = "for a time that is unknown" if fails else f"about {duration(each * count)}"
+    note(f"screen   {number_of(count, 'network')} of {STEPS} iterations each, before any is trained longer: {cost}")
     if only_say:
         return opened
     passed = {*known, *(first.network.id for first in opened.experiment.first)}
-    best, seen = -math.inf, 0
-
-    def told(done: int, most: float) -> None:
-        nonlocal best, seen
-        best, seen = most, done
-        tell(done, count, f"best mIoU {most:.1%}")
-
+    until = time.monotonic() + seconds
     with progress("networks screened") as tell:
         found = most_promising(
             problem,
@@ -116,10 +119,12 @@ def _screened(
             see,
             count,
             min(FIRST, trials),
-            np.random.default_rng(seed),
-            told,
-            lambda genes: problem.space.decode(genes).id not in passed,
+            rng,
+            is_new=lambda genes: problem.space.decode(genes).id not in passed,
         )
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # for the workers
     if not found:
         note(f"screen   of {number_of(seen, 'network')} within the budgets none can be tried first")
         return opened

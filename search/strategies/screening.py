@@ -22,9 +22,6 @@ IDLE = 20
 DISTINCT = 0.06
 """Share of the choices in which networks that are given differ at least: about two."""
 
-Told = Callable[[int, float], None]
-"""Is told how many networks were seen, and the score of the best of them."""
-
 
 def most_promising(
     candidates: Candidates,
@@ -33,7 +30,6 @@ def most_promising(
     count: int,
     wanted: int,
     rng: np.random.Generator,
-    told: Told = lambda done, best: None,
     is_new: Callable[[Key], bool] = lambda key: True,
 ) -> list[Key]:
     """Look for the best networks within the budgets, by evolution from the start.
@@ -45,7 +41,6 @@ def most_promising(
         count: how many to see.
         wanted: how many to give at most.
         rng: random numbers.
-        told: is told after each glance.
         is_new: tells which may be given; from others networks are only bred.
 
     Returns:
@@ -64,7 +59,6 @@ def most_promising(
                 break
             if key not in found and candidates.fits(key):
                 found[key] = glance(key)
-                told(len(found), max(found.values()))
 
     first = max(1, round(count * FROM_START))
     see(islice(near(candidates, start, rng), 2 * first), first)

@@ -69,6 +69,9 @@ def set_up(
             files, or cannot be written.
     """
     where = place_for(run_dir, opened, database, files=files)
+    if files is not None:
+        note_in(run_dir, files)
+        try_out(run_dir)
     place = place_of(run_dir)
     try:
         storage = where.open(create=True)
@@ -95,22 +98,19 @@ def place_for(
 ) -> Journal | Database:
     """Find where a run's study is or will be kept, and refuse what can be refused before anything costs time.
 
-    The parameters and errors are those of :func:`set_up`.
+    But for the folder nothing is written yet: whoever stops now may begin with other options. The parameters and errors
+    are those of :func:`set_up`.
     """
     make_folder(run_dir)
     where = database or storage_of(run_dir)
     if database is not None:
         database.check(run_dir)  # before anything is written there
-    if files is not None:
-        if isinstance(where, Journal):
-            raise UserError(
-                f"--files {files}: is for searches in a database, on several machines; --storage is missing"
-            )
-        note_in(run_dir, files)
-        try_out(run_dir)
+    if files is not None and isinstance(where, Journal):
+        raise UserError(f"--files {files}: is for searches in a database, on several machines; --storage is missing")
     try:
-        with where.answering():
-            refuse_foreign(where, where.open(create=True), opened)
+        if where.exists():
+            with where.answering():
+                refuse_foreign(where, where.open(create=database is not None), opened)
     except OSError as error:
         raise os_refusal(run_dir, "cannot be written", error) from None
     return where

@@ -111,6 +111,22 @@ def test_images_of_any_shape_are_seen_at_the_size_of_the_data(trained: Trained, 
     assert look._labels.shape == (6, 8, 16) and 0 <= look(arch) < 1
 
 
+@pytest.mark.parametrize("size", ["33x64", "50x70", "35x66"])
+def test_sides_need_be_no_multiple_of_four(trained: Trained, size: str) -> None:
+    data = DataConfig(kind="scenes", size=size, scenes=SceneCounts(training=4, validation=1))  # type: ignore[arg-type]
+    proxy = Proxy(data, recipes.load("proxy", iterations=4, batch_size=2))
+    assert 0 <= Glance(trained, proxy)(trained.architecture.replace(size=proxy.data.size)) < 1
+
+
+def test_a_border_is_no_class_where_there_are_many(trained: Trained, shaped: DataConfig) -> None:
+    assert shaped.root is not None
+    (shaped.root / "classes.txt").write_text("".join(f"class {number}\n" for number in range(300)))
+    proxy = Proxy(shaped.model_copy(update={"fit": "tile", "ignore": (0,)}), recipes.load("proxy", batch_size=2))
+    assert len(proxy.labels) == 300
+    labels = Glance(replace(trained, weights={}), proxy)._labels
+    assert set(labels.unique().tolist()) <= {*range(8), proxy.training.ignored}
+
+
 def test_where_nothing_is_labelled_the_score_is_0(trained: Trained, proxy: Proxy) -> None:
     look = Glance(trained, proxy)
     look._labels = torch.full_like(look._labels, 255)

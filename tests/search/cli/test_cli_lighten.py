@@ -185,7 +185,7 @@ def test_a_lightening_from_the_network_to_the_table(folder: Path, lightened: sub
     (net,) = nets(folder / "out")
     for said in (
         "at the end the best is trained for 4 iterations of 2, taught by net: at most about",
-        "screen   8 networks of 10 iterations each, before any is trained longer: at most",
+        "screen   8 networks of 10 iterations each, before any is trained longer: about",
         "8/8 networks screened, best mIoU ",
         "[3/3]",
         "goes on from the weights of trial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from boostformer.architecture import Architecture
 from boostformer.model import BoostFormer
 from evaluators.glance import Glance
 from results.run import read_run
+from results.storage.location import is_run
 from search.cli.screening import screened
 from search.config.experiment import difference
 from search.config.frozen import run_file_of
@@ -72,9 +74,9 @@ def test_the_best_are_kept_and_tried_first(
     folder: Path, net: BoostFormer, looks: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     this = screened(opened(folder), trials=2)
-    assert len(looks) == 2 + 6, "the start twice, for the time it takes"
+    assert len(looks) == 2 + 6, "one of them twice before, for the time it takes"
     said = capsys.readouterr().err
-    assert "screen   6 networks of 10 iterations each, before any is trained longer: at most" in said
+    assert "screen   6 networks of 10 iterations each, before any is trained longer: about" in said
     assert "6/6 networks screened, best mIoU" in said and "the 2 best are tried first" in said
     limit = this.experiment.budgets["params"]
     ids = [arch.id for arch in this.experiment.asked_first]
@@ -119,6 +121,25 @@ def test_an_hour_is_not_spent_on_it(
 ) -> None:
     screened(opened(folder), trials=3, hours=1e-12)
     assert "screen   1 network of 10 iterations" in capsys.readouterr().err and len(looks) == 3
+
+
+def test_it_ends_when_its_time_is_up_also_where_that_was_not_foreseen(
+    folder: Path, net: BoostFormer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock, looked = [0.0], []
+
+    def look(self: Glance, arch: Architecture) -> float:
+        looked.append(arch.id)
+        clock[0] += 0.0 if len(looked) <= 2 else 100.0
+        return -math.inf if len(looked) <= 2 else 0.25
+
+    monkeypatch.setattr(Glance, "__call__", look)
+    monkeypatch.setattr("search.cli.screening.time.monotonic", lambda: clock[0])
+    this = screened(opened(folder), trials=3, hours=1)
+    said = capsys.readouterr().err
+    assert "before any is trained longer: for a time that is unknown" in said
+    assert len(looked) == 2 + 4 and "4 networks seen, up to a mIoU of 25.0%" in said
+    assert {arch.id for arch in this.experiment.asked_first} <= set(looked)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +214,7 @@ def test_a_stop_says_that_nothing_has_begun(
         done = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=folder)
     assert done.returncode == 130
     assert done.stderr.endswith("stopped before the search began; the same command begins it anew\n")
+    assert not is_run(folder / "run")
     monkeypatch.setattr(Glance, "__call__", lambda self, arch: 0.5)
     again = run_cli("search", "run.yaml", "--out", "run", "--workers", 0, cwd=folder)
     assert again.returncode == 0 and "networks screened" in again.stderr, again.stderr
