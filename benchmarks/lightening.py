@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--parent-iterations", type=int, default=5000, help="of the parent's own training")
     parser.add_argument("--more", type=int, default=3000, help="iterations from scratch for a search's time")
     parser.add_argument("--shares", type=int, nargs="+", default=[2, 4, 8], help="the parent's MACs over the network's")
-    parser.add_argument("--encoder", type=Path, help="a checkpoint of `pretrain`, such as one on made_classes.py")
+    parser.add_argument("--encoder", type=Path, help="a checkpoint of `pretrain`, such as one of patches.py")
     parser.add_argument("--screen", type=int, default=100, help="networks that are seen")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     options = parse(parser)
