@@ -14,17 +14,12 @@ if TYPE_CHECKING:
     from boostformer.data import SegmentationSplit
 
 
-_said: set[tuple[str, ...]] = set()
-
-
 def say_data(split: SegmentationSplit) -> None:
-    """Print the data's summary in three lines, and what was taken to be so without being told; all of it once."""
+    """Print the data's summary in three lines, and what was taken to be so without being told."""
     summary = split.summary
-    lines = (*(summary.lines() if summary is not None else ()), *split.remarks)
-    if lines in _said:  # a command of several steps, each of which says it
-        return
-    _said.add(lines)
-    for line in lines:
+    for line in summary.lines() if summary is not None else ():
+        note(line)
+    for line in split.remarks:
         note(line)
 
 
