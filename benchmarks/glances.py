@@ -1,4 +1,4 @@
-"""How far a glance at networks that inherit tells the order of their scores: rank correlations, on CamVid.
+"""Measure how well a glance at networks that inherit tells the order of their scores, by rank correlations on CamVid.
 
 `python benchmarks/glances.py CAMVID OUT --parent CKPT [--share 4] [--networks 36] [--steps 0 10 20] [--iterations 120]`
 

@@ -183,8 +183,9 @@ def _weights(opened: OpenExperiment) -> str:
     kept = f"those of {parents} parents and of the front{begun} are kept, {each}"
     if start is None:
         return kept
-    own, space = Architecture.from_dict(start.architecture, start.place), opened.experiment.space
-    cost = opened.table.cost(own.replace(classes=space.classes, size=space.size, bands=space.bands))
+    network = opened.experiment.start_network
+    assert network is not None
+    cost = opened.table.cost(network)
     found = f"{human('params', cost.params)} params, {human('macs', cost.macs)} MACs"
     return f"start from {start.place} ({found}); {kept}"
 

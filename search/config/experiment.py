@@ -30,7 +30,7 @@ from search_space import SearchSpace, space_from_dict
 PACKAGES = ("torch", "optuna", "numpy")
 PLACES = re.compile(r"data\.root|start\.place|first\.\d+\.place")
 FOUND = ("versions", "screened")
-"""What another process may find otherwise as it begins the same search; what the study holds is so."""
+"""Facts that another process may find otherwise as it begins the same search; those in the study hold."""
 LEGIBLE = 80
 """Characters of a value that are shown where two differ."""
 
@@ -137,6 +137,14 @@ class Experiment(Section):
     @property
     def budget(self) -> Budget:
         return Budget(tuple(self.budgets.items()))
+
+    @property
+    def start_network(self) -> Architecture | None:
+        """The network that the search starts from, at the search's size and for its classes."""
+        if self.start is None:
+            return None
+        own, space = Architecture.from_dict(self.start.architecture, self.start.place), self.space
+        return own.replace(size=space.size, classes=space.classes, bands=space.bands)
 
     @property
     def asked_first(self) -> list[Architecture]:

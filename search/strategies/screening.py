@@ -16,7 +16,7 @@ from search_space.nearness import apart
 FROM_START = 0.25
 """Share of the networks that come from the start, by a way into the budgets; the others from the best so far."""
 PARENTS, DRAWN, BRED, CHANGES = 20, 200, 20, (1, 4)
-"""Of so many best ones so many children are drawn at a time, of which so many are seen; each has 1 to 3 changes."""
+"""Numbers of parents, of children drawn of them at a time, of those that are seen, and (1 to 3) of changes in each."""
 IDLE = 20
 """Rounds in a row without a new network that end the screening."""
 DISTINCT = 0.06

@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 
 from boostformer import presets
-from boostformer.architecture import Architecture
 from boostformer.errors import UserError, os_refusal
 from results.known import Known
 from results.run import DATA_SUMMARY, check_study
@@ -180,11 +179,10 @@ def _set_up(
 def references(opened: OpenExperiment) -> list[dict[str, Any]]:
     """Cost the start and the presets at the experiment's size and for its classes, to draw them beside the front."""
     found: list[dict[str, Any]] = []
-    space, latency, start = opened.experiment.space, opened.problem.latency, opened.experiment.start
+    space, latency, start = opened.experiment.space, opened.problem.latency, opened.experiment.start_network
     networks = {name: presets.load(name, classes=space.classes, size=space.size) for name in presets.names()}
     if start is not None:
-        own = Architecture.from_dict(start.architecture, start.place)
-        networks[START] = own.replace(classes=space.classes, size=space.size, bands=space.bands)
+        networks[START] = start
     for name, arch in networks.items():
         cost = opened.table.cost(arch)
         found.append({"name": name} | {key: getattr(cost, key) for key in COSTS if key in COUNTED})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,9 @@ from search_factories import small, table
 
 from boostformer.architecture import Architecture
 from boostformer.model import BoostFormer
+from boostformer.training import TrainingFailure
 from evaluators.glance import Glance
+from evaluators.proxy import Proxy
 from results.run import read_run
 from results.storage.location import is_run
 from search.cli.screening import screened
@@ -53,6 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return table().cost(arch).params / 1e6
 
     monkeypatch.setattr(Glance, "__call__", look)
+    monkeypatch.setattr(Proxy, "seconds_per_step", lambda self, arch: 0.01)
     return seen
 
 
@@ -74,7 +76,7 @@ def test_the_best_are_kept_and_tried_first(
     folder: Path, net: BoostFormer, looks: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     this = screened(opened(folder), trials=2)
-    assert len(looks) == 2 + 6, "one of them twice before, for the time it takes"
+    assert len(looks) == 6
     said = capsys.readouterr().err
     assert "screen   6 networks of 10 iterations each, before any is trained longer: about" in said
     assert "6/6 networks screened, best mIoU" in said and "the 2 best are tried first" in said
@@ -120,7 +122,7 @@ def test_an_hour_is_not_spent_on_it(
     folder: Path, net: BoostFormer, looks: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     screened(opened(folder), trials=3, hours=1e-12)
-    assert "screen   1 network of 10 iterations" in capsys.readouterr().err and len(looks) == 3
+    assert "screen   1 network of 10 iterations" in capsys.readouterr().err and len(looks) == 1
 
 
 def test_it_ends_when_its_time_is_up_also_where_that_was_not_foreseen(
@@ -130,15 +132,19 @@ def test_it_ends_when_its_time_is_up_also_where_that_was_not_foreseen(
 
     def look(self: Glance, arch: Architecture) -> float:
         looked.append(arch.id)
-        clock[0] += 0.0 if len(looked) <= 2 else 100.0
-        return -math.inf if len(looked) <= 2 else 0.25
+        clock[0] += 100.0
+        return 0.25
+
+    def fail(self: Proxy, arch: Architecture) -> float:
+        raise TrainingFailure("out_of_memory", "no memory left")
 
     monkeypatch.setattr(Glance, "__call__", look)
+    monkeypatch.setattr(Proxy, "seconds_per_step", fail)
     monkeypatch.setattr("search.cli.screening.time.monotonic", lambda: clock[0])
     this = screened(opened(folder), trials=3, hours=1)
     said = capsys.readouterr().err
-    assert "before any is trained longer: for a time that is unknown" in said
-    assert len(looked) == 2 + 4 and "4 networks seen, up to a mIoU of 25.0%" in said
+    assert "before any is trained longer: for a time that is unknown (out_of_memory" in said
+    assert len(looked) == 4 and "4 networks seen, up to a mIoU of 25.0%" in said
     assert {arch.id for arch in this.experiment.asked_first} <= set(looked)
 
 
